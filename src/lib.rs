@@ -1,0 +1,1 @@
+//! Attaché decides what AI agents may send out, and Envoy carries it out.

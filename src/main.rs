@@ -1,0 +1,3 @@
+//! The `attache` command: see [`attache`] for what it does.
+
+fn main() {}

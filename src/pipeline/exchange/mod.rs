@@ -1,0 +1,424 @@
+//! One request from its arrival to its answer: the stages, in order, written once.
+//!
+//! identify → normalise → domains → credentials → resolve and pin → (decide again) → inject → record → answer.
+//! After every wait the request is decided again if the policy has changed meanwhile: both must admit it.
+
+mod event;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+use zeroize::Zeroizing;
+
+use crate::pipeline::address;
+use crate::pipeline::agent::{Caller, is_override_header};
+use crate::pipeline::answer::{Answer, Manner};
+use crate::pipeline::audit::{DecisionRecord, Verdict, redacted_query};
+use crate::pipeline::credential::{CredentialId, Secret, Slot, with_query};
+use crate::pipeline::message::{Door, Fields, Host, RequestHead};
+use crate::pipeline::policy::decision::{Class, Denial, Reason};
+use crate::pipeline::policy::matcher::Scheme;
+use crate::pipeline::policy::{Permit, Ruleset, Upstream};
+use crate::pipeline::session::Session;
+pub use event::{Effect, Event, Forward, Incoming, Now, Reply, ResolveFailure, Resolved};
+
+/// One request on its way. [`on`](Self::on) takes what happened and says what to do next.
+#[derive(Debug)]
+pub struct Exchange {
+    rules: Arc<Ruleset>,
+    started: Now,
+    request: Option<Request>,
+    stage: Stage,
+}
+
+/// The request, as far as it could be read, and who sent it.
+#[derive(Debug)]
+struct Request {
+    id: Arc<str>,
+    door: Door,
+    head: Result<RequestHead, Fields>,
+    session: Option<Session>,
+    sni: Option<String>,
+    source: Option<Box<str>>,
+    caller: Option<Caller>,
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// Nothing has come yet.
+    Start,
+    /// The name is being looked up.
+    Resolving(Permit),
+    /// The secrets are being fetched.
+    Fetching(Permit, Upstream),
+    /// The record is being written; the reply follows.
+    Recording(Reply),
+    /// Answered.
+    Done,
+}
+
+impl Exchange {
+    /// An exchange that nothing has happened to.
+    pub fn new(rules: Arc<Ruleset>, now: Now) -> Self {
+        Self { rules, started: now, request: None, stage: Stage::Start }
+    }
+
+    /// Takes an event and gives the next effect. `rules` is the policy of this moment. An event that does not
+    /// belong to the stage is a fault, and refused.
+    pub fn on(&mut self, event: Event, rules: &Arc<Ruleset>, now: Now) -> Effect {
+        let step = match (std::mem::replace(&mut self.stage, Stage::Done), event) {
+            (Stage::Start, Event::Request(incoming)) => self.arrive(incoming),
+            (Stage::Resolving(_) | Stage::Fetching(..), Event::Resolved(_) | Event::Secrets(_))
+                if self.outdated(rules) =>
+            {
+                self.rules = rules.clone();
+                self.decide()
+            }
+            (Stage::Resolving(permit), Event::Resolved(found)) => self.pin(permit, found),
+            (Stage::Fetching(permit, upstream), Event::Secrets(secrets)) => {
+                self.inject(permit, upstream, &secrets, now)
+            }
+            (Stage::Recording(reply), Event::Recorded(written)) => return self.answer(reply, written),
+            (_, event) => Err(Denial::new(Reason::InternalError).because(name_of(&event))),
+        };
+        step.unwrap_or_else(|denial| self.refuse(&denial, now))
+    }
+
+    /// Refuses the exchange for a fault outside it. `None` if it has been answered.
+    pub fn fail(&mut self, reason: Reason, now: Now) -> Option<Effect> {
+        match std::mem::replace(&mut self.stage, Stage::Done) {
+            Stage::Done => None,
+            _ => Some(self.refuse(&Denial::new(reason), now)),
+        }
+    }
+
+    /// The record of an exchange whose agent went away before there was a verdict.
+    pub fn abandon(&mut self, now: Now) -> Option<Box<DecisionRecord>> {
+        if matches!(self.stage, Stage::Start) {
+            return None;
+        }
+        match self.fail(Reason::ClientGone, now)? {
+            Effect::Record(record) => Some(record),
+            _ => None,
+        }
+    }
+
+    /// The id under which it is on record, once it has arrived.
+    pub fn request_id(&self) -> Option<&Arc<str>> {
+        self.request.as_ref().map(|r| &r.id)
+    }
+
+    fn arrive(&mut self, incoming: Incoming) -> Result<Effect, Denial> {
+        let Incoming { door, fields, session, sni, source, request_id } = incoming;
+        let (head, malformed) = match RequestHead::parse(door, fields) {
+            Ok(head) => (Ok(head), None),
+            Err((malformed, fields)) => (Err(fields), Some(malformed)),
+        };
+        let session = session.as_deref().and_then(Session::decode);
+        let source = source.or_else(|| session.as_ref().map(|s| s.source.clone()));
+        self.request = Some(Request { id: request_id, door, head, session, sni, source, caller: None });
+        if let Some(malformed) = malformed {
+            return Err(malformed.into());
+        }
+        match &self.request {
+            Some(Request { head: Ok(head), .. }) if head.is_connect() => self.tunnel(),
+            _ => self.decide(),
+        }
+    }
+
+    /// Identity, form and policy; then the name is looked up, never before policy admits it.
+    fn decide(&mut self) -> Result<Effect, Denial> {
+        let request = self.request.as_mut().ok_or_else(no_request)?;
+        let permit = request.decide(&self.rules)?;
+        let host = request.head()?.authority.host.clone();
+        let port = permit.port();
+        self.stage = Stage::Resolving(permit);
+        Ok(Effect::Resolve { host, port })
+    }
+
+    /// True if the policy has changed during a wait. Then the request is decided again from the start, since
+    /// neither the permit nor the secrets and addresses fetched for it are the new policy's.
+    fn outdated(&self, rules: &Arc<Ruleset>) -> bool {
+        !Arc::ptr_eq(&self.rules, rules)
+    }
+
+    /// CONNECT: only what is certain is refused. It is not put on record unless it is.
+    fn tunnel(&mut self) -> Result<Effect, Denial> {
+        let request = self.request.as_mut().ok_or_else(no_request)?;
+        if request.door != Door::Proxy {
+            return Err(Denial::new(Reason::MalformedRequest).because("CONNECT inside a tunnel"));
+        }
+        request.caller = self.rules.agents.identify(request.head()?, None)?;
+        let head = request.head()?;
+        let port = head
+            .authority
+            .port
+            .ok_or_else(|| Denial::new(Reason::MalformedAuthority).because("CONNECT needs a port"))?;
+        match request.caller {
+            Some(caller) => self.rules.decide_tunnel(std::iter::once(caller.agent), &head.authority.host, port)?,
+            None => {
+                if let Some(denial) = self.rules.agents.unidentified(head) {
+                    return Err(denial);
+                }
+                self.rules.decide_tunnel(self.rules.agents.ids(), &head.authority.host, port)?;
+            }
+        }
+        let (token, header) = self.rules.agents.inherited(head);
+        let session = Session {
+            authority: head.authority.clone(),
+            source: request.source.clone().unwrap_or_default(),
+            token,
+            header,
+        };
+        Ok(Effect::Reply(Reply::Tunnel { session: session.encode() }))
+    }
+
+    /// Chooses among the addresses, so that nothing that is looked up later can change them.
+    fn pin(&mut self, permit: Permit, found: Result<Resolved, ResolveFailure>) -> Result<Effect, Denial> {
+        let addresses: SmallVec<[SocketAddr; 2]> = match found {
+            Err(failure) => return Err(Denial::new(failure.reason).because(failure.detail)),
+            Ok(Resolved::Stated(addresses)) => addresses,
+            Ok(Resolved::Looked(found)) => {
+                let chosen = address::choose(&found, &permit.allow_private()).map_err(|refusal| {
+                    Denial { rule: permit.rule().cloned(), ..Denial::new(Reason::AddressForbidden) }.because(refusal)
+                })?;
+                chosen.into_iter().map(|ip| SocketAddr::new(ip, permit.port())).collect()
+            }
+        };
+        let first = *addresses.first().ok_or_else(|| Denial::new(Reason::NameNotFound))?;
+        let upstream = Upstream { first, second: *addresses.get(1).unwrap_or(&first) };
+        let wanted: SmallVec<[CredentialId; 1]> = permit.injections().map(|i| i.credential).collect();
+        self.stage = Stage::Fetching(permit, upstream);
+        Ok(Effect::FetchSecrets(wanted))
+    }
+
+    /// Puts the credentials in, takes out what must not leave, and records what is about to happen.
+    fn inject(
+        &mut self,
+        permit: Permit,
+        upstream: Upstream,
+        secrets: &[Option<Arc<Secret>>],
+        now: Now,
+    ) -> Result<Effect, Denial> {
+        let request = self.request.as_ref().ok_or_else(no_request)?;
+        let head = request.head()?;
+        let mut forward = Forward {
+            upstream,
+            plaintext: permit.scheme() == Scheme::Http,
+            set: SmallVec::new(),
+            remove: self.leaves_behind(request, head, &permit),
+        };
+        let mut query = head.query.as_deref().map(str::to_owned);
+        let mut credentials = Vec::new();
+        let injections: SmallVec<[_; 2]> = permit.injections().collect();
+        for (at, injection) in injections.into_iter().enumerate() {
+            let secret = secrets.get(at).and_then(Option::as_ref).ok_or_else(|| {
+                Denial { rule: permit.rule().cloned(), ..Denial::new(Reason::SecretUnavailable) }
+                    .because(format!("`{}`", injection.name))
+            })?;
+            credentials.push(injection.name.clone());
+            let value = injection.format.render(secret);
+            match &injection.slot {
+                Slot::Header(name) => {
+                    forward.remove.retain(|removed| removed != name);
+                    forward.set.push((name.clone(), value));
+                }
+                Slot::Query(name) => query = Some(with_query(query.as_deref(), name, &value)),
+            }
+        }
+        if query.as_deref() != head.query.as_deref() {
+            let target = format!("{}?{}", raw_path(head), query.unwrap_or_default());
+            forward.set.push((":path".into(), Zeroizing::new(target.into_bytes())));
+        }
+        let record = DecisionRecord {
+            scheme: Some(permit.scheme().as_str().into()),
+            port: Some(permit.port()),
+            rule: permit.rule().cloned(),
+            credential: credentials,
+            upstream: Some(upstream.first.to_string()),
+            ..self.record(Verdict::Allow, now)
+        };
+        self.stage = Stage::Recording(Reply::Allow(Box::new(forward)));
+        Ok(Effect::Record(Box::new(record)))
+    }
+
+    /// The names of the fields that are for this proxy alone, or that would make the upstream see another request.
+    fn leaves_behind(&self, request: &Request, head: &RequestHead, permit: &Permit) -> SmallVec<[Box<str>; 4]> {
+        let token_in_authorization = request.caller.is_some_and(|c| c.token_in_authorization);
+        let mut names: SmallVec<[Box<str>; 4]> = SmallVec::new();
+        for (name, _) in head.fields.iter() {
+            let remove = match name {
+                "proxy-authorization" | "proxy-connection" | "x-agent-traceparent" | "x-agent-tracestate" => true,
+                "authorization" => token_in_authorization,
+                _ => {
+                    name.starts_with("x-attache-")
+                        || self.rules.agents.is_identity_header(name)
+                        || (is_override_header(name) && !permit.allows_override_headers())
+                }
+            };
+            if remove && !names.iter().any(|n| **n == *name) {
+                names.push(name.into());
+            }
+        }
+        names
+    }
+
+    fn answer(&mut self, reply: Reply, written: bool) -> Effect {
+        match reply {
+            // Never an allow without its record; a refusal stands even so.
+            Reply::Allow(_) if !written => {
+                let denial = Denial::new(Reason::RecordFailed);
+                Effect::Reply(Reply::Deny(Box::new(self.answer_to(&denial))))
+            }
+            reply => Effect::Reply(reply),
+        }
+    }
+
+    fn refuse(&mut self, denial: &Denial, now: Now) -> Effect {
+        let answer = self.answer_to(denial);
+        let verdict = if denial.reason.class() == Class::Unavailable { Verdict::Error } else { Verdict::Deny };
+        let record = DecisionRecord {
+            reason: Some(denial.reason.as_str().into()),
+            detail: denial.detail.clone(),
+            rule: denial.rule.clone(),
+            status: Some(answer.status),
+            ..self.record(verdict, now)
+        };
+        self.stage = Stage::Recording(Reply::Deny(Box::new(answer)));
+        Effect::Record(Box::new(record))
+    }
+
+    fn answer_to(&self, denial: &Denial) -> Answer {
+        let Some(request) = &self.request else {
+            return Answer::to(denial, "", Manner { grpc: false, proxy_hop: false });
+        };
+        let fields = request.fields();
+        let grpc = fields.get("content-type").is_some_and(|t| t.starts_with(b"application/grpc"));
+        let proxy_hop = request.head.as_ref().is_ok_and(|head| self.rules.agents.is_proxy_hop(head));
+        Answer::to(denial, &request.id, Manner { grpc, proxy_hop })
+    }
+
+    /// What is known of the request, whatever becomes of it.
+    fn record(&self, decision: Verdict, now: Now) -> DecisionRecord {
+        let mut record = DecisionRecord {
+            request_id: "".into(),
+            time: now.wall,
+            agent: None,
+            identity: None,
+            source: None,
+            method: "".into(),
+            scheme: None,
+            host: "".into(),
+            port: None,
+            path: "".into(),
+            query: None,
+            decision,
+            reason: None,
+            detail: None,
+            rule: None,
+            credential: Vec::new(),
+            policy_revision: self.rules.revision.clone(),
+            upstream: None,
+            status: None,
+            decision_micros: now.monotonic.saturating_duration_since(self.started.monotonic).as_micros() as u64,
+        };
+        let Some(request) = &self.request else { return record };
+        record.request_id = request.id.clone();
+        record.source = request.source.clone();
+        if let Some(caller) = request.caller {
+            record.agent = Some(self.rules.agents.name(caller.agent).clone());
+            record.identity = Some(caller.how.as_str().into());
+        }
+        match &request.head {
+            Ok(head) => {
+                record.method = head.method.clone();
+                record.host = head.authority.host.to_string().into();
+                record.port = head.authority.port;
+                record.scheme = (head.door == Door::Tls).then(|| "https".to_owned());
+                record.path = head.path.clone();
+                record.query = head.query.as_deref().map(redacted_query);
+            }
+            Err(fields) => {
+                let text = |name| String::from_utf8_lossy(fields.get(name).unwrap_or_default()).into_owned();
+                record.method = text(":method").into();
+                record.host = text(":authority").into();
+                let target = text(":path");
+                let (path, query) = target.split_once('?').unwrap_or((&target, ""));
+                record.path = path.into();
+                record.query = (!query.is_empty()).then(|| redacted_query(query));
+            }
+        }
+        record
+    }
+}
+
+impl Request {
+    /// Identify, check that tunnel, TLS name and authority agree, then ask the policy.
+    fn decide(&mut self, rules: &Ruleset) -> Result<Permit, Denial> {
+        let head = self.head.as_ref().map_err(|_| no_request())?;
+        if self.door != Door::Proxy && self.session.is_none() {
+            return Err(
+                Denial::new(Reason::InternalError).because("a request inside a tunnel came without its session")
+            );
+        }
+        let caller = rules.agents.identify(head, self.session.as_ref())?;
+        self.caller = caller;
+        let caller = caller.ok_or_else(|| Denial::new(Reason::NoIdentity))?;
+        check_authority(head, self.session.as_ref(), self.sni.as_deref())?;
+        rules.decide(caller.agent, head)
+    }
+
+    fn head(&self) -> Result<&RequestHead, Denial> {
+        self.head.as_ref().map_err(|_| no_request())
+    }
+
+    fn fields(&self) -> &Fields {
+        match &self.head {
+            Ok(head) => &head.fields,
+            Err(fields) => fields,
+        }
+    }
+}
+
+/// CONNECT target, TLS server name and authority must name one host: Envoy does not compare them, and an agent
+/// could otherwise open a tunnel to one host and speak to another (domain fronting).
+fn check_authority(head: &RequestHead, session: Option<&Session>, sni: Option<&str>) -> Result<(), Denial> {
+    let mismatch = |what: String| Err(Denial::new(Reason::AuthorityMismatch).because(what));
+    let Some(session) = session else { return Ok(()) };
+    let default = if head.door == Door::Tls { 443 } else { 80 };
+    let port = head.authority.port.unwrap_or(default);
+    if session.authority.host != head.authority.host || session.authority.port != Some(port) {
+        return mismatch(format!("the tunnel is to `{}`, the request for `{}`", session.authority, head.authority));
+    }
+    if head.door != Door::Tls {
+        return Ok(());
+    }
+    match (sni, &head.authority.host) {
+        // RFC 6066 §3: address literals are not sent as server name.
+        (None | Some(""), Host::Address(_)) => Ok(()),
+        (Some(name), host) if Host::parse(name).as_ref() == Ok(host) => Ok(()),
+        (name, _) => {
+            mismatch(format!("the TLS name is `{}`, the request for `{}`", name.unwrap_or_default(), head.authority))
+        }
+    }
+}
+
+/// The path as it came: what goes upstream keeps the agent's spelling.
+fn raw_path(head: &RequestHead) -> String {
+    let target = head.fields.get(":path").map(String::from_utf8_lossy).unwrap_or_default();
+    target.split('?').next().unwrap_or_default().to_owned()
+}
+
+fn no_request() -> Denial {
+    Denial::new(Reason::InternalError).because("there is no request")
+}
+
+fn name_of(event: &Event) -> &'static str {
+    match event {
+        Event::Request(_) => "a second request on one stream",
+        Event::Resolved(_) => "an address nobody asked for",
+        Event::Secrets(_) => "a secret nobody asked for",
+        Event::Recorded(_) => "a record nobody asked for",
+    }
+}

@@ -1,0 +1,356 @@
+//! The two ends of every decision, and the reasons that reach the answer, the record and the metric alike.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::pipeline::message::Malformed;
+
+/// The name of the policy entry that decided, as the record and the agent see it.
+pub type RuleId = Arc<str>;
+
+/// A refusal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Denial {
+    /// Why.
+    pub reason: Reason,
+    /// The entry that refused, where one did.
+    pub rule: Option<RuleId>,
+    /// What exactly was wrong, without secrets and without more of the policy than the entry's name.
+    pub detail: Option<Box<str>>,
+}
+
+impl Denial {
+    /// A refusal that no entry of the policy stands behind.
+    pub fn new(reason: Reason) -> Self {
+        Self { reason, rule: None, detail: None }
+    }
+
+    /// A refusal by an entry.
+    pub fn by(reason: Reason, rule: &RuleId) -> Self {
+        Self { reason, rule: Some(rule.clone()), detail: None }
+    }
+
+    /// The same with what exactly was wrong.
+    #[must_use]
+    pub fn because(mut self, detail: impl fmt::Display) -> Self {
+        self.detail = Some(detail.to_string().into());
+        self
+    }
+}
+
+impl From<Malformed> for Denial {
+    fn from(malformed: Malformed) -> Self {
+        let reason = match malformed {
+            Malformed::Method | Malformed::Repeated(_) => Reason::MalformedRequest,
+            Malformed::MissingAuthority | Malformed::TwoAuthorities | Malformed::Host(_) | Malformed::Port => {
+                Reason::MalformedAuthority
+            }
+            Malformed::Path(_) => Reason::MalformedPath,
+        };
+        Self::new(reason).because(malformed)
+    }
+}
+
+/// The kind of a refusal: what an agent's error handling branches on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Class {
+    /// The caller is not known.
+    Unauthenticated,
+    /// Policy says no.
+    Denied,
+    /// The request can be read in more than one way, or in none.
+    Malformed,
+    /// Attaché or something it needs cannot answer now: refused, since nothing is let through undecided.
+    Unavailable,
+}
+
+impl Class {
+    /// As the answer and the record write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unauthenticated => "unauthenticated",
+            Self::Denied => "denied",
+            Self::Malformed => "malformed",
+            Self::Unavailable => "unavailable",
+        }
+    }
+}
+
+/// Why a request was refused. The names are stable: they stand in answers, records and metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// A proxy token was shown that no agent has, or no more.
+    InvalidToken,
+    /// No identity was shown, and the policy names no agent for such callers.
+    NoIdentity,
+    /// A trusted identity header names nobody.
+    UnknownIdentity,
+    /// Two identities were shown that name different agents, or another than the one this sidecar serves.
+    IdentityConflict,
+    /// Method or fields that cannot be read in one way.
+    MalformedRequest,
+    /// A host or port that cannot be read in one way.
+    MalformedAuthority,
+    /// A path that cannot be read in one way.
+    MalformedPath,
+    /// CONNECT target, SNI and authority name different hosts.
+    AuthorityMismatch,
+    /// No entry allows the host.
+    DomainNotAllowed,
+    /// A block list names the host, or an entry denies it.
+    DomainBlocked,
+    /// The host is allowed, this method and path are not.
+    RouteNotAllowed,
+    /// A protocol upgrade that no entry allows.
+    UpgradeNotAllowed,
+    /// The name leads to no address that may be reached.
+    AddressForbidden,
+    /// The name does not exist, or has no address.
+    NameNotFound,
+    /// DNS did not answer, or failed.
+    DnsFailure,
+    /// The credential this request needs cannot be had.
+    SecretUnavailable,
+    /// The record of this request cannot be written.
+    RecordFailed,
+    /// A fault of attaché's own.
+    InternalError,
+    /// The agent went away before there was a verdict.
+    ClientGone,
+    /// A TLS handshake for a name that policy could never allow.
+    CertificateRefused,
+    /// Envoy refused the request before attaché saw it.
+    RejectedByProxy,
+}
+
+impl Reason {
+    /// Every reason.
+    pub const ALL: [Self; 21] = [
+        Self::InvalidToken,
+        Self::NoIdentity,
+        Self::UnknownIdentity,
+        Self::IdentityConflict,
+        Self::MalformedRequest,
+        Self::MalformedAuthority,
+        Self::MalformedPath,
+        Self::AuthorityMismatch,
+        Self::DomainNotAllowed,
+        Self::DomainBlocked,
+        Self::RouteNotAllowed,
+        Self::UpgradeNotAllowed,
+        Self::AddressForbidden,
+        Self::NameNotFound,
+        Self::DnsFailure,
+        Self::SecretUnavailable,
+        Self::RecordFailed,
+        Self::InternalError,
+        Self::ClientGone,
+        Self::CertificateRefused,
+        Self::RejectedByProxy,
+    ];
+
+    /// As the answer, the record and the metric write it.
+    pub fn as_str(self) -> &'static str {
+        self.facts().0
+    }
+
+    /// Its kind.
+    pub fn class(self) -> Class {
+        self.facts().1
+    }
+
+    /// The HTTP status of the answer; on the proxy hop, 401 becomes 407.
+    pub fn status(self) -> u16 {
+        self.facts().2
+    }
+
+    /// What happened, for the agent.
+    pub fn message(self) -> &'static str {
+        self.facts().3
+    }
+
+    /// What the agent, or the person behind it, can do.
+    pub fn hint(self) -> &'static str {
+        self.facts().4
+    }
+
+    fn facts(self) -> (&'static str, Class, u16, &'static str, &'static str) {
+        use Class::{Denied, Malformed, Unauthenticated, Unavailable};
+        match self {
+            Self::InvalidToken => (
+                "invalid_token",
+                Unauthenticated,
+                401,
+                "invalid or expired proxy token",
+                "use the token that policy gives this agent, or ask for a new one",
+            ),
+            Self::NoIdentity => (
+                "no_identity",
+                Unauthenticated,
+                401,
+                "the caller is not identified",
+                "send the agent's proxy token: `http://AGENT:TOKEN@` in the proxy's address, or `Authorization: Bearer TOKEN` to the proxy itself",
+            ),
+            Self::UnknownIdentity => (
+                "unknown_identity",
+                Unauthenticated,
+                401,
+                "the identity header names no agent",
+                "send the value that policy gives this agent",
+            ),
+            Self::IdentityConflict => (
+                "identity_conflict",
+                Unauthenticated,
+                401,
+                "the identities of this request name different agents",
+                "send one identity, that of the agent this proxy serves",
+            ),
+            Self::MalformedRequest => (
+                "malformed_request",
+                Malformed,
+                400,
+                "the request cannot be read in one way",
+                "send the method once, and each field that may stand once, once",
+            ),
+            Self::MalformedAuthority => (
+                "malformed_authority",
+                Malformed,
+                400,
+                "the host cannot be read in one way",
+                "use the host's name, or its address as a dotted quad or as RFC 5952 writes it",
+            ),
+            Self::MalformedPath => (
+                "malformed_path",
+                Malformed,
+                400,
+                "the path cannot be read in one way",
+                "leave out dot segments, backslashes, encoded slashes and double encoding",
+            ),
+            Self::AuthorityMismatch => (
+                "authority_mismatch",
+                Denied,
+                421,
+                "the tunnel, the TLS name and the request are for different hosts",
+                "open a tunnel of its own for each host",
+            ),
+            Self::DomainNotAllowed => (
+                "domain_not_allowed",
+                Denied,
+                403,
+                "domain not allowed by policy",
+                "use an allowed domain, or ask for this one to be added to `allowedDomains`",
+            ),
+            Self::DomainBlocked => (
+                "domain_blocked",
+                Denied,
+                403,
+                "domain blocked by policy",
+                "do without this domain: it is blocked on purpose",
+            ),
+            Self::RouteNotAllowed => (
+                "route_not_allowed",
+                Denied,
+                403,
+                "route not allowed by policy",
+                "use an allowed method and path, or ask for this pair to be added to the domain's `httpRestrictions`",
+            ),
+            Self::UpgradeNotAllowed => (
+                "upgrade_not_allowed",
+                Denied,
+                403,
+                "protocol upgrade not allowed by policy",
+                "do without the upgrade, or ask for it to be added to the domain's `upgrades`",
+            ),
+            Self::AddressForbidden => (
+                "address_forbidden",
+                Denied,
+                403,
+                "the name leads to an address that may not be reached",
+                "if the address is meant, ask for its range to be added to the domain's `allowPrivate`",
+            ),
+            Self::NameNotFound => (
+                "name_not_found",
+                Unavailable,
+                503,
+                "the name does not exist or has no address",
+                "check the name; it is allowed, but DNS does not know it",
+            ),
+            Self::DnsFailure => (
+                "dns_failure",
+                Unavailable,
+                503,
+                "DNS did not answer in time",
+                "try again; if it stays so, the proxy's name servers need a look",
+            ),
+            Self::SecretUnavailable => (
+                "secret_unavailable",
+                Unavailable,
+                503,
+                "the credential for this request is not available",
+                "try again later; the proxy's operator has to provide the credential's variable or file",
+            ),
+            Self::RecordFailed => (
+                "record_failed",
+                Unavailable,
+                503,
+                "the request cannot be put on record",
+                "try again later; the proxy's operator has to look at the journal's disk",
+            ),
+            Self::InternalError => (
+                "internal_error",
+                Unavailable,
+                503,
+                "the proxy failed while it decided",
+                "try again; please report it with the request id",
+            ),
+            Self::ClientGone => (
+                "client_gone",
+                Unavailable,
+                503,
+                "the agent went away before there was a verdict",
+                "wait for the answer",
+            ),
+            Self::CertificateRefused => (
+                "certificate_refused",
+                Denied,
+                403,
+                "no certificate for a name that policy could never allow",
+                "use an allowed domain, or ask for this one to be added to `allowedDomains`",
+            ),
+            Self::RejectedByProxy => {
+                ("rejected_by_proxy", Malformed, 400, "refused before it was decided", "send a valid HTTP request")
+            }
+        }
+    }
+}
+
+/// Where an allowed request goes: the addresses are pinned, so that no later look-up can change them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Upstream {
+    /// The address to connect to.
+    pub first: SocketAddr,
+    /// Where a refused or silent first connection is tried again; the first again when there is no other.
+    pub second: SocketAddr,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn every_reason_has_its_own_name_and_an_error_status() {
+        let names: HashSet<_> = Reason::ALL.iter().map(|r| r.as_str()).collect();
+        assert_eq!(names.len(), Reason::ALL.len());
+        for reason in Reason::ALL {
+            assert!((400..600).contains(&reason.status()));
+            assert_eq!(reason.class() == Class::Unavailable, reason.status() >= 500, "{}", reason.as_str());
+            assert!(reason.as_str().bytes().all(|b| b.is_ascii_lowercase() || b == b'_'));
+        }
+    }
+}

@@ -85,23 +85,9 @@ impl Exchange {
         step.unwrap_or_else(|denial| self.refuse(&denial, now))
     }
 
-    /// Refuses the exchange for a fault outside it. `None` if it has been answered.
-    pub fn fail(&mut self, reason: Reason, now: Now) -> Option<Effect> {
-        match std::mem::replace(&mut self.stage, Stage::Done) {
-            Stage::Done => None,
-            _ => Some(self.refuse(&Denial::new(reason), now)),
-        }
-    }
-
-    /// The record of an exchange whose agent went away before there was a verdict.
-    pub fn abandon(&mut self, now: Now) -> Option<Box<DecisionRecord>> {
-        if matches!(self.stage, Stage::Start) {
-            return None;
-        }
-        match self.fail(Reason::ClientGone, now)? {
-            Effect::Record(record) => Some(record),
-            _ => None,
-        }
+    /// Refuses the exchange for a fault outside it. Whoever calls this knows that no reply has been sent.
+    pub fn fail(&mut self, reason: Reason, now: Now) -> Effect {
+        self.refuse(&Denial::new(reason), now)
     }
 
     /// The id under which it is on record, once it has arrived.

@@ -1,0 +1,186 @@
+//! Envoy's Access Log Service: what became of each exchange.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use envoy_types::pb::envoy::config::core::v3::address::Address as Place;
+use envoy_types::pb::envoy::config::core::v3::socket_address::PortSpecifier;
+use envoy_types::pb::envoy::config::core::v3::{Address, RequestMethod};
+use envoy_types::pb::envoy::data::accesslog::v3::{AccessLogCommon, HttpAccessLogEntry, ResponseFlags};
+pub use envoy_types::pb::envoy::service::accesslog::v3::access_log_service_server::AccessLogServiceServer;
+use envoy_types::pb::envoy::service::accesslog::v3::access_log_service_server::AccessLogService;
+use envoy_types::pb::envoy::service::accesslog::v3::stream_access_logs_message::LogEntries;
+use envoy_types::pb::envoy::service::accesslog::v3::{StreamAccessLogsMessage, StreamAccessLogsResponse};
+use envoy_types::pb::google::protobuf::value::Kind;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::journal::Journal;
+use crate::live::Live;
+use crate::pipeline::audit::{DecisionRecord, OutcomeRecord, Record, Verdict, redacted_query};
+use crate::pipeline::policy::Reason;
+use crate::resolver::Resolver;
+use crate::telemetry::Telemetry;
+
+/// The service: outcomes go to the journal, failed connections to the resolver.
+#[derive(Clone)]
+pub struct AccessLog {
+    /// Where outcomes are put on record.
+    pub journal: Arc<Journal>,
+    /// The policy in force.
+    pub live: Arc<Live>,
+    /// Learns which addresses do not answer.
+    pub resolver: Arc<Resolver>,
+    /// Where undecided requests are shown.
+    pub telemetry: Telemetry,
+}
+
+#[tonic::async_trait]
+impl AccessLogService for AccessLog {
+    async fn stream_access_logs(
+        &self,
+        request: Request<Streaming<StreamAccessLogsMessage>>,
+    ) -> Result<Response<StreamAccessLogsResponse>, Status> {
+        let mut messages = request.into_inner();
+        while let Some(message) = messages.message().await? {
+            if let Some(LogEntries::HttpLogs(logs)) = message.log_entries {
+                for entry in logs.log_entry {
+                    self.take(entry);
+                }
+            }
+        }
+        Ok(Response::new(StreamAccessLogsResponse {}))
+    }
+}
+
+impl AccessLog {
+    fn take(&self, entry: HttpAccessLogEntry) {
+        let common = entry.common_properties.clone().unwrap_or_default();
+        let ours = Ours::of(&common);
+        // A tunnel that was opened is no exchange of its own: what passes through it is.
+        if ours.decision.as_deref() == Some("tunnel") {
+            return;
+        }
+        let flags = common.response_flags.clone().unwrap_or_default();
+        if flags.upstream_connection_failure
+            && let Some(address) = common.upstream_remote_address.as_ref().and_then(socket)
+        {
+            self.resolver.failed(address);
+        }
+        let outcome = outcome(&entry, &common, &flags, ours.id.clone());
+        let mut records = Vec::new();
+        if ours.decision.is_none() {
+            self.telemetry.undecided();
+            records.push(Record::Decision(Box::new(self.undecided(&entry, &common, &outcome))));
+        }
+        records.push(Record::Outcome(Box::new(outcome)));
+        for record in records {
+            if let Err(error) = self.journal.append(&record) {
+                tracing::error!(%error, "an outcome cannot be put on record");
+            }
+        }
+    }
+
+    /// The record of a request that Envoy answered itself, before or instead of a decision.
+    fn undecided(&self, entry: &HttpAccessLogEntry, common: &AccessLogCommon, outcome: &OutcomeRecord) -> DecisionRecord {
+        let request = entry.request.clone().unwrap_or_default();
+        let method = RequestMethod::try_from(request.request_method).map(|m| m.as_str_name()).unwrap_or_default();
+        let (path, query) = request.path.split_once('?').unwrap_or((&request.path, ""));
+        let status = (outcome.status != 0).then_some(outcome.status);
+        let reason = match status {
+            Some(400..500) => Reason::RejectedByProxy,
+            None => Reason::ClientGone,
+            Some(_) => Reason::InternalError,
+        };
+        DecisionRecord {
+            request_id: outcome.request_id.clone(),
+            time: outcome.time,
+            agent: None,
+            identity: None,
+            source: common.downstream_remote_address.as_ref().and_then(socket).map(|a| a.to_string().into()),
+            method: method.into(),
+            scheme: Some(request.scheme).filter(|s| !s.is_empty()),
+            host: request.authority.into(),
+            port: None,
+            path: path.into(),
+            query: (!query.is_empty()).then(|| redacted_query(query)),
+            decision: if status.is_some_and(|s| s < 500) { Verdict::Deny } else { Verdict::Error },
+            reason: Some(reason.as_str().into()),
+            detail: Some(outcome.details.clone().into()),
+            rule: None,
+            credential: Vec::new(),
+            policy_revision: self.live.load().rules.revision.clone(),
+            upstream: None,
+            status,
+            decision_micros: 0,
+        }
+    }
+}
+
+/// What attaché itself said about an exchange, come back as dynamic metadata.
+struct Ours {
+    id: Option<Arc<str>>,
+    decision: Option<String>,
+}
+
+impl Ours {
+    fn of(common: &AccessLogCommon) -> Self {
+        let fields = common.metadata.as_ref().and_then(|m| m.filter_metadata.get("attache")).map(|s| &s.fields);
+        let text = |name: &str| match fields?.get(name)?.kind.as_ref()? {
+            Kind::StringValue(text) => Some(text.clone()),
+            _ => None,
+        };
+        Self { id: text("id").map(Into::into), decision: text("decision") }
+    }
+}
+
+fn outcome(entry: &HttpAccessLogEntry, common: &AccessLogCommon, flags: &ResponseFlags, id: Option<Arc<str>>) -> OutcomeRecord {
+    let (request, response) = (entry.request.as_ref(), entry.response.as_ref());
+    let named = request.map(|r| r.request_id.as_str()).filter(|id| !id.is_empty());
+    let id = id.or_else(|| named.map(Into::into)).unwrap_or_else(|| format!("envoy-{}", common.stream_id).into());
+    let duration = common.duration.as_ref().or(common.time_to_last_downstream_tx_byte.as_ref());
+    OutcomeRecord {
+        request_id: id,
+        time: SystemTime::now(),
+        status: response.and_then(|r| r.response_code).and_then(|c| u16::try_from(c).ok()).unwrap_or(0),
+        bytes_sent: request.map_or(0, |r| r.request_body_bytes),
+        bytes_received: response.map_or(0, |r| r.response_body_bytes),
+        duration_ms: duration.map_or(0.0, |d| d.seconds as f64 * 1e3 + f64::from(d.nanos) / 1e6),
+        upstream: common.upstream_remote_address.as_ref().and_then(socket).map(|a| a.to_string()),
+        flags: short(flags),
+        details: response.map(|r| r.response_code_details.clone()).unwrap_or_default(),
+    }
+}
+
+/// Envoy's short names (*Access logging*, `%RESPONSE_FLAGS%`).
+fn short(flags: &ResponseFlags) -> String {
+    let names = [
+        (flags.failed_local_healthcheck, "LH"),
+        (flags.no_healthy_upstream, "UH"),
+        (flags.upstream_request_timeout, "UT"),
+        (flags.local_reset, "LR"),
+        (flags.upstream_remote_reset, "UR"),
+        (flags.upstream_connection_failure, "UF"),
+        (flags.upstream_connection_termination, "UC"),
+        (flags.upstream_overflow, "UO"),
+        (flags.no_route_found, "NR"),
+        (flags.unauthorized_details.is_some(), "UAEX"),
+        (flags.downstream_connection_termination, "DC"),
+        (flags.upstream_retry_limit_exceeded, "URX"),
+        (flags.stream_idle_timeout, "SI"),
+        (flags.invalid_envoy_request_headers, "IH"),
+        (flags.downstream_protocol_error, "DPE"),
+        (flags.upstream_max_stream_duration_reached, "UMSDR"),
+        (flags.duration_timeout, "DT"),
+        (flags.upstream_protocol_error, "UPE"),
+        (flags.no_cluster_found, "NC"),
+        (flags.overload_manager, "OM"),
+        (flags.downstream_remote_reset, "DR"),
+    ];
+    names.iter().filter(|(set, _)| *set).map(|(_, name)| *name).collect::<Vec<_>>().join(",")
+}
+
+fn socket(address: &Address) -> Option<std::net::SocketAddr> {
+    let Some(Place::SocketAddress(socket)) = &address.address else { return None };
+    let Some(PortSpecifier::PortValue(port)) = socket.port_specifier else { return None };
+    Some(std::net::SocketAddr::new(socket.address.parse().ok()?, u16::try_from(port).ok()?))
+}

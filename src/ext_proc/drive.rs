@@ -1,0 +1,161 @@
+//! Runs what an exchange asks for, and turns whatever goes wrong meanwhile into a refusal.
+
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use tonic::Status;
+use tonic::metadata::MetadataMap;
+
+use super::wire::{self, ProcessingRequest, ProcessingResponse};
+use crate::live::Live;
+use crate::pipeline::audit::DecisionRecord;
+use crate::pipeline::exchange::{Effect, Event, Exchange, Now, Reply, ResolveFailure, Resolved};
+use crate::pipeline::message::{Door, Host};
+use crate::pipeline::policy::Reason;
+use crate::telemetry::{Parent, Telemetry};
+
+/// What every exchange needs of the world.
+#[derive(Clone)]
+pub struct Needs {
+    /// The policy and secrets in force.
+    pub live: Arc<Live>,
+    /// Where names lead.
+    pub resolver: Arc<dyn Resolve>,
+    /// Where decisions are put on record.
+    pub recorder: Arc<dyn Recorder>,
+    /// Where they are shown.
+    pub telemetry: Telemetry,
+}
+
+/// Looks names up.
+pub trait Resolve: Send + Sync {
+    /// The answer, where it is at hand.
+    fn cached(&self, host: &Host, port: u16) -> Option<Result<Resolved, ResolveFailure>>;
+    /// The answer, within the resolver's own deadline.
+    fn resolve(&self, host: Host, port: u16) -> Pin<Box<dyn Future<Output = Result<Resolved, ResolveFailure>> + Send>>;
+}
+
+/// Puts decisions on record.
+pub trait Recorder: Send + Sync {
+    /// True once the record is where it survives this process.
+    fn record(&self, record: &DecisionRecord) -> bool;
+}
+
+/// One exchange and what it runs on.
+pub struct Driver {
+    needs: Needs,
+    door: Door,
+    parent: Option<Parent>,
+    exchange: Exchange,
+    request_id: Arc<str>,
+    /// Envoy waits for a reply. Still true when the stream is dropped: the agent went away.
+    owed: bool,
+}
+
+/// What comes next on the stream.
+pub enum Step {
+    /// Send this.
+    Reply(Box<ProcessingResponse>),
+    /// Wait for this.
+    Wait(Pin<Box<dyn Future<Output = Event> + Send>>),
+    /// End the stream with an error, on which Envoy refuses the request.
+    End(Status),
+}
+
+impl Driver {
+    pub fn new(needs: Needs, door: Door, metadata: &MetadataMap) -> Self {
+        let exchange = Exchange::new(needs.live.load().rules.clone(), now());
+        let parent = needs.telemetry.parent(metadata);
+        Self { needs, door, parent, exchange, request_id: "".into(), owed: false }
+    }
+
+    /// Takes a message from Envoy.
+    pub fn take(&mut self, message: ProcessingRequest) -> Step {
+        let Some(incoming) = wire::incoming(self.door, message) else {
+            return Step::End(Status::invalid_argument("only `request_headers` opens an exchange"));
+        };
+        if incoming.request_id.is_empty() {
+            return Step::End(Status::invalid_argument("`x-request-id` is missing: set `generate_request_id`"));
+        }
+        if self.owed || self.exchange.request_id().is_some() {
+            return Step::End(Status::invalid_argument("a second `request_headers` on one stream"));
+        }
+        self.owed = true;
+        self.request_id = incoming.request_id.clone();
+        self.on(Event::Request(incoming))
+    }
+
+    /// Takes an event, and every further one that is at hand at once.
+    pub fn on(&mut self, event: Event) -> Step {
+        self.guard(|driver| driver.run(event)).unwrap_or_else(|step| step)
+    }
+
+    /// Runs something that must not panic; where it does, the request is refused.
+    pub fn guard<T>(&mut self, run: impl FnOnce(&mut Self) -> T) -> Result<T, Step> {
+        catch_unwind(AssertUnwindSafe(|| run(self))).map_err(|_| {
+            tracing::error!(request_id = %self.request_id, "an exchange panicked; its request is refused");
+            let refused = catch_unwind(AssertUnwindSafe(|| {
+                let effect = self.exchange.fail(Reason::InternalError, now());
+                self.perform(effect)
+            }));
+            refused.unwrap_or_else(|_| {
+                self.owed = false;
+                Step::End(Status::internal("the exchange panicked"))
+            })
+        })
+    }
+
+    fn run(&mut self, event: Event) -> Step {
+        let live = self.needs.live.load();
+        let effect = self.exchange.on(event, &live.rules, now());
+        drop(live);
+        self.perform(effect)
+    }
+
+    fn perform(&mut self, mut effect: Effect) -> Step {
+        loop {
+            // One snapshot for the effect and for the event that follows it: secrets are numbered by their policy.
+            let live = self.needs.live.load();
+            let event = match effect {
+                Effect::Reply(reply) => return self.reply(reply),
+                Effect::Record(record) => {
+                    self.needs.telemetry.decided(&record, self.parent.as_ref());
+                    Event::Recorded(self.needs.recorder.record(&record))
+                }
+                Effect::FetchSecrets(wanted) => Event::Secrets(live.secrets.fetch(&wanted)),
+                Effect::Resolve { host, port } => match self.needs.resolver.cached(&host, port) {
+                    Some(found) => Event::Resolved(found),
+                    None => {
+                        let found = self.needs.resolver.resolve(host, port);
+                        return Step::Wait(Box::pin(async move { Event::Resolved(found.await) }));
+                    }
+                },
+            };
+            effect = self.exchange.on(event, &live.rules, now());
+        }
+    }
+
+    fn reply(&mut self, reply: Reply) -> Step {
+        self.owed = false;
+        Step::Reply(Box::new(wire::reply(reply, &self.request_id)))
+    }
+}
+
+impl Drop for Driver {
+    /// The agent went away before there was a verdict: that attempt is on record too.
+    fn drop(&mut self) {
+        if self.owed
+            && let Effect::Record(record) = self.exchange.fail(Reason::ClientGone, now())
+        {
+            self.needs.telemetry.decided(&record, self.parent.as_ref());
+            self.needs.recorder.record(&record);
+        }
+    }
+}
+
+fn now() -> Now {
+    Now { wall: SystemTime::now(), monotonic: Instant::now() }
+}

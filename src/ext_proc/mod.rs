@@ -1,0 +1,102 @@
+//! Envoy's External Processing service: one stream for each request.
+//!
+//! Envoy forwards a request whose stream ends with OK before there was a verdict, whatever `failure_mode_allow`
+//! says. So the stream that answers *is* the one that reads: it ends with OK only after Envoy has closed its
+//! side, and everything else is an error status, on which Envoy refuses the request. Nothing is spawned.
+
+mod drive;
+mod wire;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use envoy_types::pb::envoy::service::ext_proc::v3::external_processor_server::ExternalProcessor;
+pub use envoy_types::pb::envoy::service::ext_proc::v3::external_processor_server::ExternalProcessorServer;
+use futures_util::Stream;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::pipeline::exchange::Event;
+pub use drive::{Needs, Recorder, Resolve};
+use drive::{Driver, Step};
+use wire::{ProcessingRequest, ProcessingResponse};
+
+/// The service.
+#[derive(Clone)]
+pub struct Service {
+    needs: Needs,
+}
+
+impl Service {
+    /// A service that decides with what `needs` holds.
+    pub fn new(needs: Needs) -> Self {
+        Self { needs }
+    }
+}
+
+#[tonic::async_trait]
+impl ExternalProcessor for Service {
+    type ProcessStream = StrictStream;
+
+    async fn process(&self, request: Request<Streaming<ProcessingRequest>>) -> Result<Response<StrictStream>, Status> {
+        let Some(door) = wire::door(request.metadata()) else {
+            return Err(Status::invalid_argument(
+                "`x-attache-door` must be `proxy`, `tls` or `plain`: use the bootstrap that `attache envoy render` prints",
+            ));
+        };
+        let driver = Driver::new(self.needs.clone(), door, request.metadata());
+        Ok(Response::new(StrictStream { requests: request.into_inner(), driver, state: State::Reading }))
+    }
+}
+
+/// The stream of replies, which polls the stream of requests itself.
+pub struct StrictStream {
+    requests: Streaming<ProcessingRequest>,
+    driver: Driver,
+    state: State,
+}
+
+enum State {
+    Reading,
+    Waiting(Pin<Box<dyn Future<Output = Event> + Send>>),
+    Ended,
+}
+
+impl Stream for StrictStream {
+    type Item = Result<ProcessingResponse, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = &mut *self;
+        loop {
+            let step = match &mut this.state {
+                State::Ended => return Poll::Ready(None),
+                State::Waiting(event) => match this.driver.guard(|_| event.as_mut().poll(cx)) {
+                    Ok(Poll::Pending) => return Poll::Pending,
+                    Ok(Poll::Ready(event)) => this.driver.on(event),
+                    Err(step) => step,
+                },
+                State::Reading => match Pin::new(&mut this.requests).poll_next(cx) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(Some(Ok(message))) => this.driver.take(message),
+                    // Only now may the stream end with OK: Envoy has closed it.
+                    Poll::Ready(None) => {
+                        this.state = State::Ended;
+                        return Poll::Ready(None);
+                    }
+                    Poll::Ready(Some(Err(status))) => Step::End(status),
+                },
+            };
+            this.state = match step {
+                Step::Reply(reply) => {
+                    this.state = State::Reading;
+                    return Poll::Ready(Some(Ok(*reply)));
+                }
+                Step::End(status) => {
+                    this.state = State::Ended;
+                    return Poll::Ready(Some(Err(status)));
+                }
+                Step::Wait(event) => State::Waiting(event),
+            };
+        }
+    }
+}

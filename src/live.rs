@@ -1,0 +1,74 @@
+//! What is in force: the compiled policy and its secrets, swapped together and never half.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
+
+use arc_swap::{ArcSwap, Guard};
+
+use crate::pipeline::policy::Ruleset;
+use crate::secrets::Secrets;
+
+/// A policy and its secrets.
+#[derive(Debug, Default)]
+pub struct InForce {
+    /// The compiled policy.
+    pub rules: Arc<Ruleset>,
+    /// Its secrets, in the order of its credentials.
+    pub secrets: Secrets,
+}
+
+/// The policy in force, readable at any time without a lock.
+#[derive(Debug)]
+pub struct Live {
+    current: ArcSwap<InForce>,
+    reload: ArcSwap<Reload>,
+    generation: AtomicU64,
+}
+
+/// How the last attempt to load the policy went.
+#[derive(Debug, Clone)]
+pub struct Reload {
+    /// When.
+    pub at: SystemTime,
+    /// What was wrong; the policy before it stays in force.
+    pub error: Option<Arc<str>>,
+}
+
+impl Live {
+    /// Puts a first policy in force.
+    pub fn new(first: InForce) -> Self {
+        Self {
+            current: ArcSwap::from_pointee(first),
+            reload: ArcSwap::from_pointee(Reload { at: SystemTime::now(), error: None }),
+            generation: AtomicU64::new(0),
+        }
+    }
+
+    /// What is in force now. Not to be held across a wait.
+    pub fn load(&self) -> Guard<Arc<InForce>> {
+        self.current.load()
+    }
+
+    /// Puts another policy in force.
+    pub fn replace(&self, next: InForce) {
+        self.current.store(Arc::new(next));
+        self.reload.store(Arc::new(Reload { at: SystemTime::now(), error: None }));
+        self.generation.fetch_add(1, Ordering::Release);
+    }
+
+    /// Notes that a new policy was refused and the one in force stays.
+    pub fn refused(&self, error: &str) {
+        self.reload.store(Arc::new(Reload { at: SystemTime::now(), error: Some(error.into()) }));
+    }
+
+    /// How the last attempt to load went.
+    pub fn last_reload(&self) -> Arc<Reload> {
+        self.reload.load_full()
+    }
+
+    /// Counts the policies that have been put in force.
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+}

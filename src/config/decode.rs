@@ -45,7 +45,7 @@ impl<'n, 'p> Fields<'n, 'p> {
         self
     }
 
-    /// Keeps lines with unknown keys out of the report: someone may have written a secret there.
+    /// Keeps lines with unknown keys out of every report: someone may have written a secret there.
     pub fn secretive(mut self) -> Self {
         self.secretive = true;
         self
@@ -118,15 +118,15 @@ impl<'n, 'p> Fields<'n, 'p> {
             let fix = suggestion.unwrap_or_else(|| {
                 format!("the keys of {} are {}", self.what, enumerate(&self.known))
             });
-            let problem = self
-                .problems
+            self.problems
                 .error(
                     key.span,
                     format!("unknown key {} in {}", quote(&key.text), self.what),
                 )
                 .fix(fix);
             if self.secretive && matches!(node.value, Value::Scalar(_)) {
-                problem.without_excerpt();
+                self.problems.hide(key.span);
+                self.problems.hide(node.span);
             }
         }
         self.sound.then_some(())
@@ -254,6 +254,20 @@ impl Rejection {
     }
 }
 
+/// Keeps the line out of every report when `decode` refuses the value: someone may have written
+/// the secret itself where its place is named.
+pub fn quiet<T>(
+    decode: impl Fn(&Node, &mut Problems) -> Option<T>,
+) -> impl Fn(&Node, &mut Problems) -> Option<T> {
+    move |node, problems| {
+        let value = decode(node, problems);
+        if value.is_none() {
+            problems.hide(node.span);
+        }
+        value
+    }
+}
+
 /// One of a few words.
 pub fn word<T: Copy>(
     what: &'static str,
@@ -319,7 +333,7 @@ pub fn mismatch<T>(node: &Node, what: &str, problems: &mut Problems) -> Option<T
             Kind::Boolean(_) => ("a boolean", Some("to write it as a text, put it in quotes")),
             Kind::Number => ("a number", Some("to write it as a text, put it in quotes")),
             Kind::Null if what.starts_with("a list") => ("nothing", Some("an empty list is `[]`")),
-            Kind::Null => ("nothing", Some("give it a value, or remove the key")),
+            Kind::Null => ("nothing", Some("give it a value, or remove it")),
         },
     };
     let problem = problems.error(node.span, format!("expected {what}, found {found}"));

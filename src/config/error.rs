@@ -11,6 +11,7 @@
 //!   fix: did you mean `allowedDomains`?
 //! ```
 
+use std::collections::HashSet;
 use std::fmt;
 
 /// All that was found wrong or doubtful in one policy, together with the text it was found in.
@@ -19,6 +20,8 @@ use std::fmt;
 #[derive(Debug, Default, Clone)]
 pub struct Problems {
     sources: Sources,
+    /// File and line of what must not be shown.
+    hidden: HashSet<(u32, u32)>,
     list: Vec<Problem>,
     errors: usize,
     warnings: usize,
@@ -65,7 +68,6 @@ impl Problems {
             at,
             message,
             fix: None,
-            excerpt: true,
         };
         let room = self.list.len() < Self::LIMIT;
         if room {
@@ -77,14 +79,10 @@ impl Problems {
         }
     }
 
-    /// Runs `add` so that no problem it adds shows its line: it may hold a secret.
-    pub(super) fn without_excerpts<T>(&mut self, add: impl FnOnce(&mut Self) -> T) -> T {
-        let before = self.list.len();
-        let outcome = add(self);
-        for problem in self.list.iter_mut().skip(before) {
-            problem.excerpt = false;
-        }
-        outcome
+    /// Keeps the line at `at` out of every report: a secret may have been written there, where
+    /// none belongs.
+    pub fn hide(&mut self, at: Span) {
+        self.hidden.insert((at.file, at.line));
     }
 
     /// Whether any of them is an error.
@@ -135,7 +133,7 @@ impl fmt::Display for Problems {
             if index > 0 {
                 writeln!(f)?;
             }
-            problem.render(&self.sources, f)?;
+            problem.render(self, f)?;
         }
         let unlisted = (self.errors + self.warnings).saturating_sub(self.list.len());
         if unlisted > 0 {
@@ -158,8 +156,6 @@ pub struct Problem {
     pub message: String,
     /// What to do about it.
     pub fix: Option<String>,
-    /// Whether the line may be shown.
-    excerpt: bool,
 }
 
 impl Problem {
@@ -169,23 +165,20 @@ impl Problem {
         self
     }
 
-    /// Keeps the line itself out of the report: it may hold a secret written where none belongs.
-    pub fn without_excerpt(&mut self) -> &mut Self {
-        self.excerpt = false;
-        self
-    }
-
-    fn render(&self, sources: &Sources, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn render(&self, problems: &Problems, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(at) = self.at {
-            write!(f, "{}: ", sources.place(at))?;
+            write!(f, "{}: ", problems.place(at))?;
         }
         let severity = match self.severity {
             Severity::Error => "error",
             Severity::Warning => "warning",
         };
         write!(f, "{severity}: {}", self.message)?;
-        if let Some(at) = self.at.filter(|_| self.excerpt) {
-            excerpt(sources, at, f)?;
+        let shown = self
+            .at
+            .filter(|at| !problems.hidden.contains(&(at.file, at.line)));
+        if let Some(at) = shown {
+            excerpt(&problems.sources, at, f)?;
         }
         if let Some(fix) = &self.fix {
             write!(f, "\n  fix: {fix}")?;
@@ -468,7 +461,8 @@ mod tests {
     #[test]
     fn what_may_be_secret_is_not_shown() {
         let mut problems = problems("token: hunter2\n");
-        problems.error(at(1, 8, 7), "m").without_excerpt();
+        problems.error(at(1, 8, 7), "m");
+        problems.hide(at(1, 1, 1));
         assert_eq!(problems.to_string(), "policy.yaml:1:8: error: m");
     }
 

@@ -166,10 +166,7 @@ fn add_source(file: File, problems: &mut Problems) -> Option<u32> {
     } else {
         format!("the byte 0x{byte:02x} is not UTF-8")
     };
-    problems
-        .error(at, message)
-        .fix("save the file as UTF-8")
-        .without_excerpt();
+    problems.error(at, message).fix("save the file as UTF-8");
     None
 }
 

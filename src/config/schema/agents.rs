@@ -4,8 +4,7 @@ use std::path::PathBuf;
 
 use http::HeaderName;
 
-use super::super::decode::{Rejection, parsed};
-use super::super::error::quote;
+use super::super::decode::{Rejection, parsed, quiet};
 use super::credentials::file;
 use super::names::{header_value, identity_header, variable};
 use super::*;
@@ -150,8 +149,8 @@ fn token(node: &Node, problems: &mut Problems) -> Option<TokenSource> {
     if matches!(node.value, Value::Scalar(_)) {
         problems
             .error(node.span, "a token is not written into the policy")
-            .fix(FIX)
-            .without_excerpt();
+            .fix(FIX);
+        problems.hide(node.span);
         return None;
     }
     let mut fields = Fields::of(node, "a token", problems)?
@@ -175,7 +174,7 @@ fn token(node: &Node, problems: &mut Problems) -> Option<TokenSource> {
     let file = fields.optional("file", file);
     let sha256 = fields.optional(
         "sha256",
-        parsed("the SHA-256 of the token in hexadecimal", sha256),
+        quiet(parsed("the SHA-256 of the token in hexadecimal", sha256)),
     );
     fields.finish()?;
     env.map(|env| TokenSource::Environment(env.value))
@@ -207,7 +206,7 @@ fn header(node: &Node, problems: &mut Problems) -> Option<HeaderIdentity> {
 fn sha256(text: &str) -> Result<[u8; 32], Rejection> {
     let refused = || {
         Rejection::new(
-            format!("{} is not a SHA-256", quote(text)),
+            "this is not a SHA-256",
             "write 64 hexadecimal digits, as `printf %s \"$TOKEN\" | sha256sum` prints them",
         )
     };
@@ -220,11 +219,4 @@ fn sha256(text: &str) -> Result<[u8; 32], Rejection> {
         *byte = u8::from_str_radix(pair, 16).map_err(|_| refused())?;
     }
     Ok(digest)
-}
-
-/// Keeps the line out of the report when `decode` refuses it: it may hold the secret itself.
-pub(super) fn quiet<T>(
-    decode: impl Fn(&Node, &mut Problems) -> Option<T>,
-) -> impl Fn(&Node, &mut Problems) -> Option<T> {
-    move |node, problems| problems.without_excerpts(|problems| decode(node, problems))
 }

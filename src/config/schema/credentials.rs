@@ -4,9 +4,8 @@ use std::path::{Path, PathBuf};
 
 use http::HeaderName;
 
-use super::super::decode::{Rejection, filled_list, parsed};
+use super::super::decode::{Rejection, filled_list, parsed, quiet};
 use super::super::error::{Span, quote};
-use super::agents::quiet;
 use super::names::{injected_header, name, variable};
 use super::*;
 

@@ -87,6 +87,9 @@ fn allow_entry(node: &Node, problems: &mut Problems) -> Option<AllowEntry> {
             allow_override_headers: false,
         });
     }
+    if let Value::Sequence(_) = &node.value {
+        return mismatch(node, "a domain or an allow entry", problems);
+    }
     let mut fields = Fields::of(node, "an allow entry", problems)?;
     let pattern = fields.required("pattern", text("a domain"));
     let action = fields.optional(

@@ -82,7 +82,7 @@ impl Policy {
 
 fn version(node: &Node, problems: &mut Problems) -> Option<()> {
     match &node.value {
-        Value::Scalar(scalar) if scalar.plain && scalar.text == "1" => Some(()),
+        Value::Scalar(scalar) if scalar.text == "1" => Some(()),
         Value::Scalar(scalar) => {
             let message = format!(
                 "version {} of the policy language is not known",

@@ -2,8 +2,10 @@
 
 use std::collections::HashMap;
 
+use http::HeaderName;
+
 use super::super::error::{Problems, Span, did_you_mean, quote};
-use super::{Credential, Identity, Name, Policy, Spanned};
+use super::{Credential, Identity, Name, Policy, Spanned, TokenSource};
 
 pub(super) fn check(policy: &Policy, fixed_agent: Option<&str>, problems: &mut Problems) {
     let known = Known {
@@ -97,30 +99,35 @@ fn check_name(name: &Spanned<Name>, names: &[&str], problems: &mut Problems) {
     }
 }
 
+/// What a caller presents, by which two agents must not both be known.
+#[derive(PartialEq, Eq, Hash)]
+enum Mark<'a> {
+    Token(&'a TokenSource),
+    Header(&'a HeaderName, &'a str),
+}
+
 fn check_identities(policy: &Policy, fixed_agent: Option<&str>, problems: &mut Problems) {
-    let mut seen: HashMap<String, Span> = HashMap::new();
+    let mut seen: HashMap<Mark<'_>, Span> = HashMap::new();
     for agent in policy.agents.iter().flatten() {
-        let by_default = policy
-            .default_agent
-            .as_ref()
-            .is_some_and(|default| default.value == agent.name.value);
-        if agent.identity.is_empty() && !by_default && fixed_agent.is_none() {
+        let default = policy.default_agent.as_ref();
+        let by_default = default.is_some_and(|default| default.value == agent.name.value);
+        let known = by_default || fixed_agent.is_some() || !agent.identity.is_empty();
+        // With errors about, the identity may be among what was wrong.
+        if !known && !problems.has_errors() {
+            let name = quote(agent.name.as_str());
             problems
                 .warning(
                     agent.name.span,
-                    format!(
-                        "nobody can be the agent {}: it has no identity",
-                        quote(agent.name.as_str())
-                    ),
+                    format!("nobody can be the agent {name}: it has no identity"),
                 )
                 .fix("add `identity: [{token: {env: NAME}}]`, or start with `--agent`");
         }
         for identity in &agent.identity {
-            let what = match &identity.value {
-                Identity::Token(source) => format!("{source:?}"),
-                Identity::Header(header) => format!("{}: {}", header.name, header.value),
+            let mark = match &identity.value {
+                Identity::Token(source) => Mark::Token(source),
+                Identity::Header(header) => Mark::Header(&header.name, &header.value),
             };
-            if let Some(earlier) = seen.get(&what) {
+            if let Some(earlier) = seen.get(&mark) {
                 let place = problems.place(*earlier);
                 problems
                     .error(
@@ -129,7 +136,7 @@ fn check_identities(policy: &Policy, fixed_agent: Option<&str>, problems: &mut P
                     )
                     .fix("an identity names one agent: give each its own");
             } else {
-                seen.insert(what, identity.span);
+                seen.insert(mark, identity.span);
             }
         }
     }
@@ -147,7 +154,7 @@ fn check_credentials(credentials: &[Credential], known: &Known<'_>, problems: &m
         } else {
             seen.insert(&credential.name.value, credential.name.span);
         }
-        if credential.injections.is_empty() {
+        if credential.injections.is_empty() && !problems.has_errors() {
             problems
                 .warning(
                     credential.name.span,

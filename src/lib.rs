@@ -1,7 +1,16 @@
 //! Attaché decides what AI agents may send out, and Envoy carries it out.
 //!
 //! A request's way through this crate is the order of the modules: Envoy's ext_proc messages are read in
-//! `ext_proc`, judged by the pure core in [`pipeline`] on the policy that `config` compiled, and answered with
-//! what `resolver`, `secrets` and `journal` contributed.
+//! [`ext_proc`], judged by the pure core in [`pipeline`] on the policy that [`config`] compiled, and answered with
+//! what [`resolver`], [`secrets`] and [`journal`] contributed.
 
 pub mod pipeline;
+pub mod config;
+pub mod secrets;
+pub mod live;
+pub mod resolver;
+pub mod journal;
+pub mod telemetry;
+pub mod certificates;
+pub mod ext_proc;
+pub mod access_log;

@@ -1,0 +1,225 @@
+//! Policy text becomes a policy, or a list of all that is wrong with it.
+//!
+//! ```text
+//! read(path) ─► Draft ─► Draft::compile(…) ─► Accepted { value, warnings, revision }
+//!                                         └─► Problems, each with file:line:column and the fix
+//! ```
+//!
+//! A [`Draft`] holds whatever could be decoded, so that the compiler too can report what it
+//! finds; it is given out only where nothing is wrong with it.
+
+pub mod decode;
+pub mod error;
+mod files;
+pub mod schema;
+pub mod watch;
+pub mod yaml;
+
+use std::path::Path;
+
+pub use error::{Problem, Problems, Severity, Sources, Span, Spanned};
+pub use files::Revision;
+pub use schema::Policy;
+
+use decode::mismatch;
+use error::quote;
+use files::File;
+use yaml::{Key, Node, Value};
+
+/// Reads the policy at `path`: one YAML or JSON file, or a directory whose `*.yaml` and `*.yml`
+/// are read as one (in a mounted ConfigMap: as one snapshot).
+///
+/// Never fails by itself: what is wrong comes out of [`Draft::compile`].
+pub fn read(path: &Path) -> Draft {
+    let mut problems = Problems::default();
+    let files = files::gather(path, &mut problems);
+    draft(files, problems)
+}
+
+/// Reads a policy that is not in a file; `name` stands for it in positions.
+pub fn parse(name: &str, text: &str) -> Draft {
+    let file = File {
+        name: name.to_owned(),
+        content: text.as_bytes().to_vec(),
+    };
+    draft(vec![file], Problems::default())
+}
+
+/// A policy that has been read and not yet been found free of errors.
+#[derive(Debug)]
+pub struct Draft {
+    policy: Option<Policy>,
+    problems: Problems,
+    revision: Revision,
+}
+
+/// What came of a policy without errors.
+#[derive(Debug)]
+pub struct Accepted<T> {
+    /// What the compiler made of it.
+    pub value: T,
+    /// No errors, perhaps warnings.
+    pub warnings: Problems,
+    /// Which text it was.
+    pub revision: Revision,
+}
+
+impl Draft {
+    /// Checks what entries say of each other, has `compile` make its own of the policy, and
+    /// returns that if neither they nor reading found an error.
+    ///
+    /// `fixed_agent` is who the caller is when the command line says so. `compile` adds to the
+    /// problems it is given; it is called for a policy with errors as well, in which the wrong
+    /// entries are missing, so that its problems are reported together with the others.
+    pub fn compile<T>(
+        mut self,
+        fixed_agent: Option<&str>,
+        compile: impl FnOnce(&Policy, &mut Problems) -> Option<T>,
+    ) -> Result<Accepted<T>, Problems> {
+        let value = self.policy.as_ref().and_then(|policy| {
+            policy.check_references(fixed_agent, &mut self.problems);
+            compile(policy, &mut self.problems)
+        });
+        if self.problems.has_errors() {
+            return Err(self.problems);
+        }
+        match value {
+            Some(value) => Ok(Accepted {
+                value,
+                warnings: self.problems,
+                revision: self.revision,
+            }),
+            None => {
+                self.problems.error(
+                    None,
+                    "the policy could not be compiled, and nothing says why",
+                );
+                Err(self.problems)
+            }
+        }
+    }
+
+    /// Which text it is.
+    pub fn revision(&self) -> &Revision {
+        &self.revision
+    }
+}
+
+fn draft(files: Vec<File>, mut problems: Problems) -> Draft {
+    let revision = Revision::of(&files);
+    // With a file missing, what the others refer to may be in it: only they themselves count.
+    let mut whole = !problems.has_errors();
+    let mut roots = Vec::new();
+    for file in files {
+        let root =
+            add_source(file, &mut problems).and_then(|file| yaml::parse(file, &mut problems));
+        match root {
+            Some(root) if matches!(root.value, Value::Mapping(_)) => roots.push(root),
+            Some(root) => {
+                whole &=
+                    mismatch::<()>(&root, "a policy, which is a mapping", &mut problems).is_some()
+            }
+            None => whole = false,
+        }
+    }
+    let policy = merge(roots, &mut problems).and_then(|root| Policy::decode(&root, &mut problems));
+    Draft {
+        policy: policy.filter(|_| whole),
+        problems,
+        revision,
+    }
+}
+
+/// Takes a file's bytes as text, without its byte order mark. `None`: not UTF-8.
+fn add_source(file: File, problems: &mut Problems) -> Option<u32> {
+    let sources = problems.sources_mut();
+    let error = match String::from_utf8(file.content) {
+        Ok(text) => {
+            let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+            return Some(sources.add(file.name, text));
+        }
+        Err(error) => error,
+    };
+    let bytes = error.as_bytes();
+    let utf16 = bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]);
+    let good = bytes
+        .get(..error.utf8_error().valid_up_to())
+        .unwrap_or_default();
+    let good = String::from_utf8_lossy(good);
+    let byte = bytes.get(good.len()).copied().unwrap_or_default();
+    let column = good
+        .rsplit(['\n', '\r'])
+        .next()
+        .unwrap_or_default()
+        .chars()
+        .count()
+        + 1;
+    let file = sources.add(file.name, good);
+    let at = Span {
+        file,
+        line: sources.last_line(file),
+        column: u32::try_from(column).unwrap_or(u32::MAX),
+        length: 1,
+    };
+    let message = if utf16 {
+        "the file is UTF-16".to_owned()
+    } else {
+        format!("the byte 0x{byte:02x} is not UTF-8")
+    };
+    problems.error(at, message).fix("save the file as UTF-8");
+    None
+}
+
+/// Puts the files' mappings together: lists and mappings of the same name add up; a name inside
+/// such a mapping, and a single value, may be given only once.
+fn merge(roots: Vec<Node>, problems: &mut Problems) -> Option<Node> {
+    let mut merged: Option<(Span, Vec<(Key, Node)>)> = None;
+    for root in roots {
+        let span = root.span;
+        let Value::Mapping(entries) = root.value else {
+            continue;
+        };
+        let (_, all) = merged.get_or_insert_with(|| (span, Vec::new()));
+        for (key, node) in entries {
+            match all.iter_mut().find(|(earlier, _)| earlier.text == key.text) {
+                Some((earlier, value)) => add_up(earlier, value, key, node, problems),
+                None => all.push((key, node)),
+            }
+        }
+    }
+    merged.map(|(span, entries)| Node {
+        span,
+        value: Value::Mapping(entries),
+    })
+}
+
+fn add_up(earlier: &Key, value: &mut Node, key: Key, node: Node, problems: &mut Problems) {
+    match (&mut value.value, node.value) {
+        (Value::Sequence(all), Value::Sequence(more)) => all.extend(more),
+        (Value::Mapping(all), Value::Mapping(more)) => {
+            for (key, node) in more {
+                match all.iter().find(|(earlier, _)| earlier.text == key.text) {
+                    Some((earlier, _)) => twice(earlier, &key, problems),
+                    None => all.push((key, node)),
+                }
+            }
+        }
+        _ => twice(earlier, &key, problems),
+    }
+}
+
+fn twice(earlier: &Key, key: &Key, problems: &mut Problems) {
+    let place = problems.place(earlier.span);
+    problems
+        .error(
+            key.span,
+            format!(
+                "{} is given in two files; first at {place}",
+                quote(&key.text)
+            ),
+        )
+        .fix("keep one of them");
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,98 @@
+//! The policy language as types: what may be written, and what it is read as.
+//!
+//! Every key is named once, where its value is decoded. A key that the language has and this
+//! version does not enforce stands in a `later` list and is refused by name; to add it, decode it
+//! and take it off the list.
+//!
+//! What texts mean (host patterns, paths, header formats) is left to the compiler: they keep
+//! their places so that it can report on them.
+
+mod agents;
+mod credentials;
+mod domains;
+mod names;
+mod references;
+
+pub use agents::{Agent, HeaderIdentity, Identity, TokenSource};
+pub use credentials::{Credential, Injection, SecretSource, Slot};
+pub use domains::{Action, AllowEntry, HttpRestriction, Methods, Upgrade};
+pub use names::Name;
+
+use super::decode::{Fields, boolean, list, mismatch, text};
+use super::error::{Problems, Spanned};
+use super::yaml::{Key, Node, Value};
+
+/// One policy, as written.
+#[derive(Debug, Clone, Default)]
+pub struct Policy {
+    /// What every agent may reach.
+    pub allowed_domains: Vec<AllowEntry>,
+    /// What no agent may reach, as host patterns.
+    pub blocked_domains: Vec<Spanned<String>>,
+    /// Who may call. `None`: the policy names no agents, and there is exactly one.
+    pub agents: Option<Vec<Agent>>,
+    /// Who callers are that present no identity at all.
+    pub default_agent: Option<Spanned<Name>>,
+    /// Whether a CONNECT without identity is asked for one.
+    pub proxy_challenge: bool,
+    /// What attaché adds to requests on the agents' behalf.
+    pub credentials: Vec<Credential>,
+}
+
+impl Policy {
+    /// Reads a whole policy, reporting everything that is wrong with it.
+    pub fn decode(node: &Node, problems: &mut Problems) -> Option<Self> {
+        let mut fields = Fields::of(node, "a policy", problems)?.later(&[
+            "organization",
+            "services",
+            "profiles",
+            "rules",
+            "dlp",
+            "responseFilters",
+            "notifications",
+        ]);
+        fields.optional("version", version);
+        let policy = Self {
+            allowed_domains: fields
+                .optional("allowedDomains", domains::allow_entries)
+                .unwrap_or_default(),
+            blocked_domains: fields
+                .optional("blockedDomains", domains::blocked_domains)
+                .unwrap_or_default(),
+            agents: fields.optional("agents", agents::agents),
+            default_agent: fields.optional("defaultAgent", names::name("the name of an agent")),
+            proxy_challenge: fields
+                .optional("proxyChallenge", boolean)
+                .unwrap_or_default(),
+            credentials: fields
+                .optional("credentials", credentials::credentials)
+                .unwrap_or_default(),
+        };
+        // What is wrong has been reported; the rest is of use to the stages that report more.
+        let _ = fields.finish();
+        Some(policy)
+    }
+
+    /// Reports what two entries together get wrong: names used twice, names of nobody, entries
+    /// without effect. `fixed_agent` is who the caller is when the command line says so.
+    pub fn check_references(&self, fixed_agent: Option<&str>, problems: &mut Problems) {
+        references::check(self, fixed_agent, problems);
+    }
+}
+
+fn version(node: &Node, problems: &mut Problems) -> Option<()> {
+    match &node.value {
+        Value::Scalar(scalar) if scalar.text == "1" => Some(()),
+        Value::Scalar(scalar) => {
+            let message = format!(
+                "version {} of the policy language is not known",
+                super::error::quote(&scalar.text)
+            );
+            problems
+                .error(node.span, message)
+                .fix("this version of attache reads `version: 1`");
+            None
+        }
+        _ => mismatch(node, "the number 1", problems),
+    }
+}

@@ -1,0 +1,169 @@
+//! What two entries together get wrong.
+
+use std::collections::HashMap;
+
+use http::HeaderName;
+
+use super::super::error::{Problems, Span, did_you_mean, quote};
+use super::{Credential, Identity, Name, Policy, Spanned, TokenSource};
+
+pub(super) fn check(policy: &Policy, fixed_agent: Option<&str>, problems: &mut Problems) {
+    let known = Known {
+        names: policy.agents.as_ref().map(|agents| {
+            agents
+                .iter()
+                .map(|agent| agent.name.value.as_str())
+                .collect()
+        }),
+        fixed_agent,
+    };
+    known.check_command_line(problems);
+    known.check_default(policy.default_agent.as_ref(), problems);
+    check_identities(policy, fixed_agent, problems);
+    check_credentials(&policy.credentials, &known, problems);
+}
+
+/// Who can call under this policy.
+struct Known<'a> {
+    /// `None`: the policy names no agents, and there is exactly one.
+    names: Option<Vec<&'a str>>,
+    fixed_agent: Option<&'a str>,
+}
+
+impl Known<'_> {
+    fn check_command_line(&self, problems: &mut Problems) {
+        let (Some(fixed), Some(names)) = (self.fixed_agent, &self.names) else {
+            return;
+        };
+        if !names.contains(&fixed) {
+            let fix = did_you_mean(fixed, names.iter().copied()).unwrap_or_else(|| {
+                "add it under `agents`, or start with another `--agent`".to_owned()
+            });
+            problems
+                .error(
+                    None,
+                    format!(
+                        "the policy has no agent {}, which `--agent` names",
+                        quote(fixed)
+                    ),
+                )
+                .fix(fix);
+        }
+    }
+
+    fn check_default(&self, default: Option<&Spanned<Name>>, problems: &mut Problems) {
+        let Some(default) = default else { return };
+        match &self.names {
+            Some(names) => check_name(default, names, problems),
+            None => {
+                problems
+                    .error(
+                        default.span,
+                        "`defaultAgent` chooses among `agents`, and the policy names none",
+                    )
+                    .fix(
+                        "remove it: a policy without `agents` has exactly one, named by `--agent`",
+                    );
+            }
+        }
+    }
+
+    fn check_user(&self, user: &Spanned<Name>, problems: &mut Problems) {
+        match (&self.names, self.fixed_agent) {
+            (Some(names), _) => check_name(user, names, problems),
+            (None, Some(fixed)) if fixed == user.as_str() => {}
+            (None, _) => {
+                let message = format!(
+                    "the policy names no agents, so {} can use this only when started with `--agent {user}`",
+                    quote(user.as_str()),
+                    user = user.value
+                );
+                problems
+                    .warning(user.span, message)
+                    .fix("add `agents`, or remove the list");
+            }
+        }
+    }
+}
+
+fn check_name(name: &Spanned<Name>, names: &[&str], problems: &mut Problems) {
+    if !names.contains(&name.as_str()) {
+        let fix = did_you_mean(name.as_str(), names.iter().copied())
+            .unwrap_or_else(|| "add it under `agents`".to_owned());
+        problems
+            .error(
+                name.span,
+                format!("there is no agent {}", quote(name.as_str())),
+            )
+            .fix(fix);
+    }
+}
+
+/// What a caller presents, by which two agents must not both be known.
+#[derive(PartialEq, Eq, Hash)]
+enum Mark<'a> {
+    Token(&'a TokenSource),
+    Header(&'a HeaderName, &'a str),
+}
+
+fn check_identities(policy: &Policy, fixed_agent: Option<&str>, problems: &mut Problems) {
+    let mut seen: HashMap<Mark<'_>, Span> = HashMap::new();
+    for agent in policy.agents.iter().flatten() {
+        let default = policy.default_agent.as_ref();
+        let by_default = default.is_some_and(|default| default.value == agent.name.value);
+        let known = by_default || fixed_agent.is_some() || !agent.identity.is_empty();
+        // With errors about, the identity may be among what was wrong.
+        if !known && !problems.has_errors() {
+            let name = quote(agent.name.as_str());
+            problems
+                .warning(
+                    agent.name.span,
+                    format!("nobody can be the agent {name}: it has no identity"),
+                )
+                .fix("add `identity: [{token: {env: NAME}}]`, or start with `--agent`");
+        }
+        for identity in &agent.identity {
+            let mark = match &identity.value {
+                Identity::Token(source) => Mark::Token(source),
+                Identity::Header(header) => Mark::Header(&header.name, &header.value),
+            };
+            if let Some(earlier) = seen.get(&mark) {
+                let place = problems.place(*earlier);
+                problems
+                    .error(
+                        identity.span,
+                        format!("this identity is given twice; first at {place}"),
+                    )
+                    .fix("an identity names one agent: give each its own");
+            } else {
+                seen.insert(mark, identity.span);
+            }
+        }
+    }
+}
+
+fn check_credentials(credentials: &[Credential], known: &Known<'_>, problems: &mut Problems) {
+    let mut seen: HashMap<&Name, Span> = HashMap::new();
+    for credential in credentials {
+        let name = quote(credential.name.as_str());
+        if let Some(earlier) = seen.get(&credential.name.value) {
+            let place = problems.place(*earlier);
+            problems
+                .error(credential.name.span, format!("the credential {name} is given twice; first at {place}"))
+                .fix("a name stands for one credential: rename one, or list all its injections in one entry");
+        } else {
+            seen.insert(&credential.name.value, credential.name.span);
+        }
+        if credential.injections.is_empty() && !problems.has_errors() {
+            problems
+                .warning(
+                    credential.name.span,
+                    format!("the credential {name} goes nowhere"),
+                )
+                .fix("add `injections`, or remove it");
+        }
+        for user in credential.agents.iter().flatten() {
+            known.check_user(user, problems);
+        }
+    }
+}

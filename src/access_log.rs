@@ -7,8 +7,8 @@ use envoy_types::pb::envoy::config::core::v3::address::Address as Place;
 use envoy_types::pb::envoy::config::core::v3::socket_address::PortSpecifier;
 use envoy_types::pb::envoy::config::core::v3::{Address, RequestMethod};
 use envoy_types::pb::envoy::data::accesslog::v3::{AccessLogCommon, HttpAccessLogEntry, ResponseFlags};
-pub use envoy_types::pb::envoy::service::accesslog::v3::access_log_service_server::AccessLogServiceServer;
 use envoy_types::pb::envoy::service::accesslog::v3::access_log_service_server::AccessLogService;
+pub use envoy_types::pb::envoy::service::accesslog::v3::access_log_service_server::AccessLogServiceServer;
 use envoy_types::pb::envoy::service::accesslog::v3::stream_access_logs_message::LogEntries;
 use envoy_types::pb::envoy::service::accesslog::v3::{StreamAccessLogsMessage, StreamAccessLogsResponse};
 use envoy_types::pb::google::protobuf::value::Kind;
@@ -64,7 +64,7 @@ impl AccessLog {
         if flags.upstream_connection_failure
             && let Some(address) = common.upstream_remote_address.as_ref().and_then(socket)
         {
-            self.resolver.failed(address);
+            self.resolver.failed(address, std::time::Instant::now());
         }
         let outcome = outcome(&entry, &common, &flags, ours.id.clone());
         let mut records = Vec::new();
@@ -81,7 +81,12 @@ impl AccessLog {
     }
 
     /// The record of a request that Envoy answered itself, before or instead of a decision.
-    fn undecided(&self, entry: &HttpAccessLogEntry, common: &AccessLogCommon, outcome: &OutcomeRecord) -> DecisionRecord {
+    fn undecided(
+        &self,
+        entry: &HttpAccessLogEntry,
+        common: &AccessLogCommon,
+        outcome: &OutcomeRecord,
+    ) -> DecisionRecord {
         let request = entry.request.clone().unwrap_or_default();
         let method = RequestMethod::try_from(request.request_method).map(|m| m.as_str_name()).unwrap_or_default();
         let (path, query) = request.path.split_once('?').unwrap_or((&request.path, ""));
@@ -133,7 +138,12 @@ impl Ours {
     }
 }
 
-fn outcome(entry: &HttpAccessLogEntry, common: &AccessLogCommon, flags: &ResponseFlags, id: Option<Arc<str>>) -> OutcomeRecord {
+fn outcome(
+    entry: &HttpAccessLogEntry,
+    common: &AccessLogCommon,
+    flags: &ResponseFlags,
+    id: Option<Arc<str>>,
+) -> OutcomeRecord {
     let (request, response) = (entry.request.as_ref(), entry.response.as_ref());
     let named = request.map(|r| r.request_id.as_str()).filter(|id| !id.is_empty());
     let id = id.or_else(|| named.map(Into::into)).unwrap_or_else(|| format!("envoy-{}", common.stream_id).into());
@@ -141,7 +151,7 @@ fn outcome(entry: &HttpAccessLogEntry, common: &AccessLogCommon, flags: &Respons
     OutcomeRecord {
         request_id: id,
         time: SystemTime::now(),
-        status: response.and_then(|r| r.response_code).and_then(|c| u16::try_from(c).ok()).unwrap_or(0),
+        status: response.and_then(|r| r.response_code.as_ref()).and_then(|c| u16::try_from(c.value).ok()).unwrap_or(0),
         bytes_sent: request.map_or(0, |r| r.request_body_bytes),
         bytes_received: response.map_or(0, |r| r.response_body_bytes),
         duration_ms: duration.map_or(0.0, |d| d.seconds as f64 * 1e3 + f64::from(d.nanos) / 1e6),

@@ -4,13 +4,15 @@
 //! [`ext_proc`], judged by the pure core in [`pipeline`] on the policy that [`config`] compiled, and answered with
 //! what [`resolver`], [`secrets`] and [`journal`] contributed.
 
-pub mod pipeline;
-pub mod config;
-pub mod secrets;
-pub mod live;
-pub mod resolver;
-pub mod journal;
-pub mod telemetry;
-pub mod certificates;
-pub mod ext_proc;
 pub mod access_log;
+pub mod peer;
+pub mod control;
+pub mod certificates;
+pub mod config;
+pub mod ext_proc;
+pub mod journal;
+pub mod live;
+pub mod pipeline;
+pub mod resolver;
+pub mod secrets;
+pub mod telemetry;

@@ -1,10 +1,10 @@
 //! What is in force: the compiled policy and its secrets, swapped together and never half.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use arc_swap::{ArcSwap, Guard};
+use tokio::sync::watch;
 
 use crate::pipeline::policy::Ruleset;
 use crate::secrets::Secrets;
@@ -23,7 +23,7 @@ pub struct InForce {
 pub struct Live {
     current: ArcSwap<InForce>,
     reload: ArcSwap<Reload>,
-    generation: AtomicU64,
+    changes: watch::Sender<u64>,
 }
 
 /// How the last attempt to load the policy went.
@@ -41,7 +41,7 @@ impl Live {
         Self {
             current: ArcSwap::from_pointee(first),
             reload: ArcSwap::from_pointee(Reload { at: SystemTime::now(), error: None }),
-            generation: AtomicU64::new(0),
+            changes: watch::Sender::new(0),
         }
     }
 
@@ -54,7 +54,7 @@ impl Live {
     pub fn replace(&self, next: InForce) {
         self.current.store(Arc::new(next));
         self.reload.store(Arc::new(Reload { at: SystemTime::now(), error: None }));
-        self.generation.fetch_add(1, Ordering::Release);
+        self.changes.send_modify(|count| *count += 1);
     }
 
     /// Notes that a new policy was refused and the one in force stays.
@@ -67,8 +67,8 @@ impl Live {
         self.reload.load_full()
     }
 
-    /// Counts the policies that have been put in force.
-    pub fn generation(&self) -> u64 {
-        self.generation.load(Ordering::Acquire)
+    /// Changes whenever another policy is put in force.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
     }
 }

@@ -186,7 +186,13 @@ impl Held {
 fn stamp(source: &Source) -> Option<Stamp> {
     let Source::File(path) = source else { return None };
     let about = std::fs::metadata(path).ok()?;
-    Some((about.dev(), about.ino(), about.size(), about.mtime_nsec() ^ (about.mtime() << 30), about.ctime_nsec() ^ (about.ctime() << 30)))
+    Some((
+        about.dev(),
+        about.ino(),
+        about.size(),
+        about.mtime_nsec() ^ (about.mtime() << 30),
+        about.ctime_nsec() ^ (about.ctime() << 30),
+    ))
 }
 
 #[cfg(test)]
@@ -212,7 +218,13 @@ mod tests {
         ];
         let (secrets, missing) = Secrets::load(sources, &environment);
         assert_eq!(missing.len(), 1);
-        let see = || secrets.fetch(&[CredentialId(0), CredentialId(1), CredentialId(2)]).iter().map(|s| shown(s.as_ref())).collect::<Vec<_>>();
+        let see = || {
+            secrets
+                .fetch(&[CredentialId(0), CredentialId(1), CredentialId(2)])
+                .iter()
+                .map(|s| shown(s.as_ref()))
+                .collect::<Vec<_>>()
+        };
         assert_eq!(see(), [Some("fromenv".into()), Some("one".into()), None]);
         assert!(secrets.refresh().is_empty());
         std::fs::write(&path, "other").unwrap();

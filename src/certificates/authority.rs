@@ -4,8 +4,8 @@ use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, PublicKeyData, date_time_ymd,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    PublicKeyData, date_time_ymd,
 };
 use sha2::{Digest, Sha256};
 use thiserror::Error;
@@ -40,9 +40,7 @@ impl Authority {
         let id = short_id(&key.subject_public_key_info());
         let mut params = CertificateParams::default();
         params.distinguished_name = DistinguishedName::new();
-        params
-            .distinguished_name
-            .push(DnType::CommonName, format!("attache local CA {id}"));
+        params.distinguished_name.push(DnType::CommonName, format!("attache local CA {id}"));
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let epoch = date_time_ymd(1970, 1, 1);
@@ -70,9 +68,7 @@ impl Authority {
         if !parsed.is_ca() {
             return Err(AuthorityError::NotAnAuthority(parsed.subject().to_string()));
         }
-        let usage = parsed
-            .key_usage()
-            .map_err(|_| AuthorityError::Certificate)?;
+        let usage = parsed.key_usage().map_err(|_| AuthorityError::Certificate)?;
         if usage.is_some_and(|usage| !usage.value.key_cert_sign()) {
             return Err(AuthorityError::MayNotSign(parsed.subject().to_string()));
         }
@@ -88,9 +84,7 @@ impl Authority {
         if key.subject_public_key_info() != parsed.public_key().raw {
             return Err(AuthorityError::KeyMismatch);
         }
-        let intermediates = ders
-            .iter()
-            .filter(|der| parse(der).is_ok_and(|one| one.subject() != one.issuer()));
+        let intermediates = ders.iter().filter(|der| parse(der).is_ok_and(|one| one.subject() != one.issuer()));
         let intermediates_pem = intermediates.map(|der| pem_of(der)).collect();
         let seconds = u64::try_from(validity.not_after.timestamp()).unwrap_or_default();
         Ok(Authority {
@@ -99,8 +93,7 @@ impl Authority {
             intermediates_pem,
             id: short_id(&key.subject_public_key_info()),
             expires: SystemTime::UNIX_EPOCH + Duration::from_secs(seconds),
-            issuer: Issuer::from_ca_cert_der(&first.as_slice().into(), key)
-                .map_err(|_| AuthorityError::Certificate)?,
+            issuer: Issuer::from_ca_cert_der(&first.as_slice().into(), key).map_err(|_| AuthorityError::Certificate)?,
         })
     }
 
@@ -135,10 +128,7 @@ impl Authority {
 
 impl fmt::Debug for Authority {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Authority")
-            .field("id", &self.id)
-            .field("expires", &self.expires)
-            .finish_non_exhaustive()
+        f.debug_struct("Authority").field("id", &self.id).field("expires", &self.expires).finish_non_exhaustive()
     }
 }
 
@@ -155,9 +145,7 @@ pub enum AuthorityError {
     #[error("the certificate cannot be read; expected PEM of an X.509 certificate")]
     Certificate,
     /// It is a leaf.
-    #[error(
-        "`{0}` is not a certificate authority; give the CA's certificate (basicConstraints CA:TRUE) first"
-    )]
+    #[error("`{0}` is not a certificate authority; give the CA's certificate (basicConstraints CA:TRUE) first")]
     NotAnAuthority(String),
     /// It is an authority for something else.
     #[error("`{0}` may not sign certificates; its keyUsage needs keyCertSign")]
@@ -254,10 +242,7 @@ mod tests {
         let authority = Authority::generate(SystemTime::now()).unwrap();
         let ders = certificates(authority.cert_pem()).unwrap();
         let parsed = parse(&ders[0]).unwrap();
-        assert_eq!(
-            parsed.subject().to_string(),
-            format!("CN=attache local CA {}", authority.id())
-        );
+        assert_eq!(parsed.subject().to_string(), format!("CN=attache local CA {}", authority.id()));
         let constraints = parsed.basic_constraints().unwrap().unwrap();
         assert!(constraints.critical && constraints.value.ca);
         assert_eq!(constraints.value.path_len_constraint, Some(0));
@@ -269,8 +254,7 @@ mod tests {
     fn each_thing_that_is_no_authority_is_named() {
         let (cert, key) = made(|_| {});
         let (leaf, leaf_key) = made(|params| params.is_ca = IsCa::ExplicitNoCa);
-        let (other_use, other_use_key) =
-            made(|params| params.key_usages = vec![KeyUsagePurpose::CrlSign]);
+        let (other_use, other_use_key) = made(|params| params.key_usages = vec![KeyUsagePurpose::CrlSign]);
         let (old, old_key) = made(|params| params.not_after = date_time_ymd(2001, 1, 1));
         let (young, young_key) = made(|params| params.not_before = date_time_ymd(3000, 1, 1));
         let stranger = KeyPair::generate().unwrap().serialize_pem();
@@ -285,18 +269,12 @@ mod tests {
             (&other_use, &other_use_key, "may not sign certificates"),
             (&old, &old_key, "the authority expired"),
             (&young, &young_key, "the authority is valid only from"),
-            (
-                &cert,
-                &stranger,
-                "is not that of the authority's certificate",
-            ),
+            (&cert, &stranger, "is not that of the authority's certificate"),
             (&cert, "", "the private key cannot be read"),
             (&cert, &cert, "the private key cannot be read"),
         ];
         for (cert, key, expected) in table {
-            let error = Authority::from_pem(cert, key, day(0))
-                .unwrap_err()
-                .to_string();
+            let error = Authority::from_pem(cert, key, day(0)).unwrap_err().to_string();
             assert!(error.contains(expected), "{expected}: {error}");
         }
         // The label is not what counts, the content is.
@@ -309,16 +287,11 @@ mod tests {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-        params
-            .distinguished_name
-            .push(DnType::CommonName, "between");
+        params.distinguished_name.push(DnType::CommonName, "between");
         let between = params.signed_by(&key, root.issuer()).unwrap();
         let both = format!("{}{}", between.pem(), root.cert_pem());
         let taken = Authority::from_pem(&both, &key.serialize_pem(), SystemTime::now()).unwrap();
-        assert_eq!(
-            certificates(taken.intermediates_pem()).unwrap(),
-            [between.der().to_vec()]
-        );
+        assert_eq!(certificates(taken.intermediates_pem()).unwrap(), [between.der().to_vec()]);
         assert_eq!(certificates(taken.cert_pem()).unwrap().len(), 2);
     }
 }

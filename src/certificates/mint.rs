@@ -4,8 +4,8 @@ use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use rcgen::{
-    CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
-    KeyUsagePurpose, SanType, date_time_ymd,
+    CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, SanType,
+    date_time_ymd,
 };
 use sha2::{Digest, Sha256};
 use thiserror::Error;
@@ -26,10 +26,7 @@ impl Minter {
 
     /// A minter of leaves valid for `lifetime`, at most a year.
     pub fn new(authority: Authority, lifetime: Duration) -> Minter {
-        Minter {
-            authority,
-            lifetime: lifetime.min(Duration::from_secs(365 * 24 * 3600)),
-        }
+        Minter { authority, lifetime: lifetime.min(Duration::from_secs(365 * 24 * 3600)) }
     }
 
     /// The authority that signs.
@@ -44,25 +41,19 @@ impl Minter {
     /// When the authority has expired, or a name is not ASCII.
     pub fn mint(&self, subject: Subject<'_>, now: SystemTime) -> Result<Leaf, MintError> {
         let now_seconds = unix(now);
-        let expires = now_seconds
-            .saturating_add(self.lifetime.as_secs())
-            .min(unix(self.authority.expires()));
+        let expires = now_seconds.saturating_add(self.lifetime.as_secs()).min(unix(self.authority.expires()));
         if expires <= now_seconds {
             return Err(MintError::AuthorityExpired);
         }
         let key = KeyPair::generate().map_err(MintError::Sign)?;
         let mut params = CertificateParams::default();
         params.distinguished_name = DistinguishedName::new();
-        params
-            .distinguished_name
-            .push(DnType::CommonName, common_name(subject));
+        params.distinguished_name.push(DnType::CommonName, common_name(subject));
         params.subject_alt_names = match subject {
             Subject::Name(name) => {
                 vec![SanType::DnsName(name.try_into().map_err(MintError::Sign)?)]
             }
-            Subject::Addresses(addresses) => {
-                addresses.iter().copied().map(SanType::IpAddress).collect()
-            }
+            Subject::Addresses(addresses) => addresses.iter().copied().map(SanType::IpAddress).collect(),
         };
         // With both key identifiers and explicit constraints, OpenSSL's strict mode has nothing to object to.
         params.is_ca = IsCa::ExplicitNoCa;
@@ -72,9 +63,7 @@ impl Minter {
         let epoch = date_time_ymd(1970, 1, 1);
         params.not_before = epoch + Duration::from_secs(now_seconds).saturating_sub(SKEW);
         params.not_after = epoch + Duration::from_secs(expires);
-        let cert = params
-            .signed_by(&key, self.authority.issuer())
-            .map_err(MintError::Sign)?;
+        let cert = params.signed_by(&key, self.authority.issuer()).map_err(MintError::Sign)?;
         // The root itself is not sent: who trusts it has it, and who has not would not trust it for being sent.
         let chain_pem = cert.pem() + self.authority.intermediates_pem();
         Ok(Leaf {
@@ -159,10 +148,7 @@ mod tests {
     }
 
     fn der(pem: &str) -> Vec<u8> {
-        x509_parser::pem::parse_x509_pem(pem.as_bytes())
-            .unwrap()
-            .1
-            .contents
+        x509_parser::pem::parse_x509_pem(pem.as_bytes()).unwrap().1.contents
     }
 
     #[test]
@@ -174,25 +160,15 @@ mod tests {
         let parsed = X509Certificate::from_der(&der).unwrap().1;
         let names = parsed.subject_alternative_name().unwrap().unwrap();
         assert_eq!(names.value.general_names.len(), 1);
-        assert_eq!(
-            names.value.general_names[0].to_string(),
-            "DNSName(api.example.com)"
-        );
+        assert_eq!(names.value.general_names[0].to_string(), "DNSName(api.example.com)");
         let purposes = parsed.extended_key_usage().unwrap().unwrap();
         assert!(purposes.value.server_auth && !purposes.value.client_auth && !purposes.value.any);
         assert!(!parsed.is_ca());
         let lived = unix(now) - u64::try_from(parsed.validity().not_before.timestamp()).unwrap();
         assert_eq!(lived, 3600);
-        assert_eq!(
-            u64::try_from(parsed.validity().not_after.timestamp()).unwrap(),
-            unix(now) + 24 * 3600
-        );
+        assert_eq!(u64::try_from(parsed.validity().not_after.timestamp()).unwrap(), unix(now) + 24 * 3600);
         assert_eq!(unix(leaf.expires), unix(now) + 24 * 3600);
-        assert_eq!(
-            leaf.chain_pem.matches("BEGIN").count(),
-            1,
-            "the root is not sent"
-        );
+        assert_eq!(leaf.chain_pem.matches("BEGIN").count(), 1, "the root is not sent");
     }
 
     #[test]
@@ -202,26 +178,15 @@ mod tests {
         let [one, two] = [0, 1].map(|_| minter.mint(Subject::Name("a.example"), now).unwrap());
         assert_ne!(one.key_pem, two.key_pem);
         let (one, two) = (der(&one.chain_pem), der(&two.chain_pem));
-        let serial = |der: &[u8]| {
-            X509Certificate::from_der(der)
-                .unwrap()
-                .1
-                .raw_serial()
-                .to_vec()
-        };
+        let serial = |der: &[u8]| X509Certificate::from_der(der).unwrap().1.raw_serial().to_vec();
         assert_ne!(serial(&one), serial(&two));
     }
 
     #[test]
     fn a_long_name_stays_out_of_the_common_name() {
-        let long = format!(
-            "{}.example",
-            "a-long-label.".repeat(6).trim_end_matches('.')
-        );
+        let long = format!("{}.example", "a-long-label.".repeat(6).trim_end_matches('.'));
         assert!(long.len() > 64);
-        let leaf = minter(Minter::LIFETIME)
-            .mint(Subject::Name(&long), SystemTime::now())
-            .unwrap();
+        let leaf = minter(Minter::LIFETIME).mint(Subject::Name(&long), SystemTime::now()).unwrap();
         let der = der(&leaf.chain_pem);
         let parsed = X509Certificate::from_der(&der).unwrap().1;
         assert_eq!(parsed.subject().to_string(), "CN=attache");
@@ -231,14 +196,9 @@ mod tests {
     fn a_leaf_does_not_outlive_its_authority() {
         let minter = minter(Minter::LIFETIME);
         let end = minter.authority().expires();
-        let last = minter
-            .mint(Subject::Name("a.example"), end - Duration::from_secs(60))
-            .unwrap();
+        let last = minter.mint(Subject::Name("a.example"), end - Duration::from_secs(60)).unwrap();
         assert_eq!(unix(last.expires), unix(end));
-        assert!(matches!(
-            minter.mint(Subject::Name("a.example"), end),
-            Err(MintError::AuthorityExpired)
-        ));
+        assert!(matches!(minter.mint(Subject::Name("a.example"), end), Err(MintError::AuthorityExpired)));
     }
 
     #[test]
@@ -250,23 +210,13 @@ mod tests {
         let minter = minter(Minter::LIFETIME);
         let now = SystemTime::now();
         let mut roots = rustls::RootCertStore::empty();
-        roots
-            .add(CertificateDer::from(der(minter.authority().cert_pem())))
-            .unwrap();
+        roots.add(CertificateDer::from(der(minter.authority().cert_pem()))).unwrap();
         let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
-        let verifier = WebPkiServerVerifier::builder_with_provider(roots.into(), provider)
-            .build()
-            .unwrap();
+        let verifier = WebPkiServerVerifier::builder_with_provider(roots.into(), provider).build().unwrap();
         let accepts = |leaf: &Leaf, name: &str| {
             let name = ServerName::try_from(name.to_owned()).unwrap();
             verifier
-                .verify_server_cert(
-                    &CertificateDer::from(der(&leaf.chain_pem)),
-                    &[],
-                    &name,
-                    &[],
-                    UnixTime::now(),
-                )
+                .verify_server_cert(&CertificateDer::from(der(&leaf.chain_pem)), &[], &name, &[], UnixTime::now())
                 .is_ok()
         };
         let named = minter.mint(Subject::Name("api.example.com"), now).unwrap();
@@ -282,10 +232,7 @@ mod tests {
     #[test]
     fn openssl_accepts_a_leaf_in_strict_mode() {
         let minter = minter(Minter::LIFETIME);
-        let long = format!(
-            "{}.example",
-            "a-long-label.".repeat(6).trim_end_matches('.')
-        );
+        let long = format!("{}.example", "a-long-label.".repeat(6).trim_end_matches('.'));
         let address: [IpAddr; 1] = ["192.0.2.7".parse().unwrap()];
         let subjects = [
             ("api.example.com", Subject::Name("api.example.com")),
@@ -297,10 +244,7 @@ mod tests {
             let directory = tempfile::tempdir().unwrap();
             let file = |name: &str, content: &str| {
                 let path = directory.path().join(name);
-                std::fs::File::create(&path)
-                    .unwrap()
-                    .write_all(content.as_bytes())
-                    .unwrap();
+                std::fs::File::create(&path).unwrap().write_all(content.as_bytes()).unwrap();
                 path
             };
             let output = Command::new("python3")
@@ -313,11 +257,7 @@ mod tests {
                 .arg(host)
                 .output()
                 .unwrap();
-            assert!(
-                output.status.success(),
-                "{host}: {}",
-                String::from_utf8_lossy(&output.stderr)
-            );
+            assert!(output.status.success(), "{host}: {}", String::from_utf8_lossy(&output.stderr));
         }
     }
 

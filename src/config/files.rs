@@ -37,13 +37,7 @@ impl Revision {
                 }
             }
         }
-        Self(
-            hash.finalize()
-                .iter()
-                .take(6)
-                .map(|byte| format!("{byte:02x}"))
-                .collect(),
-        )
+        Self(hash.finalize().iter().take(6).map(|byte| format!("{byte:02x}")).collect())
     }
 
     /// The digits.
@@ -66,10 +60,7 @@ pub(super) fn gather(path: &Path, problems: &mut Problems) -> Vec<File> {
         Ok(metadata) if metadata.is_file() => {
             let mut room = SIZE_LIMIT;
             match read_file(path, &mut room) {
-                Ok(content) => vec![File {
-                    name: path.display().to_string(),
-                    content,
-                }],
+                Ok(content) => vec![File { name: path.display().to_string(), content }],
                 Err(error) => {
                     report(path, &error, problems);
                     Vec::new()
@@ -78,10 +69,7 @@ pub(super) fn gather(path: &Path, problems: &mut Problems) -> Vec<File> {
         }
         Ok(_) => {
             problems
-                .error(
-                    None,
-                    format!("{} is neither a file nor a directory", shown(path)),
-                )
+                .error(None, format!("{} is neither a file nor a directory", shown(path)))
                 .fix("write the policy to a file and give its path");
             Vec::new()
         }
@@ -110,10 +98,7 @@ fn gather_directory(path: &Path, problems: &mut Problems) -> Vec<File> {
                 .error(None, format!("there is no policy in {}", shown(path)))
                 .fix("put a file there whose name ends in `.yaml` or `.yml`");
         }
-        if failures
-            .iter()
-            .any(|(_, error)| error.kind() == io::ErrorKind::NotFound)
-        {
+        if failures.iter().any(|(_, error)| error.kind() == io::ErrorKind::NotFound) {
             continue;
         }
         for (file, error) in &failures {
@@ -155,10 +140,7 @@ fn read_directory(path: &Path) -> io::Result<(Vec<File>, Vec<Failure>)> {
             continue;
         }
         match read_file(&file, &mut room) {
-            Ok(content) => files.push(File {
-                name: shown.display().to_string(),
-                content,
-            }),
+            Ok(content) => files.push(File { name: shown.display().to_string(), content }),
             Err(error) => failures.push((shown, error)),
         }
     }
@@ -168,15 +150,10 @@ fn read_directory(path: &Path) -> io::Result<(Vec<File>, Vec<Failure>)> {
 fn read_file(path: &Path, room: &mut u64) -> io::Result<Vec<u8>> {
     // A named pipe would hold up whoever opens it.
     if !std::fs::metadata(path)?.is_file() {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "it is not a regular file",
-        ));
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
     }
     let mut content = Vec::new();
-    std::fs::File::open(path)?
-        .take(*room + 1)
-        .read_to_end(&mut content)?;
+    std::fs::File::open(path)?.take(*room + 1).read_to_end(&mut content)?;
     let size = u64::try_from(content.len()).unwrap_or(u64::MAX);
     *room = room.checked_sub(size).ok_or(io::ErrorKind::FileTooLarge)?;
     Ok(content)
@@ -184,29 +161,17 @@ fn read_file(path: &Path, room: &mut u64) -> io::Result<Vec<u8>> {
 
 fn report(path: &Path, error: &io::Error, problems: &mut Problems) {
     let (reason, fix) = match error.kind() {
-        io::ErrorKind::NotFound => (
-            error.to_string(),
-            "check the path; a relative one counts from the working directory",
-        ),
-        io::ErrorKind::PermissionDenied => (
-            error.to_string(),
-            "make it readable for the user that attache runs as",
-        ),
+        io::ErrorKind::NotFound => {
+            (error.to_string(), "check the path; a relative one counts from the working directory")
+        }
+        io::ErrorKind::PermissionDenied => (error.to_string(), "make it readable for the user that attache runs as"),
         io::ErrorKind::FileTooLarge => (
             format!("it is larger than {} MiB", SIZE_LIMIT / 1024 / 1024),
             "check that this is the policy; a policy of that size is most likely another file",
         ),
-        _ => (
-            error.to_string(),
-            "check that the path is a readable file or directory",
-        ),
+        _ => (error.to_string(), "check that the path is a readable file or directory"),
     };
-    problems
-        .error(
-            None,
-            format!("cannot read the policy {}: {reason}", shown(path)),
-        )
-        .fix(fix);
+    problems.error(None, format!("cannot read the policy {}: {reason}", shown(path))).fix(fix);
 }
 
 fn shown(path: &Path) -> String {

@@ -35,15 +35,8 @@ fn brief(problems: &Problems) -> Vec<String> {
     problems
         .iter()
         .map(|problem| {
-            let place = problem
-                .at
-                .map(|at| format!("{}:{} ", at.line, at.column))
-                .unwrap_or_default();
-            let warning = if problem.severity == Severity::Warning {
-                "warning: "
-            } else {
-                ""
-            };
+            let place = problem.at.map(|at| format!("{}:{} ", at.line, at.column)).unwrap_or_default();
+            let warning = if problem.severity == Severity::Warning { "warning: " } else { "" };
             let fix = problem.fix.as_deref().unwrap_or("-");
             format!("{place}{warning}{} | {fix}", problem.message)
         })
@@ -58,29 +51,15 @@ fn every_mistake_is_reported_with_its_place_and_the_fix() {
             "a: 1\n- b\n",
             &["2:3 this is not YAML: while parsing a block mapping, did not find expected key | -"],
         ),
-        (
-            "policy is a list",
-            "- a\n",
-            &["1:1 expected a policy, which is a mapping, found a list | -"],
-        ),
-        (
-            "policy is a text",
-            "just text\n",
-            &["1:1 expected a policy, which is a mapping, found a text | -"],
-        ),
+        ("policy is a list", "- a\n", &["1:1 expected a policy, which is a mapping, found a list | -"]),
+        ("policy is a text", "just text\n", &["1:1 expected a policy, which is a mapping, found a text | -"]),
         (
             "unknown version",
             "version: 2\n",
-            &[
-                "1:10 version `2` of the policy language is not known | this version of attache reads `version: 1`",
-            ],
+            &["1:10 version `2` of the policy language is not known | this version of attache reads `version: 1`"],
         ),
         ("quoted version", "version: \"1\"\n", &[]),
-        (
-            "version is a list",
-            "version: [1]\n",
-            &["1:10 expected the number 1, found a list | -"],
-        ),
+        ("version is a list", "version: [1]\n", &["1:10 expected the number 1, found a list | -"]),
         (
             "unknown and unenforced keys",
             "allowDomains: []\n\
@@ -174,11 +153,7 @@ fn every_mistake_is_reported_with_its_place_and_the_fix() {
                 "1:9 `agents` names nobody, so every caller would be refused | name an agent, or remove the key: a policy without `agents` has exactly one",
             ],
         ),
-        (
-            "agents are a list",
-            "agents: [a]\n",
-            &["1:9 expected a mapping from names to agents, found a list | -"],
-        ),
+        ("agents are a list", "agents: [a]\n", &["1:9 expected a mapping from names to agents, found a list | -"]),
         (
             "agent names and keys",
             "agents: {all: {}, 'a b': {}, -x: {}, ok: {rateLimit: {}, mode: monitor, identities: []}}\n",
@@ -356,32 +331,14 @@ policy.yaml:8:72: error: the header `Host` is the proxy's own and cannot carry a
 #[test]
 fn a_secret_written_into_the_policy_is_not_printed() {
     for (name, text) in [
-        (
-            "token as text",
-            "agents: {a: {identity: [{token: hunter2}]}}\n",
-        ),
-        (
-            "token under an unknown key",
-            "agents: {a: {identity: [{token: {value: hunter2}}]}}\n",
-        ),
-        (
-            "token instead of its hash",
-            "agents: {a: {identity: [{token: {sha256: hunter2}}]}}\n",
-        ),
-        (
-            "secret instead of a variable",
-            "credentials: [{name: a, envVarKey: hunter-hunter2}]\n",
-        ),
-        (
-            "secret under an unknown key",
-            "credentials:\n  - {name: a, value: hunter2}\n",
-        ),
+        ("token as text", "agents: {a: {identity: [{token: hunter2}]}}\n"),
+        ("token under an unknown key", "agents: {a: {identity: [{token: {value: hunter2}}]}}\n"),
+        ("token instead of its hash", "agents: {a: {identity: [{token: {sha256: hunter2}}]}}\n"),
+        ("secret instead of a variable", "credentials: [{name: a, envVarKey: hunter-hunter2}]\n"),
+        ("secret under an unknown key", "credentials:\n  - {name: a, value: hunter2}\n"),
     ] {
         let report = problems(parse("policy.yaml", text)).to_string();
-        assert!(
-            report.contains("error") && !report.contains("hunter2"),
-            "{name}: {report}"
-        );
+        assert!(report.contains("error") && !report.contains("hunter2"), "{name}: {report}");
     }
 }
 
@@ -418,38 +375,17 @@ credentials:
     );
     assert!(policy.warnings.is_empty());
     let policy = policy.value;
-    let patterns: Vec<_> = policy
-        .allowed_domains
-        .iter()
-        .map(|entry| entry.pattern.as_str())
-        .collect();
-    assert_eq!(
-        patterns,
-        [
-            "api.jira.example.com",
-            "*.servicenow.com",
-            "api.pagerduty.com"
-        ]
-    );
+    let patterns: Vec<_> = policy.allowed_domains.iter().map(|entry| entry.pattern.as_str()).collect();
+    assert_eq!(patterns, ["api.jira.example.com", "*.servicenow.com", "api.pagerduty.com"]);
     let restrictions = policy.allowed_domains[0].restrictions.as_ref().unwrap();
-    let Methods::Listed(methods) = &restrictions[1].methods else {
-        panic!("a listed method")
-    };
+    let Methods::Listed(methods) = &restrictions[1].methods else { panic!("a listed method") };
     assert_eq!(methods[0].value, "POST");
-    assert_eq!(
-        restrictions[1].path.as_ref().unwrap().value,
-        "/rest/api/2/issue"
-    );
+    assert_eq!(restrictions[1].path.as_ref().unwrap().value, "/rest/api/2/issue");
     assert!(policy.allowed_domains[1].restrictions.is_none());
     assert!(policy.agents.is_none());
     let jira = &policy.credentials[0];
-    assert_eq!(
-        jira.source.value,
-        SecretSource::Environment("JIRA_API_TOKEN".to_owned())
-    );
-    let Slot::Header { name, format } = &jira.injections[0].slot else {
-        panic!("a header")
-    };
+    assert_eq!(jira.source.value, SecretSource::Environment("JIRA_API_TOKEN".to_owned()));
+    let Slot::Header { name, format } = &jira.injections[0].slot else { panic!("a header") };
     assert_eq!(name.value, http::header::AUTHORIZATION);
     assert_eq!(format.value, "Basic {base64:user@example.com:{value}}");
 }
@@ -488,77 +424,32 @@ credentials:
     );
     assert_eq!(policy.warnings.to_string(), "");
     let policy = policy.value;
-    let [plain, stream, database, old] = policy.allowed_domains.as_slice() else {
-        panic!("four entries")
-    };
-    assert_eq!(
-        (plain.action, plain.allow_override_headers),
-        (Action::Allow, false)
-    );
-    assert_eq!(
-        (stream.upgrades[0].value, stream.allow_override_headers),
-        (Upgrade::WebSocket, true)
-    );
-    let ranges: Vec<_> = database
-        .allow_private
-        .iter()
-        .map(|range| range.value.to_string())
-        .collect();
+    let [plain, stream, database, old] = policy.allowed_domains.as_slice() else { panic!("four entries") };
+    assert_eq!((plain.action, plain.allow_override_headers), (Action::Allow, false));
+    assert_eq!((stream.upgrades[0].value, stream.allow_override_headers), (Upgrade::WebSocket, true));
+    let ranges: Vec<_> = database.allow_private.iter().map(|range| range.value.to_string()).collect();
     assert_eq!(ranges, ["10.20.0.0/16", "fd00::1/128"]);
     assert_eq!(old.action, Action::Deny);
     let restrictions = old.restrictions.as_ref().unwrap();
     assert_eq!(restrictions[0].methods, Methods::Any);
-    let Methods::Listed(methods) = &restrictions[1].methods else {
-        panic!("listed methods")
-    };
-    assert_eq!(
-        methods
-            .iter()
-            .map(|method| method.as_str())
-            .collect::<Vec<_>>(),
-        ["GET", "PUT"]
-    );
+    let Methods::Listed(methods) = &restrictions[1].methods else { panic!("listed methods") };
+    assert_eq!(methods.iter().map(|method| method.as_str()).collect::<Vec<_>>(), ["GET", "PUT"]);
     assert!(restrictions[1].path.is_none());
     assert_eq!(restrictions[2].methods, Methods::Any);
     assert!(policy.proxy_challenge);
     assert_eq!(policy.default_agent.unwrap().as_str(), "coder");
     let agents = policy.agents.unwrap();
     assert_eq!(agents[0].name.as_str(), "researcher");
-    let identity: Vec<_> = agents[0]
-        .identity
-        .iter()
-        .map(|identity| &identity.value)
-        .collect();
-    assert_eq!(
-        *identity[0],
-        Identity::Token(TokenSource::Environment(
-            "RESEARCHER_PROXY_TOKEN".to_owned()
-        ))
-    );
-    assert_eq!(
-        *identity[1],
-        Identity::Token(TokenSource::File(PathBuf::from("token")))
-    );
-    let Identity::Token(TokenSource::Sha256(digest)) = identity[2] else {
-        panic!("a hash")
-    };
+    let identity: Vec<_> = agents[0].identity.iter().map(|identity| &identity.value).collect();
+    assert_eq!(*identity[0], Identity::Token(TokenSource::Environment("RESEARCHER_PROXY_TOKEN".to_owned())));
+    assert_eq!(*identity[1], Identity::Token(TokenSource::File(PathBuf::from("token"))));
+    let Identity::Token(TokenSource::Sha256(digest)) = identity[2] else { panic!("a hash") };
     assert_eq!((digest[0], digest[31]), (0x9f, 0x08));
-    let Identity::Header(header) = identity[3] else {
-        panic!("a header")
-    };
-    assert_eq!(
-        (header.name.as_str(), header.value.as_str(), header.trusted),
-        ("x-attache-agent", "researcher", true)
-    );
-    assert_eq!(
-        agents[0].blocked_domains[0].value,
-        "raw.githubusercontent.com"
-    );
+    let Identity::Header(header) = identity[3] else { panic!("a header") };
+    assert_eq!((header.name.as_str(), header.value.as_str(), header.trusted), ("x-attache-agent", "researcher", true));
+    assert_eq!(agents[0].blocked_domains[0].value, "raw.githubusercontent.com");
     let key = &policy.credentials[0];
-    assert_eq!(
-        key.source.value,
-        SecretSource::File(PathBuf::from("/run/secrets/key"))
-    );
+    assert_eq!(key.source.value, SecretSource::File(PathBuf::from("/run/secrets/key")));
     assert_eq!(key.agents.as_ref().unwrap()[0].as_str(), "researcher");
     assert_eq!(key.placeholder.as_ref().unwrap().value, "sk-placeholder");
     assert!(key.injections[0].plaintext);
@@ -568,9 +459,7 @@ credentials:
 
 #[test]
 fn json_is_read_like_yaml() {
-    let policy =
-        accepted("\u{feff}{\"version\": 1, \"allowedDomains\": [{\"pattern\": \"a.example\"}]}")
-            .value;
+    let policy = accepted("\u{feff}{\"version\": 1, \"allowedDomains\": [{\"pattern\": \"a.example\"}]}").value;
     assert_eq!(policy.allowed_domains[0].pattern.value, "a.example");
 }
 
@@ -594,9 +483,7 @@ fn what_the_compiler_finds_is_reported_with_the_rest() {
     let text = "allowedDomains: [bad..host]\nrules: []\n";
     let outcome = parse("p", text).compile(None, |policy, problems| {
         let pattern = &policy.allowed_domains[0].pattern;
-        problems
-            .error(pattern.span, "an empty label")
-            .fix("remove a dot");
+        problems.error(pattern.span, "an empty label").fix("remove a dot");
         Some(())
     });
     let problems = outcome.unwrap_err();
@@ -621,52 +508,30 @@ fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
 #[test]
 fn the_files_of_a_directory_are_one_policy() {
     let folder = folder(&[
-        (
-            "b.yml",
-            "allowedDomains: [b.example]\nagents: {two: {identity: [{token: {file: two}}]}}\n",
-        ),
-        (
-            "a.yaml",
-            "version: 1\nallowedDomains: [a.example]\nagents: {one: {identity: [{token: {env: ONE}}]}}\n",
-        ),
+        ("b.yml", "allowedDomains: [b.example]\nagents: {two: {identity: [{token: {file: two}}]}}\n"),
+        ("a.yaml", "version: 1\nallowedDomains: [a.example]\nagents: {one: {identity: [{token: {env: ONE}}]}}\n"),
         ("notes.txt", "not: [a policy"),
         (".hidden.yaml", "not: [a policy"),
     ]);
     let accepted = compiled(read(folder.path())).unwrap();
     assert_eq!(accepted.warnings.to_string(), "");
     let policy = accepted.value;
-    let patterns: Vec<_> = policy
-        .allowed_domains
-        .iter()
-        .map(|entry| entry.pattern.as_str())
-        .collect();
+    let patterns: Vec<_> = policy.allowed_domains.iter().map(|entry| entry.pattern.as_str()).collect();
     assert_eq!(patterns, ["a.example", "b.example"]);
     let agents = policy.agents.unwrap();
     assert_eq!(agents[0].name.as_str(), "one");
-    assert_eq!(
-        agents[1].identity[0].value,
-        Identity::Token(TokenSource::File(folder.path().join("two")))
-    );
+    assert_eq!(agents[1].identity[0].value, Identity::Token(TokenSource::File(folder.path().join("two"))));
 }
 
 #[test]
 fn what_two_files_both_give_is_reported_with_both_places() {
     let folder = folder(&[
-        (
-            "a.yaml",
-            "version: 1\nagents: {x: {}}\nblockedDomains: []\ncredentials: [{name: c, file: f}]\n",
-        ),
-        (
-            "b.yaml",
-            "version: 1\nagents: {x: {}}\nblockedDomains: {}\ncredentials: [{name: c, file: f}]\n",
-        ),
+        ("a.yaml", "version: 1\nagents: {x: {}}\nblockedDomains: []\ncredentials: [{name: c, file: f}]\n"),
+        ("b.yaml", "version: 1\nagents: {x: {}}\nblockedDomains: {}\ncredentials: [{name: c, file: f}]\n"),
     ]);
     let a = folder.path().join("a.yaml").display().to_string();
     let problems = problems(read(folder.path()));
-    let messages: Vec<_> = problems
-        .iter()
-        .map(|problem| problem.message.as_str())
-        .collect();
+    let messages: Vec<_> = problems.iter().map(|problem| problem.message.as_str()).collect();
     assert_eq!(
         messages,
         [
@@ -676,11 +541,7 @@ fn what_two_files_both_give_is_reported_with_both_places() {
             format!("the credential `c` is given twice; first at {a}:4:22"),
         ]
     );
-    assert!(
-        problems
-            .to_string()
-            .contains("b.yaml:2:10: error: `x` is given")
-    );
+    assert!(problems.to_string().contains("b.yaml:2:10: error: `x` is given"));
 }
 
 #[test]
@@ -704,25 +565,13 @@ fn a_config_map_is_read_as_one_snapshot() {
     let folder = tempfile::tempdir().unwrap();
     for (snapshot, host) in [("..1", "old.example"), ("..2", "new.example")] {
         fs::create_dir(folder.path().join(snapshot)).unwrap();
-        fs::write(
-            folder.path().join(snapshot).join("p.yaml"),
-            format!("allowedDomains: [{host}]\nx: 1\n"),
-        )
-        .unwrap();
+        fs::write(folder.path().join(snapshot).join("p.yaml"), format!("allowedDomains: [{host}]\nx: 1\n")).unwrap();
     }
     symlink("..2", folder.path().join("..data")).unwrap();
     symlink("..data/p.yaml", folder.path().join("p.yaml")).unwrap();
     let draft = read(folder.path());
-    assert_eq!(
-        draft.policy.as_ref().unwrap().allowed_domains[0]
-            .pattern
-            .value,
-        "new.example"
-    );
-    let place = format!(
-        "{}:2:1: error: unknown key `x`",
-        folder.path().join("p.yaml").display()
-    );
+    assert_eq!(draft.policy.as_ref().unwrap().allowed_domains[0].pattern.value, "new.example");
+    let place = format!("{}:2:1: error: unknown key `x`", folder.path().join("p.yaml").display());
     let report = problems(draft).to_string();
     assert!(report.starts_with(&place), "{report}");
 }
@@ -731,33 +580,18 @@ fn a_config_map_is_read_as_one_snapshot() {
 fn files_that_cannot_be_read_say_so() {
     let folder = folder(&[("note.txt", ""), ("large.yaml", "")]);
     let large = folder.path().join("large.yaml");
-    fs::File::options()
-        .write(true)
-        .open(&large)
-        .unwrap()
-        .set_len(SIZE_LIMIT + 1)
-        .unwrap();
+    fs::File::options().write(true).open(&large).unwrap().set_len(SIZE_LIMIT + 1).unwrap();
     let missing = folder.path().join("missing.yaml");
     let empty = tempfile::tempdir().unwrap();
     for (path, message, fix) in [
-        (
-            missing.as_path(),
-            "No such file or directory",
-            "check the path",
-        ),
-        (
-            Path::new("/dev/null"),
-            "neither a file nor a directory",
-            "give its path",
-        ),
+        (missing.as_path(), "No such file or directory", "check the path"),
+        (Path::new("/dev/null"), "neither a file nor a directory", "give its path"),
         (large.as_path(), "it is larger than 8 MiB", "another file"),
         (folder.path(), "it is larger than 8 MiB", "another file"),
         (empty.path(), "there is no policy in", "`.yaml` or `.yml`"),
     ] {
         let problems = problems(read(path));
-        let [problem] = problems.iter().collect::<Vec<_>>()[..] else {
-            panic!("one problem: {problems}")
-        };
+        let [problem] = problems.iter().collect::<Vec<_>>()[..] else { panic!("one problem: {problems}") };
         assert!(problem.message.contains(message), "{problem:?}");
         assert!(problem.fix.as_ref().unwrap().contains(fix), "{problem:?}");
     }
@@ -776,14 +610,8 @@ fn text_that_is_not_utf8_is_refused_where_it_is_not() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("p.yaml");
     for (bytes, expected) in [
-        (
-            &b"a: 1\nb: \xc3\xa9\xff\n"[..],
-            "2:5 the byte 0xff is not UTF-8 | save the file as UTF-8",
-        ),
-        (
-            b"\xff\xfea\0",
-            "1:1 the file is UTF-16 | save the file as UTF-8",
-        ),
+        (&b"a: 1\nb: \xc3\xa9\xff\n"[..], "2:5 the byte 0xff is not UTF-8 | save the file as UTF-8"),
+        (b"\xff\xfea\0", "1:1 the file is UTF-16 | save the file as UTF-8"),
     ] {
         fs::write(&path, bytes).unwrap();
         assert_eq!(brief(&problems(read(&path))), [expected]);
@@ -792,18 +620,10 @@ fn text_that_is_not_utf8_is_refused_where_it_is_not() {
 
 #[test]
 fn the_revision_is_of_the_content() {
-    let folder = folder(&[
-        ("a.yaml", "allowedDomains: []\n"),
-        ("b.yaml", "blockedDomains: []\n"),
-    ]);
+    let folder = folder(&[("a.yaml", "allowedDomains: []\n"), ("b.yaml", "blockedDomains: []\n")]);
     let a = folder.path().join("a.yaml");
     let revision = read(&a).revision().clone();
-    assert_eq!(
-        revision.as_str(),
-        parse("other name", "allowedDomains: []\n")
-            .revision()
-            .as_str()
-    );
+    assert_eq!(revision.as_str(), parse("other name", "allowedDomains: []\n").revision().as_str());
     assert_eq!(revision.as_str().len(), 12);
     let both = read(folder.path()).revision().clone();
     assert_eq!(read(folder.path()).revision(), &both);

@@ -17,8 +17,8 @@ use futures_util::Stream;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::pipeline::exchange::Event;
-pub use drive::{Needs, Recorder, Resolve};
 use drive::{Driver, Step};
+pub use drive::{Needs, Recorder, Resolve};
 use wire::{ProcessingRequest, ProcessingResponse};
 
 /// The service.

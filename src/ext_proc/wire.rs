@@ -8,13 +8,13 @@ use std::sync::Arc;
 
 use envoy_types::pb::envoy::config::core::v3::header_value_option::HeaderAppendAction;
 use envoy_types::pb::envoy::config::core::v3::{HeaderValue, HeaderValueOption};
-use envoy_types::pb::envoy::r#type::v3::HttpStatus;
 use envoy_types::pb::envoy::service::ext_proc::v3::processing_request::Request as Part;
 use envoy_types::pb::envoy::service::ext_proc::v3::processing_response::Response as PartReply;
 use envoy_types::pb::envoy::service::ext_proc::v3::{
     CommonResponse, GrpcStatus, HeaderMutation, HeadersResponse, ImmediateResponse,
 };
 pub use envoy_types::pb::envoy::service::ext_proc::v3::{ProcessingRequest, ProcessingResponse};
+use envoy_types::pb::envoy::r#type::v3::HttpStatus;
 use envoy_types::pb::google::protobuf::value::Kind;
 use envoy_types::pb::google::protobuf::{Struct, Value};
 
@@ -81,15 +81,14 @@ pub fn reply(reply: Reply, request_id: &str) -> ProcessingResponse {
 
 fn allow(forward: Forward, request_id: &str) -> ProcessingResponse {
     let (first, second) = (forward.upstream.first.to_string(), forward.upstream.second.to_string());
-    let metadata =
-        metadata(&[("decision", "allow"), ("upstream", &first), ("upstream2", &second), ("id", request_id)]);
+    let metadata = metadata(&[("decision", "allow"), ("upstream", &first), ("upstream2", &second), ("id", request_id)]);
     let mut set: Vec<_> = forward.set.into_iter().map(|(name, value)| set_header(&name, value.to_vec())).collect();
     if forward.plaintext {
         set.push(set_header(ROUTE_HEADER, b"plain".to_vec()));
     }
     let remove: Vec<_> = forward.remove.into_iter().map(String::from).collect();
-    let mutation = (!set.is_empty() || !remove.is_empty())
-        .then_some(HeaderMutation { set_headers: set, remove_headers: remove });
+    let mutation =
+        (!set.is_empty() || !remove.is_empty()).then_some(HeaderMutation { set_headers: set, remove_headers: remove });
     // The route was chosen before the private header was there.
     let common =
         CommonResponse { header_mutation: mutation, clear_route_cache: forward.plaintext, ..Default::default() };

@@ -56,16 +56,10 @@ pub fn permit(address: IpAddr, allow_private: &[IpNet]) -> Result<(), Refusal> {
         | AddressClass::Teredo(inner) => {
             // Naming the form does not name what it leads to: behind an allowed NAT64 prefix, 10.0.0.1 is still private.
             names_outright(address, allow_private)
-                || (names_form(address, allow_private)
-                    && permit(IpAddr::V4(inner), allow_private).is_ok())
+                || (names_form(address, allow_private) && permit(IpAddr::V4(inner), allow_private).is_ok())
         }
-        AddressClass::LocalNat64 => {
-            names_outright(address, allow_private) || names_form(address, allow_private)
-        }
-        AddressClass::Multicast
-        | AddressClass::Unspecified
-        | AddressClass::Broadcast
-        | AddressClass::Reserved => false,
+        AddressClass::LocalNat64 => names_outright(address, allow_private) || names_form(address, allow_private),
+        AddressClass::Multicast | AddressClass::Unspecified | AddressClass::Broadcast | AddressClass::Reserved => false,
     };
     match permitted {
         true => Ok(()),
@@ -197,13 +191,10 @@ impl AddressClass {
 
     fn remedy(self) -> &'static str {
         match self {
-            AddressClass::Metadata => {
-                "only an `allowPrivate` entry that is this very address permits it"
+            AddressClass::Metadata => "only an `allowPrivate` entry that is this very address permits it",
+            AddressClass::Multicast | AddressClass::Unspecified | AddressClass::Broadcast | AddressClass::Reserved => {
+                "nothing permits it"
             }
-            AddressClass::Multicast
-            | AddressClass::Unspecified
-            | AddressClass::Broadcast
-            | AddressClass::Reserved => "nothing permits it",
             AddressClass::Mapped(_)
             | AddressClass::Compatible(_)
             | AddressClass::Translated(_)
@@ -213,9 +204,7 @@ impl AddressClass {
             | AddressClass::Teredo(_) => {
                 "an `allowPrivate` range within that IPv6 prefix permits it where the IPv4 address inside is permitted too"
             }
-            _ => {
-                "add its range to `allowPrivate` of the allow entry if the host is meant to be there"
-            }
+            _ => "add its range to `allowPrivate` of the allow entry if the host is meant to be there",
         }
     }
 }
@@ -255,9 +244,7 @@ pub const METADATA: [IpAddr; 18] = [
 
 fn class_v4(address: Ipv4Addr) -> AddressClass {
     let within = |range: &&(Ipv4Net, AddressClass)| range.0.contains(&address);
-    V4.iter()
-        .find(within)
-        .map_or(AddressClass::Public, |&(_, class)| class)
+    V4.iter().find(within).map_or(AddressClass::Public, |&(_, class)| class)
 }
 
 fn class_v6(address: Ipv6Addr) -> AddressClass {
@@ -270,10 +257,7 @@ fn class_v6(address: Ipv6Addr) -> AddressClass {
         (LOCAL_NAT64, AddressClass::LocalNat64),
         (SIX_TO_FOUR, AddressClass::SixToFour(bits(address, 80))),
         // RFC 4380 section 4: the client's address with every bit inverted.
-        (
-            TEREDO,
-            AddressClass::Teredo(Ipv4Addr::from(!u32::from(low))),
-        ),
+        (TEREDO, AddressClass::Teredo(Ipv4Addr::from(!u32::from(low)))),
     ];
     if let Some(&(_, class)) = embedded.iter().find(|(range, _)| range.contains(&address)) {
         return class;
@@ -303,21 +287,11 @@ fn names_form(address: IpAddr, allow_private: &[IpNet]) -> bool {
     let IpAddr::V6(inner) = address else {
         return false;
     };
-    let forms = [
-        MAPPED,
-        TRANSLATED,
-        NAT64,
-        LOCAL_NAT64,
-        SIX_TO_FOUR,
-        TEREDO,
-        COMPATIBLE,
-    ];
+    let forms = [MAPPED, TRANSLATED, NAT64, LOCAL_NAT64, SIX_TO_FOUR, TEREDO, COMPATIBLE];
     let Some(form) = forms.into_iter().find(|form| form.contains(&inner)) else {
         return false;
     };
-    allow_private
-        .iter()
-        .any(|range| IpNet::V6(form).contains(range) && range.contains(&address))
+    allow_private.iter().any(|range| IpNet::V6(form).contains(range) && range.contains(&address))
 }
 
 const MAPPED: Ipv6Net = net6([0, 0, 0, 0, 0, 0xffff, 0, 0], 96);
@@ -355,60 +329,21 @@ const V4: [(Ipv4Net, AddressClass); 17] = [
 
 /// The IANA IPv6 special-purpose registry, narrow before wide, without the forms that embed IPv4.
 const V6: [(Ipv6Net, AddressClass); 15] = [
-    (net6([0; 8], 128), AddressClass::Unspecified), // RFC 4291
+    (net6([0; 8], 128), AddressClass::Unspecified),                // RFC 4291
     (net6([0, 0, 0, 0, 0, 0, 0, 1], 128), AddressClass::Loopback), // RFC 4291
-    (
-        net6([0x100, 0, 0, 0, 0, 0, 0, 0], 64),
-        AddressClass::Reserved,
-    ), // RFC 6666, discard
-    (
-        net6([0x100, 0, 0, 1, 0, 0, 0, 0], 64),
-        AddressClass::Reserved,
-    ), // RFC 9780, dummy
-    (
-        net6([0x2001, 2, 0, 0, 0, 0, 0, 0], 48),
-        AddressClass::Benchmarking,
-    ), // RFC 5180
-    (
-        net6([0x2001, 0xdb8, 0, 0, 0, 0, 0, 0], 32),
-        AddressClass::Documentation,
-    ), // RFC 3849
-    (
-        net6([0x2001, 0, 0, 0, 0, 0, 0, 0], 23),
-        AddressClass::Reserved,
-    ), // RFC 2928, protocols: ORCHID, AMT, anycast
-    (
-        net6([0x3fff, 0, 0, 0, 0, 0, 0, 0], 20),
-        AddressClass::Documentation,
-    ), // RFC 9637
-    (
-        net6([0x3ffe, 0, 0, 0, 0, 0, 0, 0], 16),
-        AddressClass::Reserved,
-    ), // RFC 3701, 6bone, given back
-    (
-        net6([0x5f00, 0, 0, 0, 0, 0, 0, 0], 16),
-        AddressClass::Reserved,
-    ), // RFC 9602, segment routing
-    (
-        net6([0xfc00, 0, 0, 0, 0, 0, 0, 0], 7),
-        AddressClass::UniqueLocal,
-    ), // RFC 4193
-    (
-        net6([0xfe80, 0, 0, 0, 0, 0, 0, 0], 10),
-        AddressClass::LinkLocal,
-    ), // RFC 4291
-    (
-        net6([0xfec0, 0, 0, 0, 0, 0, 0, 0], 10),
-        AddressClass::Reserved,
-    ), // RFC 3879, site-local
-    (
-        net6([0xff00, 0, 0, 0, 0, 0, 0, 0], 8),
-        AddressClass::Multicast,
-    ), // RFC 4291
-    (
-        net6([0x200, 0, 0, 0, 0, 0, 0, 0], 7),
-        AddressClass::Reserved,
-    ), // RFC 4048
+    (net6([0x100, 0, 0, 0, 0, 0, 0, 0], 64), AddressClass::Reserved), // RFC 6666, discard
+    (net6([0x100, 0, 0, 1, 0, 0, 0, 0], 64), AddressClass::Reserved), // RFC 9780, dummy
+    (net6([0x2001, 2, 0, 0, 0, 0, 0, 0], 48), AddressClass::Benchmarking), // RFC 5180
+    (net6([0x2001, 0xdb8, 0, 0, 0, 0, 0, 0], 32), AddressClass::Documentation), // RFC 3849
+    (net6([0x2001, 0, 0, 0, 0, 0, 0, 0], 23), AddressClass::Reserved), // RFC 2928, protocols: ORCHID, AMT, anycast
+    (net6([0x3fff, 0, 0, 0, 0, 0, 0, 0], 20), AddressClass::Documentation), // RFC 9637
+    (net6([0x3ffe, 0, 0, 0, 0, 0, 0, 0], 16), AddressClass::Reserved), // RFC 3701, 6bone, given back
+    (net6([0x5f00, 0, 0, 0, 0, 0, 0, 0], 16), AddressClass::Reserved), // RFC 9602, segment routing
+    (net6([0xfc00, 0, 0, 0, 0, 0, 0, 0], 7), AddressClass::UniqueLocal), // RFC 4193
+    (net6([0xfe80, 0, 0, 0, 0, 0, 0, 0], 10), AddressClass::LinkLocal), // RFC 4291
+    (net6([0xfec0, 0, 0, 0, 0, 0, 0, 0], 10), AddressClass::Reserved), // RFC 3879, site-local
+    (net6([0xff00, 0, 0, 0, 0, 0, 0, 0], 8), AddressClass::Multicast), // RFC 4291
+    (net6([0x200, 0, 0, 0, 0, 0, 0, 0], 7), AddressClass::Reserved), // RFC 4048
 ];
 
 const fn v4(a: u8, b: u8, c: u8, d: u8) -> IpAddr {
@@ -480,11 +415,7 @@ mod tests {
             ("255.255.255.255", "255.255.255.255", Broadcast),
             ("::", "::", Unspecified),
             ("::1", "::1", Loopback),
-            (
-                "64:ff9b:1::",
-                "64:ff9b:1:ffff:ffff:ffff:ffff:ffff",
-                LocalNat64,
-            ),
+            ("64:ff9b:1::", "64:ff9b:1:ffff:ffff:ffff:ffff:ffff", LocalNat64),
             ("64:ff9b:2::", "64:ffff::", Reserved),
             ("100::", "100::ffff:ffff:ffff:ffff", Reserved),
             ("1fff:ffff::", "1fff:ffff::1", Reserved),
@@ -518,10 +449,7 @@ mod tests {
             ("::ffff:0:10.1.2.3", AddressClass::Translated(inner)),
             ("64:ff9b::10.1.2.3", AddressClass::Nat64(inner)),
             ("2002:0a01:0203::1", AddressClass::SixToFour(inner)),
-            (
-                "2001:0:4136:e378:8000:63bf:f5fe:fdfc",
-                AddressClass::Teredo(inner),
-            ),
+            ("2001:0:4136:e378:8000:63bf:f5fe:fdfc", AddressClass::Teredo(inner)),
         ];
         for (text, expected) in table {
             assert_eq!(class(ip(text)), expected, "{text}");
@@ -542,11 +470,7 @@ mod tests {
             ("fe80::1", &["fe80::/10"], true),
             ("100.64.1.1", &["100.64.0.0/10"], true),
             // Metadata: never by a range, whatever its width.
-            (
-                "169.254.169.254",
-                &["169.254.0.0/16", "0.0.0.0/0", "169.254.169.254/31"],
-                false,
-            ),
+            ("169.254.169.254", &["169.254.0.0/16", "0.0.0.0/0", "169.254.169.254/31"], false),
             ("169.254.169.254", &["169.254.169.254/32"], true),
             ("168.63.129.16", &[], false),
             ("168.63.129.16", &["168.63.129.16/32"], true),
@@ -567,11 +491,7 @@ mod tests {
             ("64:ff9b::10.0.0.1", &["64:ff9b::/96"], false),
             ("64:ff9b::10.0.0.1", &["64:ff9b::/96", "10.0.0.0/8"], true),
             ("64:ff9b::10.0.0.1", &["10.0.0.0/8"], false),
-            (
-                "64:ff9b::169.254.169.254",
-                &["64:ff9b::/96", "169.254.0.0/16"],
-                false,
-            ),
+            ("64:ff9b::169.254.169.254", &["64:ff9b::/96", "169.254.0.0/16"], false),
             ("::ffff:169.254.169.254", &["::ffff:0:0/96"], false),
             ("::ffff:127.0.0.1", &["127.0.0.0/8"], false),
             ("64:ff9b:1::1", &["64:ff9b:1::/48"], true),
@@ -587,16 +507,8 @@ mod tests {
 
     #[test]
     fn a_mixed_answer_keeps_its_permitted_part_in_order() {
-        let answer = [
-            ip("10.0.0.1"),
-            ip("8.8.4.4"),
-            ip("169.254.169.254"),
-            ip("8.8.8.8"),
-        ];
-        assert_eq!(
-            choose(&answer, &[]).unwrap(),
-            [ip("8.8.4.4"), ip("8.8.8.8")]
-        );
+        let answer = [ip("10.0.0.1"), ip("8.8.4.4"), ip("169.254.169.254"), ip("8.8.8.8")];
+        assert_eq!(choose(&answer, &[]).unwrap(), [ip("8.8.4.4"), ip("8.8.8.8")]);
     }
 
     #[test]

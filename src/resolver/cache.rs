@@ -40,11 +40,7 @@ impl Cache {
         }
     }
 
-    pub(super) fn recall(
-        &self,
-        host: &str,
-        now: Instant,
-    ) -> Option<Result<Arc<Answer>, ResolveError>> {
+    pub(super) fn recall(&self, host: &str, now: Instant) -> Option<Result<Arc<Answer>, ResolveError>> {
         let shard = self.shard(host)?.load();
         let entry = shard.get(host).filter(|entry| entry.expires > now)?;
         let second = self.second(now);
@@ -54,21 +50,11 @@ impl Cache {
         Some(entry.known.clone())
     }
 
-    pub(super) fn learn(
-        &self,
-        host: &str,
-        known: Result<Arc<Answer>, ResolveError>,
-        expires: Instant,
-        now: Instant,
-    ) {
+    pub(super) fn learn(&self, host: &str, known: Result<Arc<Answer>, ResolveError>, expires: Instant, now: Instant) {
         let Some(shard) = self.shard(host) else {
             return;
         };
-        let entry = Arc::new(Entry {
-            known,
-            expires,
-            last_used: AtomicU64::new(self.second(now)),
-        });
+        let entry = Arc::new(Entry { known, expires, last_used: AtomicU64::new(self.second(now)) });
         shard.rcu(|old| {
             let mut next = Shard::clone(old);
             next.insert(Box::from(host), Arc::clone(&entry));
@@ -119,18 +105,11 @@ mod tests {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         for (second, host) in ["a", "b", "c"].into_iter().enumerate() {
-            cache.learn(
-                host,
-                Err(ResolveError::NxDomain),
-                at(1000),
-                at(second as u64),
-            );
+            cache.learn(host, Err(ResolveError::NxDomain), at(1000), at(second as u64));
         }
         assert!(cache.recall("a", at(10)).is_some());
         cache.learn("d", Err(ResolveError::NxDomain), at(1000), at(11));
-        let kept: Vec<_> = ["a", "b", "c", "d"]
-            .map(|host| cache.recall(host, at(12)).is_some())
-            .into();
+        let kept: Vec<_> = ["a", "b", "c", "d"].map(|host| cache.recall(host, at(12)).is_some()).into();
         assert_eq!(kept, [true, false, true, true]);
     }
 
@@ -152,12 +131,7 @@ mod tests {
         let now = Instant::now();
         for number in 0..10_000 {
             let host = format!("host-{number}.example");
-            cache.learn(
-                &host,
-                Err(ResolveError::NxDomain),
-                now + Duration::from_secs(60),
-                now,
-            );
+            cache.learn(&host, Err(ResolveError::NxDomain), now + Duration::from_secs(60), now);
         }
         let held: usize = cache.shards.iter().map(|shard| shard.load().len()).sum();
         assert!(held <= 4096, "{held}");

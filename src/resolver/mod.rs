@@ -83,12 +83,7 @@ impl Resolver {
     ///
     /// # Errors
     /// See [`ResolveError`]. A failure is remembered for a few seconds too, so that a dead name costs its wait once.
-    pub async fn resolve(
-        &self,
-        host: &str,
-        port: u16,
-        now: Instant,
-    ) -> Result<Arc<Answer>, ResolveError> {
+    pub async fn resolve(&self, host: &str, port: u16, now: Instant) -> Result<Arc<Answer>, ResolveError> {
         if let Lookup::Known(known) = self.lookup(host, port, now) {
             return known;
         }
@@ -155,9 +150,7 @@ pub enum ResolveError {
     #[error("the name server failed: {0}; check `resolv.conf` or `--dns-server`")]
     ServerFailure(Arc<str>),
     /// There is nobody to ask.
-    #[error(
-        "there is no name server; add one to `resolv.conf`, or give `--dns-server` or `--resolve`"
-    )]
+    #[error("there is no name server; add one to `resolv.conf`, or give `--dns-server` or `--resolve`")]
     NoServer,
     /// Not a name that DNS can hold.
     #[error("`{0}` is not a host name")]
@@ -180,12 +173,8 @@ impl ResolveError {
     /// How long the failure is believed. A server's trouble passes sooner than a name's absence.
     fn stands_for(&self) -> Duration {
         match self {
-            ResolveError::NxDomain | ResolveError::NoAddress | ResolveError::InvalidName(_) => {
-                Duration::from_secs(5)
-            }
-            ResolveError::Timeout | ResolveError::ServerFailure(_) | ResolveError::NoServer => {
-                Duration::from_secs(1)
-            }
+            ResolveError::NxDomain | ResolveError::NoAddress | ResolveError::InvalidName(_) => Duration::from_secs(5),
+            ResolveError::Timeout | ResolveError::ServerFailure(_) | ResolveError::NoServer => Duration::from_secs(1),
         }
     }
 }
@@ -230,8 +219,7 @@ const MAX_FAILURES: usize = 256;
 /// A lookup that everyone who asks for the same name waits for. It runs while anyone waits, and is dropped with the
 /// last of them.
 type Flight = Shared<Pin<Box<dyn Future<Output = Result<Arc<Answer>, ResolveError>> + Send>>>;
-type WeakFlight =
-    WeakShared<Pin<Box<dyn Future<Output = Result<Arc<Answer>, ResolveError>> + Send>>>;
+type WeakFlight = WeakShared<Pin<Box<dyn Future<Output = Result<Arc<Answer>, ResolveError>> + Send>>>;
 
 struct Inner {
     options: Options,
@@ -254,9 +242,7 @@ impl Inner {
         if let Some(known) = inner.cache.recall(host, now) {
             return std::future::ready(known).boxed().shared();
         }
-        let flight = Inner::fly(Arc::clone(inner), Box::from(host), name)
-            .boxed()
-            .shared();
+        let flight = Inner::fly(Arc::clone(inner), Box::from(host), name).boxed().shared();
         if flights.len() >= inner.options.capacity {
             flights.retain(|_, flight| flight.upgrade().is_some());
         }
@@ -266,11 +252,7 @@ impl Inner {
         flight
     }
 
-    async fn fly(
-        inner: Arc<Inner>,
-        host: Box<str>,
-        name: Name,
-    ) -> Result<Arc<Answer>, ResolveError> {
+    async fn fly(inner: Arc<Inner>, host: Box<str>, name: Name) -> Result<Arc<Answer>, ResolveError> {
         let started = Instant::now();
         if inner.system.refresh(&inner.options, started) {
             // Another network has other addresses for the same names.
@@ -285,11 +267,7 @@ impl Inner {
         let (outcome, expires) = match outcome {
             Ok((addresses, ttl)) => {
                 let expires = landed + ttl;
-                let answer = Answer {
-                    addresses,
-                    stated_by_operator: None,
-                    expires: Some(expires),
-                };
+                let answer = Answer { addresses, stated_by_operator: None, expires: Some(expires) };
                 (Ok(Arc::new(answer)), expires)
             }
             Err(error) => {
@@ -308,16 +286,10 @@ impl Inner {
         if failures.is_empty() {
             return Arc::clone(answer);
         }
-        let failed = |address: SocketAddr| {
-            failures
-                .iter()
-                .any(|&(failed, until)| failed == address && until > now)
-        };
+        let failed = |address: SocketAddr| failures.iter().any(|&(failed, until)| failed == address && until > now);
         let mut reordered = Answer::clone(answer);
         // Sorting is stable: among the rest, and among the failed, the order stays.
-        reordered
-            .addresses
-            .sort_by_key(|&address| failed(SocketAddr::new(address, port)));
+        reordered.addresses.sort_by_key(|&address| failed(SocketAddr::new(address, port)));
         if let Some(stated) = &mut reordered.stated_by_operator {
             stated.sort_by_key(|&address| failed(address));
         }
@@ -329,9 +301,7 @@ impl Inner {
 }
 
 fn literal(host: &str) -> Option<IpAddr> {
-    let bare = host
-        .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'));
+    let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
     bare.unwrap_or(host).parse().ok()
 }
 
@@ -342,8 +312,7 @@ fn absolute(host: &str) -> Result<Name, ResolveError> {
     let last = host.rsplit('.').next().unwrap_or_default();
     // `127.1` and `0x7f.1` are addresses to some resolvers and names to others.
     let numeric = last.bytes().all(|byte| byte.is_ascii_digit()) || last.starts_with("0x");
-    if numeric || !host.bytes().all(byte) || host.len() > 253 || host.split('.').any(str::is_empty)
-    {
+    if numeric || !host.bytes().all(byte) || host.len() > 253 || host.split('.').any(str::is_empty) {
         return Err(invalid());
     }
     let mut name = Name::from_ascii(host).map_err(|_| invalid())?;

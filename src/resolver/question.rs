@@ -70,9 +70,7 @@ async fn both(dns: &TokioResolver, name: &Name) -> (Family, Family) {
 
 async fn after(first: &Family, other: impl Future<Output = Family>) -> Family {
     match first {
-        Ok(_) => tokio::time::timeout(GRACE, other)
-            .await
-            .unwrap_or(Err(ResolveError::Timeout)),
+        Ok(_) => tokio::time::timeout(GRACE, other).await.unwrap_or(Err(ResolveError::Timeout)),
         Err(_) => other.await,
     }
 }
@@ -80,19 +78,12 @@ async fn after(first: &Family, other: impl Future<Output = Family>) -> Family {
 async fn one(dns: &TokioResolver, name: &Name, kind: RecordType) -> Family {
     let lookup = dns.lookup(name.clone(), kind).await.map_err(failure)?;
     let records = lookup.answers();
-    let addresses: Vec<IpAddr> = records
-        .iter()
-        .filter_map(|record| record.data.ip_addr())
-        .collect();
+    let addresses: Vec<IpAddr> = records.iter().filter_map(|record| record.data.ip_addr()).collect();
     if addresses.is_empty() {
         return Err(ResolveError::NoAddress);
     }
     // The aliases on the way count too: the shortest-lived link decides.
-    let ttl = records
-        .iter()
-        .map(|record| record.ttl)
-        .min()
-        .unwrap_or_default();
+    let ttl = records.iter().map(|record| record.ttl).min().unwrap_or_default();
     Ok((addresses, Duration::from_secs(u64::from(ttl))))
 }
 
@@ -103,9 +94,7 @@ fn failure(error: NetError) -> ResolveError {
             ResponseCode::NoError => ResolveError::NoAddress,
             code => ResolveError::ServerFailure(Arc::from(code.to_str())),
         },
-        NetError::Dns(DnsError::ResponseCode(code)) => {
-            ResolveError::ServerFailure(Arc::from(code.to_str()))
-        }
+        NetError::Dns(DnsError::ResponseCode(code)) => ResolveError::ServerFailure(Arc::from(code.to_str())),
         NetError::Timeout => ResolveError::Timeout,
         other => ResolveError::ServerFailure(Arc::from(other.to_string())),
     }

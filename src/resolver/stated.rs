@@ -34,22 +34,13 @@ impl FromStr for Stated {
         }
         .ok_or_else(shape)?;
         let host = match text.starts_with('[') {
-            true => host
-                .parse::<Ipv6Addr>()
-                .map_err(|_| StatedError::Host(host.to_owned()))?
-                .to_string(),
+            true => host.parse::<Ipv6Addr>().map_err(|_| StatedError::Host(host.to_owned()))?.to_string(),
             false => normalised(host)?,
         };
         let (port, addresses) = rest.split_once(':').ok_or_else(shape)?;
         let port = parse_port(port)?;
-        let addresses = addresses
-            .split(',')
-            .map(|address| parse_address(address, port));
-        Ok(Stated {
-            host,
-            port,
-            addresses: addresses.collect::<Result<_, _>>()?,
-        })
+        let addresses = addresses.split(',').map(|address| parse_address(address, port));
+        Ok(Stated { host, port, addresses: addresses.collect::<Result<_, _>>()? })
     }
 }
 
@@ -81,9 +72,7 @@ pub enum StatedError {
 }
 
 /// Answers by host and port.
-pub(super) fn by_authority(
-    stated: &[Stated],
-) -> Result<HashMap<Box<str>, HashMap<u16, Arc<Answer>>>, StatedError> {
+pub(super) fn by_authority(stated: &[Stated]) -> Result<HashMap<Box<str>, HashMap<u16, Arc<Answer>>>, StatedError> {
     let mut authorities: HashMap<Box<str>, HashMap<u16, Arc<Answer>>> = HashMap::new();
     for one in stated {
         let answer = Answer {
@@ -104,8 +93,7 @@ fn normalised(host: &str) -> Result<String, StatedError> {
     if let Ok(literal) = host.parse::<IpAddr>() {
         return Ok(literal.to_string());
     }
-    let name =
-        idna::domain_to_ascii(host.strip_suffix('.').unwrap_or(host)).map_err(|_| invalid())?;
+    let name = idna::domain_to_ascii(host.strip_suffix('.').unwrap_or(host)).map_err(|_| invalid())?;
     super::absolute(&name).map_err(|_| invalid())?;
     Ok(name)
 }
@@ -128,25 +116,17 @@ fn parse_address(text: &str, port: u16) -> Result<SocketAddr, StatedError> {
                 "" => None,
                 _ => Some(after.strip_prefix(':').ok_or_else(invalid)?),
             };
-            (
-                IpAddr::V6(address.parse().map_err(|_| invalid())?),
-                own_port,
-            )
+            (IpAddr::V6(address.parse().map_err(|_| invalid())?), own_port)
         }
         None => {
             let (address, own_port) = match text.split_once(':') {
                 Some((address, own_port)) => (address, Some(own_port)),
                 None => (text, None),
             };
-            (
-                IpAddr::V4(address.parse().map_err(|_| invalid())?),
-                own_port,
-            )
+            (IpAddr::V4(address.parse().map_err(|_| invalid())?), own_port)
         }
     };
-    let port = own_port.map_or(Ok(port), |own_port| {
-        parse_port(own_port).map_err(|_| invalid())
-    })?;
+    let port = own_port.map_or(Ok(port), |own_port| parse_port(own_port).map_err(|_| invalid()))?;
     Ok(SocketAddr::new(address, port))
 }
 
@@ -157,18 +137,8 @@ mod tests {
     #[test]
     fn what_operators_write_is_understood() {
         let table = [
-            (
-                "api.example.com:443:192.0.2.7",
-                "api.example.com",
-                443,
-                vec!["192.0.2.7:443"],
-            ),
-            (
-                "API.Example.COM.:443:192.0.2.7:8443",
-                "api.example.com",
-                443,
-                vec!["192.0.2.7:8443"],
-            ),
+            ("api.example.com:443:192.0.2.7", "api.example.com", 443, vec!["192.0.2.7:443"]),
+            ("API.Example.COM.:443:192.0.2.7:8443", "api.example.com", 443, vec!["192.0.2.7:8443"]),
             ("a.example:443:[::1]", "a.example", 443, vec!["[::1]:443"]),
             (
                 "a.example:443:[::1]:8443,127.0.0.1,127.0.0.2:99",
@@ -176,39 +146,13 @@ mod tests {
                 443,
                 vec!["[::1]:8443", "127.0.0.1:443", "127.0.0.2:99"],
             ),
-            (
-                "bücher.example:443:192.0.2.7",
-                "xn--bcher-kva.example",
-                443,
-                vec!["192.0.2.7:443"],
-            ),
-            (
-                "192.0.2.1:80:192.0.2.7",
-                "192.0.2.1",
-                80,
-                vec!["192.0.2.7:80"],
-            ),
-            (
-                "[2001:db8::1]:443:192.0.2.7",
-                "2001:db8::1",
-                443,
-                vec!["192.0.2.7:443"],
-            ),
+            ("bücher.example:443:192.0.2.7", "xn--bcher-kva.example", 443, vec!["192.0.2.7:443"]),
+            ("192.0.2.1:80:192.0.2.7", "192.0.2.1", 80, vec!["192.0.2.7:80"]),
+            ("[2001:db8::1]:443:192.0.2.7", "2001:db8::1", 443, vec!["192.0.2.7:443"]),
         ];
         for (text, host, port, addresses) in table {
-            let addresses = addresses
-                .into_iter()
-                .map(|address| address.parse().unwrap())
-                .collect();
-            assert_eq!(
-                text.parse(),
-                Ok(Stated {
-                    host: host.into(),
-                    port,
-                    addresses
-                }),
-                "{text}"
-            );
+            let addresses = addresses.into_iter().map(|address| address.parse().unwrap()).collect();
+            assert_eq!(text.parse(), Ok(Stated { host: host.into(), port, addresses }), "{text}");
         }
     }
 
@@ -220,40 +164,19 @@ mod tests {
             ("api.example.com:443", shape("api.example.com:443")),
             ("", shape("")),
             ("[::1", shape("[::1")),
-            (
-                "+a.example:443:127.0.0.1",
-                StatedError::Sign("+a.example:443:127.0.0.1".into()),
-            ),
+            ("+a.example:443:127.0.0.1", StatedError::Sign("+a.example:443:127.0.0.1".into())),
             ("*:443:127.0.0.1", StatedError::Host("*".into())),
-            (
-                "*.a.example:443:127.0.0.1",
-                StatedError::Host("*.a.example".into()),
-            ),
+            ("*.a.example:443:127.0.0.1", StatedError::Host("*.a.example".into())),
             (":443:127.0.0.1", StatedError::Host("".into())),
-            (
-                "a..example:443:127.0.0.1",
-                StatedError::Host("a..example".into()),
-            ),
+            ("a..example:443:127.0.0.1", StatedError::Host("a..example".into())),
             ("a.example:0:127.0.0.1", StatedError::Port("0".into())),
             ("a.example:+443:127.0.0.1", StatedError::Port("+443".into())),
-            (
-                "a.example:https:127.0.0.1",
-                StatedError::Port("https".into()),
-            ),
+            ("a.example:https:127.0.0.1", StatedError::Port("https".into())),
             ("a.example:443:", StatedError::Address("".into())),
             ("a.example:443:::1", StatedError::Address("::1".into())),
-            (
-                "a.example:443:b.example",
-                StatedError::Address("b.example".into()),
-            ),
-            (
-                "a.example:443:127.0.0.1:0",
-                StatedError::Address("127.0.0.1:0".into()),
-            ),
-            (
-                "a.example:443:[::1]8443",
-                StatedError::Address("[::1]8443".into()),
-            ),
+            ("a.example:443:b.example", StatedError::Address("b.example".into())),
+            ("a.example:443:127.0.0.1:0", StatedError::Address("127.0.0.1:0".into())),
+            ("a.example:443:[::1]8443", StatedError::Address("[::1]8443".into())),
             ("a.example:443:127.1", StatedError::Address("127.1".into())),
         ];
         for (text, expected) in table {

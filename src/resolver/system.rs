@@ -9,8 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 use hickory_resolver::config::{
-    ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
-    ServerOrderingStrategy,
+    ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts, ServerOrderingStrategy,
 };
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::op::Query;
@@ -58,10 +57,7 @@ impl System {
         let Ok(_only_one) = self.rereading.try_lock() else {
             return false;
         };
-        self.next_check.store(
-            elapsed.saturating_add(millis(CHECK_EVERY)),
-            Ordering::Relaxed,
-        );
+        self.next_check.store(elapsed.saturating_add(millis(CHECK_EVERY)), Ordering::Relaxed);
         if stamps(options) == self.view.load().stamps {
             return false;
         }
@@ -74,9 +70,7 @@ impl System {
     pub(super) fn hosts_entry(&self, name: &Name) -> Option<(Vec<IpAddr>, Vec<IpAddr>)> {
         let view = self.view.load();
         let family = |kind| -> Vec<IpAddr> {
-            let lookup = view
-                .hosts
-                .lookup_static_host(&Query::query(name.clone(), kind));
+            let lookup = view.hosts.lookup_static_host(&Query::query(name.clone(), kind));
             let records = lookup.iter().flat_map(|lookup| lookup.answers());
             records.filter_map(|record| record.data.ip_addr()).collect()
         };
@@ -120,16 +114,10 @@ impl View {
 fn dns(options: &Options) -> io::Result<TokioResolver> {
     let (servers, mut opts) = if options.name_servers.is_empty() {
         let text = std::fs::read(&options.resolv_conf)?;
-        let (config, opts) =
-            hickory_resolver::system_conf::parse_resolv_conf(text).map_err(io::Error::other)?;
+        let (config, opts) = hickory_resolver::system_conf::parse_resolv_conf(text).map_err(io::Error::other)?;
         (config.name_servers().to_vec(), opts)
     } else {
-        let servers = options
-            .name_servers
-            .iter()
-            .copied()
-            .map(name_server)
-            .collect();
+        let servers = options.name_servers.iter().copied().map(name_server).collect();
         (servers, ResolverOpts::default())
     };
     // Every server gets its turn within the deadline.

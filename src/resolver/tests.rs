@@ -43,10 +43,7 @@ impl NameServer {
     async fn start(zone: Vec<(&'static str, RecordType, Says)>) -> NameServer {
         let socket = Arc::new(UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap());
         let address = socket.local_addr().unwrap();
-        let zone = zone
-            .into_iter()
-            .map(|(name, kind, says)| ((name, kind), says))
-            .collect();
+        let zone = zone.into_iter().map(|(name, kind, says)| ((name, kind), says)).collect();
         let zone: Arc<Mutex<HashMap<_, Says>>> = Arc::new(Mutex::new(zone));
         let asked: Arc<Mutex<Vec<_>>> = Arc::default();
         let (gate, open) = watch::channel(true);
@@ -59,20 +56,10 @@ impl NameServer {
                     let request = Message::from_vec(&buffer[..length]).unwrap();
                     let question = request.queries[0].clone();
                     let name = question.name().to_ascii();
-                    asked
-                        .lock()
-                        .unwrap()
-                        .push((name.clone(), question.query_type()));
-                    let says = zone
-                        .lock()
-                        .unwrap()
-                        .get(&(name.as_str(), question.query_type()))
-                        .cloned();
-                    let mut response = Message::new(
-                        request.metadata.id,
-                        MessageType::Response,
-                        request.metadata.op_code,
-                    );
+                    asked.lock().unwrap().push((name.clone(), question.query_type()));
+                    let says = zone.lock().unwrap().get(&(name.as_str(), question.query_type())).cloned();
+                    let mut response =
+                        Message::new(request.metadata.id, MessageType::Response, request.metadata.op_code);
                     response.metadata.recursion_desired = true;
                     response.metadata.recursion_available = true;
                     response.add_query(question);
@@ -81,11 +68,7 @@ impl NameServer {
                         Some(Says::Code(code)) => response.metadata.response_code = code,
                         Some(Says::Records(records)) => {
                             for (owner, ttl, data) in records {
-                                response.add_answer(Record::from_rdata(
-                                    Name::from_ascii(owner).unwrap(),
-                                    ttl,
-                                    data,
-                                ));
+                                response.add_answer(Record::from_rdata(Name::from_ascii(owner).unwrap(), ttl, data));
                             }
                         }
                         None => {}
@@ -93,30 +76,16 @@ impl NameServer {
                     let (socket, mut open) = (Arc::clone(&socket), open.clone());
                     tokio::spawn(async move {
                         open.wait_for(|open| *open).await.unwrap();
-                        socket
-                            .send_to(&response.to_vec().unwrap(), from)
-                            .await
-                            .unwrap();
+                        socket.send_to(&response.to_vec().unwrap(), from).await.unwrap();
                     });
                 }
             }
         });
-        NameServer {
-            address,
-            asked,
-            zone,
-            gate,
-            task,
-        }
+        NameServer { address, asked, zone, gate, task }
     }
 
     fn asked(&self, kind: RecordType) -> usize {
-        self.asked
-            .lock()
-            .unwrap()
-            .iter()
-            .filter(|(_, asked)| *asked == kind)
-            .count()
+        self.asked.lock().unwrap().iter().filter(|(_, asked)| *asked == kind).count()
     }
 
     fn now_says(&self, name: &'static str, kind: RecordType, says: Says) {
@@ -160,75 +129,29 @@ async fn an_answer_of_many_addresses_alternates_its_families() {
         (
             "many.example.",
             RecordType::A,
-            records(&[
-                ("many.example.", 60, a(1)),
-                ("many.example.", 60, a(2)),
-                ("many.example.", 60, a(3)),
-            ]),
+            records(&[("many.example.", 60, a(1)), ("many.example.", 60, a(2)), ("many.example.", 60, a(3))]),
         ),
-        (
-            "many.example.",
-            RecordType::AAAA,
-            records(&[("many.example.", 60, aaaa(1))]),
-        ),
+        ("many.example.", RecordType::AAAA, records(&[("many.example.", 60, aaaa(1))])),
     ])
     .await;
-    let answer = server
-        .resolver()
-        .resolve("many.example", 443, Instant::now())
-        .await
-        .unwrap();
-    assert_eq!(
-        answer.addresses,
-        [
-            ip("192.0.2.1"),
-            ip("2001:db8::1"),
-            ip("192.0.2.2"),
-            ip("192.0.2.3")
-        ]
-    );
+    let answer = server.resolver().resolve("many.example", 443, Instant::now()).await.unwrap();
+    assert_eq!(answer.addresses, [ip("192.0.2.1"), ip("2001:db8::1"), ip("192.0.2.2"), ip("192.0.2.3")]);
     assert_eq!(answer.stated_by_operator, None);
 }
 
 #[tokio::test]
 async fn a_family_without_a_route_comes_last_where_there_is_a_choice() {
     let server = NameServer::start(vec![
-        (
-            "both.example.",
-            RecordType::A,
-            records(&[("both.example.", 60, a(1))]),
-        ),
-        (
-            "both.example.",
-            RecordType::AAAA,
-            records(&[("both.example.", 60, aaaa(1))]),
-        ),
-        (
-            "six.example.",
-            RecordType::AAAA,
-            records(&[("six.example.", 60, aaaa(1))]),
-        ),
+        ("both.example.", RecordType::A, records(&[("both.example.", 60, a(1))])),
+        ("both.example.", RecordType::AAAA, records(&[("both.example.", 60, aaaa(1))])),
+        ("six.example.", RecordType::AAAA, records(&[("six.example.", 60, aaaa(1))])),
     ])
     .await;
-    let resolver = Resolver::new(Options {
-        has_route: |address| address.is_ipv6(),
-        ..server.options()
-    })
-    .unwrap();
-    let both = resolver
-        .resolve("both.example", 443, Instant::now())
-        .await
-        .unwrap();
+    let resolver = Resolver::new(Options { has_route: |address| address.is_ipv6(), ..server.options() }).unwrap();
+    let both = resolver.resolve("both.example", 443, Instant::now()).await.unwrap();
     assert_eq!(both.addresses, [ip("2001:db8::1"), ip("192.0.2.1")]);
-    let resolver = Resolver::new(Options {
-        has_route: |address| address.is_ipv4(),
-        ..server.options()
-    })
-    .unwrap();
-    let six = resolver
-        .resolve("six.example", 443, Instant::now())
-        .await
-        .unwrap();
+    let resolver = Resolver::new(Options { has_route: |address| address.is_ipv4(), ..server.options() }).unwrap();
+    let six = resolver.resolve("six.example", 443, Instant::now()).await.unwrap();
     assert_eq!(six.addresses, [ip("2001:db8::1")]);
 }
 
@@ -246,33 +169,18 @@ async fn aliases_are_followed_and_the_shortest_lived_link_decides() {
     let answer = resolver.resolve("alias.example", 443, start).await.unwrap();
     assert_eq!(answer.addresses, [ip("192.0.2.9")]);
     let stands = answer.expires.unwrap() - start;
-    assert!(
-        stands >= Duration::from_secs(7) && stands < Duration::from_secs(11),
-        "{stands:?}"
-    );
+    assert!(stands >= Duration::from_secs(7) && stands < Duration::from_secs(11), "{stands:?}");
 }
 
 #[tokio::test]
 async fn an_alias_whose_target_comes_separately_is_followed() {
     let alias = RData::CNAME(CNAME(Name::from_ascii("target.example.").unwrap()));
     let server = NameServer::start(vec![
-        (
-            "far.example.",
-            RecordType::A,
-            records(&[("far.example.", 60, alias)]),
-        ),
-        (
-            "target.example.",
-            RecordType::A,
-            records(&[("target.example.", 60, a(4))]),
-        ),
+        ("far.example.", RecordType::A, records(&[("far.example.", 60, alias)])),
+        ("target.example.", RecordType::A, records(&[("target.example.", 60, a(4))])),
     ])
     .await;
-    let answer = server
-        .resolver()
-        .resolve("far.example", 443, Instant::now())
-        .await
-        .unwrap();
+    let answer = server.resolver().resolve("far.example", 443, Instant::now()).await.unwrap();
     assert_eq!(answer.addresses, [ip("192.0.2.4")]);
 }
 
@@ -281,16 +189,8 @@ async fn failures_keep_their_kind_and_are_remembered_briefly() {
     let refused = Says::Code(ResponseCode::Refused);
     let broken = Says::Code(ResponseCode::ServFail);
     let server = NameServer::start(vec![
-        (
-            "gone.example.",
-            RecordType::A,
-            Says::Code(ResponseCode::NXDomain),
-        ),
-        (
-            "gone.example.",
-            RecordType::AAAA,
-            Says::Code(ResponseCode::NXDomain),
-        ),
+        ("gone.example.", RecordType::A, Says::Code(ResponseCode::NXDomain)),
+        ("gone.example.", RecordType::AAAA, Says::Code(ResponseCode::NXDomain)),
         ("broken.example.", RecordType::A, broken.clone()),
         ("broken.example.", RecordType::AAAA, broken),
         ("refused.example.", RecordType::A, refused.clone()),
@@ -313,10 +213,7 @@ async fn failures_keep_their_kind_and_are_remembered_briefly() {
         };
         assert_eq!(remembered, error);
         let later = Instant::now() + Duration::from_secs(6);
-        assert!(
-            matches!(resolver.lookup(host, 443, later), Lookup::Unknown),
-            "{host}"
-        );
+        assert!(matches!(resolver.lookup(host, 443, later), Lookup::Unknown), "{host}");
     }
 }
 
@@ -328,82 +225,41 @@ async fn a_silent_name_server_costs_the_deadline_and_no_more() {
     ])
     .await;
     let deadline = Duration::from_millis(300);
-    let resolver = Resolver::new(Options {
-        deadline,
-        ..server.options()
-    })
-    .unwrap();
+    let resolver = Resolver::new(Options { deadline, ..server.options() }).unwrap();
     let start = Instant::now();
-    let error = resolver
-        .resolve("slow.example", 443, start)
-        .await
-        .unwrap_err();
+    let error = resolver.resolve("slow.example", 443, start).await.unwrap_err();
     assert_eq!(error, ResolveError::Timeout);
-    assert!(
-        start.elapsed() < Duration::from_secs(3),
-        "{:?}",
-        start.elapsed()
-    );
-    assert!(
-        server.asked(RecordType::A) > 1,
-        "asked again within the deadline"
-    );
+    assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+    assert!(server.asked(RecordType::A) > 1, "asked again within the deadline");
 }
 
 #[tokio::test]
 async fn one_silent_family_does_not_hold_up_the_other() {
     let server = NameServer::start(vec![
-        (
-            "half.example.",
-            RecordType::A,
-            records(&[("half.example.", 3000, a(1))]),
-        ),
+        ("half.example.", RecordType::A, records(&[("half.example.", 3000, a(1))])),
         ("half.example.", RecordType::AAAA, Says::Silence),
     ])
     .await;
     let start = Instant::now();
-    let answer = server
-        .resolver()
-        .resolve("half.example", 443, start)
-        .await
-        .unwrap();
+    let answer = server.resolver().resolve("half.example", 443, start).await.unwrap();
     assert_eq!(answer.addresses, [ip("192.0.2.1")]);
-    assert!(
-        start.elapsed() < Duration::from_secs(1),
-        "{:?}",
-        start.elapsed()
-    );
-    assert!(
-        answer.expires.unwrap() < start + Duration::from_secs(8),
-        "half an answer is not kept long"
-    );
+    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+    assert!(answer.expires.unwrap() < start + Duration::from_secs(8), "half an answer is not kept long");
 }
 
 #[tokio::test]
 async fn an_answer_stands_for_its_ttl_and_is_then_asked_for_again() {
-    let server = NameServer::start(vec![(
-        "ttl.example.",
-        RecordType::A,
-        records(&[("ttl.example.", 60, a(1))]),
-    )])
-    .await;
+    let server = NameServer::start(vec![("ttl.example.", RecordType::A, records(&[("ttl.example.", 60, a(1))]))]).await;
     let resolver = server.resolver();
     let start = Instant::now();
     resolver.resolve("ttl.example", 443, start).await.unwrap();
-    server.now_says(
-        "ttl.example.",
-        RecordType::A,
-        records(&[("ttl.example.", 60, a(2))]),
-    );
+    server.now_says("ttl.example.", RecordType::A, records(&[("ttl.example.", 60, a(2))]));
     let within = start + Duration::from_secs(59);
     let kept = resolver.resolve("ttl.example", 443, within).await.unwrap();
     assert_eq!(kept.addresses, [ip("192.0.2.1")]);
     assert_eq!(server.asked(RecordType::A), 1);
     let after = Instant::now() + Duration::from_secs(61);
-    assert!(matches!(
-        resolver.lookup("ttl.example", 443, after),
-        Lookup::Unknown
-    ));
+    assert!(matches!(resolver.lookup("ttl.example", 443, after), Lookup::Unknown));
     let anew = resolver.resolve("ttl.example", 443, after).await.unwrap();
     assert_eq!(anew.addresses, [ip("192.0.2.2")]);
 }
@@ -411,16 +267,8 @@ async fn an_answer_stands_for_its_ttl_and_is_then_asked_for_again() {
 #[tokio::test]
 async fn extreme_ttls_are_bounded() {
     let server = NameServer::start(vec![
-        (
-            "zero.example.",
-            RecordType::A,
-            records(&[("zero.example.", 0, a(1))]),
-        ),
-        (
-            "day.example.",
-            RecordType::A,
-            records(&[("day.example.", 86_400, a(1))]),
-        ),
+        ("zero.example.", RecordType::A, records(&[("zero.example.", 0, a(1))])),
+        ("day.example.", RecordType::A, records(&[("day.example.", 86_400, a(1))])),
     ])
     .await;
     let resolver = server.resolver();
@@ -428,27 +276,18 @@ async fn extreme_ttls_are_bounded() {
     for (host, least, most) in [("zero.example", 1, 4), ("day.example", 3600, 3604)] {
         let answer = resolver.resolve(host, 443, start).await.unwrap();
         let stands = answer.expires.unwrap() - start;
-        assert!(
-            stands >= Duration::from_secs(least) && stands < Duration::from_secs(most),
-            "{host}: {stands:?}"
-        );
+        assert!(stands >= Duration::from_secs(least) && stands < Duration::from_secs(most), "{host}: {stands:?}");
     }
 }
 
 #[tokio::test]
 async fn many_who_ask_at_once_share_one_question() {
-    let server = NameServer::start(vec![(
-        "flight.example.",
-        RecordType::A,
-        records(&[("flight.example.", 60, a(1))]),
-    )])
-    .await;
+    let server =
+        NameServer::start(vec![("flight.example.", RecordType::A, records(&[("flight.example.", 60, a(1))]))]).await;
     let resolver = server.resolver();
     server.gate.send_replace(false);
     let now = Instant::now();
-    let all = futures_util::future::join_all(
-        (0..50).map(|_| resolver.resolve("flight.example", 443, now)),
-    );
+    let all = futures_util::future::join_all((0..50).map(|_| resolver.resolve("flight.example", 443, now)));
     let opened = async {
         // The first question has arrived, and all fifty were polled before it could be answered.
         while server.asked(RecordType::A) == 0 {
@@ -457,22 +296,14 @@ async fn many_who_ask_at_once_share_one_question() {
         server.gate.send_replace(true);
     };
     let (answers, ()) = tokio::join!(all, opened);
-    assert!(
-        answers
-            .iter()
-            .all(|answer| answer.as_ref().unwrap().addresses == [ip("192.0.2.1")])
-    );
+    assert!(answers.iter().all(|answer| answer.as_ref().unwrap().addresses == [ip("192.0.2.1")]));
     assert_eq!(server.asked(RecordType::A), 1);
 }
 
 #[tokio::test]
 async fn a_lookup_whose_first_caller_leaves_goes_on_for_the_others() {
-    let server = NameServer::start(vec![(
-        "left.example.",
-        RecordType::A,
-        records(&[("left.example.", 60, a(1))]),
-    )])
-    .await;
+    let server =
+        NameServer::start(vec![("left.example.", RecordType::A, records(&[("left.example.", 60, a(1))]))]).await;
     let resolver = server.resolver();
     server.gate.send_replace(false);
     let now = Instant::now();
@@ -488,45 +319,24 @@ async fn a_lookup_whose_first_caller_leaves_goes_on_for_the_others() {
     let mut third = Box::pin(resolver.resolve("other.example", 443, now));
     assert!(futures_util::poll!(&mut third).is_pending());
     drop(third);
-    assert_eq!(
-        resolver.resolve("other.example", 443, now).await,
-        Err(ResolveError::NoAddress)
-    );
+    assert_eq!(resolver.resolve("other.example", 443, now).await, Err(ResolveError::NoAddress));
 }
 
 #[tokio::test]
 async fn search_domains_of_resolv_conf_are_not_applied() {
     let server = NameServer::start(vec![
-        (
-            "api.corp.example.",
-            RecordType::A,
-            records(&[("api.corp.example.", 60, a(66))]),
-        ),
+        ("api.corp.example.", RecordType::A, records(&[("api.corp.example.", 60, a(66))])),
         ("api.", RecordType::A, Says::Code(ResponseCode::NXDomain)),
         ("api.", RecordType::AAAA, Says::Code(ResponseCode::NXDomain)),
     ])
     .await;
     let mut file = tempfile::NamedTempFile::new().unwrap();
-    writeln!(
-        file,
-        "nameserver 127.0.0.1\nsearch corp.example\noptions ndots:5"
-    )
-    .unwrap();
-    let read = Resolver::new(Options {
-        name_servers: vec![],
-        resolv_conf: file.path().into(),
-        ..server.options()
-    })
-    .unwrap();
-    assert!(
-        read.inner.system.dns().is_some(),
-        "the file's name server is used"
-    );
+    writeln!(file, "nameserver 127.0.0.1\nsearch corp.example\noptions ndots:5").unwrap();
+    let read =
+        Resolver::new(Options { name_servers: vec![], resolv_conf: file.path().into(), ..server.options() }).unwrap();
+    assert!(read.inner.system.dns().is_some(), "the file's name server is used");
     let resolver = server.resolver();
-    assert_eq!(
-        resolver.resolve("api", 443, Instant::now()).await,
-        Err(ResolveError::NxDomain)
-    );
+    assert_eq!(resolver.resolve("api", 443, Instant::now()).await, Err(ResolveError::NxDomain));
     let asked = server.asked.lock().unwrap();
     assert!(asked.iter().all(|(name, _)| name == "api."), "{asked:?}");
 }
@@ -534,47 +344,19 @@ async fn search_domains_of_resolv_conf_are_not_applied() {
 #[tokio::test]
 async fn the_hosts_file_answers_before_dns_and_is_read_again_when_it_changes() {
     let server = NameServer::start(vec![
-        (
-            "local.example.",
-            RecordType::A,
-            records(&[("local.example.", 60, a(1))]),
-        ),
-        (
-            "local.example.",
-            RecordType::AAAA,
-            records(&[("local.example.", 60, aaaa(1))]),
-        ),
+        ("local.example.", RecordType::A, records(&[("local.example.", 60, a(1))])),
+        ("local.example.", RecordType::AAAA, records(&[("local.example.", 60, aaaa(1))])),
     ])
     .await;
     let mut file = tempfile::NamedTempFile::new().unwrap();
     writeln!(file, "192.0.2.77 local.example").unwrap();
-    let resolver = Resolver::new(Options {
-        hosts_file: file.path().into(),
-        ..server.options()
-    })
-    .unwrap();
-    let answer = resolver
-        .resolve("local.example", 443, Instant::now())
-        .await
-        .unwrap();
+    let resolver = Resolver::new(Options { hosts_file: file.path().into(), ..server.options() }).unwrap();
+    let answer = resolver.resolve("local.example", 443, Instant::now()).await.unwrap();
     assert_eq!(answer.addresses, [ip("192.0.2.77")]);
-    assert_eq!(
-        server.asked(RecordType::A) + server.asked(RecordType::AAAA),
-        0
-    );
+    assert_eq!(server.asked(RecordType::A) + server.asked(RecordType::AAAA), 0);
     writeln!(file, "192.0.2.78 local.example").unwrap();
-    assert!(resolver.inner.system.refresh(
-        &resolver.inner.options,
-        Instant::now() + Duration::from_secs(6)
-    ));
-    let anew = resolver
-        .resolve(
-            "local.example",
-            443,
-            Instant::now() + Duration::from_secs(6),
-        )
-        .await
-        .unwrap();
+    assert!(resolver.inner.system.refresh(&resolver.inner.options, Instant::now() + Duration::from_secs(6)));
+    let anew = resolver.resolve("local.example", 443, Instant::now() + Duration::from_secs(6)).await.unwrap();
     assert_eq!(anew.addresses, [ip("192.0.2.77"), ip("192.0.2.78")]);
 }
 
@@ -582,32 +364,16 @@ async fn the_hosts_file_answers_before_dns_and_is_read_again_when_it_changes() {
 async fn stated_addresses_and_literals_need_no_name_server() {
     let stated = vec!["api.example:443:127.0.0.1:8443,[::1]:9443".parse().unwrap()];
     let server = NameServer::start(vec![]).await;
-    let resolver = Resolver::new(Options {
-        stated,
-        name_servers: vec![],
-        ..server.options()
-    })
-    .unwrap();
+    let resolver = Resolver::new(Options { stated, name_servers: vec![], ..server.options() }).unwrap();
     let now = Instant::now();
-    let Lookup::Known(Ok(answer)) = resolver.lookup("api.example", 443, now) else {
-        panic!("not known")
-    };
-    assert_eq!(
-        answer.stated_by_operator,
-        Some(vec![
-            "127.0.0.1:8443".parse().unwrap(),
-            "[::1]:9443".parse().unwrap()
-        ])
-    );
+    let Lookup::Known(Ok(answer)) = resolver.lookup("api.example", 443, now) else { panic!("not known") };
+    assert_eq!(answer.stated_by_operator, Some(vec!["127.0.0.1:8443".parse().unwrap(), "[::1]:9443".parse().unwrap()]));
     for literal in ["192.0.2.5", "2001:db8::5", "[2001:db8::5]"] {
         let answer = resolver.resolve(literal, 443, now).await.unwrap();
         assert_eq!(answer.addresses, [ip(literal.trim_matches(['[', ']']))]);
     }
     // Another port of the same host was not stated.
-    assert_eq!(
-        resolver.resolve("api.example", 80, now).await,
-        Err(ResolveError::NoServer)
-    );
+    assert_eq!(resolver.resolve("api.example", 80, now).await, Err(ResolveError::NoServer));
 }
 
 #[tokio::test]
@@ -628,24 +394,14 @@ async fn an_address_that_refused_comes_last_for_a_while() {
         other => panic!("{other:?}"),
     };
     assert_eq!(order(443, now), [ip("192.0.2.2"), ip("192.0.2.1")]);
-    assert_eq!(
-        order(8443, now),
-        [ip("192.0.2.1"), ip("192.0.2.2")],
-        "another port is another service"
-    );
-    assert_eq!(
-        order(443, now + Duration::from_secs(31)),
-        [ip("192.0.2.1"), ip("192.0.2.2")]
-    );
+    assert_eq!(order(8443, now), [ip("192.0.2.1"), ip("192.0.2.2")], "another port is another service");
+    assert_eq!(order(443, now + Duration::from_secs(31)), [ip("192.0.2.1"), ip("192.0.2.2")]);
 }
 
 #[test]
 fn failures_are_bounded_and_live_ones_outlast_a_flood_of_older_ones() {
-    let resolver = Resolver::new(Options {
-        name_servers: vec!["127.0.0.1:1".parse().unwrap()],
-        ..Options::default()
-    })
-    .unwrap();
+    let resolver =
+        Resolver::new(Options { name_servers: vec!["127.0.0.1:1".parse().unwrap()], ..Options::default() }).unwrap();
     let now = Instant::now();
     for port in 1..=1000 {
         resolver.failed(SocketAddr::new(ip("192.0.2.1"), port), now);
@@ -675,10 +431,7 @@ async fn what_is_no_name_is_not_asked_for() {
         &long,
         &endless,
     ] {
-        let error = resolver
-            .resolve(host, 443, Instant::now())
-            .await
-            .unwrap_err();
+        let error = resolver.resolve(host, 443, Instant::now()).await.unwrap_err();
         assert_eq!(error.reason(), "dns_invalid_name", "{host}");
     }
     assert!(server.asked.lock().unwrap().is_empty());

@@ -47,7 +47,9 @@ pub async fn serve(listener: TcpListener, telemetry: Telemetry, ready: Arc<dyn F
 
 fn answer(request: &Request<Incoming>, telemetry: &Telemetry, ready: &dyn Fn() -> bool) -> Response<Full<Bytes>> {
     let (status, content_type, body) = match (request.method(), request.uri().path()) {
-        (&Method::GET, "/metrics") => (StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", telemetry.exposition()),
+        (&Method::GET, "/metrics") => {
+            (StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", telemetry.exposition())
+        }
         (&Method::GET, "/livez") => (StatusCode::OK, "text/plain", "ok\n".to_owned()),
         (&Method::GET, "/readyz") if ready() => (StatusCode::OK, "text/plain", "ok\n".to_owned()),
         (&Method::GET, "/readyz") => (StatusCode::SERVICE_UNAVAILABLE, "text/plain", "not ready\n".to_owned()),

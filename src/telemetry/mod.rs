@@ -10,8 +10,8 @@ use std::time::{Duration, SystemTime};
 
 use opentelemetry::metrics::{Counter, Gauge, Histogram, MeterProvider};
 use opentelemetry::trace::{
-    Event as SpanEvent, Span, SpanBuilder, SpanContext, SpanId, SpanKind, TraceContextExt, TraceFlags, TraceId, TraceState, Tracer,
-    TracerProvider,
+    Event as SpanEvent, Span, SpanBuilder, SpanContext, SpanId, SpanKind, TraceContextExt, TraceFlags, TraceId,
+    TraceState, Tracer, TracerProvider,
 };
 use opentelemetry::{Context, KeyValue};
 use opentelemetry_otlp::WithExportConfig;
@@ -83,7 +83,6 @@ impl Telemetry {
         let registry = prometheus::Registry::new();
         let exporter = opentelemetry_prometheus::exporter()
             .with_registry(registry.clone())
-            .without_scope_info()
             .without_target_info()
             .build()
             .map_err(|error| TelemetryError::Metrics(error.to_string()))?;
@@ -91,12 +90,14 @@ impl Telemetry {
         let meter = meters.meter("attache");
         let traces = collector
             .map(|endpoint| {
-                let exporter = opentelemetry_otlp::SpanExporter::builder().with_tonic().with_endpoint(endpoint).build()?;
+                let exporter =
+                    opentelemetry_otlp::SpanExporter::builder().with_tonic().with_endpoint(endpoint).build()?;
                 let mut resource = Resource::builder();
                 if std::env::var_os("OTEL_SERVICE_NAME").is_none() {
                     resource = resource.with_service_name("attache");
                 }
-                let provider = SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource.build());
+                let provider =
+                    SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource.build());
                 Ok::<_, TelemetryError>(provider.build())
             })
             .transpose()?;
@@ -105,9 +106,14 @@ impl Telemetry {
             duration: meter
                 .f64_histogram("attache_decision_duration_seconds")
                 .with_description("From the head's arrival to the decision")
-                .with_boundaries(vec![0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0])
+                .with_boundaries(vec![
+                    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
+                ])
                 .build(),
-            reloads: meter.u64_counter("attache_policy_reloads").with_description("Attempts to load the policy").build(),
+            reloads: meter
+                .u64_counter("attache_policy_reloads")
+                .with_description("Attempts to load the policy")
+                .build(),
             reloaded: meter
                 .f64_gauge("attache_policy_last_reload_timestamp_seconds")
                 .with_description("When the policy was last loaded or refused")

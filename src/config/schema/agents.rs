@@ -61,26 +61,16 @@ pub(super) fn agents(node: &Node, problems: &mut Problems) -> Option<Vec<Agent>>
     };
     if entries.is_empty() {
         problems
-            .error(
-                node.span,
-                "`agents` names nobody, so every caller would be refused",
-            )
+            .error(node.span, "`agents` names nobody, so every caller would be refused")
             .fix("name an agent, or remove the key: a policy without `agents` has exactly one");
     }
-    Some(
-        entries
-            .iter()
-            .filter_map(|(key, node)| agent(key, node, problems))
-            .collect(),
-    )
+    Some(entries.iter().filter_map(|(key, node)| agent(key, node, problems)).collect())
 }
 
 fn agent(key: &Key, node: &Node, problems: &mut Problems) -> Option<Agent> {
     let name = match Name::parse(&key.text) {
         Ok(name) if name.as_str() == "all" => {
-            problems
-                .error(key.span, "`all` stands for every agent and cannot name one")
-                .fix("choose another name");
+            problems.error(key.span, "`all` stands for every agent and cannot name one").fix("choose another name");
             None
         }
         Ok(name) => Some(name),
@@ -90,38 +80,24 @@ fn agent(key: &Key, node: &Node, problems: &mut Problems) -> Option<Agent> {
         }
     };
     let mut agent = Agent {
-        name: Spanned {
-            value: name?,
-            span: key.span,
-        },
+        name: Spanned { value: name?, span: key.span },
         identity: Vec::new(),
         allowed_domains: Vec::new(),
         blocked_domains: Vec::new(),
     };
     if let Some(fields) = Fields::of(node, "an agent", problems) {
         let mut fields = fields.later(&["profiles", "rateLimit", "dlp", "mode"]);
-        agent.identity = fields
-            .optional("identity", list("a list of identities", identity))
-            .unwrap_or_default();
-        agent.allowed_domains = fields
-            .optional("allowedDomains", domains::allow_entries)
-            .unwrap_or_default();
-        agent.blocked_domains = fields
-            .optional("blockedDomains", domains::blocked_domains)
-            .unwrap_or_default();
+        agent.identity = fields.optional("identity", list("a list of identities", identity)).unwrap_or_default();
+        agent.allowed_domains = fields.optional("allowedDomains", domains::allow_entries).unwrap_or_default();
+        agent.blocked_domains = fields.optional("blockedDomains", domains::blocked_domains).unwrap_or_default();
         let _ = fields.finish();
     }
     Some(agent)
 }
 
 fn identity(node: &Node, problems: &mut Problems) -> Option<Spanned<Identity>> {
-    let mut fields = Fields::of(node, "an identity", problems)?
-        .later(&["spiffe", "sourceAddress"])
-        .secretive();
-    let given = ["token", "header", "spiffe", "sourceAddress"]
-        .iter()
-        .filter(|name| fields.has(name))
-        .count();
+    let mut fields = Fields::of(node, "an identity", problems)?.later(&["spiffe", "sourceAddress"]).secretive();
+    let given = ["token", "header", "spiffe", "sourceAddress"].iter().filter(|name| fields.has(name)).count();
     if given != 1 {
         fields.reject(
             node.span,
@@ -137,45 +113,24 @@ fn identity(node: &Node, problems: &mut Problems) -> Option<Spanned<Identity>> {
         (None, Some(header)) => Identity::Header(header),
         _ => return None,
     };
-    Some(Spanned {
-        value,
-        span: node.span,
-    })
+    Some(Spanned { value, span: node.span })
 }
 
 fn token(node: &Node, problems: &mut Problems) -> Option<TokenSource> {
-    const FIX: &str =
-        "write where it is: `{env: NAME}`, `{file: /run/secrets/token}` or `{sha256: …}`";
+    const FIX: &str = "write where it is: `{env: NAME}`, `{file: /run/secrets/token}` or `{sha256: …}`";
     if matches!(node.value, Value::Scalar(_)) {
-        problems
-            .error(node.span, "a token is not written into the policy")
-            .fix(FIX);
+        problems.error(node.span, "a token is not written into the policy").fix(FIX);
         problems.hide(node.span);
         return None;
     }
-    let mut fields = Fields::of(node, "a token", problems)?
-        .later(&["expires"])
-        .secretive();
-    let given = ["env", "file", "sha256"]
-        .iter()
-        .filter(|name| fields.has(name))
-        .count();
+    let mut fields = Fields::of(node, "a token", problems)?.later(&["expires"]).secretive();
+    let given = ["env", "file", "sha256"].iter().filter(|name| fields.has(name)).count();
     if given != 1 {
-        fields.reject(
-            node.span,
-            "a token has one of `env`, `file` and `sha256`",
-            Some(FIX),
-        );
+        fields.reject(node.span, "a token has one of `env`, `file` and `sha256`", Some(FIX));
     }
-    let env = fields.optional(
-        "env",
-        quiet(parsed("the name of an environment variable", variable)),
-    );
+    let env = fields.optional("env", quiet(parsed("the name of an environment variable", variable)));
     let file = fields.optional("file", file);
-    let sha256 = fields.optional(
-        "sha256",
-        quiet(parsed("the SHA-256 of the token in hexadecimal", sha256)),
-    );
+    let sha256 = fields.optional("sha256", quiet(parsed("the SHA-256 of the token in hexadecimal", sha256)));
     fields.finish()?;
     env.map(|env| TokenSource::Environment(env.value))
         .or(file.map(|file| TokenSource::File(file.value)))
@@ -196,11 +151,7 @@ fn header(node: &Node, problems: &mut Problems) -> Option<HeaderIdentity> {
         );
     }
     fields.finish()?;
-    Some(HeaderIdentity {
-        name: name?.value,
-        value: value?.value,
-        trusted: trusted?,
-    })
+    Some(HeaderIdentity { name: name?.value, value: value?.value, trusted: trusted? })
 }
 
 fn sha256(text: &str) -> Result<[u8; 32], Rejection> {

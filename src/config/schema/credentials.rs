@@ -69,14 +69,9 @@ pub(super) fn credentials(node: &Node, problems: &mut Problems) -> Option<Vec<Cr
 }
 
 fn credential(node: &Node, problems: &mut Problems) -> Option<Credential> {
-    let mut fields = Fields::of(node, "a credential", problems)?
-        .later(&["vault", "service", "endpoints"])
-        .secretive();
+    let mut fields = Fields::of(node, "a credential", problems)?.later(&["vault", "service", "endpoints"]).secretive();
     let name = fields.required("name", name("the name of the credential"));
-    let given = ["envVarKey", "file", "vault"]
-        .iter()
-        .filter(|name| fields.has(name))
-        .count();
+    let given = ["envVarKey", "file", "vault"].iter().filter(|name| fields.has(name)).count();
     if given != 1 {
         fields.reject(
             node.span,
@@ -84,36 +79,18 @@ fn credential(node: &Node, problems: &mut Problems) -> Option<Credential> {
             Some("write where the secret is: `envVarKey: NAME` or `file: /run/secrets/name`"),
         );
     }
-    let variable = fields.optional(
-        "envVarKey",
-        quiet(parsed("the name of an environment variable", variable)),
-    );
+    let variable = fields.optional("envVarKey", quiet(parsed("the name of an environment variable", variable)));
     let file = fields.optional("file", file);
-    let injections = fields
-        .optional("injections", list("a list of injections", injection))
-        .unwrap_or_default();
+    let injections = fields.optional("injections", list("a list of injections", injection)).unwrap_or_default();
     let agents = fields.optional("agents", users);
     let placeholder = fields.optional("placeholder", text("a placeholder"));
     fields.finish()?;
     let source = match (variable, file) {
-        (Some(variable), None) => Spanned {
-            value: SecretSource::Environment(variable.value),
-            span: variable.span,
-        },
-        (None, Some(file)) => Spanned {
-            value: SecretSource::File(file.value),
-            span: file.span,
-        },
+        (Some(variable), None) => Spanned { value: SecretSource::Environment(variable.value), span: variable.span },
+        (None, Some(file)) => Spanned { value: SecretSource::File(file.value), span: file.span },
         _ => return None,
     };
-    Some(Credential {
-        span: node.span,
-        name: name?,
-        source,
-        injections,
-        agents: agents.flatten(),
-        placeholder,
-    })
+    Some(Credential { span: node.span, name: name?, source, injections, agents: agents.flatten(), placeholder })
 }
 
 fn injection(node: &Node, problems: &mut Problems) -> Option<Injection> {
@@ -140,15 +117,9 @@ fn injection(node: &Node, problems: &mut Problems) -> Option<Injection> {
     }
     let domain = fields.required("domain", text("a domain"));
     let path = fields.optional("path", text("a path"));
-    let name = fields.optional(
-        "headerName",
-        parsed("the name of a header", injected_header),
-    );
+    let name = fields.optional("headerName", parsed("the name of a header", injected_header));
     let format = fields.optional("headerFormat", text("a format with `{value}` in it"));
-    let parameter = fields.optional(
-        "queryParam",
-        parsed("the name of a query parameter", parameter),
-    );
+    let parameter = fields.optional("queryParam", parsed("the name of a query parameter", parameter));
     let plaintext = fields.optional("plaintext", boolean).unwrap_or_default();
     fields.finish()?;
     let slot = match (name, format, parameter) {
@@ -156,13 +127,7 @@ fn injection(node: &Node, problems: &mut Problems) -> Option<Injection> {
         (None, None, Some(parameter)) => Slot::Query(parameter),
         _ => return None,
     };
-    Some(Injection {
-        span: node.span,
-        domain: domain?,
-        path,
-        slot,
-        plaintext,
-    })
+    Some(Injection { span: node.span, domain: domain?, path, slot, plaintext })
 }
 
 /// `all`, or a list of names.
@@ -170,18 +135,16 @@ fn users(node: &Node, problems: &mut Problems) -> Option<Option<Vec<Spanned<Name
     if matches!(&node.value, Value::Scalar(scalar) if scalar.text == "all") {
         return Some(None);
     }
-    filled_list(
-        "a list of agents",
-        "name the agents that may use it, or write `all`",
-        name("the name of an agent"),
-    )(node, problems)
+    filled_list("a list of agents", "name the agents that may use it, or write `all`", name("the name of an agent"))(
+        node, problems,
+    )
     .map(Some)
 }
 
 fn parameter(text: &str) -> Result<String, Rejection> {
-    let fits = text.chars().all(|character| {
-        character.is_ascii_graphic() && !matches!(character, '&' | '=' | '#' | '?' | '%' | '+')
-    });
+    let fits = text
+        .chars()
+        .all(|character| character.is_ascii_graphic() && !matches!(character, '&' | '=' | '#' | '?' | '%' | '+'));
     if !fits {
         return Err(Rejection::new(
             format!("{} cannot be the name of a query parameter", quote(text)),
@@ -198,11 +161,6 @@ pub(super) fn file(node: &Node, problems: &mut Problems) -> Option<Spanned<PathB
         problems.error(node.span, "a path cannot contain NUL");
         return None;
     }
-    let folder = Path::new(problems.sources().name(node.span.file))
-        .parent()
-        .unwrap_or(Path::new(""));
-    Some(Spanned {
-        value: folder.join(&path.value),
-        span: node.span,
-    })
+    let folder = Path::new(problems.sources().name(node.span.file)).parent().unwrap_or(Path::new(""));
+    Some(Spanned { value: folder.join(&path.value), span: node.span })
 }

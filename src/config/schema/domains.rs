@@ -67,10 +67,7 @@ pub(super) fn allow_entries(node: &Node, problems: &mut Problems) -> Option<Vec<
     list("a list of domains", allow_entry)(node, problems)
 }
 
-pub(super) fn blocked_domains(
-    node: &Node,
-    problems: &mut Problems,
-) -> Option<Vec<Spanned<String>>> {
+pub(super) fn blocked_domains(node: &Node, problems: &mut Problems) -> Option<Vec<Spanned<String>>> {
     list("a list of domains", text("a domain"))(node, problems)
 }
 
@@ -94,14 +91,7 @@ fn allow_entry(node: &Node, problems: &mut Problems) -> Option<AllowEntry> {
     let pattern = fields.required("pattern", text("a domain"));
     let action = fields.optional(
         "action",
-        word(
-            "an action",
-            &[
-                ("allow", Action::Allow),
-                ("deny", Action::Deny),
-                ("block", Action::Deny),
-            ],
-        ),
+        word("an action", &[("allow", Action::Allow), ("deny", Action::Deny), ("block", Action::Deny)]),
     );
     let restrictions = fields.optional(
         "httpRestrictions",
@@ -113,24 +103,11 @@ fn allow_entry(node: &Node, problems: &mut Problems) -> Option<AllowEntry> {
     );
     let upgrades = fields.optional(
         "upgrades",
-        list(
-            "a list of protocols",
-            word(
-                "a protocol to switch to",
-                &[("websocket", Upgrade::WebSocket)],
-            ),
-        ),
+        list("a list of protocols", word("a protocol to switch to", &[("websocket", Upgrade::WebSocket)])),
     );
-    let allow_private = fields.optional(
-        "allowPrivate",
-        list(
-            "a list of address ranges",
-            parsed("an address range", range),
-        ),
-    );
-    let allow_override_headers = fields
-        .optional("allowOverrideHeaders", boolean)
-        .unwrap_or_default();
+    let allow_private =
+        fields.optional("allowPrivate", list("a list of address ranges", parsed("an address range", range)));
+    let allow_override_headers = fields.optional("allowOverrideHeaders", boolean).unwrap_or_default();
     let action = action.map_or(Action::Allow, |action| action.value);
     let grants = upgrades.is_some() || allow_private.is_some() || allow_override_headers;
     if action == Action::Deny && grants {
@@ -165,11 +142,7 @@ fn restriction(node: &Node, problems: &mut Problems) -> Option<HttpRestriction> 
     let methods = fields.optional("method", methods);
     let path = fields.optional("path", text("a path"));
     fields.finish()?;
-    Some(HttpRestriction {
-        span: node.span,
-        methods: methods.unwrap_or(Methods::Any),
-        path,
-    })
+    Some(HttpRestriction { span: node.span, methods: methods.unwrap_or(Methods::Any), path })
 }
 
 /// One, a list, or any. An empty text and an empty list are `any` too.
@@ -184,9 +157,7 @@ pub(super) fn methods(node: &Node, problems: &mut Problems) -> Option<Methods> {
     let any = written.iter().find(|method| method.value == "ANY");
     match any {
         Some(any) if written.len() > 1 => {
-            problems
-                .error(any.span, "`any` stands alone")
-                .fix("remove the other methods, or `any`");
+            problems.error(any.span, "`any` stands alone").fix("remove the other methods, or `any`");
             None
         }
         Some(_) => Some(Methods::Any),
@@ -201,10 +172,8 @@ pub(super) fn methods(node: &Node, problems: &mut Problems) -> Option<Methods> {
 
 /// A method in upper case: methods are case-sensitive, and no registered one is in lower case.
 fn method(node: &Node, problems: &mut Problems) -> Option<Spanned<String>> {
-    const KNOWN: [&str; 12] = [
-        "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "ANY", "TRACE", "CONNECT",
-        "PROPFIND", "REPORT",
-    ];
+    const KNOWN: [&str; 12] =
+        ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "ANY", "TRACE", "CONNECT", "PROPFIND", "REPORT"];
     let method = parsed("a method", |text| {
         let upper = text.to_ascii_uppercase();
         if upper == "CONNECT" {
@@ -217,27 +186,18 @@ fn method(node: &Node, problems: &mut Problems) -> Option<Spanned<String>> {
             Ok(_) => Ok(upper),
             Err(_) => Err(Rejection::new(
                 format!("{} is not a method", quote(text)),
-                did_you_mean(text, KNOWN)
-                    .unwrap_or_else(|| "write a method such as GET, or `any`".to_owned()),
+                did_you_mean(text, KNOWN).unwrap_or_else(|| "write a method such as GET, or `any`".to_owned()),
             )),
         }
     })(node, problems)?;
     if !KNOWN.contains(&method.as_str())
         && let Some(fix) = did_you_mean(&method, KNOWN)
     {
-        problems
-            .warning(
-                node.span,
-                format!("{} is not a common method", quote(&method)),
-            )
-            .fix(fix);
+        problems.warning(node.span, format!("{} is not a common method", quote(&method))).fix(fix);
     }
     if method.value == "TRACE" {
         problems
-            .warning(
-                node.span,
-                "TRACE sends the request back to the agent, injected credentials included",
-            )
+            .warning(node.span, "TRACE sends the request back to the agent, injected credentials included")
             .fix("remove TRACE");
     }
     Some(method)
@@ -256,11 +216,7 @@ fn range(text: &str) -> Result<IpNet, Rejection> {
     if range.trunc() != range {
         return Err(Rejection::new(
             format!("{} has bits set beyond its prefix", quote(text)),
-            format!(
-                "write {}, or {} for the one address",
-                range.trunc(),
-                range.addr()
-            ),
+            format!("write {}, or {} for the one address", range.trunc(), range.addr()),
         ));
     }
     Ok(range)

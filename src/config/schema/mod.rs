@@ -53,20 +53,12 @@ impl Policy {
         ]);
         fields.optional("version", version);
         let policy = Self {
-            allowed_domains: fields
-                .optional("allowedDomains", domains::allow_entries)
-                .unwrap_or_default(),
-            blocked_domains: fields
-                .optional("blockedDomains", domains::blocked_domains)
-                .unwrap_or_default(),
+            allowed_domains: fields.optional("allowedDomains", domains::allow_entries).unwrap_or_default(),
+            blocked_domains: fields.optional("blockedDomains", domains::blocked_domains).unwrap_or_default(),
             agents: fields.optional("agents", agents::agents),
             default_agent: fields.optional("defaultAgent", names::name("the name of an agent")),
-            proxy_challenge: fields
-                .optional("proxyChallenge", boolean)
-                .unwrap_or_default(),
-            credentials: fields
-                .optional("credentials", credentials::credentials)
-                .unwrap_or_default(),
+            proxy_challenge: fields.optional("proxyChallenge", boolean).unwrap_or_default(),
+            credentials: fields.optional("credentials", credentials::credentials).unwrap_or_default(),
         };
         // What is wrong has been reported; the rest is of use to the stages that report more.
         let _ = fields.finish();
@@ -84,13 +76,8 @@ fn version(node: &Node, problems: &mut Problems) -> Option<()> {
     match &node.value {
         Value::Scalar(scalar) if scalar.text == "1" => Some(()),
         Value::Scalar(scalar) => {
-            let message = format!(
-                "version {} of the policy language is not known",
-                super::error::quote(&scalar.text)
-            );
-            problems
-                .error(node.span, message)
-                .fix("this version of attache reads `version: 1`");
+            let message = format!("version {} of the policy language is not known", super::error::quote(&scalar.text));
+            problems.error(node.span, message).fix("this version of attache reads `version: 1`");
             None
         }
         _ => mismatch(node, "the number 1", problems),

@@ -19,14 +19,9 @@ impl Name {
         const RULE: &str = "a name is 1 to 64 characters of `A-Z a-z 0-9 . _ -`, the first of them a letter or digit";
         let fits = text.len() <= 64
             && text.starts_with(|first: char| first.is_ascii_alphanumeric())
-            && text.chars().all(|character| {
-                character.is_ascii_alphanumeric() || matches!(character, '.' | '_' | '-')
-            });
+            && text.chars().all(|character| character.is_ascii_alphanumeric() || matches!(character, '.' | '_' | '-'));
         if !fits {
-            return Err(Rejection::new(
-                format!("{} cannot be a name", quote(text)),
-                RULE,
-            ));
+            return Err(Rejection::new(format!("{} cannot be a name", quote(text)), RULE));
         }
         Ok(Self(text.to_owned()))
     }
@@ -52,10 +47,7 @@ pub(super) fn injected_header(text: &str) -> Result<HeaderName, Rejection> {
     let name = header(text)?;
     if proxy_owned(&name) || name.as_str().starts_with("x-attache-") {
         return Err(Rejection::new(
-            format!(
-                "the header {} is the proxy's own and cannot carry a credential",
-                quote(text)
-            ),
+            format!("the header {} is the proxy's own and cannot carry a credential", quote(text)),
             "name the header that the API documents for its key",
         ));
     }
@@ -73,10 +65,7 @@ pub(super) fn identity_header(text: &str) -> Result<HeaderName, Rejection> {
     }
     if proxy_owned(&name) || name.as_str().starts_with("x-attache-int-") {
         return Err(Rejection::new(
-            format!(
-                "the header {} is the proxy's own and cannot name an agent",
-                quote(text)
-            ),
+            format!("the header {} is the proxy's own and cannot name an agent", quote(text)),
             "use a header of its own, such as `X-Attache-Agent`",
         ));
     }
@@ -98,9 +87,7 @@ pub(super) fn header_value(text: &str) -> Result<String, Rejection> {
 /// The name of an environment variable.
 pub(super) fn variable(text: &str) -> Result<String, Rejection> {
     let fits = text.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
-        && text
-            .chars()
-            .all(|character| character.is_ascii_alphanumeric() || character == '_');
+        && text.chars().all(|character| character.is_ascii_alphanumeric() || character == '_');
     if !fits {
         return Err(Rejection::new(
             "this is not the name of an environment variable",

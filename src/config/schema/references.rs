@@ -9,12 +9,7 @@ use super::{Credential, Identity, Name, Policy, Spanned, TokenSource};
 
 pub(super) fn check(policy: &Policy, fixed_agent: Option<&str>, problems: &mut Problems) {
     let known = Known {
-        names: policy.agents.as_ref().map(|agents| {
-            agents
-                .iter()
-                .map(|agent| agent.name.value.as_str())
-                .collect()
-        }),
+        names: policy.agents.as_ref().map(|agents| agents.iter().map(|agent| agent.name.value.as_str()).collect()),
         fixed_agent,
     };
     known.check_command_line(problems);
@@ -36,18 +31,9 @@ impl Known<'_> {
             return;
         };
         if !names.contains(&fixed) {
-            let fix = did_you_mean(fixed, names.iter().copied()).unwrap_or_else(|| {
-                "add it under `agents`, or start with another `--agent`".to_owned()
-            });
-            problems
-                .error(
-                    None,
-                    format!(
-                        "the policy has no agent {}, which `--agent` names",
-                        quote(fixed)
-                    ),
-                )
-                .fix(fix);
+            let fix = did_you_mean(fixed, names.iter().copied())
+                .unwrap_or_else(|| "add it under `agents`, or start with another `--agent`".to_owned());
+            problems.error(None, format!("the policy has no agent {}, which `--agent` names", quote(fixed))).fix(fix);
         }
     }
 
@@ -57,13 +43,8 @@ impl Known<'_> {
             Some(names) => check_name(default, names, problems),
             None => {
                 problems
-                    .error(
-                        default.span,
-                        "`defaultAgent` chooses among `agents`, and the policy names none",
-                    )
-                    .fix(
-                        "remove it: a policy without `agents` has exactly one, named by `--agent`",
-                    );
+                    .error(default.span, "`defaultAgent` chooses among `agents`, and the policy names none")
+                    .fix("remove it: a policy without `agents` has exactly one, named by `--agent`");
             }
         }
     }
@@ -78,9 +59,7 @@ impl Known<'_> {
                     quote(user.as_str()),
                     user = user.value
                 );
-                problems
-                    .warning(user.span, message)
-                    .fix("add `agents`, or remove the list");
+                problems.warning(user.span, message).fix("add `agents`, or remove the list");
             }
         }
     }
@@ -88,14 +67,9 @@ impl Known<'_> {
 
 fn check_name(name: &Spanned<Name>, names: &[&str], problems: &mut Problems) {
     if !names.contains(&name.as_str()) {
-        let fix = did_you_mean(name.as_str(), names.iter().copied())
-            .unwrap_or_else(|| "add it under `agents`".to_owned());
-        problems
-            .error(
-                name.span,
-                format!("there is no agent {}", quote(name.as_str())),
-            )
-            .fix(fix);
+        let fix =
+            did_you_mean(name.as_str(), names.iter().copied()).unwrap_or_else(|| "add it under `agents`".to_owned());
+        problems.error(name.span, format!("there is no agent {}", quote(name.as_str()))).fix(fix);
     }
 }
 
@@ -116,10 +90,7 @@ fn check_identities(policy: &Policy, fixed_agent: Option<&str>, problems: &mut P
         if !known && !problems.has_errors() {
             let name = quote(agent.name.as_str());
             problems
-                .warning(
-                    agent.name.span,
-                    format!("nobody can be the agent {name}: it has no identity"),
-                )
+                .warning(agent.name.span, format!("nobody can be the agent {name}: it has no identity"))
                 .fix("add `identity: [{token: {env: NAME}}]`, or start with `--agent`");
         }
         for identity in &agent.identity {
@@ -130,10 +101,7 @@ fn check_identities(policy: &Policy, fixed_agent: Option<&str>, problems: &mut P
             if let Some(earlier) = seen.get(&mark) {
                 let place = problems.place(*earlier);
                 problems
-                    .error(
-                        identity.span,
-                        format!("this identity is given twice; first at {place}"),
-                    )
+                    .error(identity.span, format!("this identity is given twice; first at {place}"))
                     .fix("an identity names one agent: give each its own");
             } else {
                 seen.insert(mark, identity.span);
@@ -156,10 +124,7 @@ fn check_credentials(credentials: &[Credential], known: &Known<'_>, problems: &m
         }
         if credential.injections.is_empty() && !problems.has_errors() {
             problems
-                .warning(
-                    credential.name.span,
-                    format!("the credential {name} goes nowhere"),
-                )
+                .warning(credential.name.span, format!("the credential {name} goes nowhere"))
                 .fix("add `injections`, or remove it");
         }
         for user in credential.agents.iter().flatten() {

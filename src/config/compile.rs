@@ -1,0 +1,499 @@
+//! From a policy as written to the [`Ruleset`] that decides, reporting every pattern, format and token that
+//! cannot mean anything.
+
+use std::sync::Arc;
+
+use super::error::{Problems, Spanned, quote};
+use super::schema::{self, Identity, Policy, SecretSource, TokenSource};
+use crate::pipeline::agent::{AgentId, Agents, TokenHash};
+use crate::pipeline::credential::{CredentialId, Format, Injection, Slot};
+use crate::pipeline::policy::matcher::{HostPattern, Methods, NamePattern, PathPattern, Scheme};
+use crate::pipeline::policy::{Action, Binding, Entry, RuleId, Ruleset};
+use crate::secrets::{Environment, Source};
+
+/// Shorter tokens, in bytes, are warned about: they can be guessed.
+const SHORT_TOKEN: usize = 16;
+
+/// What a policy is compiled for.
+#[derive(Clone, Copy)]
+pub struct Setting<'a> {
+    /// Who every caller is (`--agent`).
+    pub agent: Option<&'a str>,
+    /// Where tokens are read from; `None` where the policy is only checked, not put in force: what is not there
+    /// is then no error.
+    pub environment: Option<&'a Environment>,
+}
+
+/// A policy ready to be put in force.
+#[derive(Debug)]
+pub struct Compiled {
+    /// What decides.
+    pub rules: Ruleset,
+    /// Where each credential's secret is, in the order of [`CredentialId`], with the credential's name.
+    pub secrets: Vec<(String, Source)>,
+}
+
+/// Compiles a policy. `None` only where a problem says why.
+pub fn compile(policy: &Policy, setting: Setting<'_>, revision: &str, problems: &mut Problems) -> Option<Compiled> {
+    let agents = agents(policy, setting, problems);
+    let mut rules = Ruleset::new(revision, agents);
+    let mut lists = Lists { rules: &mut rules, problems };
+    lists.add(None, "", &policy.allowed_domains, &policy.blocked_domains);
+    for agent in policy.agents.iter().flatten() {
+        let id = lists.rules.agents.find(agent.name.as_str());
+        let prefix = format!("agents.{}.", agent.name.as_str());
+        lists.add(id, &prefix, &agent.allowed_domains, &agent.blocked_domains);
+    }
+    for agent in policy.agents.iter().flatten() {
+        check_restrictions(&[&policy.allowed_domains, &agent.allowed_domains], problems);
+    }
+    if policy.agents.is_none() {
+        check_restrictions(&[&policy.allowed_domains], problems);
+    }
+    bind_credentials(policy, &mut rules, problems);
+    let secrets = policy.credentials.iter().map(|c| (c.name.as_str().to_owned(), source_of(&c.source.value)));
+    Some(Compiled { rules, secrets: secrets.collect() })
+}
+
+fn source_of(source: &SecretSource) -> Source {
+    match source {
+        SecretSource::Environment(name) => Source::Variable(name.clone()),
+        SecretSource::File(path) => Source::File(path.clone()),
+    }
+}
+
+fn agents(policy: &Policy, setting: Setting<'_>, problems: &mut Problems) -> Agents {
+    let Some(listed) = &policy.agents else {
+        return Agents::implicit(setting.agent.unwrap_or("default"));
+    };
+    let mut agents = Agents::default();
+    for agent in listed {
+        let id = agents.add(agent.name.as_str());
+        for identity in &agent.identity {
+            match &identity.value {
+                Identity::Token(source) => {
+                    let token = token(source, setting, identity, problems);
+                    if let Some(other) = token.and_then(|t| agents.add_token(t, id))
+                        && other != id
+                    {
+                        let message = format!("this token is also that of the agent `{}`", agents.name(other));
+                        problems.error(identity.span, message).fix("give each agent a token of its own");
+                    }
+                }
+                Identity::Header(header) if header.trusted => {
+                    agents.add_header(header.name.as_str(), &header.value, id);
+                }
+                Identity::Header(_) => {}
+            }
+        }
+    }
+    if let Some(fixed) = setting.agent.and_then(|name| agents.find(name)) {
+        agents.fix(fixed);
+    }
+    if let Some(default) = policy.default_agent.as_ref().and_then(|name| agents.find(name.as_str())) {
+        agents.set_default(default);
+    }
+    agents.set_challenge(policy.proxy_challenge);
+    agents
+}
+
+fn token(
+    source: &TokenSource,
+    setting: Setting<'_>,
+    at: &Spanned<Identity>,
+    problems: &mut Problems,
+) -> Option<TokenHash> {
+    let source = match source {
+        TokenSource::Sha256(hash) => return Some(TokenHash(*hash)),
+        TokenSource::Environment(name) => Source::Variable(name.clone()),
+        TokenSource::File(path) => Source::File(path.clone()),
+    };
+    let value = match source.read(setting.environment?) {
+        Ok(value) => value,
+        Err(error) => {
+            problems
+                .error(at.span, format!("the token cannot be had: {error}"))
+                .fix("provide it, or remove the identity");
+            return None;
+        }
+    };
+    let token = value.strip_suffix(b"\n").unwrap_or(&value);
+    let token = token.strip_suffix(b"\r").unwrap_or(token);
+    // RFC 6750 §2.1: what may stand in a Bearer header.
+    if token.is_empty() || !token.iter().all(u8::is_ascii_graphic) {
+        problems
+            .error(at.span, "the token is empty, or has a blank, control or non-ASCII byte in it")
+            .fix("make one with `openssl rand -hex 32`");
+        return None;
+    }
+    if token.len() < SHORT_TOKEN {
+        problems
+            .warning(at.span, format!("the token has fewer than {SHORT_TOKEN} characters and can be guessed"))
+            .fix("make one with `openssl rand -hex 32`");
+    }
+    Some(TokenHash::of(token))
+}
+
+/// Files the lists of domains into the rules.
+struct Lists<'a> {
+    rules: &'a mut Ruleset,
+    problems: &'a mut Problems,
+}
+
+impl Lists<'_> {
+    fn add(
+        &mut self,
+        agent: Option<AgentId>,
+        prefix: &str,
+        allowed: &[schema::AllowEntry],
+        blocked: &[Spanned<String>],
+    ) {
+        for entry in allowed {
+            let Some(pattern) = host(&entry.pattern, self.problems) else { continue };
+            if pattern.name == NamePattern::Any && entry.action == schema::Action::Allow {
+                self.problems
+                    .warning(entry.pattern.span, "`*` allows every host there is")
+                    .fix("name the hosts the agents need");
+            }
+            let rule: RuleId = format!("{prefix}allowedDomains[{}]", entry.pattern.value).into();
+            let pairs = entry.restrictions.as_ref().map(|pairs| self.pairs(pairs));
+            self.rules.domains_mut(agent).list(Entry {
+                rule,
+                pattern,
+                action: match entry.action {
+                    schema::Action::Allow => Action::Allow,
+                    schema::Action::Deny => Action::Deny,
+                },
+                pairs,
+                websocket: entry.upgrades.iter().any(|u| u.value == schema::Upgrade::WebSocket),
+                allow_private: entry.allow_private.iter().map(|net| net.value).collect(),
+                allow_override_headers: entry.allow_override_headers,
+            });
+        }
+        for text in blocked {
+            let Some(pattern) = host(text, self.problems) else { continue };
+            let rule: RuleId = format!("{prefix}blockedDomains[{}]", text.value).into();
+            self.rules.domains_mut(agent).block(&pattern, &rule);
+        }
+    }
+
+    fn pairs(&mut self, pairs: &[schema::HttpRestriction]) -> Vec<(Methods, PathPattern)> {
+        let read = pairs.iter().filter_map(|pair| {
+            let methods = match &pair.methods {
+                schema::Methods::Any => Methods::Any,
+                schema::Methods::Listed(names) => {
+                    Methods::Only(names.iter().map(|n| n.value.clone().into_boxed_str()).collect())
+                }
+            };
+            let path = match &pair.path {
+                Some(text) => path(text, self.problems)?,
+                None => PathPattern::parse("/**").ok()?,
+            };
+            Some((methods, path))
+        });
+        read.collect()
+    }
+}
+
+fn host(text: &Spanned<String>, problems: &mut Problems) -> Option<HostPattern> {
+    match HostPattern::parse(&text.value) {
+        Ok(pattern) => Some(pattern),
+        Err(error) => {
+            problems
+                .error(text.span, format!("{} is no pattern of hosts: {error}", quote(&text.value)))
+                .fix("write `host`, `host:port`, `*.host` or, for plaintext, `http://host`");
+            None
+        }
+    }
+}
+
+fn path(text: &Spanned<String>, problems: &mut Problems) -> Option<PathPattern> {
+    match PathPattern::parse(&text.value) {
+        Ok(pattern) => Some(pattern),
+        Err(error) => {
+            problems
+                .error(text.span, format!("{} is no pattern of paths: {error}", quote(&text.value)))
+                .fix("write a path like `/v1/items`, `/v1/items/*`, `/v1/*/items` or `/v1/items/{id}`");
+            None
+        }
+    }
+}
+
+/// Entries of one pattern add up, so an unrestricted one would quietly undo the restrictions of another.
+fn check_restrictions(lists: &[&Vec<schema::AllowEntry>], problems: &mut Problems) {
+    let mut unrestricted = Vec::new();
+    let mut restricted = Vec::new();
+    for entry in lists.iter().flat_map(|list| list.iter()).filter(|e| e.action == schema::Action::Allow) {
+        let Ok(pattern) = HostPattern::parse(&entry.pattern.value) else { continue };
+        let key = (pattern.name.clone(), pattern.scheme, pattern.permitted_port());
+        match entry.restrictions {
+            Some(_) => restricted.push((key, entry)),
+            None => unrestricted.push((key, entry)),
+        }
+    }
+    for (key, entry) in restricted {
+        if let Some((_, other)) = unrestricted.iter().find(|(k, _)| *k == key) {
+            let message = format!(
+                "these restrictions have no effect: {} allows the same host without any",
+                problems.place(other.span)
+            );
+            // The same pair of entries may come up for several agents.
+            if !problems.iter().any(|p| p.at == Some(entry.pattern.span) && p.message == message) {
+                problems.error(entry.pattern.span, message).fix("remove one of the two entries");
+            }
+        }
+    }
+}
+
+fn bind_credentials(policy: &Policy, rules: &mut Ruleset, problems: &mut Problems) {
+    let mut bound: Vec<(Binding, super::Span)> = Vec::new();
+    for (place, credential) in policy.credentials.iter().enumerate() {
+        let name: Arc<str> = credential.name.as_str().into();
+        let agents = credential
+            .agents
+            .as_ref()
+            .map(|names| names.iter().filter_map(|n| rules.agents.find(n.as_str())).collect::<Vec<_>>());
+        for injection in &credential.injections {
+            let Some(binding) = binding(injection, CredentialId(place), &name, agents.clone(), problems) else {
+                continue;
+            };
+            if let Some((other, at)) = bound.iter().find(|(other, _)| binding.ties_with(other)) {
+                let message = format!(
+                    "{} is filled for the same requests at {}: which credential goes in would hang on the order of the file",
+                    binding.slot_name(),
+                    problems.place(*at),
+                );
+                let fix = match other.injection.name == name {
+                    true => "remove one of the two",
+                    false => "give the two different paths or agents, or remove one",
+                };
+                problems.error(injection.span, message).fix(fix);
+                continue;
+            }
+            bound.push((binding, injection.span));
+        }
+    }
+    for (binding, _) in bound {
+        rules.bind(binding);
+    }
+}
+
+fn binding(
+    injection: &schema::Injection,
+    credential: CredentialId,
+    name: &Arc<str>,
+    agents: Option<Vec<AgentId>>,
+    problems: &mut Problems,
+) -> Option<Binding> {
+    let pattern = host(&injection.domain, problems);
+    let path = injection.path.as_ref().map(|text| path(text, problems));
+    let slot_and_format = match &injection.slot {
+        schema::Slot::Header { name, format } => match Format::parse(&format.value) {
+            Ok(format) => Some((Slot::Header(name.value.as_str().into()), format)),
+            Err(error) => {
+                problems.error(format.span, error.to_string()).fix("write e.g. `Bearer {value}`");
+                None
+            }
+        },
+        schema::Slot::Query(name) => {
+            Format::parse("{value}").ok().map(|f| (Slot::Query(name.value.as_str().into()), f))
+        }
+    };
+    let (pattern, (slot, format)) = (pattern?, slot_and_format?);
+    let path = match path {
+        Some(path) => Some(path?),
+        None => None,
+    };
+    match (pattern.scheme, injection.plaintext) {
+        (Scheme::Http, false) => {
+            problems
+                .error(
+                    injection.domain.span,
+                    "this credential would go out in plaintext, for everyone on the way to read",
+                )
+                .fix("remove `http://`, or say that this is meant: `plaintext: true`");
+            return None;
+        }
+        (Scheme::Http, true) => {
+            problems
+                .warning(
+                    injection.domain.span,
+                    "this credential goes out in plaintext, for everyone on the way to read",
+                )
+                .fix("remove `http://` if the host speaks TLS");
+        }
+        (Scheme::Https, true) => {
+            problems
+                .warning(injection.span, "`plaintext: true` has no effect: the domain is spoken to over TLS")
+                .fix("remove it");
+        }
+        (Scheme::Https, false) => {}
+    }
+    if pattern.name == NamePattern::Any {
+        problems
+            .error(injection.domain.span, "a credential must be bound to the hosts it is for, and `*` is every host")
+            .fix("name the host");
+        return None;
+    }
+    let injection = Injection { credential, name: name.clone(), slot, format, path, plaintext: injection.plaintext };
+    Some(Binding { pattern, agents, injection })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipeline::message::{Door, Fields, RequestHead};
+    use crate::pipeline::policy::Reason;
+
+    fn load(text: &str) -> Result<Compiled, String> {
+        let environment = Environment::from_iter([("TOKEN".to_owned(), b"a-token-of-good-length".to_vec())]);
+        let setting = Setting { agent: None, environment: Some(&environment) };
+        super::super::parse("policy.yaml", text)
+            .compile(None, |policy, problems| compile(policy, setting, "rev", problems))
+            .map(|accepted| accepted.value)
+            .map_err(|problems| problems.to_string())
+    }
+
+    fn decide(compiled: &Compiled, door: Door, method: &str, url: &str) -> Result<(String, Vec<String>), Reason> {
+        let (authority, path) = url.split_once('/').map_or((url, "/".to_owned()), |(a, p)| (a, format!("/{p}")));
+        let fields = [(":method", method), (":authority", authority), (":path", &path)];
+        let fields = fields.iter().map(|(n, v)| ((*n).to_owned(), v.as_bytes().to_vec())).collect();
+        let head = RequestHead::parse(door, Fields::new(fields)).map_err(|(m, _)| panic!("{m}")).unwrap();
+        let permit = compiled.rules.decide(AgentId(0), &head).map_err(|d| d.reason)?;
+        let way = format!("{}:{}", permit.scheme().as_str(), permit.port());
+        Ok((way, permit.injections().map(|i| i.name.to_string()).collect()))
+    }
+
+    fn way(compiled: &Compiled, door: Door, method: &str, url: &str) -> Result<String, Reason> {
+        decide(compiled, door, method, url).map(|(way, _)| way)
+    }
+
+    #[test]
+    fn hosts_ports_and_schemes_mean_what_the_policy_language_says() {
+        let policy = load(
+            "allowedDomains: [tls.example, 'other.example:8443', 'http://plain.example', 'http://both.example:8080', 'both.example:8080', '*.wild.example', 192.0.2.1]\n\
+             blockedDomains: [evil.wild.example, 'port.wild.example:8443']",
+        )
+        .unwrap();
+        let https = |port: u16| Ok(format!("https:{port}"));
+        let http = |port: u16| Ok(format!("http:{port}"));
+        let not_allowed = Err(Reason::DomainNotAllowed);
+        for (door, url, expected) in [
+            (Door::Tls, "tls.example", https(443)),
+            (Door::Tls, "tls.example:443", https(443)),
+            (Door::Tls, "tls.example:8443", not_allowed.clone()),
+            (Door::Plain, "tls.example", https(443)),
+            (Door::Proxy, "tls.example:80", https(443)),
+            (Door::Proxy, "tls.example:8080", not_allowed.clone()),
+            (Door::Tls, "other.example:8443", https(8443)),
+            (Door::Proxy, "other.example:8443", https(8443)),
+            (Door::Tls, "other.example", not_allowed.clone()),
+            (Door::Proxy, "plain.example", http(80)),
+            (Door::Tls, "plain.example", not_allowed.clone()),
+            (Door::Proxy, "both.example:8080", https(8080)),
+            (Door::Tls, "a.wild.example", https(443)),
+            (Door::Tls, "a.b.wild.example", https(443)),
+            (Door::Tls, "wild.example", not_allowed.clone()),
+            (Door::Tls, "evil.wild.example", Err(Reason::DomainBlocked)),
+            (Door::Tls, "x.evil.wild.example", Err(Reason::DomainBlocked)),
+            (Door::Tls, "notevil.wild.example", https(443)),
+            (Door::Tls, "port.wild.example", https(443)),
+            (Door::Tls, "192.0.2.1", https(443)),
+            (Door::Tls, "192.0.2.2", not_allowed.clone()),
+        ] {
+            assert_eq!(way(&policy, door, "GET", url), expected, "{door:?} {url}");
+        }
+    }
+
+    #[test]
+    fn the_most_specific_pattern_governs_and_equal_ones_add_up() {
+        let policy = load(
+            "allowedDomains:\n\
+             - '*.example'\n\
+             - {pattern: api.example, httpRestrictions: [{method: GET, path: '/v1/*'}]}\n\
+             - {pattern: api.example, httpRestrictions: [{method: [POST, PUT], path: /v1/items}]}\n\
+             - {pattern: no.example, action: deny}\n\
+             - {pattern: some.example, action: block, httpRestrictions: [{method: GET, path: /admin}]}\n\
+             - {pattern: '*.deep.example', action: deny}\n\
+             - yes.deep.example",
+        )
+        .unwrap();
+        let route = Err(Reason::RouteNotAllowed);
+        for (method, url, expected) in [
+            ("GET", "x.example/any", Ok("https:443".to_owned())),
+            ("TRACE", "x.example/any", route.clone()),
+            ("GET", "api.example/v1/x", Ok("https:443".to_owned())),
+            ("HEAD", "api.example/v1/x", route.clone()),
+            ("POST", "api.example/v1/items", Ok("https:443".to_owned())),
+            ("DELETE", "api.example/v1/items", route.clone()),
+            ("GET", "api.example/v2", route.clone()),
+            ("GET", "no.example/", Err(Reason::DomainBlocked)),
+            ("HEAD", "some.example/Admin/;x", route.clone()),
+            ("GET", "some.example/other", Ok("https:443".to_owned())),
+            ("GET", "a.deep.example/", Err(Reason::DomainBlocked)),
+            ("GET", "yes.deep.example/", Ok("https:443".to_owned())),
+        ] {
+            assert_eq!(way(&policy, Door::Tls, method, url), expected, "{method} {url}");
+        }
+    }
+
+    #[test]
+    fn the_closest_credential_fills_a_slot() {
+        let policy = load(
+            "allowedDomains: ['*.example', 'http://plain.example']\n\
+             credentials:\n\
+             - {name: wide, envVarKey: A, injections: [{domain: '*.example', headerName: Authorization, headerFormat: 'Bearer {value}'}]}\n\
+             - {name: host, envVarKey: B, injections: [{domain: api.example, headerName: authorization, headerFormat: '{value}'}]}\n\
+             - {name: path, envVarKey: C, injections: [{domain: api.example, path: '/v1/*', headerName: Authorization, headerFormat: '{value}'}]}\n\
+             - {name: extra, envVarKey: D, injections: [{domain: api.example, headerName: X-Key, headerFormat: '{value}'}, {domain: api.example, queryParam: key}]}\n\
+             - {name: port, envVarKey: E, injections: [{domain: 'api.example:8443', headerName: X-Port, headerFormat: '{value}'}]}",
+        )
+        .unwrap();
+        let names = |url: &str| {
+            let mut names = decide(&policy, Door::Tls, "GET", url).unwrap().1;
+            names.sort();
+            names
+        };
+        assert_eq!(names("x.example/"), ["wide"]);
+        assert_eq!(names("api.example/"), ["extra", "extra", "host"]);
+        assert_eq!(names("api.example/v1/x"), ["extra", "extra", "path"]);
+    }
+
+    #[test]
+    fn what_cannot_mean_anything_is_reported_at_once() {
+        let problems = load(
+            "allowedDomains:\n\
+             - https://api.example\n\
+             - {pattern: a.example, httpRestrictions: [{method: GET, path: 'v1?x'}]}\n\
+             - {pattern: b.example, httpRestrictions: [{method: GET, path: /v1}]}\n\
+             - b.example:443\n\
+             blockedDomains: ['a*.example']\n\
+             credentials:\n\
+             - {name: c, envVarKey: C, injections: [{domain: d.example, headerName: X, headerFormat: 'Bearer'}]}\n\
+             - {name: d, envVarKey: C, injections: [{domain: 'http://d.example', headerName: X, headerFormat: '{value}'}]}\n\
+             - {name: e, envVarKey: C, injections: [{domain: e.example, headerName: X, headerFormat: '{value}'}, {domain: e.example, headerName: x, headerFormat: 'y {value}'}]}",
+        )
+        .unwrap_err();
+        for place in [
+            "policy.yaml:2:3",
+            "policy.yaml:3:",
+            "policy.yaml:4:13",
+            "policy.yaml:6:18",
+            "policy.yaml:8:",
+            "policy.yaml:9:",
+            "policy.yaml:10:",
+        ] {
+            assert!(problems.contains(place), "{place} in\n{problems}");
+        }
+        assert_eq!(problems.matches("error:").count(), 7, "{problems}");
+    }
+
+    #[test]
+    fn a_token_that_is_not_there_is_an_error() {
+        let policy = "allowedDomains: [a.example]\nagents: {x: {identity: [{token: {env: NAME}}]}}";
+        let error = load(&policy.replace("NAME", "MISSING")).unwrap_err();
+        assert!(error.contains("the environment variable `MISSING` is not set"), "{error}");
+        let compiled = load(&policy.replace("NAME", "TOKEN")).unwrap();
+        assert_eq!(compiled.rules.agents.ids().count(), 1);
+    }
+}

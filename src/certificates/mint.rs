@@ -89,9 +89,13 @@ impl Minter {
         format!("{}-{subject}-{}", self.authority.id(), unix(expires))
     }
 
-    /// When a leaf that ends at `expires` is to be replaced: after two thirds of its life.
+    /// When a leaf that ends at `expires` is to be replaced: after two thirds of its life. One that ends with its
+    /// authority is not, for the next would end then too.
     pub(super) fn renew_at(&self, expires: SystemTime) -> SystemTime {
-        expires.checked_sub(self.lifetime / 3).unwrap_or(expires)
+        match unix(expires) >= unix(self.authority.expires()) {
+            true => expires,
+            false => expires.checked_sub(self.lifetime / 3).unwrap_or(expires),
+        }
     }
 }
 

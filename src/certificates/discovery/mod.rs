@@ -1,0 +1,306 @@
+//! Envoy asks here for a certificate when a client names a host for the first time (delta ADS, one stream).
+//!
+//! A name that policy could never allow gets none: the handshake fails and the attempt is on record. Envoy bounds
+//! nothing itself and goes on serving what has expired, so this side counts what it gave out, takes back the oldest,
+//! and replaces each certificate in time. On the same stream Envoy learns whether to trace (RTDS).
+
+mod subscriptions;
+#[cfg(test)]
+mod tests;
+
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service_server::{
+    AggregatedDiscoveryService, AggregatedDiscoveryServiceServer,
+};
+use envoy_types::pb::envoy::service::discovery::v3::{
+    DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse, Resource,
+};
+use envoy_types::pb::envoy::service::runtime::v3::Runtime;
+use envoy_types::pb::google::protobuf::value::Kind;
+use envoy_types::pb::google::protobuf::{Any, Struct, Value};
+use futures_util::Stream;
+use prost::{Message, Name};
+use tokio::sync::watch;
+use tonic::{Request, Response, Status, Streaming};
+
+use self::subscriptions::{Batch, Subscriptions};
+use super::Minter;
+
+/// Whether policy could ever allow a name.
+///
+/// Called on the stream's own task for every name Envoy asks for: it must not block.
+pub trait NameGate: Send + Sync + 'static {
+    /// Whether there is to be a certificate.
+    fn admit(&self, name: ServerName<'_>) -> Admission;
+
+    /// Puts a refused attempt on record. `name` is empty where the client sent none, and escaped where it was no
+    /// host name.
+    fn refused(&self, name: &str, reason: &'static str);
+
+    /// Changes whenever [`NameGate::admit`] may answer differently: every name given out is then asked about again.
+    fn changes(&self) -> watch::Receiver<u64>;
+}
+
+/// The name a client sent in its TLS handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ServerName<'a> {
+    /// A host name: lower-case, not an address, at most 253 bytes.
+    Named(&'a str),
+    /// None, as with a client that calls an address.
+    Absent,
+}
+
+/// What [`NameGate::admit`] answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// A certificate for the name.
+    Mint,
+    /// A certificate for these addresses.
+    MintAddresses(Vec<IpAddr>),
+    /// None, with the reason for the record.
+    Refuse(&'static str),
+}
+
+/// The discovery service.
+#[derive(Clone)]
+pub struct Discovery {
+    shared: Arc<Shared>,
+}
+
+impl Discovery {
+    /// Certificates from `minter` for the names `gate` admits.
+    pub fn new(minter: Minter, gate: Arc<dyn NameGate>, options: Options) -> Discovery {
+        Discovery {
+            shared: Arc::new(Shared {
+                minter,
+                gate,
+                options,
+            }),
+        }
+    }
+
+    /// As a service to add to a tonic server.
+    pub fn into_service(self) -> AggregatedDiscoveryServiceServer<Discovery> {
+        AggregatedDiscoveryServiceServer::new(self)
+    }
+}
+
+/// How to serve.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// The most names one Envoy holds at a time. Each takes it about 32 KB.
+    pub capacity: usize,
+    /// What percentage of requests Envoy traces: 0 or 100.
+    pub trace_percent: u8,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            capacity: 1000,
+            trace_percent: 0,
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl AggregatedDiscoveryService for Discovery {
+    type StreamAggregatedResourcesStream =
+        Pin<Box<dyn Stream<Item = Result<DiscoveryResponse, Status>> + Send>>;
+
+    async fn stream_aggregated_resources(
+        &self,
+        _request: Request<Streaming<DiscoveryRequest>>,
+    ) -> Result<Response<Self::StreamAggregatedResourcesStream>, Status> {
+        Err(Status::unimplemented(
+            "only delta discovery is served; set `api_type: DELTA_GRPC` in `ads_config`",
+        ))
+    }
+
+    type DeltaAggregatedResourcesStream =
+        Pin<Box<dyn Stream<Item = Result<DeltaDiscoveryResponse, Status>> + Send>>;
+
+    async fn delta_aggregated_resources(
+        &self,
+        request: Request<Streaming<DeltaDiscoveryRequest>>,
+    ) -> Result<Response<Self::DeltaAggregatedResourcesStream>, Status> {
+        let conversation = Conversation {
+            changes: Some(self.shared.gate.changes()),
+            subscriptions: Subscriptions::new(self.shared.options.capacity),
+            runtime: None,
+            nonce: 0,
+            requests: request.into_inner(),
+            shared: Arc::clone(&self.shared),
+        };
+        // No task of its own: what Envoy asks, the clock and policy are waited for by the reply stream itself.
+        let replies = futures_util::stream::unfold(conversation, Conversation::next);
+        Ok(Response::new(Box::pin(replies)))
+    }
+}
+
+/// The name Envoy's `sni` certificate mapper uses where the client sent none (`default_value` in the bootstrap).
+pub const NO_SERVER_NAME: &str = "__nosni__";
+/// The RTDS layer of the bootstrap.
+const RUNTIME_LAYER: &str = "attache";
+const SECRET: &str = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret";
+const RUNTIME: &str = "type.googleapis.com/envoy.service.runtime.v3.Runtime";
+/// How long a renewal may be overdue after the machine slept: timers stand still meanwhile, certificates do not.
+const LONGEST_NAP: Duration = Duration::from_secs(60);
+
+struct Shared {
+    minter: Minter,
+    gate: Arc<dyn NameGate>,
+    options: Options,
+}
+
+/// One Envoy's stream.
+struct Conversation {
+    shared: Arc<Shared>,
+    requests: Streaming<DeltaDiscoveryRequest>,
+    /// None once policy can no longer change.
+    changes: Option<watch::Receiver<u64>>,
+    subscriptions: Subscriptions,
+    runtime: Option<DeltaDiscoveryResponse>,
+    nonce: u64,
+}
+
+impl Conversation {
+    async fn next(mut self) -> Option<(Result<DeltaDiscoveryResponse, Status>, Conversation)> {
+        // An Envoy that reconnects asks for a thousand names at once: requests get their turn between the batches.
+        tokio::task::yield_now().await;
+        loop {
+            if let Some(response) = self.runtime.take() {
+                return Some(self.say(response));
+            }
+            let Shared { minter, gate, .. } = &*self.shared;
+            let now = SystemTime::now();
+            if let Some(batch) = self.subscriptions.next_batch(minter, gate.as_ref(), now) {
+                return Some(self.say(secrets(batch)));
+            }
+            let nap = self.subscriptions.next_renewal().map(|renewal| {
+                renewal
+                    .duration_since(now)
+                    .unwrap_or_default()
+                    .min(LONGEST_NAP)
+            });
+            tokio::select! {
+                message = self.requests.message() => match message {
+                    Ok(Some(request)) => self.hear(request),
+                    Ok(None) | Err(_) => return None,
+                },
+                changed = changed(&mut self.changes) => match changed {
+                    Ok(()) => self.subscriptions.policy_changed(),
+                    Err(_) => self.changes = None,
+                },
+                () = tokio::time::sleep(nap.unwrap_or_default()), if nap.is_some() => {}
+            }
+        }
+    }
+
+    fn hear(&mut self, request: DeltaDiscoveryRequest) {
+        if let Some(error) = &request.error_detail {
+            // Sending the same again would be refused again: whoever reads the log has to act.
+            tracing::warn!(
+                type_url = request.type_url,
+                nonce = request.response_nonce,
+                error = error.message,
+                "Envoy rejected what discovery sent"
+            );
+        }
+        match request.type_url.as_str() {
+            SECRET => self.subscriptions.hear(
+                &request.resource_names_subscribe,
+                &request.resource_names_unsubscribe,
+                request.initial_resource_versions,
+            ),
+            RUNTIME if !request.resource_names_subscribe.is_empty() => {
+                self.runtime = Some(runtime(
+                    self.shared.options.trace_percent,
+                    &request.resource_names_subscribe,
+                ));
+            }
+            RUNTIME => {}
+            other => {
+                tracing::warn!(
+                    type_url = other,
+                    "Envoy asked for a type that discovery does not serve"
+                );
+            }
+        }
+    }
+
+    fn say(
+        mut self,
+        mut response: DeltaDiscoveryResponse,
+    ) -> (Result<DeltaDiscoveryResponse, Status>, Conversation) {
+        self.nonce += 1;
+        response.nonce = self.nonce.to_string();
+        (Ok(response), self)
+    }
+}
+
+async fn changed(
+    changes: &mut Option<watch::Receiver<u64>>,
+) -> Result<(), watch::error::RecvError> {
+    match changes {
+        Some(changes) => changes.changed().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn secrets(batch: Batch) -> DeltaDiscoveryResponse {
+    let resources = batch
+        .given
+        .into_iter()
+        .map(|given| resource(&given.secret, given.name, given.version));
+    DeltaDiscoveryResponse {
+        type_url: SECRET.to_owned(),
+        resources: resources.collect(),
+        removed_resources: batch.removed,
+        ..DeltaDiscoveryResponse::default()
+    }
+}
+
+fn runtime(trace_percent: u8, asked: &[String]) -> DeltaDiscoveryResponse {
+    let object = |key: &str, kind| Struct {
+        fields: [(key.to_owned(), Value { kind: Some(kind) })].into(),
+    };
+    let tracing = object(
+        "random_sampling",
+        Kind::NumberValue(f64::from(trace_percent)),
+    );
+    let layer = Runtime {
+        name: RUNTIME_LAYER.to_owned(),
+        layer: Some(object("tracing", Kind::StructValue(tracing))),
+    };
+    let (ours, others): (Vec<_>, Vec<_>) = asked
+        .iter()
+        .cloned()
+        .partition(|name| name == RUNTIME_LAYER);
+    let version = format!("trace-{trace_percent}");
+    DeltaDiscoveryResponse {
+        type_url: RUNTIME.to_owned(),
+        resources: ours
+            .into_iter()
+            .map(|name| resource(&layer, name, version.clone()))
+            .collect(),
+        removed_resources: others,
+        ..DeltaDiscoveryResponse::default()
+    }
+}
+
+fn resource<M: Message + Name>(message: &M, name: String, version: String) -> Resource {
+    Resource {
+        name,
+        version,
+        resource: Some(Any {
+            type_url: M::type_url(),
+            value: message.encode_to_vec(),
+        }),
+        ..Resource::default()
+    }
+}

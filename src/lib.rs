@@ -5,14 +5,15 @@
 //! what [`resolver`], [`secrets`] and [`journal`] contributed.
 
 pub mod access_log;
-pub mod peer;
-pub mod control;
 pub mod certificates;
 pub mod config;
+pub mod control;
 pub mod ext_proc;
 pub mod journal;
 pub mod live;
+pub mod peer;
 pub mod pipeline;
 pub mod resolver;
 pub mod secrets;
+pub mod server;
 pub mod telemetry;

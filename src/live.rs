@@ -50,6 +50,11 @@ impl Live {
         self.current.load()
     }
 
+    /// What is in force now, to be held for longer.
+    pub fn load_full(&self) -> Arc<InForce> {
+        self.current.load_full()
+    }
+
     /// Puts another policy in force.
     pub fn replace(&self, next: InForce) {
         self.current.store(Arc::new(next));

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Instant, SystemTime};
 
 use tonic::Status;
@@ -28,6 +29,8 @@ pub struct Needs {
     pub recorder: Arc<dyn Recorder>,
     /// Where they are shown.
     pub telemetry: Telemetry,
+    /// Counts the streams that are open, for a clean end.
+    pub in_flight: Arc<AtomicUsize>,
 }
 
 /// Looks names up.
@@ -69,6 +72,7 @@ impl Driver {
     pub fn new(needs: Needs, door: Door, metadata: &MetadataMap) -> Self {
         let exchange = Exchange::new(needs.live.load().rules.clone(), now());
         let parent = needs.telemetry.parent(metadata);
+        needs.in_flight.fetch_add(1, Ordering::Relaxed);
         Self { needs, door, parent, exchange, request_id: "".into(), owed: false }
     }
 
@@ -153,6 +157,7 @@ impl Drop for Driver {
             self.needs.telemetry.decided(&record, self.parent.as_ref());
             self.needs.recorder.record(&record);
         }
+        self.needs.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -21,6 +21,8 @@ pub struct Journal {
     file: File,
     /// A write has failed: the file may end in half a line, which the next one must not continue.
     torn: AtomicBool,
+    /// Something was appended since the last sync.
+    written: AtomicBool,
 }
 
 impl Journal {
@@ -31,7 +33,7 @@ impl Journal {
         let file = OpenOptions::new().append(true).create_new(true).mode(0o600).open(folder.join(name))?;
         // The name itself has to survive a power cut too.
         File::open(folder)?.sync_all()?;
-        Ok(Self { file, torn: AtomicBool::new(false) })
+        Ok(Self { file, torn: AtomicBool::new(false), written: AtomicBool::new(false) })
     }
 
     /// Appends one line. An error means that the record is not there and its request must not pass.
@@ -51,12 +53,20 @@ impl Journal {
             if whole != !self.torn.load(Ordering::Relaxed) {
                 self.torn.store(!whole, Ordering::Relaxed);
             }
+            if !self.written.load(Ordering::Relaxed) {
+                self.written.store(true, Ordering::Relaxed);
+            }
             match written {
                 Ok(_) if whole => Ok(()),
                 Ok(_) => Err(io::Error::from(io::ErrorKind::StorageFull)),
                 Err(error) => Err(error),
             }
         })
+    }
+
+    /// Brings what has been appended since the last time onto the disk.
+    pub fn sync_if_written(&self) -> io::Result<()> {
+        if self.written.swap(false, Ordering::Relaxed) { self.sync() } else { Ok(()) }
     }
 
     /// Brings what has been appended onto the disk.
@@ -92,7 +102,7 @@ mod tests {
     #[test]
     fn a_full_disk_is_an_error_and_the_next_line_starts_anew() {
         let file = OpenOptions::new().append(true).open("/dev/full").unwrap();
-        let journal = Journal { file, torn: AtomicBool::new(false) };
+        let journal = Journal { file, torn: AtomicBool::new(false), written: AtomicBool::new(false) };
         assert!(journal.append(&1).is_err());
         assert!(journal.torn.load(Ordering::Relaxed));
     }

@@ -254,10 +254,9 @@ mod tests {
         assert_eq!(ready.len(), 1);
         assert_eq!((ready[0].standing(), ready[0].status()), (Standing::Allowed, Some(200)));
         let json = serde_json::to_value(&ready[0]).unwrap();
-        for (key, value) in
-            [("status", 200.into()), ("bytes", 2.into()), ("credential", "key".into()), ("decision", "allow".into())]
-        {
-            assert_eq!(json[key], value, "{key}");
+        let expected = serde_json::json!({"status": 200, "bytes": 2, "credential": "key", "decision": "allow"});
+        for (key, value) in expected.as_object().unwrap() {
+            assert_eq!(&json[key], value, "{key}");
         }
         // A refusal is shown even if Envoy never says what became of it.
         let ready = reader.poll(false, start + PATIENCE).unwrap();

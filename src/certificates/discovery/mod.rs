@@ -74,13 +74,7 @@ pub struct Discovery {
 impl Discovery {
     /// Certificates from `minter` for the names `gate` admits.
     pub fn new(minter: Minter, gate: Arc<dyn NameGate>, options: Options) -> Discovery {
-        Discovery {
-            shared: Arc::new(Shared {
-                minter,
-                gate,
-                options,
-            }),
-        }
+        Discovery { shared: Arc::new(Shared { minter, gate, options }) }
     }
 
     /// As a service to add to a tonic server.
@@ -100,29 +94,22 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Options {
-        Options {
-            capacity: 1000,
-            trace_percent: 0,
-        }
+        Options { capacity: 1000, trace_percent: 0 }
     }
 }
 
 #[tonic::async_trait]
 impl AggregatedDiscoveryService for Discovery {
-    type StreamAggregatedResourcesStream =
-        Pin<Box<dyn Stream<Item = Result<DiscoveryResponse, Status>> + Send>>;
+    type StreamAggregatedResourcesStream = Pin<Box<dyn Stream<Item = Result<DiscoveryResponse, Status>> + Send>>;
 
     async fn stream_aggregated_resources(
         &self,
         _request: Request<Streaming<DiscoveryRequest>>,
     ) -> Result<Response<Self::StreamAggregatedResourcesStream>, Status> {
-        Err(Status::unimplemented(
-            "only delta discovery is served; set `api_type: DELTA_GRPC` in `ads_config`",
-        ))
+        Err(Status::unimplemented("only delta discovery is served; set `api_type: DELTA_GRPC` in `ads_config`"))
     }
 
-    type DeltaAggregatedResourcesStream =
-        Pin<Box<dyn Stream<Item = Result<DeltaDiscoveryResponse, Status>> + Send>>;
+    type DeltaAggregatedResourcesStream = Pin<Box<dyn Stream<Item = Result<DeltaDiscoveryResponse, Status>> + Send>>;
 
     async fn delta_aggregated_resources(
         &self,
@@ -181,12 +168,10 @@ impl Conversation {
             if let Some(batch) = self.subscriptions.next_batch(minter, gate.as_ref(), now) {
                 return Some(self.say(secrets(batch)));
             }
-            let nap = self.subscriptions.next_renewal().map(|renewal| {
-                renewal
-                    .duration_since(now)
-                    .unwrap_or_default()
-                    .min(LONGEST_NAP)
-            });
+            let nap = self
+                .subscriptions
+                .next_renewal()
+                .map(|renewal| renewal.duration_since(now).unwrap_or_default().min(LONGEST_NAP));
             tokio::select! {
                 message = self.requests.message() => match message {
                     Ok(Some(request)) => self.hear(request),
@@ -218,34 +203,23 @@ impl Conversation {
                 request.initial_resource_versions,
             ),
             RUNTIME if !request.resource_names_subscribe.is_empty() => {
-                self.runtime = Some(runtime(
-                    self.shared.options.trace_percent,
-                    &request.resource_names_subscribe,
-                ));
+                self.runtime = Some(runtime(self.shared.options.trace_percent, &request.resource_names_subscribe));
             }
             RUNTIME => {}
             other => {
-                tracing::warn!(
-                    type_url = other,
-                    "Envoy asked for a type that discovery does not serve"
-                );
+                tracing::warn!(type_url = other, "Envoy asked for a type that discovery does not serve");
             }
         }
     }
 
-    fn say(
-        mut self,
-        mut response: DeltaDiscoveryResponse,
-    ) -> (Result<DeltaDiscoveryResponse, Status>, Conversation) {
+    fn say(mut self, mut response: DeltaDiscoveryResponse) -> (Result<DeltaDiscoveryResponse, Status>, Conversation) {
         self.nonce += 1;
         response.nonce = self.nonce.to_string();
         (Ok(response), self)
     }
 }
 
-async fn changed(
-    changes: &mut Option<watch::Receiver<u64>>,
-) -> Result<(), watch::error::RecvError> {
+async fn changed(changes: &mut Option<watch::Receiver<u64>>) -> Result<(), watch::error::RecvError> {
     match changes {
         Some(changes) => changes.changed().await,
         None => std::future::pending().await,
@@ -253,10 +227,7 @@ async fn changed(
 }
 
 fn secrets(batch: Batch) -> DeltaDiscoveryResponse {
-    let resources = batch
-        .given
-        .into_iter()
-        .map(|given| resource(&given.secret, given.name, given.version));
+    let resources = batch.given.into_iter().map(|given| resource(&given.secret, given.name, given.version));
     DeltaDiscoveryResponse {
         type_url: SECRET.to_owned(),
         resources: resources.collect(),
@@ -266,28 +237,14 @@ fn secrets(batch: Batch) -> DeltaDiscoveryResponse {
 }
 
 fn runtime(trace_percent: u8, asked: &[String]) -> DeltaDiscoveryResponse {
-    let object = |key: &str, kind| Struct {
-        fields: [(key.to_owned(), Value { kind: Some(kind) })].into(),
-    };
-    let tracing = object(
-        "random_sampling",
-        Kind::NumberValue(f64::from(trace_percent)),
-    );
-    let layer = Runtime {
-        name: RUNTIME_LAYER.to_owned(),
-        layer: Some(object("tracing", Kind::StructValue(tracing))),
-    };
-    let (ours, others): (Vec<_>, Vec<_>) = asked
-        .iter()
-        .cloned()
-        .partition(|name| name == RUNTIME_LAYER);
+    let object = |key: &str, kind| Struct { fields: [(key.to_owned(), Value { kind: Some(kind) })].into() };
+    let tracing = object("random_sampling", Kind::NumberValue(f64::from(trace_percent)));
+    let layer = Runtime { name: RUNTIME_LAYER.to_owned(), layer: Some(object("tracing", Kind::StructValue(tracing))) };
+    let (ours, others): (Vec<_>, Vec<_>) = asked.iter().cloned().partition(|name| name == RUNTIME_LAYER);
     let version = format!("trace-{trace_percent}");
     DeltaDiscoveryResponse {
         type_url: RUNTIME.to_owned(),
-        resources: ours
-            .into_iter()
-            .map(|name| resource(&layer, name, version.clone()))
-            .collect(),
+        resources: ours.into_iter().map(|name| resource(&layer, name, version.clone())).collect(),
         removed_resources: others,
         ..DeltaDiscoveryResponse::default()
     }
@@ -297,10 +254,7 @@ fn resource<M: Message + Name>(message: &M, name: String, version: String) -> Re
     Resource {
         name,
         version,
-        resource: Some(Any {
-            type_url: M::type_url(),
-            value: message.encode_to_vec(),
-        }),
+        resource: Some(Any { type_url: M::type_url(), value: message.encode_to_vec() }),
         ..Resource::default()
     }
 }

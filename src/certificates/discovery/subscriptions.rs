@@ -6,9 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use envoy_types::pb::envoy::config::core::v3::DataSource;
 use envoy_types::pb::envoy::config::core::v3::data_source::Specifier;
-use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::{
-    Secret, TlsCertificate, secret,
-};
+use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::{Secret, TlsCertificate, secret};
 
 use super::super::{Leaf, Minter, Subject};
 use super::{Admission, NO_SERVER_NAME, NameGate, ServerName};
@@ -51,10 +49,7 @@ enum State {
     /// Nothing.
     Nothing,
     /// A certificate of this version.
-    Certificate {
-        version: String,
-        renew_at: SystemTime,
-    },
+    Certificate { version: String, renew_at: SystemTime },
     /// The answer that there is none.
     Refusal,
 }
@@ -76,12 +71,7 @@ impl Subscriptions {
     }
 
     /// Envoy subscribes and unsubscribes. `versions` says what it still has from an earlier stream.
-    pub(super) fn hear(
-        &mut self,
-        subscribe: &[String],
-        unsubscribe: &[String],
-        mut versions: HashMap<String, String>,
-    ) {
+    pub(super) fn hear(&mut self, subscribe: &[String], unsubscribe: &[String], mut versions: HashMap<String, String>) {
         for name in unsubscribe {
             self.held.remove(name);
         }
@@ -92,17 +82,10 @@ impl Subscriptions {
             // With a claim it is a reconnecting Envoy that asks; without one, a client that waits.
             let asked = claimed.is_none();
             let state = match claimed {
-                Some(version) => State::Certificate {
-                    version,
-                    renew_at: SystemTime::UNIX_EPOCH,
-                },
+                Some(version) => State::Certificate { version, renew_at: SystemTime::UNIX_EPOCH },
                 None => State::Nothing,
             };
-            let held = Held {
-                sequence: self.sequence,
-                asked,
-                state,
-            };
+            let held = Held { sequence: self.sequence, asked, state };
             self.held.insert(name.clone(), held);
             self.due.push_back(name.clone());
             if self.held.len() > self.capacity {
@@ -119,23 +102,12 @@ impl Subscriptions {
     }
 
     /// The next part of what Envoy is to be told, or none while there is nothing to tell.
-    pub(super) fn next_batch(
-        &mut self,
-        minter: &Minter,
-        gate: &dyn NameGate,
-        now: SystemTime,
-    ) -> Option<Batch> {
+    pub(super) fn next_batch(&mut self, minter: &Minter, gate: &dyn NameGate, now: SystemTime) -> Option<Batch> {
         if self.due.is_empty() && self.next_renewal().is_some_and(|renewal| renewal <= now) {
-            let expiring = self
-                .held
-                .iter()
-                .filter(|(_, held)| held.renewal().is_some_and(|renewal| renewal <= now));
+            let expiring = self.held.iter().filter(|(_, held)| held.renewal().is_some_and(|renewal| renewal <= now));
             self.due = expiring.map(|(name, _)| name.clone()).collect();
         }
-        let mut batch = Batch {
-            given: Vec::new(),
-            removed: std::mem::take(&mut self.evicted),
-        };
+        let mut batch = Batch { given: Vec::new(), removed: std::mem::take(&mut self.evicted) };
         while let Some(name) = self.due.pop_front() {
             // Unsubscribed or evicted since.
             if let Some(held) = self.held.get_mut(&name) {
@@ -185,19 +157,10 @@ impl Held {
         }
     }
 
-    fn look(
-        &mut self,
-        raw: &str,
-        minter: &Minter,
-        gate: &dyn NameGate,
-        now: SystemTime,
-    ) -> Outcome {
+    fn look(&mut self, raw: &str, minter: &Minter, gate: &dyn NameGate, now: SystemTime) -> Outcome {
         let asked = std::mem::take(&mut self.asked);
         let Some(name) = Parsed::new(raw) else {
-            return self.refuse(
-                asked.then_some((escaped(raw).as_str(), "sni_invalid")),
-                gate,
-            );
+            return self.refuse(asked.then_some((escaped(raw).as_str(), "sni_invalid")), gate);
         };
         let addresses: Vec<IpAddr>;
         let subject = match (gate.admit(name.server_name()), &name) {
@@ -223,23 +186,13 @@ impl Held {
             Ok(leaf) => {
                 let version = minter.version(subject, leaf.expires);
                 let renew_at = minter.renew_at(leaf.expires);
-                self.state = State::Certificate {
-                    version: version.clone(),
-                    renew_at,
-                };
+                self.state = State::Certificate { version: version.clone(), renew_at };
                 let secret = secret(raw, leaf);
-                Outcome::Give(Box::new(Given {
-                    name: raw.to_owned(),
-                    version,
-                    secret,
-                }))
+                Outcome::Give(Box::new(Given { name: raw.to_owned(), version, secret }))
             }
             Err(error) => {
                 tracing::error!(name = name.text(), %error, "no certificate");
-                self.refuse(
-                    asked.then_some((name.text(), "certificate_unavailable")),
-                    gate,
-                )
+                self.refuse(asked.then_some((name.text(), "certificate_unavailable")), gate)
             }
         }
     }
@@ -256,12 +209,7 @@ impl Held {
 }
 
 /// When a certificate of this version is to be renewed, if it is ours, for this subject, and not due yet.
-fn still_good(
-    version: &str,
-    subject: Subject<'_>,
-    minter: &Minter,
-    now: SystemTime,
-) -> Option<SystemTime> {
+fn still_good(version: &str, subject: Subject<'_>, minter: &Minter, now: SystemTime) -> Option<SystemTime> {
     let (_, expires) = version.rsplit_once('-')?;
     let expires = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(expires.parse().ok()?))?;
     let renewal = minter.renew_at(expires);
@@ -283,9 +231,7 @@ impl Parsed {
         let name = raw.to_ascii_lowercase();
         let label = |label: &str| {
             (1..=63).contains(&label.len())
-                && label
-                    .bytes()
-                    .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+                && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
         };
         // RFC 6066 section 3: no addresses, no trailing dot.
         let last = name.rsplit('.').next().unwrap_or_default();
@@ -310,18 +256,12 @@ impl Parsed {
 
 /// For the record: bounded, and without anything a terminal or log reader would act on.
 fn escaped(raw: &str) -> String {
-    raw.chars()
-        .take(LONGEST_NAME)
-        .flat_map(char::escape_default)
-        .collect()
+    raw.chars().take(LONGEST_NAME).flat_map(char::escape_default).collect()
 }
 
 fn secret(name: &str, leaf: Leaf) -> Secret {
     let inline = |text: &str| {
-        Some(DataSource {
-            specifier: Some(Specifier::InlineString(text.to_owned())),
-            ..DataSource::default()
-        })
+        Some(DataSource { specifier: Some(Specifier::InlineString(text.to_owned())), ..DataSource::default() })
     };
     Secret {
         name: name.to_owned(),

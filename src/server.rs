@@ -1,0 +1,385 @@
+//! The composition root: what `attache serve` is made of, how it comes up, and how it goes down.
+
+mod gate;
+mod listen;
+mod policy;
+mod workers;
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, SystemTime};
+
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustix::process::Pid;
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::watch;
+
+use crate::access_log::{AccessLog, AccessLogServiceServer};
+use crate::certificates::discovery::{Discovery, Options as DiscoveryOptions};
+use crate::certificates::{Authority, Minter};
+use crate::config::Problems;
+use crate::control::{Control, ControlServer};
+use crate::ext_proc::{ExternalProcessorServer, Needs, Recorder, Resolve, Service};
+use crate::journal::Journal;
+use crate::live::Live;
+use crate::peer::Peer;
+use crate::pipeline::audit::{DecisionRecord, Record};
+use crate::pipeline::exchange::{ResolveFailure, Resolved};
+use crate::pipeline::message::Host;
+use crate::pipeline::policy::Reason;
+use crate::resolver::{Lookup, Options as ResolverOptions, ResolveError, Resolver, StatedError};
+use crate::secrets::Environment;
+use crate::telemetry::{self, Relay, Telemetry, TelemetryError};
+use listen::{Accepted, Guard};
+
+/// How long a leaf certificate is valid.
+const LEAF_LIFETIME: Duration = Duration::from_secs(24 * 3600);
+/// How long requests that are being decided may still take when the service is told to stop.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// What a service runs with.
+pub struct Settings {
+    /// The policy: a file or a directory.
+    pub policy: PathBuf,
+    /// Who every caller is.
+    pub agent: Option<String>,
+    /// Where the journal and the control socket are.
+    pub state_dir: PathBuf,
+    /// Where Envoy finds the service.
+    pub service: Address,
+    /// Where metrics and probes are served.
+    pub metrics: Option<SocketAddr>,
+    /// The CA that signs leaf certificates.
+    pub authority: Authority,
+    /// How names are looked up.
+    pub resolver: ResolverOptions,
+    /// Threads that decide, each with a runtime of its own.
+    pub workers: usize,
+    /// Where variables are read from.
+    pub environment: Environment,
+    /// The process that supervises this one and Envoy, and what it says about Envoy.
+    pub supervisor: Option<Supervisor>,
+}
+
+/// Where the service listens.
+#[derive(Debug, Clone)]
+pub enum Address {
+    /// On a Unix socket: what Envoy's user may reach and no agent.
+    Socket(PathBuf),
+    /// On TCP. Whoever reaches it can ask for credentials.
+    Tcp(SocketAddr),
+}
+
+/// What a supervised service knows of the processes around it.
+#[derive(Debug, Clone)]
+pub struct Supervisor {
+    /// The supervisor.
+    pub pid: Pid,
+    /// Envoy, once it runs: the only process that may speak to the service.
+    pub envoy: watch::Receiver<Option<Pid>>,
+}
+
+/// Why a service does not come up.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The policy is wrong.
+    #[error("{0}")]
+    Policy(Problems),
+    /// An address cannot be listened on.
+    #[error("cannot listen on `{address}`: {source}")]
+    Listen {
+        /// Which.
+        address: String,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The journal cannot be written.
+    #[error("the journal in `{folder}` cannot be written, and no request passes without its record: {source}")]
+    Journal {
+        /// Where.
+        folder: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// `--resolve` contradicts itself.
+    #[error(transparent)]
+    Resolve(#[from] StatedError),
+    /// Telemetry cannot be set up.
+    #[error(transparent)]
+    Telemetry(#[from] TelemetryError),
+    /// The collector's address is none.
+    #[error("`OTEL_EXPORTER_OTLP_ENDPOINT` is no address of a collector: {0}")]
+    Collector(#[from] tonic::transport::Error),
+    /// A thread cannot be started.
+    #[error("a worker cannot be started: {0}")]
+    Worker(io::Error),
+}
+
+/// A service that is up.
+pub struct Running {
+    live: Arc<Live>,
+    journal: Arc<Journal>,
+    telemetry: Telemetry,
+    stop: watch::Sender<bool>,
+    in_flight: Arc<AtomicUsize>,
+    ready: Arc<AtomicBool>,
+    sockets: Vec<PathBuf>,
+    workers: Vec<std::thread::JoinHandle<()>>,
+    /// Where metrics are served, once bound.
+    pub metrics: Option<SocketAddr>,
+}
+
+/// Brings a service up: everything that can fail fails here, before a request is taken.
+pub async fn start(settings: Settings) -> Result<Running, ServeError> {
+    let Settings { policy, agent, state_dir, service, metrics, authority, resolver, workers, environment, supervisor } =
+        settings;
+    let collector = telemetry::collector()?;
+    let telemetry = Telemetry::new(collector.as_deref())?;
+    let source = policy::PolicySource { path: policy.clone(), agent, environment: Arc::new(environment) };
+    let (first, revision) = source.load().map_err(ServeError::Policy)?;
+    telemetry.reloaded(true, &first.rules.revision);
+    let live = Arc::new(Live::new(first));
+    let resolver = Arc::new(Resolver::new(resolver)?);
+    let folder = state_dir.join("journal");
+    let journal = Journal::open(&folder).map_err(|source| ServeError::Journal { folder, source })?;
+    let journal = Arc::new(journal);
+    let ready = Arc::new(AtomicBool::new(true));
+    let (stop, stopped) = watch::channel(false);
+    let in_flight = Arc::new(AtomicUsize::new(0));
+
+    let gate = gate::Gate { live: live.clone(), journal: journal.clone(), telemetry: telemetry.clone() };
+    let trace_percent = if collector.is_some() { 100 } else { 0 };
+    let options = DiscoveryOptions { trace_percent, ..DiscoveryOptions::default() };
+    let (health, health_service) = tonic_health::server::health_reporter();
+    health.set_service_status("attache", tonic_health::ServingStatus::Serving).await;
+    let needs = Needs {
+        live: live.clone(),
+        resolver: Arc::new(Names(resolver.clone())),
+        recorder: journal.clone(),
+        telemetry: telemetry.clone(),
+        in_flight: in_flight.clone(),
+    };
+    let services = workers::Services {
+        ext_proc: ExternalProcessorServer::new(Service::new(needs)),
+        access_log: AccessLogServiceServer::new(AccessLog {
+            journal: journal.clone(),
+            live: live.clone(),
+            resolver,
+            telemetry: telemetry.clone(),
+        }),
+        discovery: Discovery::new(Minter::new(authority, LEAF_LIFETIME), Arc::new(gate), options).into_service(),
+        relay: Relay::new(collector.as_deref())?.service(),
+        health: health_service,
+    };
+    let (workers, queues) = workers::start(workers.max(1), &services, &stopped).map_err(ServeError::Worker)?;
+
+    let mut sockets = Vec::new();
+    let guard = supervisor.clone().map_or(Guard::Anyone, |s| Guard::Only(s.envoy));
+    let accepted: Accepted = Box::new(round_robin(queues));
+    match service {
+        Address::Socket(path) => {
+            let listener = listen::unix(&path)?;
+            sockets.push(path);
+            tokio::spawn(listen::accept_unix(listener, guard, accepted, stopped.clone()));
+        }
+        Address::Tcp(address) => {
+            let listener = tcp(address).await?;
+            tokio::spawn(listen::accept_tcp(listener, accepted, stopped.clone()));
+        }
+    }
+    let is_ready: Arc<dyn Fn() -> bool + Send + Sync> = {
+        let ready = ready.clone();
+        Arc::new(move || ready.load(Ordering::Relaxed))
+    };
+    let control = Control { live: live.clone(), policy: policy.clone(), ready: is_ready.clone() };
+    let path = state_dir.join("control.sock");
+    let listener = listen::unix(&path)?;
+    sockets.push(path);
+    tokio::spawn(serve_control(listener, control, supervisor.map(|s| s.pid), stopped.clone()));
+    let metrics = match metrics {
+        Some(address) => {
+            let listener = tcp(address).await?;
+            let bound = listener.local_addr().ok();
+            tokio::spawn(telemetry::serve_http(listener, telemetry.clone(), is_ready));
+            bound
+        }
+        None => None,
+    };
+    tokio::spawn(policy::watch(source, revision, live.clone(), telemetry.clone()));
+    tokio::spawn(policy::refresh_secrets(live.clone()));
+    tokio::spawn(keep_on_disk(journal.clone()));
+    Ok(Running { live, journal, telemetry, stop, in_flight, ready, sockets, workers, metrics })
+}
+
+impl Running {
+    /// The policy in force.
+    pub fn live(&self) -> &Arc<Live> {
+        &self.live
+    }
+
+    /// Takes no more streams, lets those that are being decided end, and brings everything onto the disk.
+    pub async fn drain(self) {
+        self.ready.store(false, Ordering::Relaxed);
+        self.stop.send_replace(true);
+        let deadline = tokio::time::Instant::now() + DRAIN;
+        while self.in_flight.load(Ordering::Relaxed) > 0 && tokio::time::Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        for socket in &self.sockets {
+            // A socket that is gone already is as good.
+            let _ = std::fs::remove_file(socket);
+        }
+        for worker in self.workers {
+            let _ = tokio::task::spawn_blocking(move || worker.join()).await;
+        }
+        if let Err(error) = self.journal.sync() {
+            tracing::error!(%error, "the journal may not be on disk in full");
+        }
+        let telemetry = self.telemetry.clone();
+        let _ = tokio::task::spawn_blocking(move || telemetry.flush()).await;
+    }
+}
+
+async fn tcp(address: SocketAddr) -> Result<TcpListener, ServeError> {
+    TcpListener::bind(address).await.map_err(|source| ServeError::Listen { address: address.to_string(), source })
+}
+
+/// Gives each connection to the next worker: Envoy opens one for each of its own.
+fn round_robin(queues: Vec<workers::Queue>) -> impl FnMut(listen::Connection) + Send {
+    let mut next = 0;
+    move |connection| {
+        if let Some(queue) = queues.get(next % queues.len().max(1)) {
+            queue.give(connection);
+        }
+        next += 1;
+    }
+}
+
+/// Serves operators on the control socket. Agents are refused: those of `attache run` are the supervisor's children.
+async fn serve_control(
+    listener: UnixListener,
+    control: Control,
+    supervisor: Option<Pid>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let service = ControlServer::new(control);
+    loop {
+        let accepted = tokio::select! {
+            () = listen::stopped(&mut stop) => return,
+            accepted = listener.accept() => accepted,
+        };
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                listen::pause(error).await;
+                continue;
+            }
+        };
+        let agent = |peer: &Peer| supervisor.is_some_and(|s| peer.pid != Some(s) && peer.descends_from(s));
+        match Peer::of(&stream) {
+            Ok(peer) if peer.is_own_user() && !agent(&peer) => {}
+            peer => {
+                tracing::warn!(?peer, "the control socket refused a process");
+                continue;
+            }
+        }
+        let service = service.clone();
+        tokio::spawn(async move {
+            let call = service_fn(move |request| tonic::codegen::Service::call(&mut service.clone(), request));
+            let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+            if let Err(error) = connection.serve_connection(TokioIo::new(stream), call).await {
+                tracing::debug!(%error, "a control connection has ended");
+            }
+        });
+    }
+}
+
+/// Bounds what a power cut can take to what was written in the last 200 ms.
+async fn keep_on_disk(journal: Arc<Journal>) {
+    loop {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let journal = journal.clone();
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || journal.sync_if_written()).await {
+            tracing::error!(%error, "the journal cannot be brought onto the disk");
+        }
+    }
+}
+
+/// The resolver, as exchanges know it.
+struct Names(Arc<Resolver>);
+
+impl Resolve for Names {
+    fn cached(&self, host: &Host, port: u16) -> Option<Result<Resolved, ResolveFailure>> {
+        let found = match host {
+            Host::Name(name) => self.0.lookup(name, port, std::time::Instant::now()),
+            Host::Address(address) => self.0.lookup(&address.to_string(), port, std::time::Instant::now()),
+        };
+        match found {
+            Lookup::Known(answer) => Some(resolved(answer)),
+            Lookup::Unknown => None,
+        }
+    }
+
+    fn resolve(
+        &self,
+        host: Host,
+        port: u16,
+    ) -> std::pin::Pin<Box<dyn Future<Output = Result<Resolved, ResolveFailure>> + Send>> {
+        let resolver = self.0.clone();
+        Box::pin(async move { resolved(resolver.resolve(&host.to_string(), port, std::time::Instant::now()).await) })
+    }
+}
+
+fn resolved(answer: Result<Arc<crate::resolver::Answer>, ResolveError>) -> Result<Resolved, ResolveFailure> {
+    match answer {
+        Ok(answer) => Ok(match &answer.stated_by_operator {
+            Some(stated) => Resolved::Stated(stated.iter().copied().collect()),
+            None => Resolved::Looked(answer.addresses.iter().copied().collect()),
+        }),
+        Err(error) => {
+            let reason = match &error {
+                ResolveError::NxDomain | ResolveError::NoAddress | ResolveError::InvalidName(_) => Reason::NameNotFound,
+                ResolveError::Timeout | ResolveError::ServerFailure(_) | ResolveError::NoServer => Reason::DnsFailure,
+            };
+            Err(ResolveFailure { reason, detail: error.to_string().into() })
+        }
+    }
+}
+
+impl Recorder for Journal {
+    fn record(&self, record: &DecisionRecord) -> bool {
+        // The same shape as `Record::Decision`, without a copy of the record.
+        #[derive(serde::Serialize)]
+        #[serde(tag = "type", rename_all = "camelCase")]
+        enum Line<'a> {
+            Decision(&'a DecisionRecord),
+        }
+        match self.append(&Line::Decision(record)) {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::error!(%error, request_id = %record.request_id, "a decision cannot be put on record");
+                false
+            }
+        }
+    }
+}
+
+/// Appends a decision that no exchange stands behind.
+fn record_alone(journal: &Journal, record: DecisionRecord) {
+    if let Err(error) = journal.append(&Record::Decision(Box::new(record))) {
+        tracing::error!(%error, "a refusal cannot be put on record");
+    }
+}
+
+fn wall() -> SystemTime {
+    SystemTime::now()
+}
+
+/// Where a state directory's control socket is.
+pub fn control_socket(state_dir: &Path) -> PathBuf {
+    state_dir.join("control.sock")
+}

@@ -1,0 +1,154 @@
+//! The threads that decide. Each has a runtime of its own, so that an exchange never moves between cores and no
+//! lock is shared on its way.
+
+use std::io;
+use std::pin::pin;
+use std::time::Duration;
+
+use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service_server::AggregatedDiscoveryServiceServer;
+use hyper::body::Incoming;
+use hyper::rt::{Read, Write};
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::TraceServiceServer;
+use tokio::sync::{mpsc, watch};
+use tonic::Status;
+use tonic::body::Body;
+use tonic::codegen::Service as _;
+use tonic_health::pb::health_server::{Health, HealthServer};
+
+use super::listen::{Connection, stopped};
+use crate::access_log::{AccessLog, AccessLogServiceServer};
+use crate::certificates::discovery::Discovery;
+use crate::ext_proc::{ExternalProcessorServer, Service};
+use crate::telemetry::Relay;
+
+/// HTTP/2 flow-control windows, in bytes: a body of 1 MiB never waits for an update.
+const STREAM_WINDOW: u32 = 1 << 20;
+const CONNECTION_WINDOW: u32 = 16 << 20;
+/// How long Envoy's own streams (certificates, access log), which never end by themselves, get at the end.
+const FAREWELL: Duration = Duration::from_millis(500);
+
+/// What every worker serves.
+pub struct Services<H: Health> {
+    pub ext_proc: ExternalProcessorServer<Service>,
+    pub access_log: AccessLogServiceServer<AccessLog>,
+    pub discovery: AggregatedDiscoveryServiceServer<Discovery>,
+    pub relay: TraceServiceServer<Relay>,
+    pub health: HealthServer<H>,
+}
+
+impl<H: Health> Clone for Services<H> {
+    fn clone(&self) -> Self {
+        Self {
+            ext_proc: self.ext_proc.clone(),
+            access_log: self.access_log.clone(),
+            discovery: self.discovery.clone(),
+            relay: self.relay.clone(),
+            health: self.health.clone(),
+        }
+    }
+}
+
+impl<H: Health> Services<H> {
+    /// Routes a call by the service its path names; the one that is asked for most stands first.
+    async fn call(mut self, request: Request<Incoming>) -> Result<Response<Body>, std::convert::Infallible> {
+        let service = request.uri().path().split('/').nth(1).unwrap_or_default();
+        match service {
+            "envoy.service.ext_proc.v3.ExternalProcessor" => self.ext_proc.call(request).await,
+            "envoy.service.accesslog.v3.AccessLogService" => self.access_log.call(request).await,
+            "envoy.service.discovery.v3.AggregatedDiscoveryService" => self.discovery.call(request).await,
+            "opentelemetry.proto.collector.trace.v1.TraceService" => self.relay.call(request).await,
+            "grpc.health.v1.Health" => self.health.call(request).await,
+            _ => Ok(Status::unimplemented("attache has no such service").into_http()),
+        }
+    }
+}
+
+/// The way to one worker.
+pub struct Queue(mpsc::UnboundedSender<Connection>);
+
+impl Queue {
+    /// Gives it a connection; Envoy opens few, and a worker takes them at once.
+    pub fn give(&self, connection: Connection) {
+        if self.0.send(connection).is_err() {
+            tracing::error!("a worker is gone; Envoy will connect again");
+        }
+    }
+}
+
+/// Starts the workers.
+pub fn start<H: Health>(
+    count: usize,
+    services: &Services<H>,
+    stop: &watch::Receiver<bool>,
+) -> io::Result<(Vec<std::thread::JoinHandle<()>>, Vec<Queue>)> {
+    let mut threads = Vec::new();
+    let mut queues = Vec::new();
+    for number in 0..count {
+        let (queue, connections) = mpsc::unbounded_channel();
+        let (services, stop) = (services.clone(), stop.clone());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let thread = std::thread::Builder::new().name(format!("worker-{number}"));
+        threads.push(thread.spawn(move || runtime.block_on(work(services, connections, stop)))?);
+        queues.push(Queue(queue));
+    }
+    Ok((threads, queues))
+}
+
+async fn work<H: Health>(
+    services: Services<H>,
+    mut connections: mpsc::UnboundedReceiver<Connection>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let mut open = tokio::task::JoinSet::new();
+    loop {
+        let connection = tokio::select! {
+            () = stopped(&mut stop) => break,
+            connection = connections.recv() => connection,
+        };
+        let Some(connection) = connection else { break };
+        let (services, stop) = (services.clone(), stop.clone());
+        let adopted = match connection {
+            Connection::Unix(stream) => tokio::net::UnixStream::from_std(stream)
+                .map(|stream| open.spawn(serve(TokioIo::new(stream), services, stop))),
+            Connection::Tcp(stream) => tokio::net::TcpStream::from_std(stream)
+                .map(|stream| open.spawn(serve(TokioIo::new(stream), services, stop))),
+        };
+        if let Err(error) = adopted {
+            tracing::warn!(%error, "a connection was lost");
+        }
+        while open.try_join_next().is_some() {}
+    }
+    while open.join_next().await.is_some() {}
+}
+
+/// Serves one connection of Envoy's; each of its requests is one stream of it.
+async fn serve<H: Health>(
+    io: impl Read + Write + Unpin + Send + 'static,
+    services: Services<H>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        // Each request in flight is a stream, and a held one stays: a limit here would refuse the next.
+        .max_concurrent_streams(None)
+        .serve_connection(io, service_fn(|request| services.clone().call(request)));
+    let mut connection = pin!(connection);
+    tokio::select! {
+        served = &mut connection => return ended(served),
+        () = stopped(&mut stop) => connection.as_mut().graceful_shutdown(),
+    }
+    if let Ok(served) = tokio::time::timeout(FAREWELL, connection).await {
+        ended(served);
+    }
+}
+
+fn ended(served: Result<(), hyper::Error>) {
+    if let Err(error) = served {
+        tracing::debug!(%error, "a connection of Envoy's has ended");
+    }
+}

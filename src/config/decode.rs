@@ -114,7 +114,10 @@ impl<'n, 'p> Fields<'n, 'p> {
                     .fix(format!("remove `{name}`, or use a version that enforces it"));
                 continue;
             }
-            let suggestion = did_you_mean(&key.text, self.known.iter().chain(self.later).copied());
+            let candidates = self.known.iter().chain(self.later).copied();
+            // Beyond the limit nobody reads the suggestion, and there may be very many.
+            let room = self.problems.has_room();
+            let suggestion = did_you_mean(&key.text, candidates.filter(|_| room));
             let fix = suggestion.unwrap_or_else(|| {
                 format!("the keys of {} are {}", self.what, enumerate(&self.known))
             });

@@ -26,7 +26,7 @@ pub struct Problems {
     errors: usize,
     warnings: usize,
     /// Takes what [`Problems::LIMIT`] leaves no room for.
-    surplus: Option<Problem>,
+    surplus: Option<Box<Problem>>,
 }
 
 impl Problems {
@@ -69,13 +69,13 @@ impl Problems {
             message,
             fix: None,
         };
-        let room = self.list.len() < Self::LIMIT;
+        let room = self.has_room();
         if room {
             self.list.push(problem.clone());
         }
         match self.list.last_mut().filter(|_| room) {
             Some(last) => last,
-            None => self.surplus.insert(problem),
+            None => self.surplus.insert(Box::new(problem)).as_mut(),
         }
     }
 
@@ -83,6 +83,11 @@ impl Problems {
     /// none belongs.
     pub fn hide(&mut self, at: Span) {
         self.hidden.insert((at.file, at.line));
+    }
+
+    /// Whether a further problem would be kept, not only counted.
+    pub(super) fn has_room(&self) -> bool {
+        self.list.len() < Self::LIMIT
     }
 
     /// Whether any of them is an error.

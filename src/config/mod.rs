@@ -15,6 +15,7 @@ pub mod schema;
 pub mod watch;
 pub mod yaml;
 
+use std::collections::HashMap;
 use std::path::Path;
 
 pub use error::{Problem, Problems, Severity, Sources, Span, Spanned};
@@ -170,41 +171,63 @@ fn add_source(file: File, problems: &mut Problems) -> Option<u32> {
     None
 }
 
-/// Puts the files' mappings together: lists and mappings of the same name add up; a name inside
+/// Puts the files' mappings (nothing else gets here) together: lists and mappings of the same name add up; a name inside
 /// such a mapping, and a single value, may be given only once.
 fn merge(roots: Vec<Node>, problems: &mut Problems) -> Option<Node> {
-    let mut merged: Option<(Span, Vec<(Key, Node)>)> = None;
+    let mut roots = roots.into_iter();
+    let mut merged = roots.next()?;
     for root in roots {
-        let span = root.span;
-        let Value::Mapping(entries) = root.value else {
-            continue;
-        };
-        let (_, all) = merged.get_or_insert_with(|| (span, Vec::new()));
-        for (key, node) in entries {
-            match all.iter_mut().find(|(earlier, _)| earlier.text == key.text) {
-                Some((earlier, value)) => add_up(earlier, value, key, node, problems),
-                None => all.push((key, node)),
-            }
-        }
+        add_up(
+            &mut merged.value,
+            root.value,
+            problems,
+            |all, key, node, problems| {
+                let mixed = !matches!(
+                    (&all.value, &node.value),
+                    (Value::Sequence(_), Value::Sequence(_))
+                        | (Value::Mapping(_), Value::Mapping(_))
+                );
+                if mixed {
+                    return Err(key);
+                }
+                add_up(&mut all.value, node.value, problems, |_, key, _, _| {
+                    Err(key)
+                });
+                Ok(())
+            },
+        );
     }
-    merged.map(|(span, entries)| Node {
-        span,
-        value: Value::Mapping(entries),
-    })
+    Some(merged)
 }
 
-fn add_up(earlier: &Key, value: &mut Node, key: Key, node: Node, problems: &mut Problems) {
-    match (&mut value.value, node.value) {
+/// Adds `more` to `all`, lists to lists and mappings to mappings. `both` deals with a name that
+/// is in both; `Err` says that it may be only in one.
+fn add_up(
+    all: &mut Value,
+    more: Value,
+    problems: &mut Problems,
+    both: impl Fn(&mut Node, Key, Node, &mut Problems) -> Result<(), Key>,
+) {
+    match (all, more) {
         (Value::Sequence(all), Value::Sequence(more)) => all.extend(more),
         (Value::Mapping(all), Value::Mapping(more)) => {
+            let known: HashMap<String, usize> = all
+                .iter()
+                .enumerate()
+                .map(|(index, (key, _))| (key.text.clone(), index))
+                .collect();
             for (key, node) in more {
-                match all.iter().find(|(earlier, _)| earlier.text == key.text) {
-                    Some((earlier, _)) => twice(earlier, &key, problems),
+                match known.get(&key.text).and_then(|index| all.get_mut(*index)) {
+                    Some((earlier, value)) => {
+                        if let Err(key) = both(value, key, node, problems) {
+                            twice(earlier, &key, problems);
+                        }
+                    }
                     None => all.push((key, node)),
                 }
             }
         }
-        _ => twice(earlier, &key, problems),
+        _ => {}
     }
 }
 

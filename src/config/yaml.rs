@@ -134,13 +134,7 @@ impl<'a> Reader<'a> {
         depth: usize,
     ) -> Result<Node, Unreadable> {
         if depth > DEPTH_LIMIT {
-            self.problems
-                .error(
-                    at,
-                    format!("lists and mappings are nested more than {DEPTH_LIMIT} deep"),
-                )
-                .fix("no part of a policy is that deep: check the brackets and the indentation");
-            return Err(Unreadable);
+            return Err(self.too_deep(at));
         }
         let value = match event {
             Event::Scalar(text, style, anchor, tag) => {
@@ -306,6 +300,16 @@ impl<'a> Reader<'a> {
         }
     }
 
+    fn too_deep(&mut self, at: Span) -> Unreadable {
+        self.problems
+            .error(
+                at,
+                format!("lists and mappings are nested more than {DEPTH_LIMIT} deep"),
+            )
+            .fix("no part of a policy is that deep: check the brackets and the indentation");
+        Unreadable
+    }
+
     fn empty(&mut self) -> Unreadable {
         let start = Span {
             file: self.file,
@@ -375,6 +379,15 @@ impl<'a> Reader<'a> {
             self.problems
                 .error(at, "a `:` stands where none can")
                 .fix("a text with `: ` in it goes in quotes; keys of one mapping begin in the same column");
+        } else if info.contains("recursion limit") {
+            self.too_deep(at);
+        } else if info.contains("while parsing a flow") {
+            self.problems
+                .error(
+                    at,
+                    format!("a list or mapping in brackets goes wrong here: {info}"),
+                )
+                .fix("close every bracket; a text with a bracket or a `,` in it goes in quotes");
         } else {
             self.problems.error(at, format!("this is not YAML: {info}"));
         }
@@ -652,6 +665,11 @@ mod tests {
                 "star",
                 "a:\n  - *.example.com\n",
                 "2:5 a text that begins with `*` must be in quotes: `*.example.com` | write \"*.example.com\"",
+            ),
+            (
+                "open bracket",
+                "a: [x, y\n",
+                "2:1 a list or mapping in brackets goes wrong here: while parsing a flow sequence, expected ',' or ']' | close every bracket; a text with a bracket or a `,` in it goes in quotes",
             ),
             (
                 "at",

@@ -273,3 +273,41 @@ fn a_compiler_that_gives_nothing_is_not_taken_for_success() {
     let outcome = parse("p", "allowedDomains: []").compile(None, |_, _| None::<()>);
     assert_eq!(outcome.unwrap_err().errors(), 1);
 }
+
+#[test]
+fn the_compiler_never_sees_an_entry_with_a_mistake_in_it() {
+    for (name, entry) in [
+        ("unknown key", "{pattern: a, httpRestriction: [{path: /x}]}"),
+        ("unenforced key", "{pattern: a, endpoints: []}"),
+        ("wrong restrictions", "{pattern: a, httpRestrictions: GET}"),
+        ("wrong action", "{pattern: a, action: denny}"),
+        ("no pattern", "{action: allow}"),
+    ] {
+        let text = format!("allowedDomains: [{entry}, b]\n");
+        let outcome = parse("p", &text).compile(None, |policy, _| {
+            let patterns: Vec<_> = policy
+                .allowed_domains
+                .iter()
+                .map(|entry| entry.pattern.as_str())
+                .collect();
+            assert_eq!(patterns, ["b"], "{name}");
+            Some(())
+        });
+        assert_eq!(outcome.unwrap_err().errors(), 1, "{name}");
+    }
+}
+
+#[test]
+fn methods_that_are_all_wrong_do_not_come_out_as_any() {
+    let text = "allowedDomains: [{pattern: a, httpRestrictions: [{method: [CONNECT], path: /x}, {path: /y}]}]\n";
+    let outcome = parse("p", text).compile(None, |policy, _| {
+        let restrictions = policy.allowed_domains[0].restrictions.as_ref().unwrap();
+        let paths: Vec<_> = restrictions
+            .iter()
+            .map(|restriction| restriction.path.as_ref().unwrap().as_str())
+            .collect();
+        assert_eq!(paths, ["/y"]);
+        Some(())
+    });
+    assert_eq!(outcome.unwrap_err().errors(), 1);
+}

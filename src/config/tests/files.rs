@@ -107,7 +107,15 @@ fn a_config_map_is_read_as_one_snapshot() {
     }
     symlink("..2", folder.path().join("..data")).unwrap();
     symlink("..data/p.yaml", folder.path().join("p.yaml")).unwrap();
+    // A file of the snapshot whose link kubelet has yet to make.
+    fs::write(
+        folder.path().join("..2/q.yaml"),
+        "allowedDomains: [more.example]
+",
+    )
+    .unwrap();
     let draft = read(folder.path());
+    assert_eq!(draft.policy.as_ref().unwrap().allowed_domains.len(), 2);
     assert_eq!(
         draft.policy.as_ref().unwrap().allowed_domains[0]
             .pattern

@@ -16,6 +16,7 @@ pub mod schema;
 pub mod watch;
 pub mod yaml;
 
+use std::collections::HashMap;
 use std::path::Path;
 
 pub use error::{Problem, Problems, Severity, Sources, Span, Spanned};
@@ -39,7 +40,10 @@ pub fn read(path: &Path) -> Draft {
 
 /// Reads a policy that is not in a file; `name` stands for it in positions.
 pub fn parse(name: &str, text: &str) -> Draft {
-    let file = File { name: name.to_owned(), content: text.as_bytes().to_vec() };
+    let file = File {
+        name: name.to_owned(),
+        content: text.as_bytes().to_vec(),
+    };
     draft(vec![file], Problems::default())
 }
 
@@ -82,9 +86,16 @@ impl Draft {
             return Err(self.problems);
         }
         match value {
-            Some(value) => Ok(Accepted { value, warnings: self.problems, revision: self.revision }),
+            Some(value) => Ok(Accepted {
+                value,
+                warnings: self.problems,
+                revision: self.revision,
+            }),
             None => {
-                self.problems.error(None, "the policy could not be compiled, and nothing says why");
+                self.problems.error(
+                    None,
+                    "the policy could not be compiled, and nothing says why",
+                );
                 Err(self.problems)
             }
         }
@@ -102,15 +113,23 @@ fn draft(files: Vec<File>, mut problems: Problems) -> Draft {
     let mut whole = !problems.has_errors();
     let mut roots = Vec::new();
     for file in files {
-        let root = add_source(file, &mut problems).and_then(|file| yaml::parse(file, &mut problems));
+        let root =
+            add_source(file, &mut problems).and_then(|file| yaml::parse(file, &mut problems));
         match root {
             Some(root) if matches!(root.value, Value::Mapping(_)) => roots.push(root),
-            Some(root) => whole &= mismatch::<()>(&root, "a policy, which is a mapping", &mut problems).is_some(),
+            Some(root) => {
+                whole &=
+                    mismatch::<()>(&root, "a policy, which is a mapping", &mut problems).is_some()
+            }
             None => whole = false,
         }
     }
     let policy = merge(roots, &mut problems).and_then(|root| Policy::decode(&root, &mut problems));
-    Draft { policy: policy.filter(|_| whole), problems, revision }
+    Draft {
+        policy: policy.filter(|_| whole),
+        problems,
+        revision,
+    }
 }
 
 /// Takes a file's bytes as text, without its byte order mark. `None`: not UTF-8.
@@ -125,56 +144,104 @@ fn add_source(file: File, problems: &mut Problems) -> Option<u32> {
     };
     let bytes = error.as_bytes();
     let utf16 = bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]);
-    let good = bytes.get(..error.utf8_error().valid_up_to()).unwrap_or_default();
+    let good = bytes
+        .get(..error.utf8_error().valid_up_to())
+        .unwrap_or_default();
     let good = String::from_utf8_lossy(good);
     let byte = bytes.get(good.len()).copied().unwrap_or_default();
-    let column = good.rsplit(['\n', '\r']).next().unwrap_or_default().chars().count() + 1;
+    let column = good
+        .rsplit(['\n', '\r'])
+        .next()
+        .unwrap_or_default()
+        .chars()
+        .count()
+        + 1;
     let file = sources.add(file.name, good);
-    let at = Span { file, line: sources.last_line(file), column: u32::try_from(column).unwrap_or(u32::MAX), length: 1 };
-    let message = if utf16 { "the file is UTF-16".to_owned() } else { format!("the byte 0x{byte:02x} is not UTF-8") };
+    let at = Span {
+        file,
+        line: sources.last_line(file),
+        column: u32::try_from(column).unwrap_or(u32::MAX),
+        length: 1,
+    };
+    let message = if utf16 {
+        "the file is UTF-16".to_owned()
+    } else {
+        format!("the byte 0x{byte:02x} is not UTF-8")
+    };
     problems.error(at, message).fix("save the file as UTF-8");
     None
 }
 
-/// Puts the files' mappings together: lists and mappings of the same name add up; a name inside
+/// Puts the files' mappings (nothing else gets here) together: lists and mappings of the same name add up; a name inside
 /// such a mapping, and a single value, may be given only once.
 fn merge(roots: Vec<Node>, problems: &mut Problems) -> Option<Node> {
-    let mut merged: Option<(Span, Vec<(Key, Node)>)> = None;
+    let mut roots = roots.into_iter();
+    let mut merged = roots.next()?;
     for root in roots {
-        let span = root.span;
-        let Value::Mapping(entries) = root.value else {
-            continue;
-        };
-        let (_, all) = merged.get_or_insert_with(|| (span, Vec::new()));
-        for (key, node) in entries {
-            match all.iter_mut().find(|(earlier, _)| earlier.text == key.text) {
-                Some((earlier, value)) => add_up(earlier, value, key, node, problems),
-                None => all.push((key, node)),
-            }
-        }
+        add_up(
+            &mut merged.value,
+            root.value,
+            problems,
+            |all, key, node, problems| {
+                let mixed = !matches!(
+                    (&all.value, &node.value),
+                    (Value::Sequence(_), Value::Sequence(_))
+                        | (Value::Mapping(_), Value::Mapping(_))
+                );
+                if mixed {
+                    return Err(key);
+                }
+                add_up(&mut all.value, node.value, problems, |_, key, _, _| {
+                    Err(key)
+                });
+                Ok(())
+            },
+        );
     }
-    merged.map(|(span, entries)| Node { span, value: Value::Mapping(entries) })
+    Some(merged)
 }
 
-fn add_up(earlier: &Key, value: &mut Node, key: Key, node: Node, problems: &mut Problems) {
-    match (&mut value.value, node.value) {
+/// Adds `more` to `all`, lists to lists and mappings to mappings. `both` deals with a name that
+/// is in both; `Err` says that it may be only in one.
+fn add_up(
+    all: &mut Value,
+    more: Value,
+    problems: &mut Problems,
+    both: impl Fn(&mut Node, Key, Node, &mut Problems) -> Result<(), Key>,
+) {
+    match (all, more) {
         (Value::Sequence(all), Value::Sequence(more)) => all.extend(more),
         (Value::Mapping(all), Value::Mapping(more)) => {
+            let known: HashMap<String, usize> = all
+                .iter()
+                .enumerate()
+                .map(|(index, (key, _))| (key.text.clone(), index))
+                .collect();
             for (key, node) in more {
-                match all.iter().find(|(earlier, _)| earlier.text == key.text) {
-                    Some((earlier, _)) => twice(earlier, &key, problems),
+                match known.get(&key.text).and_then(|index| all.get_mut(*index)) {
+                    Some((earlier, value)) => {
+                        if let Err(key) = both(value, key, node, problems) {
+                            twice(earlier, &key, problems);
+                        }
+                    }
                     None => all.push((key, node)),
                 }
             }
         }
-        _ => twice(earlier, &key, problems),
+        _ => {}
     }
 }
 
 fn twice(earlier: &Key, key: &Key, problems: &mut Problems) {
     let place = problems.place(earlier.span);
     problems
-        .error(key.span, format!("{} is given in two files; first at {place}", quote(&key.text)))
+        .error(
+            key.span,
+            format!(
+                "{} is given in two files; first at {place}",
+                quote(&key.text)
+            ),
+        )
         .fix("keep one of them");
 }
 

@@ -76,7 +76,12 @@ pub fn parse(file: u32, problems: &mut Problems) -> Option<Node> {
     if !check_characters(file, &text, problems) {
         return None;
     }
-    let mut reader = Reader { file, text: &text, events: Parser::new_from_str(&text), problems };
+    let mut reader = Reader {
+        file,
+        text: &text,
+        events: Parser::new_from_str(&text),
+        problems,
+    };
     reader.document().ok()
 }
 
@@ -121,20 +126,33 @@ impl<'a> Reader<'a> {
     }
 
     /// `default` is the place of a value that was left out: the key it belongs to.
-    fn node(&mut self, event: Event<'a>, at: Span, default: Span, depth: usize) -> Result<Node, Unreadable> {
+    fn node(
+        &mut self,
+        event: Event<'a>,
+        at: Span,
+        default: Span,
+        depth: usize,
+    ) -> Result<Node, Unreadable> {
         if depth > DEPTH_LIMIT {
-            self.problems
-                .error(at, format!("lists and mappings are nested more than {DEPTH_LIMIT} deep"))
-                .fix("no part of a policy is that deep: check the brackets and the indentation");
-            return Err(Unreadable);
+            return Err(self.too_deep(at));
         }
         let value = match event {
             Event::Scalar(text, style, anchor, tag) => {
                 self.refuse_anchor(anchor, at);
                 self.refuse_tag(tag.is_some(), at);
                 let plain = style == ScalarStyle::Plain;
-                let span = if plain && text.is_empty() { default } else { at };
-                return Ok(Node { span, value: Value::Scalar(Scalar { text: text.into_owned(), plain }) });
+                let span = if plain && text.is_empty() {
+                    default
+                } else {
+                    at
+                };
+                return Ok(Node {
+                    span,
+                    value: Value::Scalar(Scalar {
+                        text: text.into_owned(),
+                        plain,
+                    }),
+                });
             }
             Event::SequenceStart(anchor, tag) => {
                 self.refuse_anchor(anchor, at);
@@ -159,7 +177,8 @@ impl<'a> Reader<'a> {
             | Event::DocumentEnd
             | Event::SequenceEnd
             | Event::MappingEnd => {
-                self.problems.error(at, "the text ends where a value is expected");
+                self.problems
+                    .error(at, "the text ends where a value is expected");
                 return Err(Unreadable);
             }
         };
@@ -192,7 +211,10 @@ impl<'a> Reader<'a> {
             if let Some(earlier) = first.get(&key.text) {
                 let place = self.problems.place(*earlier);
                 self.problems
-                    .error(key.span, format!("{} is given twice; first at {place}", quote(&key.text)))
+                    .error(
+                        key.span,
+                        format!("{} is given twice; first at {place}", quote(&key.text)),
+                    )
                     .fix("keep one of them");
                 continue;
             }
@@ -206,11 +228,16 @@ impl<'a> Reader<'a> {
         let span = name.span;
         match name.value {
             Value::Scalar(scalar) if scalar.plain && scalar.text == "<<" => {
-                self.problems.error(span, "merge keys (`<<`) are not read").fix("write the values out here");
+                self.problems
+                    .error(span, "merge keys (`<<`) are not read")
+                    .fix("write the values out here");
                 None
             }
             Value::Scalar(scalar) if kind != Some(Kind::Null) && !scalar.text.is_empty() => {
-                Some(Key { span, text: scalar.text })
+                Some(Key {
+                    span,
+                    text: scalar.text,
+                })
             }
             Value::Refused => None,
             _ => {
@@ -229,13 +256,24 @@ impl<'a> Reader<'a> {
                 self.syntax(&error);
                 Err(Unreadable)
             }
-            None => Ok((Event::StreamEnd, Span { file: self.file, line: 1, column: 1, length: 0 })),
+            None => Ok((
+                Event::StreamEnd,
+                Span {
+                    file: self.file,
+                    line: 1,
+                    column: 1,
+                    length: 0,
+                },
+            )),
         }
     }
 
     fn span(&self, span: saphyr_parser::Span) -> Span {
-        let length =
-            if span.start.line() == span.end.line() { span.end.col().saturating_sub(span.start.col()) } else { 1 };
+        let length = if span.start.line() == span.end.line() {
+            span.end.col().saturating_sub(span.start.col())
+        } else {
+            1
+        };
         Span {
             file: self.file,
             line: small(span.start.line()),
@@ -248,7 +286,9 @@ impl<'a> Reader<'a> {
         if anchor != 0 {
             self.problems
                 .error(at, "anchors (`&name`) are not read")
-                .fix("write the value out in each place; a text that begins with `&` goes in quotes");
+                .fix(
+                    "write the value out in each place; a text that begins with `&` goes in quotes",
+                );
         }
     }
 
@@ -260,9 +300,26 @@ impl<'a> Reader<'a> {
         }
     }
 
+    fn too_deep(&mut self, at: Span) -> Unreadable {
+        self.problems
+            .error(
+                at,
+                format!("lists and mappings are nested more than {DEPTH_LIMIT} deep"),
+            )
+            .fix("no part of a policy is that deep: check the brackets and the indentation");
+        Unreadable
+    }
+
     fn empty(&mut self) -> Unreadable {
-        let start = Span { file: self.file, line: 1, column: 1, length: 0 };
-        self.problems.error(start, "the policy is empty").fix("a policy that allows nothing is `allowedDomains: []`");
+        let start = Span {
+            file: self.file,
+            line: 1,
+            column: 1,
+            length: 0,
+        };
+        self.problems
+            .error(start, "the policy is empty")
+            .fix("a policy that allows nothing is `allowedDomains: []`");
         Unreadable
     }
 
@@ -274,27 +331,63 @@ impl<'a> Reader<'a> {
             column: small(error.marker().col() + 1),
             length: 1,
         };
-        let rest: String = self.text.chars().skip(error.marker().index()).take(200).collect();
-        let token = rest.split([' ', ',', '\n', '\r', ']', '}']).next().unwrap_or_default();
-        let line = self.problems.sources().line(at.file, at.line).unwrap_or_default();
-        let indent: String = line.chars().take_while(|character| character.is_whitespace()).collect();
+        let rest: String = self
+            .text
+            .chars()
+            .skip(error.marker().index())
+            .take(200)
+            .collect();
+        let token = rest
+            .split([' ', ',', '\n', '\r', ']', '}'])
+            .next()
+            .unwrap_or_default();
+        let line = self
+            .problems
+            .sources()
+            .line(at.file, at.line)
+            .unwrap_or_default();
+        let indent: String = line
+            .chars()
+            .take_while(|character| character.is_whitespace())
+            .collect();
         let info = error.info();
         if indent.contains('\t') {
-            self.problems.error(at, "a tab is used for indentation").fix("YAML indents with spaces");
+            self.problems
+                .error(at, "a tab is used for indentation")
+                .fix("YAML indents with spaces");
         } else if info.contains("unknown anchor") && token.starts_with('*') {
             self.problems
-                .error(at, format!("a text that begins with `*` must be in quotes: {}", quote(token)))
+                .error(
+                    at,
+                    format!(
+                        "a text that begins with `*` must be in quotes: {}",
+                        quote(token)
+                    ),
+                )
                 .fix(format!("write \"{}\"", token.escape_debug()));
         } else if info.contains("unexpected character") {
             self.problems
-                .error(at, format!("a text cannot begin with this character: {}", quote(token)))
+                .error(
+                    at,
+                    format!("a text cannot begin with this character: {}", quote(token)),
+                )
                 .fix("put the text in quotes");
         } else if info.contains("quoted scalar") && rest.starts_with(['"', '\'']) {
-            self.problems.error(at, "the quote that opens here is never closed");
+            self.problems
+                .error(at, "the quote that opens here is never closed");
         } else if info.contains("mapping values are not allowed") {
             self.problems
                 .error(at, "a `:` stands where none can")
                 .fix("a text with `: ` in it goes in quotes; keys of one mapping begin in the same column");
+        } else if info.contains("recursion limit") {
+            self.too_deep(at);
+        } else if info.contains("while parsing a flow") {
+            self.problems
+                .error(
+                    at,
+                    format!("a list or mapping in brackets goes wrong here: {info}"),
+                )
+                .fix("close every bracket; a text with a bracket or a `,` in it goes in quotes");
         } else {
             self.problems.error(at, format!("this is not YAML: {info}"));
         }
@@ -328,7 +421,9 @@ impl Scalar {
 }
 
 fn is_number(text: &str) -> bool {
-    let digits = |text: &str, radix: u32| !text.is_empty() && text.chars().all(|digit| digit.is_digit(radix));
+    let digits = |text: &str, radix: u32| {
+        !text.is_empty() && text.chars().all(|digit| digit.is_digit(radix))
+    };
     if let Some(octal) = text.strip_prefix("0o") {
         return digits(octal, 8);
     }
@@ -343,11 +438,13 @@ fn is_number(text: &str) -> bool {
         Some((mantissa, exponent)) => (mantissa, Some(exponent)),
         None => (unsigned, None),
     };
-    let exponent_fits =
-        exponent.is_none_or(|exponent| digits(exponent.strip_prefix(['-', '+']).unwrap_or(exponent), 10));
+    let exponent_fits = exponent
+        .is_none_or(|exponent| digits(exponent.strip_prefix(['-', '+']).unwrap_or(exponent), 10));
     let mantissa_fits = match mantissa.split_once('.') {
         Some(("", fraction)) => digits(fraction, 10),
-        Some((whole, fraction)) => digits(whole, 10) && (fraction.is_empty() || digits(fraction, 10)),
+        Some((whole, fraction)) => {
+            digits(whole, 10) && (fraction.is_empty() || digits(fraction, 10))
+        }
         None => digits(mantissa, 10),
     };
     exponent_fits && mantissa_fits
@@ -359,13 +456,22 @@ fn check_characters(file: u32, text: &str, problems: &mut Problems) -> bool {
     let mut good = true;
     let mut characters = text.chars().peekable();
     while let Some(character) = characters.next() {
-        let at = Span { file, line, column, length: 1 };
-        let printable = !character.is_control() || matches!(character, '\t' | '\n' | '\r' | '\u{85}');
+        let at = Span {
+            file,
+            line,
+            column,
+            length: 1,
+        };
+        let printable =
+            !character.is_control() || matches!(character, '\t' | '\n' | '\r' | '\u{85}');
         if !printable || matches!(character, '\u{fffe}' | '\u{ffff}' | '\u{feff}') {
-            let message = format!("the character U+{:04X} cannot stand in a policy", u32::from(character));
-            problems
-                .error(at, message)
-                .fix("remove it; a control character in a text is written \"\\x1b\" in double quotes");
+            let message = format!(
+                "the character U+{:04X} cannot stand in a policy",
+                u32::from(character)
+            );
+            problems.error(at, message).fix(
+                "remove it; a control character in a text is written \"\\x1b\" in double quotes",
+            );
             good = false;
         } else if disguises(character) {
             let message = format!(
@@ -390,196 +496,4 @@ fn small(number: usize) -> u32 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::error::Sources;
-    use super::*;
-
-    fn read(text: &str) -> (Option<Node>, Problems) {
-        let mut sources = Sources::default();
-        let file = sources.add("p", text);
-        let mut problems = Problems::new(sources);
-        let node = parse(file, &mut problems);
-        (node, problems)
-    }
-
-    /// `line:column message | fix` of each problem.
-    fn complaints(text: &str) -> Vec<String> {
-        let (_, problems) = read(text);
-        problems
-            .iter()
-            .map(|problem| {
-                let at = problem.at.unwrap();
-                let fix = problem.fix.as_deref().unwrap_or("-");
-                format!("{}:{} {} | {fix}", at.line, at.column, problem.message)
-            })
-            .collect()
-    }
-
-    /// The tree as `line:column+length value`.
-    fn outline(node: &Node) -> String {
-        let place = format!("{}:{}+{}", node.span.line, node.span.column, node.span.length);
-        match &node.value {
-            Value::Scalar(scalar) => format!("{place} {:?}", scalar.text),
-            Value::Sequence(items) => {
-                format!("{place} [{}]", items.iter().map(outline).collect::<Vec<_>>().join(", "))
-            }
-            Value::Mapping(entries) => {
-                let entries: Vec<_> = entries
-                    .iter()
-                    .map(|(key, value)| {
-                        format!("{}:{} {} = {}", key.span.line, key.span.column, key.text, outline(value))
-                    })
-                    .collect();
-                format!("{place} {{{}}}", entries.join(", "))
-            }
-            Value::Refused => format!("{place} refused"),
-        }
-    }
-
-    #[test]
-    fn every_value_knows_its_place() {
-        for (name, text, expected) in [
-            (
-                "block",
-                "a:\n  - x\n  - k: \"y z\"\nb:\n",
-                r#"1:1+0 {1:1 a = 2:3+0 [2:5+1 "x", 3:5+0 {3:5 k = 3:8+5 "y z"}], 4:1 b = 4:1+1 ""}"#,
-            ),
-            (
-                "json",
-                r#"{"a": [1, true], "b": {}}"#,
-                r#"1:1+1 {1:2 a = 1:7+1 [1:8+1 "1", 1:11+4 "true"], 1:18 b = 1:23+1 {}}"#,
-            ),
-            ("carriage returns", "a: 1\r\nb: 2\r\n", r#"1:1+0 {1:1 a = 1:4+1 "1", 2:1 b = 2:4+1 "2"}"#),
-            ("columns are characters", "é: ü\n", r#"1:1+0 {1:1 é = 1:4+1 "ü"}"#),
-        ] {
-            let (node, problems) = read(text);
-            assert_eq!(problems.to_string(), "", "{name}");
-            assert_eq!(outline(&node.unwrap()), expected, "{name}");
-        }
-    }
-
-    #[test]
-    fn what_reads_otherwise_than_it_looks_is_refused() {
-        let deep = format!("a: {}{}", "[".repeat(40), "]".repeat(40));
-        for (name, text, expected) in [
-            ("duplicate key", "a: 1\nb: 2\na: 3\n", vec!["3:1 `a` is given twice; first at p:1:1 | keep one of them"]),
-            (
-                "anchor and alias",
-                "a: &x 1\nb: *x\n",
-                vec![
-                    "1:4 anchors (`&name`) are not read | write the value out in each place; a text that begins with `&` goes in quotes",
-                    "2:4 aliases (`*name`) are not read | write the value out here; a text that begins with `*` goes in quotes",
-                ],
-            ),
-            ("merge key", "<<: {a: 1}\n", vec!["1:1 merge keys (`<<`) are not read | write the values out here"]),
-            (
-                "tag",
-                "a: !!str 1\n",
-                vec!["1:4 tags (`!name`) are not read | remove the tag; a text that begins with `!` goes in quotes"],
-            ),
-            (
-                "two documents",
-                "a: 1\n---\nb: 2\n",
-                vec![
-                    "2:1 a second document begins here | a policy is one document: remove the `---`, or give a directory with one file for each document",
-                ],
-            ),
-            (
-                "key that is a list",
-                "? [a]\n: b\n",
-                vec![
-                    "1:3 expected a name before the `:` | names are words; a text with `{`, `[` or `*` in front goes in quotes",
-                ],
-            ),
-            (
-                "too deep",
-                deep.as_str(),
-                vec![
-                    "1:36 lists and mappings are nested more than 32 deep | no part of a policy is that deep: check the brackets and the indentation",
-                ],
-            ),
-            (
-                "control character",
-                "a: x\0b\n",
-                vec![
-                    "1:5 the character U+0000 cannot stand in a policy | remove it; a control character in a text is written \"\\x1b\" in double quotes",
-                ],
-            ),
-            (
-                "turned text",
-                "a: 1\nb: \u{202e}x\n",
-                vec!["2:4 the invisible character U+202E makes the policy look other than it is | remove it"],
-            ),
-        ] {
-            assert_eq!(complaints(text), expected, "{name}");
-        }
-    }
-
-    #[test]
-    fn syntax_errors_say_what_to_do() {
-        for (name, text, expected) in [
-            ("tab", "a:\n\tb: 1\n", "2:2 a tab is used for indentation | YAML indents with spaces"),
-            (
-                "star",
-                "a:\n  - *.example.com\n",
-                "2:5 a text that begins with `*` must be in quotes: `*.example.com` | write \"*.example.com\"",
-            ),
-            ("at", "a: @x\n", "1:4 a text cannot begin with this character: `@x` | put the text in quotes"),
-            ("open quote", "a: \"x\nb: 1\n", "1:4 the quote that opens here is never closed | -"),
-            (
-                "colon",
-                "a: Bearer: x\n",
-                "1:10 a `:` stands where none can | a text with `: ` in it goes in quotes; keys of one mapping begin in the same column",
-            ),
-            (
-                "indentation",
-                "a: |\n  foo\n bar\n",
-                "3:2 this is not YAML: while parsing a block mapping, did not find expected key | -",
-            ),
-        ] {
-            assert_eq!(complaints(text), [expected], "{name}");
-        }
-    }
-
-    #[test]
-    fn empty_text_is_not_an_empty_policy() {
-        for text in ["", "\n\n", "# nothing\n", "---\n", "---\n# nothing\n...\n", "null\n", "~"] {
-            assert_eq!(
-                complaints(text),
-                ["1:1 the policy is empty | a policy that allows nothing is `allowedDomains: []`"],
-                "{text:?}"
-            );
-        }
-    }
-
-    #[test]
-    fn scalars_follow_the_core_schema() {
-        for (text, kind) in [
-            ("no", Kind::String),
-            ("on", Kind::String),
-            ("yes", Kind::String),
-            ("true", Kind::Boolean(true)),
-            ("False", Kind::Boolean(false)),
-            ("tRue", Kind::String),
-            ("null", Kind::Null),
-            ("~", Kind::Null),
-            ("12", Kind::Number),
-            ("-1.5e+3", Kind::Number),
-            (".5", Kind::Number),
-            ("1.", Kind::Number),
-            ("0x1F", Kind::Number),
-            ("0o17", Kind::Number),
-            (".inf", Kind::Number),
-            (".NaN", Kind::Number),
-            ("1.2.3.4", Kind::String),
-            ("0x", Kind::String),
-            (".", Kind::String),
-            ("1e", Kind::String),
-            ("-", Kind::String),
-        ] {
-            let scalar = |plain| Scalar { text: text.to_owned(), plain };
-            assert_eq!(scalar(true).kind(), kind, "{text}");
-            assert_eq!(scalar(false).kind(), Kind::String, "quoted {text}");
-        }
-    }
-}
+mod tests;

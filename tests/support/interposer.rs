@@ -42,8 +42,8 @@ type Script = Box<dyn Fn(&Consulted) -> Act + Send>;
 pub struct Interposer {
     socket: PathBuf,
     shared: Arc<Shared>,
-    server: AbortHandle,
-    _directory: TempDir,
+    _server: Server,
+    _directory: Option<TempDir>,
 }
 
 /// What to do with an ext_proc stream once its first message has come.
@@ -87,34 +87,48 @@ struct Shared {
 
 impl Interposer {
     /// With no service behind it: healthy, but mute outside of ext_proc.
-    pub async fn alone(script: impl Fn(&Consulted) -> Act + Send + 'static) -> Interposer {
-        Interposer::start(None, Box::new(script))
-    }
-
-    /// Before the service that listens on the socket `behind`.
-    pub async fn before(
-        behind: &Path,
-        script: impl Fn(&Consulted) -> Act + Send + 'static,
-    ) -> Interposer {
-        Interposer::start(Some(behind.to_owned()), Box::new(script))
-    }
-
-    fn start(behind: Option<PathBuf>, script: Script) -> Interposer {
+    pub fn alone(script: impl Fn(&Consulted) -> Act + Send + 'static) -> Interposer {
         let directory = tempfile::tempdir().unwrap();
         let socket = directory.path().join("service.sock");
-        let listener = UnixListener::bind(&socket).unwrap();
-        let consulted = watch::Sender::default();
+        Interposer {
+            _directory: Some(directory),
+            ..Interposer::start(&socket, None, script)
+        }
+    }
+
+    /// The same on a socket of the test's choice, in the place of one that has gone.
+    pub fn on(socket: &Path, script: impl Fn(&Consulted) -> Act + Send + 'static) -> Interposer {
+        let _ = std::fs::remove_file(socket);
+        Interposer::start(socket, None, script)
+    }
+
+    /// On `socket`, before the service that listens on the socket `behind`.
+    pub fn before(
+        behind: &Path,
+        socket: &Path,
+        script: impl Fn(&Consulted) -> Act + Send + 'static,
+    ) -> Interposer {
+        Interposer::start(socket, Some(behind.to_owned()), script)
+    }
+
+    fn start(
+        socket: &Path,
+        behind: Option<PathBuf>,
+        script: impl Fn(&Consulted) -> Act + Send + 'static,
+    ) -> Interposer {
+        let listener = UnixListener::bind(socket).unwrap();
+        let script = Mutex::new(Box::new(script) as Script);
         let shared = Arc::new(Shared {
             behind,
-            script: Mutex::new(script),
-            consulted,
+            script,
+            consulted: watch::Sender::default(),
         });
-        let server = tokio::spawn(accept(listener, shared.clone())).abort_handle();
+        let server = Server(tokio::spawn(accept(listener, shared.clone())).abort_handle());
         Interposer {
-            socket,
+            socket: socket.to_owned(),
             shared,
-            server,
-            _directory: directory,
+            _server: server,
+            _directory: None,
         }
     }
 
@@ -144,9 +158,12 @@ impl Interposer {
     }
 }
 
-impl Drop for Interposer {
+/// Ends with its value, and all connections with it.
+struct Server(AbortHandle);
+
+impl Drop for Server {
     fn drop(&mut self) {
-        self.server.abort();
+        self.0.abort();
     }
 }
 
@@ -276,23 +293,6 @@ async fn first_message(body: &mut Incoming) -> Result<Vec<u8>, BoxError> {
 
 fn allow(consulted: &Consulted, upstream: &str, plain: bool) -> ProcessingResponse {
     let tunnel = consulted.method == "CONNECT";
-    let text = |text: &str| Value {
-        kind: Some(Kind::StringValue(text.to_owned())),
-    };
-    let stamp = Struct {
-        fields: [
-            ("decision", if tunnel { "tunnel" } else { "allow" }),
-            ("upstream", upstream),
-            ("upstream2", upstream),
-            ("session", "test"),
-            ("id", "test"),
-        ]
-        .map(|(name, value)| (name.to_owned(), text(value)))
-        .into(),
-    };
-    let stamp = Value {
-        kind: Some(Kind::StructValue(stamp)),
-    };
     let route = HeaderValueOption {
         header: Some(HeaderValue {
             key: "x-attache-int-route".to_owned(),
@@ -315,9 +315,13 @@ fn allow(consulted: &Consulted, upstream: &str, plain: bool) -> ProcessingRespon
                 response: Some(common),
             },
         )),
-        dynamic_metadata: Some(Struct {
-            fields: [("attache".to_owned(), stamp)].into(),
-        }),
+        dynamic_metadata: stamp(&[
+            ("decision", if tunnel { "tunnel" } else { "allow" }),
+            ("upstream", upstream),
+            ("upstream2", upstream),
+            ("session", "test"),
+            ("id", "test"),
+        ]),
         ..ProcessingResponse::default()
     }
 }
@@ -332,8 +336,26 @@ fn deny(status: u32) -> ProcessingResponse {
     };
     ProcessingResponse {
         response: Some(processing_response::Response::ImmediateResponse(immediate)),
+        dynamic_metadata: stamp(&[("decision", "deny"), ("id", "test")]),
         ..ProcessingResponse::default()
     }
+}
+
+/// The metadata by which Envoy knows a verdict.
+fn stamp(fields: &[(&str, &str)]) -> Option<Struct> {
+    let text = |text: &str| Value {
+        kind: Some(Kind::StringValue(text.to_owned())),
+    };
+    let fields = fields
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), text(value)))
+        .collect();
+    let stamp = Value {
+        kind: Some(Kind::StructValue(Struct { fields })),
+    };
+    Some(Struct {
+        fields: [("attache".to_owned(), stamp)].into(),
+    })
 }
 
 /// Says `message`, and ends well once Envoy has closed its side.
@@ -379,7 +401,7 @@ mod tests {
 
     #[tokio::test]
     async fn does_as_the_script_says_and_keeps_count() {
-        let interposer = Interposer::alone(|_| Act::Allow("127.0.0.1:1".to_owned())).await;
+        let interposer = Interposer::alone(|_| Act::Allow("127.0.0.1:1".to_owned()));
         let mut replies = ask(&interposer, "GET").await.unwrap();
         let reply = within("a reply", replies.message()).await.unwrap().unwrap();
         assert_eq!(stamped(&reply, "decision"), "allow");
@@ -428,21 +450,16 @@ mod tests {
 
     #[tokio::test]
     async fn passes_on_and_loses_replies() {
-        let behind = Interposer::alone(|_| Act::Deny(451)).await;
-        let interposer = Interposer::before(behind.socket(), |consulted| {
+        let behind = Interposer::alone(|_| Act::Deny(451));
+        let socket = behind.socket().with_file_name("interposed.sock");
+        let interposer = Interposer::before(behind.socket(), &socket, |consulted| {
             if consulted.method == "GET" {
                 Act::Pass
             } else {
                 Act::LoseReply
             }
-        })
-        .await;
-        let reply = ask(&interposer, "GET")
-            .await
-            .unwrap()
-            .message()
-            .await
-            .unwrap();
+        });
+        let reply = first(&interposer, "GET").await.unwrap();
         assert!(format!("{reply:?}").contains("451"), "{reply:?}");
 
         let mut lost = ask(&interposer, "POST").await.unwrap();

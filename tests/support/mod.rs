@@ -31,6 +31,7 @@
 
 pub mod attache;
 pub mod ca;
+pub mod collector;
 pub mod curl;
 pub mod dns;
 pub mod envoy;
@@ -43,6 +44,7 @@ pub mod upstream;
 
 pub use attache::Attache;
 pub use ca::Ca;
+pub use collector::Collector;
 pub use curl::{Answer, curl};
 pub use dns::Dns;
 pub use envoy::Envoy;

@@ -21,6 +21,7 @@ pub struct Answer {
     pub version: String,
     /// The head of the last answer, which is the proxy's where CONNECT was refused.
     pub headers: HeaderMap,
+    /// Empty where CONNECT was refused: curl does not show that body, `tunnel::connect` does.
     pub body: Vec<u8>,
     /// What curl said about a failure.
     pub error: String,

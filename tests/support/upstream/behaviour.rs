@@ -10,7 +10,7 @@
 //! | `/reset-midway` | a head and some bytes, then it breaks |
 //! | `/big/BYTES` | so many bytes, with their length |
 //! | `/chunked/N` | N parts without a length |
-//! | `/sse/N` | N server-sent events, each when the one before has gone out |
+//! | `/sse/N` | N server-sent events, each on its own |
 //! | `/sse-open` | one event, then the stream stays open |
 //! | `/gzip` | the echo, compressed |
 //! | `/alt-svc` | the echo, with an offer of HTTP/3 |
@@ -161,7 +161,7 @@ fn event(number: u64) -> Part {
     ))))
 }
 
-/// One part a turn of the runtime, so that each is written on its own.
+/// A moment between the parts, so that each goes out on its own.
 fn paced<T: Send + 'static>(
     parts: impl IntoIterator<Item = T, IntoIter: Send + 'static>,
 ) -> impl Stream<Item = T> + Send {

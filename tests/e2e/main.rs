@@ -1,0 +1,10 @@
+//! The product as its users meet it: the real `attache` binary, the real Envoy, real clients.
+//!
+//! One binary, so that it links once; each file is named after the risk it guards against. What the
+//! tests stand on (upstreams, DNS, clients) is in `tests/support`, with tests of its own.
+#![cfg(test)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod fail_closed;

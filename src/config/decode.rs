@@ -118,15 +118,8 @@ impl<'n, 'p> Fields<'n, 'p> {
             // Beyond the limit nobody reads the suggestion, and there may be very many.
             let room = self.problems.has_room();
             let suggestion = did_you_mean(&key.text, candidates.filter(|_| room));
-            let fix = suggestion.unwrap_or_else(|| {
-                format!("the keys of {} are {}", self.what, enumerate(&self.known))
-            });
-            self.problems
-                .error(
-                    key.span,
-                    format!("unknown key {} in {}", quote(&key.text), self.what),
-                )
-                .fix(fix);
+            let fix = suggestion.unwrap_or_else(|| format!("the keys of {} are {}", self.what, enumerate(&self.known)));
+            self.problems.error(key.span, format!("unknown key {} in {}", quote(&key.text), self.what)).fix(fix);
             if self.secretive && matches!(node.value, Value::Scalar(_)) {
                 self.problems.hide(key.span);
                 self.problems.hide(node.span);
@@ -149,12 +142,7 @@ pub fn list<T>(
     item: impl Fn(&Node, &mut Problems) -> Option<T>,
 ) -> impl Fn(&Node, &mut Problems) -> Option<Vec<T>> {
     move |node, problems| match &node.value {
-        Value::Sequence(items) => Some(
-            items
-                .iter()
-                .filter_map(|node| item(node, problems))
-                .collect(),
-        ),
+        Value::Sequence(items) => Some(items.iter().filter_map(|node| item(node, problems)).collect()),
         _ => mismatch(node, what, problems),
     }
 }
@@ -168,9 +156,7 @@ pub fn filled_list<T>(
     let list = list(what, item);
     move |node, problems| {
         if matches!(&node.value, Value::Sequence(items) if items.is_empty()) {
-            problems
-                .error(node.span, format!("expected {what}, found an empty one"))
-                .fix(fix);
+            problems.error(node.span, format!("expected {what}, found an empty one")).fix(fix);
             return None;
         }
         list(node, problems)
@@ -183,12 +169,7 @@ pub fn one_or_list<T>(
     item: impl Fn(&Node, &mut Problems) -> Option<T>,
 ) -> impl Fn(&Node, &mut Problems) -> Option<Vec<T>> {
     move |node, problems| match &node.value {
-        Value::Sequence(items) => Some(
-            items
-                .iter()
-                .filter_map(|node| item(node, problems))
-                .collect(),
-        ),
+        Value::Sequence(items) => Some(items.iter().filter_map(|node| item(node, problems)).collect()),
         Value::Scalar(_) if node.kind() != Some(Kind::Null) => Some(vec![item(node, problems)?]),
         _ => mismatch(node, what, problems),
     }
@@ -207,10 +188,7 @@ pub fn text(what: &'static str) -> impl Fn(&Node, &mut Problems) -> Option<Spann
             problems.error(node.span, format!("expected {what}, found an empty text"));
             return None;
         }
-        Some(Spanned {
-            value: scalar.text.clone(),
-            span: node.span,
-        })
+        Some(Spanned { value: scalar.text.clone(), span: node.span })
     }
 }
 
@@ -223,10 +201,7 @@ pub fn parsed<T>(
     move |node, problems| {
         let text = text(node, problems)?;
         match parse(&text) {
-            Ok(value) => Some(Spanned {
-                value,
-                span: node.span,
-            }),
+            Ok(value) => Some(Spanned { value, span: node.span }),
             Err(rejection) => {
                 let problem = problems.error(node.span, rejection.message);
                 if let Some(fix) = rejection.fix {
@@ -250,18 +225,13 @@ pub struct Rejection {
 impl Rejection {
     /// Wrong in a way that has a known fix.
     pub fn new(message: impl Into<String>, fix: impl Into<String>) -> Self {
-        Self {
-            message: message.into(),
-            fix: Some(fix.into()),
-        }
+        Self { message: message.into(), fix: Some(fix.into()) }
     }
 }
 
 /// Keeps the line out of every report when `decode` refuses the value: someone may have written
 /// the secret itself where its place is named.
-pub fn quiet<T>(
-    decode: impl Fn(&Node, &mut Problems) -> Option<T>,
-) -> impl Fn(&Node, &mut Problems) -> Option<T> {
+pub fn quiet<T>(decode: impl Fn(&Node, &mut Problems) -> Option<T>) -> impl Fn(&Node, &mut Problems) -> Option<T> {
     move |node, problems| {
         let value = decode(node, problems);
         if value.is_none() {
@@ -278,18 +248,14 @@ pub fn word<T: Copy>(
 ) -> impl Fn(&Node, &mut Problems) -> Option<Spanned<T>> {
     parsed(what, move |written| {
         let names = || words.iter().map(|(name, _)| *name);
-        words
-            .iter()
-            .find(|(name, _)| *name == written)
-            .map(|(_, value)| *value)
-            .ok_or_else(|| {
-                let names: Vec<_> = names().collect();
-                let fix = did_you_mean(written, names.iter().copied());
-                Rejection::new(
-                    format!("{} is not {what}", quote(written)),
-                    fix.unwrap_or_else(|| format!("write one of {}", enumerate(&names))),
-                )
-            })
+        words.iter().find(|(name, _)| *name == written).map(|(_, value)| *value).ok_or_else(|| {
+            let names: Vec<_> = names().collect();
+            let fix = did_you_mean(written, names.iter().copied());
+            Rejection::new(
+                format!("{} is not {what}", quote(written)),
+                fix.unwrap_or_else(|| format!("write one of {}", enumerate(&names))),
+            )
+        })
     })
 }
 
@@ -297,17 +263,9 @@ pub fn word<T: Copy>(
 pub fn boolean(node: &Node, problems: &mut Problems) -> Option<bool> {
     match (node.kind(), &node.value) {
         (Some(Kind::Boolean(value)), _) => Some(value),
-        (Some(Kind::String), Value::Scalar(scalar))
-            if matches!(scalar.text.as_str(), "yes" | "no" | "on" | "off") =>
-        {
+        (Some(Kind::String), Value::Scalar(scalar)) if matches!(scalar.text.as_str(), "yes" | "no" | "on" | "off") => {
             problems
-                .error(
-                    node.span,
-                    format!(
-                        "expected `true` or `false`, found the text {}",
-                        quote(&scalar.text)
-                    ),
-                )
+                .error(node.span, format!("expected `true` or `false`, found the text {}", quote(&scalar.text)))
                 .fix("in YAML 1.2 only `true` and `false` are booleans");
             None
         }
@@ -321,17 +279,11 @@ pub fn mismatch<T>(node: &Node, what: &str, problems: &mut Problems) -> Option<T
         Value::Refused => return None,
         Value::Sequence(_) => ("a list", None),
         Value::Mapping(entries) => {
-            let braces =
-                matches!(entries.as_slice(), [(_, value)] if value.kind() == Some(Kind::Null));
-            (
-                "a mapping",
-                braces.then_some("a text that begins with `{` goes in quotes"),
-            )
+            let braces = matches!(entries.as_slice(), [(_, value)] if value.kind() == Some(Kind::Null));
+            ("a mapping", braces.then_some("a text that begins with `{` goes in quotes"))
         }
         Value::Scalar(scalar) => match scalar.kind() {
-            Kind::String if what.starts_with("a list") => {
-                ("a text", Some("write `[` and `]` around it"))
-            }
+            Kind::String if what.starts_with("a list") => ("a text", Some("write `[` and `]` around it")),
             Kind::String => ("a text", None),
             Kind::Boolean(_) => ("a boolean", Some("to write it as a text, put it in quotes")),
             Kind::Number => ("a number", Some("to write it as a text, put it in quotes")),

@@ -36,39 +36,23 @@ impl Problems {
 
     /// No problems yet, about policy text from `sources`.
     pub fn new(sources: Sources) -> Self {
-        Self {
-            sources,
-            ..Self::default()
-        }
+        Self { sources, ..Self::default() }
     }
 
     /// Adds an error: the policy is refused. Lower-case message, user input through [`quote`].
-    pub fn error(
-        &mut self,
-        at: impl Into<Option<Span>>,
-        message: impl Into<String>,
-    ) -> &mut Problem {
+    pub fn error(&mut self, at: impl Into<Option<Span>>, message: impl Into<String>) -> &mut Problem {
         self.errors += 1;
         self.add(Severity::Error, at.into(), message.into())
     }
 
     /// Adds a warning: the policy loads all the same.
-    pub fn warning(
-        &mut self,
-        at: impl Into<Option<Span>>,
-        message: impl Into<String>,
-    ) -> &mut Problem {
+    pub fn warning(&mut self, at: impl Into<Option<Span>>, message: impl Into<String>) -> &mut Problem {
         self.warnings += 1;
         self.add(Severity::Warning, at.into(), message.into())
     }
 
     fn add(&mut self, severity: Severity, at: Option<Span>, message: String) -> &mut Problem {
-        let problem = Problem {
-            severity,
-            at,
-            message,
-            fix: None,
-        };
+        let problem = Problem { severity, at, message, fix: None };
         let room = self.has_room();
         if room {
             self.list.push(problem.clone());
@@ -179,9 +163,7 @@ impl Problem {
             Severity::Warning => "warning",
         };
         write!(f, "{severity}: {}", self.message)?;
-        let shown = self
-            .at
-            .filter(|at| !problems.hidden.contains(&(at.file, at.line)));
+        let shown = self.at.filter(|at| !problems.hidden.contains(&(at.file, at.line)));
         if let Some(at) = shown {
             excerpt(&problems.sources, at, f)?;
         }
@@ -256,18 +238,13 @@ impl Sources {
             }
         }
         let file = u32::try_from(self.0.len()).unwrap_or(u32::MAX);
-        self.0.push(Source {
-            name: name.into(),
-            text,
-            lines,
-        });
+        self.0.push(Source { name: name.into(), text, lines });
         file
     }
 
     /// The file's name as its reader was told it.
     pub fn name(&self, file: u32) -> &str {
-        self.source(file)
-            .map_or("policy", |source| source.name.as_str())
+        self.source(file).map_or("policy", |source| source.name.as_str())
     }
 
     /// The file's whole text, without a byte order mark.
@@ -280,19 +257,13 @@ impl Sources {
         let source = self.source(file)?;
         let index = usize::try_from(line.checked_sub(1)?).ok()?;
         let start = *source.lines.get(index)?;
-        let end = source
-            .lines
-            .get(index + 1)
-            .copied()
-            .unwrap_or(source.text.len());
+        let end = source.lines.get(index + 1).copied().unwrap_or(source.text.len());
         Some(source.text.get(start..end)?.trim_end_matches(['\n', '\r']))
     }
 
     /// The number of a file's last line.
     pub(super) fn last_line(&self, file: u32) -> u32 {
-        self.source(file)
-            .and_then(|source| u32::try_from(source.lines.len()).ok())
-            .unwrap_or(1)
+        self.source(file).and_then(|source| u32::try_from(source.lines.len()).ok()).unwrap_or(1)
     }
 
     /// `file:line:column`.
@@ -345,8 +316,8 @@ fn nearest<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> Optio
             let target = fold(name);
             let distance = strsim::damerau_levenshtein(&folded, &target);
             // A typing slip, or one name cut short or run on: `allowDomains`, `domains`.
-            let near = distance <= target.len().max(folded.len()) / 3
-                || (folded.len() >= 4 && target.contains(&folded));
+            let near =
+                distance <= target.len().max(folded.len()) / 3 || (folded.len() >= 4 && target.contains(&folded));
             (near, distance, name)
         })
         .filter(|(near, ..)| *near)
@@ -356,28 +327,18 @@ fn nearest<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> Optio
 
 /// `allowed_domains`, `allowed-domains` and `AllowedDomains` are all `allowedDomains`.
 fn fold(name: &str) -> String {
-    name.chars()
-        .filter(|character| !matches!(character, '_' | '-'))
-        .flat_map(char::to_lowercase)
-        .collect()
+    name.chars().filter(|character| !matches!(character, '_' | '-')).flat_map(char::to_lowercase).collect()
 }
 
 fn excerpt(sources: &Sources, at: Span, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     /// A policy may be JSON on a single line.
     const WIDTH: usize = 100;
     const BEFORE: usize = 40;
-    let Some(line) = sources
-        .line(at.file, at.line)
-        .filter(|line| !line.trim().is_empty())
-    else {
+    let Some(line) = sources.line(at.file, at.line).filter(|line| !line.trim().is_empty()) else {
         return Ok(());
     };
     let column = usize::try_from(at.column).unwrap_or(1).saturating_sub(1);
-    let skipped = if column < WIDTH - BEFORE / 2 {
-        0
-    } else {
-        column - BEFORE
-    };
+    let skipped = if column < WIDTH - BEFORE / 2 { 0 } else { column - BEFORE };
     let mut rest = line.chars().skip(skipped).peekable();
     let mut shown = String::new();
     for _ in 0..WIDTH {
@@ -387,22 +348,13 @@ fn excerpt(sources: &Sources, at: Span, f: &mut fmt::Formatter<'_>) -> fmt::Resu
             None => break,
         }
     }
-    let room = (shown.chars().count() + skipped)
-        .saturating_sub(column)
-        .max(1);
+    let room = (shown.chars().count() + skipped).saturating_sub(column).max(1);
     let carets = usize::try_from(at.length).unwrap_or(1).clamp(1, room);
     let number = at.line.to_string();
     let margin = " ".repeat(number.len());
-    let (left, right) = (
-        if skipped > 0 { "…" } else { "" },
-        if rest.peek().is_some() { "…" } else { "" },
-    );
+    let (left, right) = (if skipped > 0 { "…" } else { "" }, if rest.peek().is_some() { "…" } else { "" });
     let indent = " ".repeat(column - skipped + left.chars().count());
-    write!(
-        f,
-        "\n{margin} |\n{number} | {left}{shown}{right}\n{margin} | {indent}{}",
-        "^".repeat(carets)
-    )
+    write!(f, "\n{margin} |\n{number} | {left}{shown}{right}\n{margin} | {indent}{}", "^".repeat(carets))
 }
 
 #[cfg(test)]
@@ -410,12 +362,7 @@ mod tests {
     use super::*;
 
     fn at(line: u32, column: u32, length: u32) -> Span {
-        Span {
-            file: 0,
-            line,
-            column,
-            length,
-        }
+        Span { file: 0, line, column, length }
     }
 
     fn problems(text: &str) -> Problems {
@@ -427,9 +374,7 @@ mod tests {
     #[test]
     fn a_problem_shows_place_line_and_fix() {
         let mut problems = problems("version: 1\nallowDomains: []\n");
-        problems
-            .error(at(2, 1, 12), "unknown key `allowDomains`")
-            .fix("did you mean `allowedDomains`?");
+        problems.error(at(2, 1, 12), "unknown key `allowDomains`").fix("did you mean `allowedDomains`?");
         assert_eq!(
             problems.to_string(),
             "policy.yaml:2:1: error: unknown key `allowDomains`\n  |\n2 | allowDomains: []\n  | ^^^^^^^^^^^^\n  fix: did you mean `allowedDomains`?"
@@ -442,10 +387,7 @@ mod tests {
         problems.warning(at(2, 1, 1), "second");
         problems.error(at(1, 1, 1), "first");
         problems.error(None, "nowhere");
-        let messages: Vec<_> = problems
-            .iter()
-            .map(|problem| problem.message.as_str())
-            .collect();
+        let messages: Vec<_> = problems.iter().map(|problem| problem.message.as_str()).collect();
         assert_eq!(messages, ["nowhere", "first", "second"]);
         assert_eq!((problems.errors(), problems.warnings()), (2, 1));
     }
@@ -457,8 +399,7 @@ mod tests {
         let text = problems.to_string();
         assert!(text.contains("xxxHEREyyy"), "{text}");
         let lines: Vec<_> = text.lines().collect();
-        let column =
-            |line: &str, needle: char| line.chars().position(|character| character == needle);
+        let column = |line: &str, needle: char| line.chars().position(|character| character == needle);
         assert_eq!(column(lines[2], 'H'), column(lines[3], '^'));
         assert!(lines[2].chars().count() < 110);
     }
@@ -484,13 +425,7 @@ mod tests {
 
     #[test]
     fn near_names_are_suggested_and_far_ones_are_not() {
-        const KNOWN: [&str; 5] = [
-            "allowedDomains",
-            "blockedDomains",
-            "agents",
-            "credentials",
-            "version",
-        ];
+        const KNOWN: [&str; 5] = ["allowedDomains", "blockedDomains", "agents", "credentials", "version"];
         for (written, expected) in [
             ("allowDomains", Some("allowedDomains")),
             ("allowed_domains", Some("allowedDomains")),

@@ -40,10 +40,7 @@ pub fn read(path: &Path) -> Draft {
 
 /// Reads a policy that is not in a file; `name` stands for it in positions.
 pub fn parse(name: &str, text: &str) -> Draft {
-    let file = File {
-        name: name.to_owned(),
-        content: text.as_bytes().to_vec(),
-    };
+    let file = File { name: name.to_owned(), content: text.as_bytes().to_vec() };
     draft(vec![file], Problems::default())
 }
 
@@ -86,16 +83,9 @@ impl Draft {
             return Err(self.problems);
         }
         match value {
-            Some(value) => Ok(Accepted {
-                value,
-                warnings: self.problems,
-                revision: self.revision,
-            }),
+            Some(value) => Ok(Accepted { value, warnings: self.problems, revision: self.revision }),
             None => {
-                self.problems.error(
-                    None,
-                    "the policy could not be compiled, and nothing says why",
-                );
+                self.problems.error(None, "the policy could not be compiled, and nothing says why");
                 Err(self.problems)
             }
         }
@@ -113,23 +103,15 @@ fn draft(files: Vec<File>, mut problems: Problems) -> Draft {
     let mut whole = !problems.has_errors();
     let mut roots = Vec::new();
     for file in files {
-        let root =
-            add_source(file, &mut problems).and_then(|file| yaml::parse(file, &mut problems));
+        let root = add_source(file, &mut problems).and_then(|file| yaml::parse(file, &mut problems));
         match root {
             Some(root) if matches!(root.value, Value::Mapping(_)) => roots.push(root),
-            Some(root) => {
-                whole &=
-                    mismatch::<()>(&root, "a policy, which is a mapping", &mut problems).is_some()
-            }
+            Some(root) => whole &= mismatch::<()>(&root, "a policy, which is a mapping", &mut problems).is_some(),
             None => whole = false,
         }
     }
     let policy = merge(roots, &mut problems).and_then(|root| Policy::decode(&root, &mut problems));
-    Draft {
-        policy: policy.filter(|_| whole),
-        problems,
-        revision,
-    }
+    Draft { policy: policy.filter(|_| whole), problems, revision }
 }
 
 /// Takes a file's bytes as text, without its byte order mark. `None`: not UTF-8.
@@ -144,30 +126,13 @@ fn add_source(file: File, problems: &mut Problems) -> Option<u32> {
     };
     let bytes = error.as_bytes();
     let utf16 = bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]);
-    let good = bytes
-        .get(..error.utf8_error().valid_up_to())
-        .unwrap_or_default();
+    let good = bytes.get(..error.utf8_error().valid_up_to()).unwrap_or_default();
     let good = String::from_utf8_lossy(good);
     let byte = bytes.get(good.len()).copied().unwrap_or_default();
-    let column = good
-        .rsplit(['\n', '\r'])
-        .next()
-        .unwrap_or_default()
-        .chars()
-        .count()
-        + 1;
+    let column = good.rsplit(['\n', '\r']).next().unwrap_or_default().chars().count() + 1;
     let file = sources.add(file.name, good);
-    let at = Span {
-        file,
-        line: sources.last_line(file),
-        column: u32::try_from(column).unwrap_or(u32::MAX),
-        length: 1,
-    };
-    let message = if utf16 {
-        "the file is UTF-16".to_owned()
-    } else {
-        format!("the byte 0x{byte:02x} is not UTF-8")
-    };
+    let at = Span { file, line: sources.last_line(file), column: u32::try_from(column).unwrap_or(u32::MAX), length: 1 };
+    let message = if utf16 { "the file is UTF-16".to_owned() } else { format!("the byte 0x{byte:02x} is not UTF-8") };
     problems.error(at, message).fix("save the file as UTF-8");
     None
 }
@@ -178,25 +143,17 @@ fn merge(roots: Vec<Node>, problems: &mut Problems) -> Option<Node> {
     let mut roots = roots.into_iter();
     let mut merged = roots.next()?;
     for root in roots {
-        add_up(
-            &mut merged.value,
-            root.value,
-            problems,
-            |all, key, node, problems| {
-                let mixed = !matches!(
-                    (&all.value, &node.value),
-                    (Value::Sequence(_), Value::Sequence(_))
-                        | (Value::Mapping(_), Value::Mapping(_))
-                );
-                if mixed {
-                    return Err(key);
-                }
-                add_up(&mut all.value, node.value, problems, |_, key, _, _| {
-                    Err(key)
-                });
-                Ok(())
-            },
-        );
+        add_up(&mut merged.value, root.value, problems, |all, key, node, problems| {
+            let mixed = !matches!(
+                (&all.value, &node.value),
+                (Value::Sequence(_), Value::Sequence(_)) | (Value::Mapping(_), Value::Mapping(_))
+            );
+            if mixed {
+                return Err(key);
+            }
+            add_up(&mut all.value, node.value, problems, |_, key, _, _| Err(key));
+            Ok(())
+        });
     }
     Some(merged)
 }
@@ -212,11 +169,8 @@ fn add_up(
     match (all, more) {
         (Value::Sequence(all), Value::Sequence(more)) => all.extend(more),
         (Value::Mapping(all), Value::Mapping(more)) => {
-            let known: HashMap<String, usize> = all
-                .iter()
-                .enumerate()
-                .map(|(index, (key, _))| (key.text.clone(), index))
-                .collect();
+            let known: HashMap<String, usize> =
+                all.iter().enumerate().map(|(index, (key, _))| (key.text.clone(), index)).collect();
             for (key, node) in more {
                 match known.get(&key.text).and_then(|index| all.get_mut(*index)) {
                     Some((earlier, value)) => {
@@ -235,13 +189,7 @@ fn add_up(
 fn twice(earlier: &Key, key: &Key, problems: &mut Problems) {
     let place = problems.place(earlier.span);
     problems
-        .error(
-            key.span,
-            format!(
-                "{} is given in two files; first at {place}",
-                quote(&key.text)
-            ),
-        )
+        .error(key.span, format!("{} is given in two files; first at {place}", quote(&key.text)))
         .fix("keep one of them");
 }
 

@@ -34,15 +34,8 @@ fn brief(problems: &Problems) -> Vec<String> {
     problems
         .iter()
         .map(|problem| {
-            let place = problem
-                .at
-                .map(|at| format!("{}:{} ", at.line, at.column))
-                .unwrap_or_default();
-            let warning = if problem.severity == Severity::Warning {
-                "warning: "
-            } else {
-                ""
-            };
+            let place = problem.at.map(|at| format!("{}:{} ", at.line, at.column)).unwrap_or_default();
+            let warning = if problem.severity == Severity::Warning { "warning: " } else { "" };
             let fix = problem.fix.as_deref().unwrap_or("-");
             format!("{place}{warning}{} | {fix}", problem.message)
         })
@@ -82,38 +75,17 @@ credentials:
     );
     assert!(policy.warnings.is_empty());
     let policy = policy.value;
-    let patterns: Vec<_> = policy
-        .allowed_domains
-        .iter()
-        .map(|entry| entry.pattern.as_str())
-        .collect();
-    assert_eq!(
-        patterns,
-        [
-            "api.jira.example.com",
-            "*.servicenow.com",
-            "api.pagerduty.com"
-        ]
-    );
+    let patterns: Vec<_> = policy.allowed_domains.iter().map(|entry| entry.pattern.as_str()).collect();
+    assert_eq!(patterns, ["api.jira.example.com", "*.servicenow.com", "api.pagerduty.com"]);
     let restrictions = policy.allowed_domains[0].restrictions.as_ref().unwrap();
-    let Methods::Listed(methods) = &restrictions[1].methods else {
-        panic!("a listed method")
-    };
+    let Methods::Listed(methods) = &restrictions[1].methods else { panic!("a listed method") };
     assert_eq!(methods[0].value, "POST");
-    assert_eq!(
-        restrictions[1].path.as_ref().unwrap().value,
-        "/rest/api/2/issue"
-    );
+    assert_eq!(restrictions[1].path.as_ref().unwrap().value, "/rest/api/2/issue");
     assert!(policy.allowed_domains[1].restrictions.is_none());
     assert!(policy.agents.is_none());
     let jira = &policy.credentials[0];
-    assert_eq!(
-        jira.source.value,
-        SecretSource::Environment("JIRA_API_TOKEN".to_owned())
-    );
-    let Slot::Header { name, format } = &jira.injections[0].slot else {
-        panic!("a header")
-    };
+    assert_eq!(jira.source.value, SecretSource::Environment("JIRA_API_TOKEN".to_owned()));
+    let Slot::Header { name, format } = &jira.injections[0].slot else { panic!("a header") };
     assert_eq!(name.value, http::header::AUTHORIZATION);
     assert_eq!(format.value, "Basic {base64:user@example.com:{value}}");
 }
@@ -152,77 +124,32 @@ credentials:
     );
     assert_eq!(policy.warnings.to_string(), "");
     let policy = policy.value;
-    let [plain, stream, database, old] = policy.allowed_domains.as_slice() else {
-        panic!("four entries")
-    };
-    assert_eq!(
-        (plain.action, plain.allow_override_headers),
-        (Action::Allow, false)
-    );
-    assert_eq!(
-        (stream.upgrades[0].value, stream.allow_override_headers),
-        (Upgrade::WebSocket, true)
-    );
-    let ranges: Vec<_> = database
-        .allow_private
-        .iter()
-        .map(|range| range.value.to_string())
-        .collect();
+    let [plain, stream, database, old] = policy.allowed_domains.as_slice() else { panic!("four entries") };
+    assert_eq!((plain.action, plain.allow_override_headers), (Action::Allow, false));
+    assert_eq!((stream.upgrades[0].value, stream.allow_override_headers), (Upgrade::WebSocket, true));
+    let ranges: Vec<_> = database.allow_private.iter().map(|range| range.value.to_string()).collect();
     assert_eq!(ranges, ["10.20.0.0/16", "fd00::1/128"]);
     assert_eq!(old.action, Action::Deny);
     let restrictions = old.restrictions.as_ref().unwrap();
     assert_eq!(restrictions[0].methods, Methods::Any);
-    let Methods::Listed(methods) = &restrictions[1].methods else {
-        panic!("listed methods")
-    };
-    assert_eq!(
-        methods
-            .iter()
-            .map(|method| method.as_str())
-            .collect::<Vec<_>>(),
-        ["GET", "PUT"]
-    );
+    let Methods::Listed(methods) = &restrictions[1].methods else { panic!("listed methods") };
+    assert_eq!(methods.iter().map(|method| method.as_str()).collect::<Vec<_>>(), ["GET", "PUT"]);
     assert!(restrictions[1].path.is_none());
     assert_eq!(restrictions[2].methods, Methods::Any);
     assert!(policy.proxy_challenge);
     assert_eq!(policy.default_agent.unwrap().as_str(), "coder");
     let agents = policy.agents.unwrap();
     assert_eq!(agents[0].name.as_str(), "researcher");
-    let identity: Vec<_> = agents[0]
-        .identity
-        .iter()
-        .map(|identity| &identity.value)
-        .collect();
-    assert_eq!(
-        *identity[0],
-        Identity::Token(TokenSource::Environment(
-            "RESEARCHER_PROXY_TOKEN".to_owned()
-        ))
-    );
-    assert_eq!(
-        *identity[1],
-        Identity::Token(TokenSource::File(PathBuf::from("token")))
-    );
-    let Identity::Token(TokenSource::Sha256(digest)) = identity[2] else {
-        panic!("a hash")
-    };
+    let identity: Vec<_> = agents[0].identity.iter().map(|identity| &identity.value).collect();
+    assert_eq!(*identity[0], Identity::Token(TokenSource::Environment("RESEARCHER_PROXY_TOKEN".to_owned())));
+    assert_eq!(*identity[1], Identity::Token(TokenSource::File(PathBuf::from("token"))));
+    let Identity::Token(TokenSource::Sha256(digest)) = identity[2] else { panic!("a hash") };
     assert_eq!((digest[0], digest[31]), (0x9f, 0x08));
-    let Identity::Header(header) = identity[3] else {
-        panic!("a header")
-    };
-    assert_eq!(
-        (header.name.as_str(), header.value.as_str(), header.trusted),
-        ("x-attache-agent", "researcher", true)
-    );
-    assert_eq!(
-        agents[0].blocked_domains[0].value,
-        "raw.githubusercontent.com"
-    );
+    let Identity::Header(header) = identity[3] else { panic!("a header") };
+    assert_eq!((header.name.as_str(), header.value.as_str(), header.trusted), ("x-attache-agent", "researcher", true));
+    assert_eq!(agents[0].blocked_domains[0].value, "raw.githubusercontent.com");
     let key = &policy.credentials[0];
-    assert_eq!(
-        key.source.value,
-        SecretSource::File(PathBuf::from("/run/secrets/key"))
-    );
+    assert_eq!(key.source.value, SecretSource::File(PathBuf::from("/run/secrets/key")));
     assert_eq!(key.agents.as_ref().unwrap()[0].as_str(), "researcher");
     assert_eq!(key.placeholder.as_ref().unwrap().value, "sk-placeholder");
     assert!(key.injections[0].plaintext);
@@ -232,9 +159,7 @@ credentials:
 
 #[test]
 fn json_is_read_like_yaml() {
-    let policy =
-        accepted("\u{feff}{\"version\": 1, \"allowedDomains\": [{\"pattern\": \"a.example\"}]}")
-            .value;
+    let policy = accepted("\u{feff}{\"version\": 1, \"allowedDomains\": [{\"pattern\": \"a.example\"}]}").value;
     assert_eq!(policy.allowed_domains[0].pattern.value, "a.example");
 }
 
@@ -258,9 +183,7 @@ fn what_the_compiler_finds_is_reported_with_the_rest() {
     let text = "allowedDomains: [bad..host]\nrules: []\n";
     let outcome = parse("p", text).compile(None, |policy, problems| {
         let pattern = &policy.allowed_domains[0].pattern;
-        problems
-            .error(pattern.span, "an empty label")
-            .fix("remove a dot");
+        problems.error(pattern.span, "an empty label").fix("remove a dot");
         Some(())
     });
     let problems = outcome.unwrap_err();
@@ -285,11 +208,7 @@ fn the_compiler_never_sees_an_entry_with_a_mistake_in_it() {
     ] {
         let text = format!("allowedDomains: [{entry}, b]\n");
         let outcome = parse("p", &text).compile(None, |policy, _| {
-            let patterns: Vec<_> = policy
-                .allowed_domains
-                .iter()
-                .map(|entry| entry.pattern.as_str())
-                .collect();
+            let patterns: Vec<_> = policy.allowed_domains.iter().map(|entry| entry.pattern.as_str()).collect();
             assert_eq!(patterns, ["b"], "{name}");
             Some(())
         });
@@ -302,10 +221,8 @@ fn methods_that_are_all_wrong_do_not_come_out_as_any() {
     let text = "allowedDomains: [{pattern: a, httpRestrictions: [{method: [CONNECT], path: /x}, {path: /y}]}]\n";
     let outcome = parse("p", text).compile(None, |policy, _| {
         let restrictions = policy.allowed_domains[0].restrictions.as_ref().unwrap();
-        let paths: Vec<_> = restrictions
-            .iter()
-            .map(|restriction| restriction.path.as_ref().unwrap().as_str())
-            .collect();
+        let paths: Vec<_> =
+            restrictions.iter().map(|restriction| restriction.path.as_ref().unwrap().as_str()).collect();
         assert_eq!(paths, ["/y"]);
         Some(())
     });

@@ -46,11 +46,7 @@ pub struct Timing {
 
 impl Default for Timing {
     fn default() -> Self {
-        Self {
-            quiet: Duration::from_millis(250),
-            patience: Duration::from_secs(2),
-            poll: Duration::from_secs(5),
-        }
+        Self { quiet: Duration::from_millis(250), patience: Duration::from_secs(2), poll: Duration::from_secs(5) }
     }
 }
 
@@ -120,9 +116,7 @@ impl Watch {
     async fn look(&self) -> Option<Revision> {
         let path = self.path.clone();
         // A network file system may keep the reader waiting; it must not keep the runtime.
-        tokio::task::spawn_blocking(move || Revision::of(&gather(&path, &mut Problems::default())))
-            .await
-            .ok()
+        tokio::task::spawn_blocking(move || Revision::of(&gather(&path, &mut Problems::default()))).await.ok()
     }
 
     fn arm(&mut self) {
@@ -164,17 +158,11 @@ struct Targets {
 impl Targets {
     fn of(path: &Path) -> Self {
         if path.is_dir() {
-            return Self {
-                folders: vec![path.to_owned()],
-                names: None,
-            };
+            return Self { folders: vec![path.to_owned()], names: None };
         }
         let (mut folders, mut names) = (Vec::new(), Vec::new());
         // Where the path leads is watched beside the path itself: it may be a link.
-        for file in [Some(path.to_owned()), std::fs::canonicalize(path).ok()]
-            .into_iter()
-            .flatten()
-        {
+        for file in [Some(path.to_owned()), std::fs::canonicalize(path).ok()].into_iter().flatten() {
             let folder = match file.parent() {
                 Some(folder) if folder != Path::new("") => folder.to_owned(),
                 _ => PathBuf::from("."),
@@ -184,15 +172,13 @@ impl Targets {
             }
             names.extend(file.file_name().map(OsStr::to_owned));
         }
-        Self {
-            folders,
-            names: Some(names),
-        }
+        Self { folders, names: Some(names) }
     }
 
     fn concern(&self, event: &notify::Event) -> bool {
         // Reading the policy is an event too, and must not cause the next reading.
-        let mere_access = matches!(event.kind, EventKind::Access(access) if access != AccessKind::Close(AccessMode::Write));
+        let mere_access =
+            matches!(event.kind, EventKind::Access(access) if access != AccessKind::Close(AccessMode::Write));
         if mere_access {
             return false;
         }
@@ -230,11 +216,7 @@ mod tests {
     }
 
     fn timing(poll: Duration) -> Timing {
-        Timing {
-            quiet: Duration::from_millis(20),
-            poll,
-            ..Timing::default()
-        }
+        Timing { quiet: Duration::from_millis(20), poll, ..Timing::default() }
     }
 
     /// A watch that has seen what is on disk, so that only notifications can wake it.
@@ -253,17 +235,12 @@ mod tests {
 
     /// Where one act is seen as two changes, such as gone and back.
     async fn next_of_several(watch: &mut Watch) -> Revision {
-        tokio::time::timeout(Duration::from_secs(20), watch.changed())
-            .await
-            .expect("the change is noticed")
+        tokio::time::timeout(Duration::from_secs(20), watch.changed()).await.expect("the change is noticed")
     }
 
     async fn unchanged(watch: &mut Watch) {
         let outcome = tokio::time::timeout(Duration::from_millis(200), watch.changed()).await;
-        assert!(
-            outcome.is_err(),
-            "nothing changed, but {outcome:?} was reported"
-        );
+        assert!(outcome.is_err(), "nothing changed, but {outcome:?} was reported");
     }
 
     #[test]
@@ -271,10 +248,8 @@ mod tests {
         use notify::Event;
         use notify::event::{CreateKind, ModifyKind};
 
-        let targets = Targets {
-            folders: vec![PathBuf::from("/etc/policy")],
-            names: Some(vec![OsString::from("policy.yaml")]),
-        };
+        let targets =
+            Targets { folders: vec![PathBuf::from("/etc/policy")], names: Some(vec![OsString::from("policy.yaml")]) };
         let write = EventKind::Modify(ModifyKind::Any);
         let open = EventKind::Access(AccessKind::Open(AccessMode::Any));
         let read = EventKind::Access(AccessKind::Close(AccessMode::Read));
@@ -402,11 +377,7 @@ mod tests {
         let path = folder.join("policy.yaml");
         fs::create_dir(&folder).unwrap();
         fs::write(&path, FIRST).unwrap();
-        let mut watch = Watch::new(
-            &path,
-            read(&path).revision(),
-            timing(Duration::from_millis(50)),
-        );
+        let mut watch = Watch::new(&path, read(&path).revision(), timing(Duration::from_millis(50)));
         unchanged(&mut watch).await;
         fs::rename(&folder, outer.path().join("old")).unwrap();
         fs::create_dir(&folder).unwrap();
@@ -424,11 +395,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("policy.yaml");
         fs::write(&path, FIRST).unwrap();
-        let mut watch = Watch::new(
-            &path,
-            read(&path).revision(),
-            timing(Duration::from_millis(50)),
-        );
+        let mut watch = Watch::new(&path, read(&path).revision(), timing(Duration::from_millis(50)));
         watch.watcher = None;
         unchanged(&mut watch).await;
         fs::write(&path, SECOND).unwrap();

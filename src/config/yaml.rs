@@ -76,12 +76,7 @@ pub fn parse(file: u32, problems: &mut Problems) -> Option<Node> {
     if !check_characters(file, &text, problems) {
         return None;
     }
-    let mut reader = Reader {
-        file,
-        text: &text,
-        events: Parser::new_from_str(&text),
-        problems,
-    };
+    let mut reader = Reader { file, text: &text, events: Parser::new_from_str(&text), problems };
     reader.document().ok()
 }
 
@@ -126,13 +121,7 @@ impl<'a> Reader<'a> {
     }
 
     /// `default` is the place of a value that was left out: the key it belongs to.
-    fn node(
-        &mut self,
-        event: Event<'a>,
-        at: Span,
-        default: Span,
-        depth: usize,
-    ) -> Result<Node, Unreadable> {
+    fn node(&mut self, event: Event<'a>, at: Span, default: Span, depth: usize) -> Result<Node, Unreadable> {
         if depth > DEPTH_LIMIT {
             return Err(self.too_deep(at));
         }
@@ -141,18 +130,8 @@ impl<'a> Reader<'a> {
                 self.refuse_anchor(anchor, at);
                 self.refuse_tag(tag.is_some(), at);
                 let plain = style == ScalarStyle::Plain;
-                let span = if plain && text.is_empty() {
-                    default
-                } else {
-                    at
-                };
-                return Ok(Node {
-                    span,
-                    value: Value::Scalar(Scalar {
-                        text: text.into_owned(),
-                        plain,
-                    }),
-                });
+                let span = if plain && text.is_empty() { default } else { at };
+                return Ok(Node { span, value: Value::Scalar(Scalar { text: text.into_owned(), plain }) });
             }
             Event::SequenceStart(anchor, tag) => {
                 self.refuse_anchor(anchor, at);
@@ -177,8 +156,7 @@ impl<'a> Reader<'a> {
             | Event::DocumentEnd
             | Event::SequenceEnd
             | Event::MappingEnd => {
-                self.problems
-                    .error(at, "the text ends where a value is expected");
+                self.problems.error(at, "the text ends where a value is expected");
                 return Err(Unreadable);
             }
         };
@@ -211,10 +189,7 @@ impl<'a> Reader<'a> {
             if let Some(earlier) = first.get(&key.text) {
                 let place = self.problems.place(*earlier);
                 self.problems
-                    .error(
-                        key.span,
-                        format!("{} is given twice; first at {place}", quote(&key.text)),
-                    )
+                    .error(key.span, format!("{} is given twice; first at {place}", quote(&key.text)))
                     .fix("keep one of them");
                 continue;
             }
@@ -228,16 +203,11 @@ impl<'a> Reader<'a> {
         let span = name.span;
         match name.value {
             Value::Scalar(scalar) if scalar.plain && scalar.text == "<<" => {
-                self.problems
-                    .error(span, "merge keys (`<<`) are not read")
-                    .fix("write the values out here");
+                self.problems.error(span, "merge keys (`<<`) are not read").fix("write the values out here");
                 None
             }
             Value::Scalar(scalar) if kind != Some(Kind::Null) && !scalar.text.is_empty() => {
-                Some(Key {
-                    span,
-                    text: scalar.text,
-                })
+                Some(Key { span, text: scalar.text })
             }
             Value::Refused => None,
             _ => {
@@ -256,24 +226,13 @@ impl<'a> Reader<'a> {
                 self.syntax(&error);
                 Err(Unreadable)
             }
-            None => Ok((
-                Event::StreamEnd,
-                Span {
-                    file: self.file,
-                    line: 1,
-                    column: 1,
-                    length: 0,
-                },
-            )),
+            None => Ok((Event::StreamEnd, Span { file: self.file, line: 1, column: 1, length: 0 })),
         }
     }
 
     fn span(&self, span: saphyr_parser::Span) -> Span {
-        let length = if span.start.line() == span.end.line() {
-            span.end.col().saturating_sub(span.start.col())
-        } else {
-            1
-        };
+        let length =
+            if span.start.line() == span.end.line() { span.end.col().saturating_sub(span.start.col()) } else { 1 };
         Span {
             file: self.file,
             line: small(span.start.line()),
@@ -286,9 +245,7 @@ impl<'a> Reader<'a> {
         if anchor != 0 {
             self.problems
                 .error(at, "anchors (`&name`) are not read")
-                .fix(
-                    "write the value out in each place; a text that begins with `&` goes in quotes",
-                );
+                .fix("write the value out in each place; a text that begins with `&` goes in quotes");
         }
     }
 
@@ -302,24 +259,14 @@ impl<'a> Reader<'a> {
 
     fn too_deep(&mut self, at: Span) -> Unreadable {
         self.problems
-            .error(
-                at,
-                format!("lists and mappings are nested more than {DEPTH_LIMIT} deep"),
-            )
+            .error(at, format!("lists and mappings are nested more than {DEPTH_LIMIT} deep"))
             .fix("no part of a policy is that deep: check the brackets and the indentation");
         Unreadable
     }
 
     fn empty(&mut self) -> Unreadable {
-        let start = Span {
-            file: self.file,
-            line: 1,
-            column: 1,
-            length: 0,
-        };
-        self.problems
-            .error(start, "the policy is empty")
-            .fix("a policy that allows nothing is `allowedDomains: []`");
+        let start = Span { file: self.file, line: 1, column: 1, length: 0 };
+        self.problems.error(start, "the policy is empty").fix("a policy that allows nothing is `allowedDomains: []`");
         Unreadable
     }
 
@@ -331,50 +278,23 @@ impl<'a> Reader<'a> {
             column: small(error.marker().col() + 1),
             length: 1,
         };
-        let rest: String = self
-            .text
-            .chars()
-            .skip(error.marker().index())
-            .take(200)
-            .collect();
-        let token = rest
-            .split([' ', ',', '\n', '\r', ']', '}'])
-            .next()
-            .unwrap_or_default();
-        let line = self
-            .problems
-            .sources()
-            .line(at.file, at.line)
-            .unwrap_or_default();
-        let indent: String = line
-            .chars()
-            .take_while(|character| character.is_whitespace())
-            .collect();
+        let rest: String = self.text.chars().skip(error.marker().index()).take(200).collect();
+        let token = rest.split([' ', ',', '\n', '\r', ']', '}']).next().unwrap_or_default();
+        let line = self.problems.sources().line(at.file, at.line).unwrap_or_default();
+        let indent: String = line.chars().take_while(|character| character.is_whitespace()).collect();
         let info = error.info();
         if indent.contains('\t') {
-            self.problems
-                .error(at, "a tab is used for indentation")
-                .fix("YAML indents with spaces");
+            self.problems.error(at, "a tab is used for indentation").fix("YAML indents with spaces");
         } else if info.contains("unknown anchor") && token.starts_with('*') {
             self.problems
-                .error(
-                    at,
-                    format!(
-                        "a text that begins with `*` must be in quotes: {}",
-                        quote(token)
-                    ),
-                )
+                .error(at, format!("a text that begins with `*` must be in quotes: {}", quote(token)))
                 .fix(format!("write \"{}\"", token.escape_debug()));
         } else if info.contains("unexpected character") {
             self.problems
-                .error(
-                    at,
-                    format!("a text cannot begin with this character: {}", quote(token)),
-                )
+                .error(at, format!("a text cannot begin with this character: {}", quote(token)))
                 .fix("put the text in quotes");
         } else if info.contains("quoted scalar") && rest.starts_with(['"', '\'']) {
-            self.problems
-                .error(at, "the quote that opens here is never closed");
+            self.problems.error(at, "the quote that opens here is never closed");
         } else if info.contains("mapping values are not allowed") {
             self.problems
                 .error(at, "a `:` stands where none can")
@@ -383,10 +303,7 @@ impl<'a> Reader<'a> {
             self.too_deep(at);
         } else if info.contains("while parsing a flow") {
             self.problems
-                .error(
-                    at,
-                    format!("a list or mapping in brackets goes wrong here: {info}"),
-                )
+                .error(at, format!("a list or mapping in brackets goes wrong here: {info}"))
                 .fix("close every bracket; a text with a bracket or a `,` in it goes in quotes");
         } else {
             self.problems.error(at, format!("this is not YAML: {info}"));
@@ -421,9 +338,7 @@ impl Scalar {
 }
 
 fn is_number(text: &str) -> bool {
-    let digits = |text: &str, radix: u32| {
-        !text.is_empty() && text.chars().all(|digit| digit.is_digit(radix))
-    };
+    let digits = |text: &str, radix: u32| !text.is_empty() && text.chars().all(|digit| digit.is_digit(radix));
     if let Some(octal) = text.strip_prefix("0o") {
         return digits(octal, 8);
     }
@@ -438,13 +353,11 @@ fn is_number(text: &str) -> bool {
         Some((mantissa, exponent)) => (mantissa, Some(exponent)),
         None => (unsigned, None),
     };
-    let exponent_fits = exponent
-        .is_none_or(|exponent| digits(exponent.strip_prefix(['-', '+']).unwrap_or(exponent), 10));
+    let exponent_fits =
+        exponent.is_none_or(|exponent| digits(exponent.strip_prefix(['-', '+']).unwrap_or(exponent), 10));
     let mantissa_fits = match mantissa.split_once('.') {
         Some(("", fraction)) => digits(fraction, 10),
-        Some((whole, fraction)) => {
-            digits(whole, 10) && (fraction.is_empty() || digits(fraction, 10))
-        }
+        Some((whole, fraction)) => digits(whole, 10) && (fraction.is_empty() || digits(fraction, 10)),
         None => digits(mantissa, 10),
     };
     exponent_fits && mantissa_fits
@@ -456,22 +369,13 @@ fn check_characters(file: u32, text: &str, problems: &mut Problems) -> bool {
     let mut good = true;
     let mut characters = text.chars().peekable();
     while let Some(character) = characters.next() {
-        let at = Span {
-            file,
-            line,
-            column,
-            length: 1,
-        };
-        let printable =
-            !character.is_control() || matches!(character, '\t' | '\n' | '\r' | '\u{85}');
+        let at = Span { file, line, column, length: 1 };
+        let printable = !character.is_control() || matches!(character, '\t' | '\n' | '\r' | '\u{85}');
         if !printable || matches!(character, '\u{fffe}' | '\u{ffff}' | '\u{feff}') {
-            let message = format!(
-                "the character U+{:04X} cannot stand in a policy",
-                u32::from(character)
-            );
-            problems.error(at, message).fix(
-                "remove it; a control character in a text is written \"\\x1b\" in double quotes",
-            );
+            let message = format!("the character U+{:04X} cannot stand in a policy", u32::from(character));
+            problems
+                .error(at, message)
+                .fix("remove it; a control character in a text is written \"\\x1b\" in double quotes");
             good = false;
         } else if disguises(character) {
             let message = format!(

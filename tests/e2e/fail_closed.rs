@@ -9,9 +9,7 @@ use tempfile::TempDir;
 use tonic::Code;
 
 use crate::support::interposer::{Act, Consulted};
-use crate::support::{
-    Answer, Ca, Envoy, Interposer, Upstream, curl, free_address, tunnel, until, within,
-};
+use crate::support::{Answer, Ca, Envoy, Interposer, Upstream, curl, free_address, tunnel, until, within};
 
 #[tokio::test]
 async fn a_stream_that_ends_without_a_verdict_lets_nothing_out() {
@@ -45,11 +43,7 @@ async fn a_stream_that_ends_without_a_verdict_lets_nothing_out() {
         let inner = tunnel::raw(&mut stream, INNER).await;
         assert!(inner.starts_with("HTTP/1.1 503"), "{act:?}: {inner}");
 
-        assert_eq!(
-            upstream.requests().len(),
-            before,
-            "{act:?}: it reached the upstream"
-        );
+        assert_eq!(upstream.requests().len(), before, "{act:?}: it reached the upstream");
         service.script(allow(&upstream));
     }
 }
@@ -86,11 +80,7 @@ async fn a_service_that_dies_with_requests_in_flight_takes_them_along() {
         service.wait_for(2).await;
         drop(service);
     });
-    assert_eq!(
-        (first.status, second.status),
-        (503, 503),
-        "{first:?} {second:?}"
-    );
+    assert_eq!((first.status, second.status), (503, 503), "{first:?} {second:?}");
     let nobody = place.get("/3").await;
     assert_eq!(nobody.status, 503, "{nobody:?}");
     assert!(upstream.connections().is_empty());
@@ -126,11 +116,7 @@ fn answer(act: Act) -> impl Fn(&Consulted) -> Act + Send + 'static {
 fn behind_a_tunnel(act: Act, upstream: &Upstream) -> impl Fn(&Consulted) -> Act + Send + 'static {
     let open = Act::Allow(upstream.address().to_string());
     move |consulted| {
-        if consulted.method == "CONNECT" {
-            open.clone()
-        } else {
-            act.clone()
-        }
+        if consulted.method == "CONNECT" { open.clone() } else { act.clone() }
     }
 }
 
@@ -142,10 +128,7 @@ struct Place {
 
 impl Place {
     fn new() -> Place {
-        Place {
-            directory: tempfile::tempdir().unwrap(),
-            listener: free_address(),
-        }
+        Place { directory: tempfile::tempdir().unwrap(), listener: free_address() }
     }
 
     fn service(&self) -> PathBuf {
@@ -159,28 +142,12 @@ impl Place {
         let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("envoy/envoy.yaml");
         let mut bootstrap = std::fs::read_to_string(shipped).unwrap();
         for (shipped, here) in [
-            (
-                "port_value: 10080",
-                format!("port_value: {}", self.listener.port()),
-            ),
-            (
-                "/run/attache/service.sock",
-                self.service().to_str().unwrap().to_owned(),
-            ),
-            (
-                "/run/attache/admin.sock",
-                admin.to_str().unwrap().to_owned(),
-            ),
-            (
-                "/etc/ssl/certs/ca-certificates.crt",
-                ca.to_str().unwrap().to_owned(),
-            ),
+            ("port_value: 10080", format!("port_value: {}", self.listener.port())),
+            ("/run/attache/service.sock", self.service().to_str().unwrap().to_owned()),
+            ("/run/attache/admin.sock", admin.to_str().unwrap().to_owned()),
+            ("/etc/ssl/certs/ca-certificates.crt", ca.to_str().unwrap().to_owned()),
         ] {
-            assert_eq!(
-                bootstrap.matches(shipped).count(),
-                1,
-                "`{shipped}` in envoy.yaml"
-            );
+            assert_eq!(bootstrap.matches(shipped).count(), 1, "`{shipped}` in envoy.yaml");
             bootstrap = bootstrap.replace(shipped, &here);
         }
         Envoy::start(&bootstrap, self.listener).await
@@ -209,10 +176,7 @@ impl Place {
 
     /// Until Envoy has found its service again, by itself.
     async fn wait_allowed(&self, upstream: &Upstream) {
-        until("an answer", async || {
-            (self.get("/again").await.status == 200).then_some(())
-        })
-        .await;
+        until("an answer", async || (self.get("/again").await.status == 200).then_some(())).await;
         self.assert_allowed(upstream).await;
     }
 }

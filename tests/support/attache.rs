@@ -67,12 +67,7 @@ impl Attache {
 
     /// Where agents send their requests.
     pub fn proxy(&self) -> SocketAddr {
-        self.ready
-            .proxy
-            .trim_start_matches("http://")
-            .trim_end_matches('/')
-            .parse()
-            .unwrap()
+        self.ready.proxy.trim_start_matches("http://").trim_end_matches('/').parse().unwrap()
     }
 
     /// The authority that agents must trust, as PEM.
@@ -94,48 +89,29 @@ impl Attache {
     /// curl through the proxy, trusting attaché's authority.
     pub async fn curl<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Answer {
         let proxy = format!("http://{}", self.proxy());
-        let own = [
-            "--proxy".into(),
-            proxy.into(),
-            "--cacert".into(),
-            self.ready.bundle.clone().into(),
-        ];
-        let given = arguments
-            .into_iter()
-            .map(|argument| argument.as_ref().to_owned());
+        let own = ["--proxy".into(), proxy.into(), "--cacert".into(), self.ready.bundle.clone().into()];
+        let given = arguments.into_iter().map(|argument| argument.as_ref().to_owned());
         curl(own.into_iter().chain(given).collect::<Vec<OsString>>()).await
     }
 
     /// `attache SUBCOMMAND --state-dir DIR ARGUMENTS`, to its end.
     pub async fn command(&self, subcommand: &str, arguments: &[&str]) -> Output {
         let mut command = self.workplace.attache();
-        command
-            .arg(subcommand)
-            .arg("--state-dir")
-            .arg(&self.ready.state_dir)
-            .args(arguments);
+        command.arg(subcommand).arg("--state-dir").arg(&self.ready.state_dir).args(arguments);
         script::output(&mut command).await
     }
 
     /// What `attache logs -o json` prints.
     pub async fn logs(&self, arguments: &[&str]) -> Vec<Value> {
-        let output = self
-            .command("logs", &[&["-o", "json"], arguments].concat())
-            .await;
+        let output = self.command("logs", &[&["-o", "json"], arguments].concat()).await;
         assert_eq!(output.exit, 0, "{output:?}");
-        output
-            .stdout
-            .lines()
-            .map(|line| serde_json::from_str(line).expect(line))
-            .collect()
+        output.stdout.lines().map(|line| serde_json::from_str(line).expect(line)).collect()
     }
 
     /// The first record for which `wanted` holds, as soon as there is one. A record's outcome comes
     /// after its decision, when Envoy reports it.
     pub async fn wait_log(&self, wanted: impl Fn(&Value) -> bool) -> Value {
-        let found = until("a record", async || {
-            self.logs(&[]).await.into_iter().find(&wanted)
-        });
+        let found = until("a record", async || self.logs(&[]).await.into_iter().find(&wanted));
         found.await
     }
 
@@ -164,13 +140,8 @@ impl Attache {
     async fn child(&self, what: &str, wanted: impl Fn(&str) -> bool) -> u32 {
         let parent = self.running.pid();
         let look = async || {
-            let mut found = process::children(parent)
-                .into_iter()
-                .filter(|(_, name)| wanted(name));
-            found
-                .next()
-                .map(|(pid, _)| pid)
-                .filter(|pid| process::lives(*pid))
+            let mut found = process::children(parent).into_iter().filter(|(_, name)| wanted(name));
+            found.next().map(|(pid, _)| pid).filter(|pid| process::lives(*pid))
         };
         until(what, look).await
     }
@@ -179,18 +150,12 @@ impl Attache {
     pub async fn kill9_service(&self) -> u32 {
         let pid = self.service().await;
         assert!(process::signal(pid, Signal::KILL));
-        until("the service's end", async || {
-            (!process::lives(pid)).then_some(pid)
-        })
-        .await
+        until("the service's end", async || (!process::lives(pid)).then_some(pid)).await
     }
 
     /// Waits for a service that is not `previous`.
     pub async fn wait_restart(&self, previous: u32) -> u32 {
-        until("another service", async || {
-            Some(self.service().await).filter(|pid| *pid != previous)
-        })
-        .await
+        until("another service", async || Some(self.service().await).filter(|pid| *pid != previous)).await
     }
 
     /// Stops the service where it stands, as if it hung, until [`Attache::resume`].
@@ -232,10 +197,7 @@ impl Setup {
 
     pub fn resolve_port(self, host: &str, port: u16, upstream: &Upstream) -> Setup {
         // curl's syntax; an IPv6 address stands in brackets, as it does in a socket address.
-        self.flags([
-            "--resolve".to_owned(),
-            format!("{host}:{port}:{}", upstream.address()),
-        ])
+        self.flags(["--resolve".to_owned(), format!("{host}:{port}:{}", upstream.address())])
     }
 
     /// Names are asked of `dns` only.
@@ -253,13 +215,8 @@ impl Setup {
     pub async fn start(mut self) -> Attache {
         let mut running = Running::start("attache up", self.up_command());
         let line = running.line().await;
-        let ready =
-            serde_json::from_str(&line).unwrap_or_else(|e| panic!("{e} in ready line `{line}`"));
-        Attache {
-            running,
-            ready,
-            workplace: self.workplace,
-        }
+        let ready = serde_json::from_str(&line).unwrap_or_else(|e| panic!("{e} in ready line `{line}`"));
+        Attache { running, ready, workplace: self.workplace }
     }
 
     /// `attache up`, which is expected to refuse: runs until it ends by itself.
@@ -282,10 +239,7 @@ impl Setup {
 
     fn attache_command(&mut self, subcommand: &str) -> Command {
         let mut command = self.workplace.attache();
-        command
-            .arg(subcommand)
-            .arg("--policy")
-            .arg(self.workplace.policy());
+        command.arg(subcommand).arg("--policy").arg(self.workplace.policy());
         command.arg("--state-dir").arg(self.workplace.path("state"));
         if let Some(pem) = &self.upstream_ca {
             let file = self.workplace.path("upstream-ca.pem");

@@ -4,12 +4,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::service::TowerToHyperService;
-use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
-    TraceService, TraceServiceServer,
-};
-use opentelemetry_proto::tonic::collector::trace::v1::{
-    ExportTraceServiceRequest, ExportTraceServiceResponse,
-};
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{TraceService, TraceServiceServer};
+use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use tokio::net::TcpListener;
@@ -37,11 +33,7 @@ pub struct Received {
 impl Received {
     /// A text attribute of the span.
     pub fn attribute(&self, key: &str) -> Option<&str> {
-        let attribute = self
-            .span
-            .attributes
-            .iter()
-            .find(|attribute| attribute.key == key)?;
+        let attribute = self.span.attributes.iter().find(|attribute| attribute.key == key)?;
         match attribute.value.as_ref()?.value.as_ref()? {
             Value::StringValue(text) => Some(text),
             other => panic!("`{key}` is no text: {other:?}"),
@@ -56,11 +48,7 @@ impl Collector {
         let spans = watch::Sender::default();
         let service = TraceServiceServer::new(Sink(spans.clone()));
         let server = serve(listener, TowerToHyperService::new(service));
-        Collector {
-            address,
-            spans,
-            server: tokio::spawn(server).abort_handle(),
-        }
+        Collector { address, spans, server: tokio::spawn(server).abort_handle() }
     }
 
     /// For `OTEL_EXPORTER_OTLP_ENDPOINT`.
@@ -73,16 +61,9 @@ impl Collector {
     }
 
     /// The spans once `enough` holds for them.
-    pub async fn wait_until(
-        &self,
-        what: &str,
-        enough: impl Fn(&[Received]) -> bool,
-    ) -> Vec<Received> {
+    pub async fn wait_until(&self, what: &str, enough: impl Fn(&[Received]) -> bool) -> Vec<Received> {
         let mut spans = self.spans.subscribe();
-        within(what, spans.wait_for(|spans| enough(spans)))
-            .await
-            .unwrap()
-            .clone()
+        within(what, spans.wait_for(|spans| enough(spans))).await.unwrap().clone()
     }
 }
 
@@ -124,10 +105,7 @@ impl TraceService for Sink {
             };
             self.0.send_modify(|all| {
                 let spans = batch.scope_spans.into_iter().flat_map(|scope| scope.spans);
-                all.extend(spans.map(|span| Received {
-                    service: service.clone(),
-                    span,
-                }));
+                all.extend(spans.map(|span| Received { service: service.clone(), span }));
             });
         }
         Ok(Response::new(ExportTraceServiceResponse::default()))
@@ -146,11 +124,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn keeps_what_the_real_exporter_sends() {
         let collector = Collector::start().await;
-        let exporter = SpanExporter::builder()
-            .with_tonic()
-            .with_endpoint(collector.endpoint())
-            .build()
-            .unwrap();
+        let exporter = SpanExporter::builder().with_tonic().with_endpoint(collector.endpoint()).build().unwrap();
         let provider = SdkTracerProvider::builder()
             .with_batch_exporter(exporter)
             .with_resource(Resource::builder().with_service_name("exporting").build())
@@ -158,14 +132,9 @@ mod tests {
         let mut span = provider.tracer("test").start("decide");
         span.set_attribute(KeyValue::new("attache.decision", "deny"));
         drop(span);
-        tokio::task::spawn_blocking(move || provider.shutdown())
-            .await
-            .unwrap()
-            .unwrap();
+        tokio::task::spawn_blocking(move || provider.shutdown()).await.unwrap().unwrap();
 
-        let spans = collector
-            .wait_until("a span", |spans| !spans.is_empty())
-            .await;
+        let spans = collector.wait_until("a span", |spans| !spans.is_empty()).await;
         assert_eq!(spans[0].service, "exporting");
         assert_eq!(spans[0].span.name, "decide");
         assert_eq!(spans[0].attribute("attache.decision"), Some("deny"));

@@ -50,10 +50,7 @@ pub async fn curl<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> An
     let mut command = Command::new("curl");
     command
         .args(["--disable", "--silent", "--show-error", "--max-time", "25"])
-        .args([
-            "--write-out",
-            "%{http_code} %{http_connect} %{http_version}",
-        ])
+        .args(["--write-out", "%{http_code} %{http_connect} %{http_version}"])
         .arg("--dump-header")
         .arg(&heads)
         .arg("--output")
@@ -63,9 +60,7 @@ pub async fn curl<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> An
     for variable in PROXY_VARIABLES {
         command.env_remove(variable);
     }
-    let output = within("curl", command.output())
-        .await
-        .expect("curl must be installed");
+    let output = within("curl", command.output()).await.expect("curl must be installed");
     let report = String::from_utf8(output.stdout).unwrap();
     let mut report = report.split(' ');
     let mut next = || report.next().unwrap_or_default().to_owned();
@@ -83,16 +78,9 @@ pub async fn curl<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> An
 /// curl writes one head after another: an interim answer, the proxy's, the upstream's.
 fn last_head(heads: &[u8]) -> HeaderMap {
     let text = String::from_utf8_lossy(heads);
-    let last = text
-        .split("\r\n\r\n")
-        .filter(|head| head.starts_with("HTTP/"))
-        .last();
+    let last = text.split("\r\n\r\n").filter(|head| head.starts_with("HTTP/")).last();
     let mut headers = HeaderMap::new();
-    for (name, value) in last
-        .unwrap_or_default()
-        .lines()
-        .filter_map(|line| line.split_once(':'))
-    {
+    for (name, value) in last.unwrap_or_default().lines().filter_map(|line| line.split_once(':')) {
         let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
         headers.append(name, HeaderValue::from_str(value.trim()).unwrap());
     }
@@ -109,10 +97,7 @@ mod tests {
         let upstream = Upstream::http().await;
         let origin = format!("http://{}", upstream.address());
         let ok = curl([format!("{origin}/alt-svc")]).await;
-        assert_eq!(
-            (ok.exit, ok.status, ok.connect_status, &*ok.version),
-            (0, 200, 0, "1.1")
-        );
+        assert_eq!((ok.exit, ok.status, ok.connect_status, &*ok.version), (0, 200, 0, "1.1"));
         assert_eq!(ok.header("alt-svc"), Some("h3=\":443\"; ma=86400"));
         assert_eq!(ok.json()["path"], "/alt-svc");
 
@@ -141,15 +126,9 @@ mod tests {
         assert_eq!(chunked.header("transfer-encoding"), Some("chunked"));
         let events = ask(&[], "/sse/2").await;
         assert_eq!(events.header("content-type"), Some("text/event-stream"));
-        assert_eq!(
-            events.text(),
-            "id: 0\ndata: event 0\n\nid: 1\ndata: event 1\n\n"
-        );
+        assert_eq!(events.text(), "id: 0\ndata: event 0\n\nid: 1\ndata: event 1\n\n");
         let open = ask(&["--max-time", "0.5"], "/sse-open").await;
-        assert_eq!(
-            (open.exit, open.text().as_str()),
-            (28, "id: 0\ndata: event 0\n\n")
-        );
+        assert_eq!((open.exit, open.text().as_str()), (28, "id: 0\ndata: event 0\n\n"));
         let zipped = ask(&["--compressed"], "/gzip").await;
         assert_eq!(zipped.header("content-encoding"), Some("gzip"));
         assert_eq!(zipped.json()["path"], "/gzip");

@@ -64,11 +64,7 @@ impl Dns {
             tokio::spawn(over_udp(udp, shared.clone())).abort_handle(),
             tokio::spawn(over_tcp(tcp, shared.clone())).abort_handle(),
         ];
-        Dns {
-            address,
-            shared,
-            servers,
-        }
+        Dns { address, shared, servers }
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -84,14 +80,8 @@ impl Dns {
     /// second, and so on; the last one stays. A name that rebinds is two replies.
     pub fn script<const N: usize>(&self, name: &str, replies: [Reply; N]) {
         assert!(N > 0, "a script says something");
-        self.shared
-            .zone
-            .lock()
-            .unwrap()
-            .insert(name.to_owned(), replies.to_vec());
-        self.shared
-            .asked
-            .send_modify(|asked| asked.retain(|question| question.name != name));
+        self.shared.zone.lock().unwrap().insert(name.to_owned(), replies.to_vec());
+        self.shared.asked.send_modify(|asked| asked.retain(|question| question.name != name));
     }
 
     /// Every question since the name's script was written, in order.
@@ -108,9 +98,7 @@ impl Dns {
     pub async fn wait_for(&self, name: &str, kind: &str, times: usize) {
         let mut asked = self.shared.asked.subscribe();
         let enough = asked.wait_for(|asked| count(asked, name, kind) >= times);
-        within(&format!("question {times} for {name} {kind}"), enough)
-            .await
-            .unwrap();
+        within(&format!("question {times} for {name} {kind}"), enough).await.unwrap();
     }
 }
 
@@ -130,10 +118,7 @@ impl Reply {
 
     /// These addresses, for `ttl` seconds.
     pub fn for_seconds<const N: usize>(ttl: u32, addresses: [&str; N]) -> Reply {
-        Reply::Addresses {
-            addresses: parse(addresses),
-            ttl,
-        }
+        Reply::Addresses { addresses: parse(addresses), ttl }
     }
 
     pub fn truncated_over_udp<const N: usize>(addresses: [&str; N]) -> Reply {
@@ -141,10 +126,7 @@ impl Reply {
     }
 
     pub fn alias(to: &str) -> Reply {
-        Reply::Alias {
-            to: to.to_owned(),
-            ttl: 60,
-        }
+        Reply::Alias { to: to.to_owned(), ttl: 60 }
     }
 }
 
@@ -153,10 +135,7 @@ fn parse<const N: usize>(addresses: [&str; N]) -> Vec<IpAddr> {
 }
 
 fn count(asked: &[Asked], name: &str, kind: &str) -> usize {
-    asked
-        .iter()
-        .filter(|question| question.name == name && question.kind == kind)
-        .count()
+    asked.iter().filter(|question| question.name == name && question.kind == kind).count()
 }
 
 /// The kernel picks the UDP port; now and then somebody else has that TCP port.
@@ -204,20 +183,12 @@ impl Shared {
     fn answer(&self, question: &[u8], over_tcp: bool) -> Option<Vec<u8>> {
         let request = Message::from_vec(question).unwrap();
         let query = request.queries.first().unwrap();
-        let name = query
-            .name()
-            .to_ascii()
-            .trim_end_matches('.')
-            .to_ascii_lowercase();
+        let name = query.name().to_ascii().trim_end_matches('.').to_ascii_lowercase();
         let kind = query.query_type();
 
         let reply = self.next_reply(&name, kind);
         self.asked.send_modify(|asked| {
-            asked.push(Asked {
-                name: name.clone(),
-                kind: kind.to_string(),
-                over_tcp,
-            });
+            asked.push(Asked { name: name.clone(), kind: kind.to_string(), over_tcp });
         });
 
         let mut answer = Message::response(request.metadata.id, OpCode::Query);
@@ -240,14 +211,7 @@ impl Shared {
     }
 
     /// Puts `reply` into `answer`; `false` if there is to be none.
-    fn fill(
-        &self,
-        answer: &mut Message,
-        name: Name,
-        kind: RecordType,
-        reply: Reply,
-        over_tcp: bool,
-    ) -> bool {
+    fn fill(&self, answer: &mut Message, name: Name, kind: RecordType, reply: Reply, over_tcp: bool) -> bool {
         match reply {
             Reply::Addresses { addresses, ttl } => {
                 answer.add_answers(addresses.into_iter().filter_map(|address| {
@@ -260,10 +224,7 @@ impl Shared {
                 }));
             }
             Reply::Alias { to, ttl } => {
-                assert!(
-                    answer.answers.len() < 16,
-                    "the aliases of {name} run in a circle"
-                );
+                assert!(answer.answers.len() < 16, "the aliases of {name} run in a circle");
                 let target = Name::from_ascii(format!("{to}.")).unwrap();
                 let alias = RData::CNAME(CNAME(target.clone()));
                 answer.add_answer(Record::from_rdata(name, ttl, alias));
@@ -294,28 +255,16 @@ mod tests {
     #[tokio::test]
     async fn a_real_resolver_reads_every_kind_of_answer() {
         let dns = Dns::start().await;
-        dns.answer(
-            "many.example.com",
-            ["192.0.2.1", "2001:db8::1", "192.0.2.2"],
-        );
+        dns.answer("many.example.com", ["192.0.2.1", "2001:db8::1", "192.0.2.2"]);
         dns.script("alias.example.com", [Reply::alias("many.example.com")]);
         let first = Reply::for_seconds(0, ["192.0.2.1"]);
-        dns.script(
-            "rebinding.example.com",
-            [first, Reply::addresses(["127.0.0.1"])],
-        );
-        dns.script(
-            "large.example.com",
-            [Reply::truncated_over_udp(["192.0.2.9"])],
-        );
+        dns.script("rebinding.example.com", [first, Reply::addresses(["127.0.0.1"])]);
+        dns.script("large.example.com", [Reply::truncated_over_udp(["192.0.2.9"])]);
         dns.script("failing.example.com", [Reply::ServFail]);
         dns.script("silent.example.com", [Reply::Silence]);
 
         assert_eq!(ask(&dns, "many").await.unwrap(), ["192.0.2.1", "192.0.2.2"]);
-        assert_eq!(
-            ask(&dns, "alias").await.unwrap(),
-            ["192.0.2.1", "192.0.2.2"]
-        );
+        assert_eq!(ask(&dns, "alias").await.unwrap(), ["192.0.2.1", "192.0.2.2"]);
         assert_eq!(ask(&dns, "rebinding").await.unwrap(), ["192.0.2.1"]);
         assert_eq!(ask(&dns, "rebinding").await.unwrap(), ["127.0.0.1"]);
         assert_eq!(dns.count("rebinding.example.com", "A"), 2);
@@ -325,12 +274,7 @@ mod tests {
         assert!(dns.asked().into_iter().any(over_tcp));
 
         assert!(ask(&dns, "failing").await.unwrap_err().contains("Failure"));
-        assert!(
-            ask(&dns, "unknown")
-                .await
-                .unwrap_err()
-                .contains("no records")
-        );
+        assert!(ask(&dns, "unknown").await.unwrap_err().contains("no records"));
         assert!(ask(&dns, "silent").await.unwrap_err().contains("timed out"));
         dns.wait_for("silent.example.com", "A", 1).await;
     }
@@ -341,18 +285,12 @@ mod tests {
             connection.port = dns.address().port();
         }
         let config = ResolverConfig::from_parts(None, vec![], vec![server]);
-        let mut builder =
-            TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
+        let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
         builder.options_mut().timeout = Duration::from_millis(200);
         builder.options_mut().attempts = 0;
         let resolver = builder.build().unwrap();
         let answer = resolver.ipv4_lookup(format!("{host}.example.com.")).await;
         let answer = answer.map_err(|error| error.to_string())?;
-        Ok(answer
-            .answers()
-            .iter()
-            .filter(|r| r.record_type() == RecordType::A)
-            .map(|r| r.data.to_string())
-            .collect())
+        Ok(answer.answers().iter().filter(|r| r.record_type() == RecordType::A).map(|r| r.data.to_string()).collect())
     }
 }

@@ -39,10 +39,7 @@ impl Envoy {
             TcpStream::connect(listener).await.ok()
         };
         until("Envoy's listener", accepts).await;
-        Envoy {
-            running,
-            _directory: directory,
-        }
+        Envoy { running, _directory: directory }
     }
 
     pub fn stderr(&self) -> String {

@@ -42,18 +42,14 @@ pub fn channel(proxy: SocketAddr, authority: &str, ca_pem: &str) -> Channel {
     let (authority, ca_pem) = (authority.to_owned(), ca_pem.to_owned());
     // `http` keeps tonic from wanting TLS of its own; the connector brings it, and `origin` says so.
     let origin = format!("https://{authority}").parse().unwrap();
-    let endpoint = Endpoint::try_from(format!("http://{authority}"))
-        .unwrap()
-        .origin(origin);
+    let endpoint = Endpoint::try_from(format!("http://{authority}")).unwrap().origin(origin);
     endpoint.connect_with_connector_lazy(tower::service_fn(move |_| {
         let (authority, ca_pem) = (authority.clone(), ca_pem.clone());
         async move {
             let tunnelled = tunnel::connect(proxy, &authority, &[]).await;
             let stream = tunnelled.map_err(std::io::Error::other)?;
             let host = authority.rsplit_once(':').unwrap().0;
-            std::io::Result::Ok(TokioIo::new(
-                tunnel::tls(stream, Some(host), &ca_pem, &["h2"]).await?,
-            ))
+            std::io::Result::Ok(TokioIo::new(tunnel::tls(stream, Some(host), &ca_pem, &["h2"]).await?))
         }
     }))
 }
@@ -61,15 +57,9 @@ pub fn channel(proxy: SocketAddr, authority: &str, ca_pem: &str) -> Channel {
 /// One message, and its echo.
 pub async fn unary(channel: Channel, message: &str) -> Result<String, Status> {
     let mut client = tonic::client::Grpc::new(channel);
-    client
-        .ready()
-        .await
-        .map_err(|e| Status::unavailable(e.to_string()))?;
+    client.ready().await.map_err(|e| Status::unavailable(e.to_string()))?;
     let request = tonic::Request::new(message.to_owned());
-    Ok(client
-        .unary(request, PathAndQuery::from_static(UNARY), codec())
-        .await?
-        .into_inner())
+    Ok(client.unary(request, PathAndQuery::from_static(UNARY), codec()).await?.into_inner())
 }
 
 /// The echoes of `messages`, each as soon as the upstream has sent it.
@@ -78,15 +68,9 @@ pub async fn chat(
     messages: impl Stream<Item = String> + Send + 'static,
 ) -> Result<Streaming<String>, Status> {
     let mut client = tonic::client::Grpc::new(channel);
-    client
-        .ready()
-        .await
-        .map_err(|e| Status::unavailable(e.to_string()))?;
+    client.ready().await.map_err(|e| Status::unavailable(e.to_string()))?;
     let request = tonic::Request::new(messages);
-    Ok(client
-        .streaming(request, PathAndQuery::from_static(CHAT), codec())
-        .await?
-        .into_inner())
+    Ok(client.streaming(request, PathAndQuery::from_static(CHAT), codec()).await?.into_inner())
 }
 
 fn codec() -> ProstCodec<String, String> {
@@ -116,9 +100,7 @@ impl StreamingService<String> for Echo {
 }
 
 fn echo(message: String) -> Result<String, Status> {
-    let code = (1..=16)
-        .map(Code::from)
-        .find(|code| format!("{code:?}") == message);
+    let code = (1..=16).map(Code::from).find(|code| format!("{code:?}") == message);
     code.map_or(Ok(message), |code| Err(Status::new(code, "as asked")))
 }
 
@@ -139,10 +121,7 @@ mod tests {
         let channel = channel(proxy, "api.example.com:443", Ca::shared().pem());
 
         assert_eq!(unary(channel.clone(), "hello").await.unwrap(), "hello");
-        assert_eq!(
-            unary(channel.clone(), "NotFound").await.unwrap_err().code(),
-            Code::NotFound
-        );
+        assert_eq!(unary(channel.clone(), "NotFound").await.unwrap_err().code(), Code::NotFound);
 
         let (send, messages) = mpsc::channel(1);
         let mut echoes = chat(channel, ReceiverStream::new(messages)).await.unwrap();

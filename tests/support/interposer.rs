@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex};
 
 use envoy_types::pb::envoy::config::core::v3::{HeaderValue, HeaderValueOption};
 use envoy_types::pb::envoy::service::ext_proc::v3::{
-    CommonResponse, HeaderMutation, HeadersResponse, ImmediateResponse, ProcessingRequest,
-    ProcessingResponse, processing_request, processing_response,
+    CommonResponse, HeaderMutation, HeadersResponse, ImmediateResponse, ProcessingRequest, ProcessingResponse,
+    processing_request, processing_response,
 };
 use envoy_types::pb::envoy::r#type::v3::HttpStatus;
 use envoy_types::pb::google::protobuf::{Struct, Value, value::Kind};
@@ -90,10 +90,7 @@ impl Interposer {
     pub fn alone(script: impl Fn(&Consulted) -> Act + Send + 'static) -> Interposer {
         let directory = tempfile::tempdir().unwrap();
         let socket = directory.path().join("service.sock");
-        Interposer {
-            _directory: Some(directory),
-            ..Interposer::start(&socket, None, script)
-        }
+        Interposer { _directory: Some(directory), ..Interposer::start(&socket, None, script) }
     }
 
     /// The same on a socket of the test's choice, in the place of one that has gone.
@@ -103,11 +100,7 @@ impl Interposer {
     }
 
     /// On `socket`, before the service that listens on the socket `behind`.
-    pub fn before(
-        behind: &Path,
-        socket: &Path,
-        script: impl Fn(&Consulted) -> Act + Send + 'static,
-    ) -> Interposer {
+    pub fn before(behind: &Path, socket: &Path, script: impl Fn(&Consulted) -> Act + Send + 'static) -> Interposer {
         Interposer::start(socket, Some(behind.to_owned()), script)
     }
 
@@ -118,18 +111,9 @@ impl Interposer {
     ) -> Interposer {
         let listener = UnixListener::bind(socket).unwrap();
         let script = Mutex::new(Box::new(script) as Script);
-        let shared = Arc::new(Shared {
-            behind,
-            script,
-            consulted: watch::Sender::default(),
-        });
+        let shared = Arc::new(Shared { behind, script, consulted: watch::Sender::default() });
         let server = Server(tokio::spawn(accept(listener, shared.clone())).abort_handle());
-        Interposer {
-            socket: socket.to_owned(),
-            shared,
-            _server: server,
-            _directory: None,
-        }
+        Interposer { socket: socket.to_owned(), shared, _server: server, _directory: None }
     }
 
     /// Where Envoy must look for its service.
@@ -151,10 +135,7 @@ impl Interposer {
     pub async fn wait_for(&self, count: usize) -> Vec<Consulted> {
         let mut consulted = self.shared.consulted.subscribe();
         let enough = consulted.wait_for(|all| all.len() >= count);
-        within(&format!("{count} ext_proc streams"), enough)
-            .await
-            .unwrap()
-            .clone()
+        within(&format!("{count} ext_proc streams"), enough).await.unwrap().clone()
     }
 }
 
@@ -197,30 +178,20 @@ async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Reply
     let message = ProcessingRequest::decode(received.get(5..).unwrap_or_default())?;
     let consulted = Consulted::new(&head.headers, &message);
     let act = shared.script.lock().unwrap()(&consulted);
-    shared
-        .consulted
-        .send_modify(|all| all.push(consulted.clone()));
+    shared.consulted.send_modify(|all| all.push(consulted.clone()));
 
     let pass = async |body: Incoming| {
-        let behind = shared
-            .behind
-            .as_deref()
-            .ok_or("there is no service behind to pass to")?;
+        let behind = shared.behind.as_deref().ok_or("there is no service behind to pass to")?;
         let rest = body.into_data_stream().map(|data| Ok(Frame::data(data?)));
         let whole = stream::iter([Ok(Frame::data(received.into()))]).chain(rest);
-        forward(
-            behind,
-            Request::from_parts(head, StreamBody::new(whole).boxed_unsync()),
-        )
-        .await
+        forward(behind, Request::from_parts(head, StreamBody::new(whole).boxed_unsync())).await
     };
     Ok(match act {
         Act::Pass => pass(body).await?,
         Act::LoseReply => {
             let (head, lost) = pass(body).await?.into_parts();
             // `lost` is kept, unread: the service behind must not see its stream closed.
-            let nothing =
-                stream::pending().chain(lost.into_data_stream().map(|data| Ok(Frame::data(data?))));
+            let nothing = stream::pending().chain(lost.into_data_stream().map(|data| Ok(Frame::data(data?))));
             Response::from_parts(head, StreamBody::new(nothing).boxed_unsync())
         }
         Act::Allow(upstream) => verdict(allow(&consulted, &upstream, false), body),
@@ -248,9 +219,7 @@ impl Consulted {
             });
             raw.unwrap_or_default()
         };
-        let door = metadata
-            .get("x-attache-door")
-            .map(|door| door.to_str().unwrap().to_owned());
+        let door = metadata.get("x-attache-door").map(|door| door.to_str().unwrap().to_owned());
         Consulted {
             door: door.unwrap_or_default(),
             method: header(":method"),
@@ -261,13 +230,9 @@ impl Consulted {
 }
 
 /// Sends the request to the service on `socket`, over a connection of its own.
-async fn forward(
-    socket: &Path,
-    request: Request<UnsyncBoxBody<Bytes, BoxError>>,
-) -> Result<Reply, BoxError> {
+async fn forward(socket: &Path, request: Request<UnsyncBoxBody<Bytes, BoxError>>) -> Result<Reply, BoxError> {
     let stream = TokioIo::new(UnixStream::connect(socket).await?);
-    let (mut client, connection) =
-        hyper::client::conn::http2::handshake(TokioExecutor::new(), stream).await?;
+    let (mut client, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), stream).await?;
     tokio::spawn(connection);
     let response = client.send_request(request).await?;
     Ok(response.map(|body| body.map_err(BoxError::from).boxed_unsync()))
@@ -283,10 +248,7 @@ async fn first_message(body: &mut Incoming) -> Result<Vec<u8>, BoxError> {
                 return Ok(received);
             }
         }
-        let frame = body
-            .frame()
-            .await
-            .ok_or("the stream ended before a message")??;
+        let frame = body.frame().await.ok_or("the stream ended before a message")??;
         received.extend(frame.into_data().unwrap_or_default());
     }
 }
@@ -302,19 +264,12 @@ fn allow(consulted: &Consulted, upstream: &str, plain: bool) -> ProcessingRespon
         ..HeaderValueOption::default()
     };
     let common = CommonResponse {
-        header_mutation: plain.then(|| HeaderMutation {
-            set_headers: vec![route],
-            ..HeaderMutation::default()
-        }),
+        header_mutation: plain.then(|| HeaderMutation { set_headers: vec![route], ..HeaderMutation::default() }),
         clear_route_cache: plain,
         ..CommonResponse::default()
     };
     ProcessingResponse {
-        response: Some(processing_response::Response::RequestHeaders(
-            HeadersResponse {
-                response: Some(common),
-            },
-        )),
+        response: Some(processing_response::Response::RequestHeaders(HeadersResponse { response: Some(common) })),
         dynamic_metadata: stamp(&[
             ("decision", if tunnel { "tunnel" } else { "allow" }),
             ("upstream", upstream),
@@ -328,9 +283,7 @@ fn allow(consulted: &Consulted, upstream: &str, plain: bool) -> ProcessingRespon
 
 fn deny(status: u32) -> ProcessingResponse {
     let immediate = ImmediateResponse {
-        status: Some(HttpStatus {
-            code: i32::try_from(status).unwrap(),
-        }),
+        status: Some(HttpStatus { code: i32::try_from(status).unwrap() }),
         body: b"refused by the interposer".to_vec(),
         ..ImmediateResponse::default()
     };
@@ -343,19 +296,10 @@ fn deny(status: u32) -> ProcessingResponse {
 
 /// The metadata by which Envoy knows a verdict.
 fn stamp(fields: &[(&str, &str)]) -> Option<Struct> {
-    let text = |text: &str| Value {
-        kind: Some(Kind::StringValue(text.to_owned())),
-    };
-    let fields = fields
-        .iter()
-        .map(|(name, value)| ((*name).to_owned(), text(value)))
-        .collect();
-    let stamp = Value {
-        kind: Some(Kind::StructValue(Struct { fields })),
-    };
-    Some(Struct {
-        fields: [("attache".to_owned(), stamp)].into(),
-    })
+    let text = |text: &str| Value { kind: Some(Kind::StringValue(text.to_owned())) };
+    let fields = fields.iter().map(|(name, value)| ((*name).to_owned(), text(value))).collect();
+    let stamp = Value { kind: Some(Kind::StructValue(Struct { fields })) };
+    Some(Struct { fields: [("attache".to_owned(), stamp)].into() })
 }
 
 /// Says `message`, and ends well once Envoy has closed its side.
@@ -384,9 +328,7 @@ fn end(code: Code) -> impl stream::Stream<Item = Frames> + Send {
 fn grpc(frames: impl stream::Stream<Item = Frames> + Send + 'static) -> Reply {
     let mut response = Response::new(StreamBody::new(frames).boxed_unsync());
     let kind = http::HeaderValue::from_static("application/grpc");
-    response
-        .headers_mut()
-        .insert(http::header::CONTENT_TYPE, kind);
+    response.headers_mut().insert(http::header::CONTENT_TYPE, kind);
     response
 }
 
@@ -406,12 +348,7 @@ mod tests {
         let reply = within("a reply", replies.message()).await.unwrap().unwrap();
         assert_eq!(stamped(&reply, "decision"), "allow");
         assert_eq!(stamped(&reply, "upstream"), "127.0.0.1:1");
-        assert!(
-            within("the end", replies.message())
-                .await
-                .unwrap()
-                .is_none()
-        );
+        assert!(within("the end", replies.message()).await.unwrap().is_none());
 
         let reply = first(&interposer, "CONNECT").await.unwrap().unwrap();
         assert_eq!(stamped(&reply, "decision"), "tunnel");
@@ -424,19 +361,10 @@ mod tests {
             _ => Act::Deny(418),
         });
         assert!(first(&interposer, "GET").await.unwrap().is_none());
-        assert_eq!(
-            first(&interposer, "POST").await.unwrap_err().code(),
-            Code::DataLoss
-        );
+        assert_eq!(first(&interposer, "POST").await.unwrap_err().code(), Code::DataLoss);
         let broken = first(&interposer, "PUT").await.unwrap_err();
         assert!(format!("{broken:?}").contains("Reset"), "{broken:?}");
-        assert!(
-            first(&interposer, "PATCH")
-                .await
-                .unwrap_err()
-                .message()
-                .contains("decode")
-        );
+        assert!(first(&interposer, "PATCH").await.unwrap_err().message().contains("decode"));
         let reply = first(&interposer, "DELETE").await.unwrap().unwrap();
         let Some(processing_response::Response::ImmediateResponse(refusal)) = reply.response else {
             panic!("{reply:?}")
@@ -453,11 +381,7 @@ mod tests {
         let behind = Interposer::alone(|_| Act::Deny(451));
         let socket = behind.socket().with_file_name("interposed.sock");
         let interposer = Interposer::before(behind.socket(), &socket, |consulted| {
-            if consulted.method == "GET" {
-                Act::Pass
-            } else {
-                Act::LoseReply
-            }
+            if consulted.method == "GET" { Act::Pass } else { Act::LoseReply }
         });
         let reply = first(&interposer, "GET").await.unwrap();
         assert!(format!("{reply:?}").contains("451"), "{reply:?}");
@@ -468,31 +392,20 @@ mod tests {
         assert!(silence.await.is_err(), "a reply came through");
     }
 
-    async fn first(
-        interposer: &Interposer,
-        method: &str,
-    ) -> Result<Option<ProcessingResponse>, Status> {
+    async fn first(interposer: &Interposer, method: &str) -> Result<Option<ProcessingResponse>, Status> {
         within("a reply", ask(interposer, method).await?.message()).await
     }
 
-    async fn ask(
-        interposer: &Interposer,
-        method: &str,
-    ) -> Result<Streaming<ProcessingResponse>, Status> {
-        let headers = [
-            (":method", method),
-            (":authority", "api.example.com"),
-            (":path", &format!("/{method}")),
-        ]
-        .map(|(key, value)| HeaderValue {
-            key: key.to_owned(),
-            raw_value: value.as_bytes().to_vec(),
-            ..HeaderValue::default()
-        });
+    async fn ask(interposer: &Interposer, method: &str) -> Result<Streaming<ProcessingResponse>, Status> {
+        let headers = [(":method", method), (":authority", "api.example.com"), (":path", &format!("/{method}"))].map(
+            |(key, value)| HeaderValue {
+                key: key.to_owned(),
+                raw_value: value.as_bytes().to_vec(),
+                ..HeaderValue::default()
+            },
+        );
         let head = HttpHeaders {
-            headers: Some(EnvoyHeaders {
-                headers: headers.to_vec(),
-            }),
+            headers: Some(EnvoyHeaders { headers: headers.to_vec() }),
             end_of_stream: true,
             ..HttpHeaders::default()
         };
@@ -517,12 +430,8 @@ mod tests {
 
     fn stamped(reply: &ProcessingResponse, name: &str) -> String {
         let metadata = reply.dynamic_metadata.as_ref().unwrap();
-        let Some(Kind::StructValue(stamp)) = &metadata.fields["attache"].kind else {
-            panic!("{reply:?}")
-        };
-        let Some(Kind::StringValue(text)) = &stamp.fields[name].kind else {
-            panic!("{reply:?}")
-        };
+        let Some(Kind::StructValue(stamp)) = &metadata.fields["attache"].kind else { panic!("{reply:?}") };
+        let Some(Kind::StringValue(text)) = &stamp.fields[name].kind else { panic!("{reply:?}") };
         text.clone()
     }
 }

@@ -23,11 +23,7 @@
 //!
 //! Everything listens on loopback, on ports the kernel picks; everything ends with the value that
 //! started it; every wait has a deadline, and a test that meets one fails with what was seen so far.
-#![allow(
-    dead_code,
-    unused_imports,
-    reason = "a helper may wait for the test that needs it"
-)]
+#![allow(dead_code, unused_imports, reason = "a helper may wait for the test that needs it")]
 
 pub mod attache;
 pub mod ca;
@@ -99,14 +95,8 @@ pub fn free_address() -> SocketAddr {
 
 /// A file that `tests/setup` puts in place; without it there is nothing to test with.
 pub fn prepared(name: &str) -> PathBuf {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("target/test-env")
-        .join(name);
-    assert!(
-        path.exists(),
-        "`{}` is missing: run `tests/setup` (or `tests/run`) first",
-        path.display()
-    );
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/test-env").join(name);
+    assert!(path.exists(), "`{}` is missing: run `tests/setup` (or `tests/run`) first", path.display());
     path
 }
 

@@ -21,26 +21,13 @@ pub struct Running {
 impl Running {
     /// Starts `command`, whose stdout is for [`Running::line`]; nothing comes on its stdin.
     pub fn start(name: &str, mut command: Command) -> Running {
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .process_group(0)
-            .kill_on_drop(true);
-        let mut child = command
-            .spawn()
-            .unwrap_or_else(|e| panic!("cannot start {name}: {e}"));
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).kill_on_drop(true);
+        let mut child = command.spawn().unwrap_or_else(|e| panic!("cannot start {name}: {e}"));
         let group = Pid::from_raw(child.id().unwrap() as i32).unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap()).lines();
         let stderr = Arc::new(Mutex::new(String::new()));
         tokio::spawn(collect(child.stderr.take().unwrap(), stderr.clone()));
-        Running {
-            name: name.to_owned(),
-            child,
-            group,
-            stdout,
-            stderr,
-        }
+        Running { name: name.to_owned(), child, group, stdout, stderr }
     }
 
     pub fn pid(&self) -> u32 {
@@ -50,9 +37,7 @@ impl Running {
     /// The next line of stdout; a failed test if it ends first.
     pub async fn line(&mut self) -> String {
         let name = self.name.clone();
-        let line = within(&format!("a line from {name}"), self.stdout.next_line())
-            .await
-            .unwrap();
+        let line = within(&format!("a line from {name}"), self.stdout.next_line()).await.unwrap();
         match line {
             Some(line) => line,
             None => {
@@ -69,9 +54,7 @@ impl Running {
 
     /// Waits for it to end by itself.
     pub async fn exit(&mut self) -> ExitStatus {
-        within(&format!("{} to end", self.name), self.child.wait())
-            .await
-            .unwrap()
+        within(&format!("{} to end", self.name), self.child.wait()).await.unwrap()
     }
 
     /// `None` while it runs.
@@ -112,10 +95,7 @@ impl Drop for Running {
 
 /// The processes whose parent is `parent`, as (pid, name of the program).
 pub fn children(parent: u32) -> Vec<(u32, String)> {
-    processes()
-        .filter(|p| p.parent == parent)
-        .map(|p| (p.pid, p.name))
-        .collect()
+    processes().filter(|p| p.parent == parent).map(|p| (p.pid, p.name)).collect()
 }
 
 /// Whether a process of this id runs (a zombie does not).
@@ -188,14 +168,8 @@ mod tests {
         let grandchild: u32 = running.line().await.parse().unwrap();
         assert!(lives(grandchild));
         let expected = [(grandchild, "sleep".to_owned())];
-        super::super::until("the exec", async || {
-            (children(running.pid()) == expected).then_some(())
-        })
-        .await;
-        super::super::until("stderr", async || {
-            running.stderr().contains("noted").then_some(())
-        })
-        .await;
+        super::super::until("the exec", async || (children(running.pid()) == expected).then_some(())).await;
+        super::super::until("stderr", async || running.stderr().contains("noted").then_some(())).await;
         drop(running);
         super::super::until("its end", async || (!lives(grandchild)).then_some(())).await;
     }
@@ -203,10 +177,7 @@ mod tests {
     #[tokio::test]
     async fn stop_reports_how_it_ended() {
         let mut command = Command::new("sh");
-        command.args([
-            "-c",
-            "trap 'exit 7' TERM; echo ready; while :; do sleep 0.02; done",
-        ]);
+        command.args(["-c", "trap 'exit 7' TERM; echo ready; while :; do sleep 0.02; done"]);
         let mut running = Running::start("sh", command);
         assert_eq!(running.line().await, "ready");
         assert_eq!(running.stop().await.code(), Some(7));

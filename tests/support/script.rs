@@ -23,9 +23,7 @@ pub fn python(script: &str) -> Vec<OsString> {
 /// The command line that runs `script` (an ES module) in Node 24.
 pub fn node(script: &str) -> Vec<OsString> {
     let arguments = ["--input-type=module", "--eval", script].map(OsString::from);
-    std::iter::once(prepared("node").into())
-        .chain(arguments)
-        .collect()
+    std::iter::once(prepared("node").into()).chain(arguments).collect()
 }
 
 /// Runs a command line to its end with these variables, and none that would say proxy or trust.
@@ -41,9 +39,7 @@ pub async fn run(command_line: Vec<OsString>, environment: &[(&str, &str)]) -> O
 
 /// Runs a command to its end.
 pub async fn output(command: &mut Command) -> Output {
-    command
-        .stdin(std::process::Stdio::null())
-        .kill_on_drop(true);
+    command.stdin(std::process::Stdio::null()).kill_on_drop(true);
     let output = within(&format!("{command:?}"), command.output()).await;
     let output = output.unwrap_or_else(|e| panic!("cannot start {command:?}: {e}"));
     Output {

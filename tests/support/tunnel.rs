@@ -17,20 +17,13 @@ use super::within;
 
 /// Opens a tunnel through `proxy` to `authority` (`host:port`) with further header lines; the whole
 /// answer as text where it is not 200.
-pub async fn connect(
-    proxy: SocketAddr,
-    authority: &str,
-    headers: &[(&str, &str)],
-) -> Result<TcpStream, String> {
+pub async fn connect(proxy: SocketAddr, authority: &str, headers: &[(&str, &str)]) -> Result<TcpStream, String> {
     let mut stream = TcpStream::connect(proxy).await.unwrap();
     let mut request = format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n");
     for (name, value) in headers {
         request.push_str(&format!("{name}: {value}\r\n"));
     }
-    stream
-        .write_all(format!("{request}\r\n").as_bytes())
-        .await
-        .unwrap();
+    stream.write_all(format!("{request}\r\n").as_bytes()).await.unwrap();
     // A byte at a time: what follows the head belongs to the tunnel.
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -45,16 +38,10 @@ pub async fn connect(
     }
     let length = head.lines().find_map(|line| {
         let (name, value) = line.split_once(':')?;
-        name.eq_ignore_ascii_case("content-length")
-            .then(|| value.trim().parse().unwrap())
+        name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse().unwrap())
     });
     let mut body = vec![0; length.unwrap_or(0)];
-    within(
-        "the rest of the answer to CONNECT",
-        stream.read_exact(&mut body),
-    )
-    .await
-    .unwrap();
+    within("the rest of the answer to CONNECT", stream.read_exact(&mut body)).await.unwrap();
     Err(head + &String::from_utf8_lossy(&body))
 }
 
@@ -70,11 +57,7 @@ pub async fn tls<S: AsyncRead + AsyncWrite + Unpin>(
     let mut config = ca::client(ca_pem, alpn);
     config.enable_sni = sni.is_some();
     let name = ServerName::try_from(sni.unwrap_or("127.0.0.1").to_owned()).unwrap();
-    within(
-        "the TLS handshake",
-        TlsConnector::from(Arc::new(config)).connect(name, stream),
-    )
-    .await
+    within("the TLS handshake", TlsConnector::from(Arc::new(config)).connect(name, stream)).await
 }
 
 /// Sends `bytes` as they are, and what comes back until the other side closes, or, since it may keep
@@ -100,9 +83,7 @@ fn whole(answer: &[u8]) -> bool {
     };
     let length = head.lines().find_map(|line| {
         let (name, value) = line.split_once(':')?;
-        let value = name
-            .eq_ignore_ascii_case("content-length")
-            .then(|| value.trim().parse());
+        let value = name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse());
         value?.ok()
     });
     length.is_some_and(|length: usize| body.len() >= length)
@@ -113,9 +94,7 @@ pub async fn h2<S>(stream: S) -> h2::client::SendRequest<Bytes>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let (client, connection) = within("the HTTP/2 preface", h2::client::handshake(stream))
-        .await
-        .unwrap();
+    let (client, connection) = within("the HTTP/2 preface", h2::client::handshake(stream)).await.unwrap();
     tokio::spawn(async move {
         // A test that breaks the connection sees it at its request.
         let _ = connection.await;
@@ -124,18 +103,12 @@ where
 }
 
 /// A WebSocket over `stream`, or the answer that refused it.
-pub async fn web_socket<S>(
-    stream: S,
-    url: &str,
-) -> Result<WebSocketStream<S>, Box<tungstenite::Error>>
+pub async fn web_socket<S>(stream: S, url: &str) -> Result<WebSocketStream<S>, Box<tungstenite::Error>>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let handshake = tokio_tungstenite::client_async(url, stream);
-    Ok(within("the WebSocket handshake", handshake)
-        .await
-        .map_err(Box::new)?
-        .0)
+    Ok(within("the WebSocket handshake", handshake).await.map_err(Box::new)?.0)
 }
 
 #[cfg(test)]
@@ -150,11 +123,7 @@ mod tests {
         for sni in [Some("api.example.com"), None] {
             let stream = TcpStream::connect(upstream.address()).await.unwrap();
             let mut stream = tls(stream, sni, Ca::shared().pem(), &[]).await.unwrap();
-            let answer = raw(
-                &mut stream,
-                b"GET /status/200 HTTP/1.1\r\nHost: b\r\nhOST: a\r\n\r\n",
-            )
-            .await;
+            let answer = raw(&mut stream, b"GET /status/200 HTTP/1.1\r\nHost: b\r\nhOST: a\r\n\r\n").await;
             assert!(answer.ends_with("status 200"), "{answer}");
             let seen = upstream.requests().pop().unwrap();
             assert_eq!(seen.sni.as_deref(), sni);
@@ -171,9 +140,7 @@ mod tests {
         let stream = TcpStream::connect(upstream.address()).await.unwrap();
         let stream = tls(stream, Some("api.example.com"), Ca::shared().pem(), &["h2"]).await;
         let mut client = h2(stream.unwrap()).await;
-        let request = http::Request::get("https://fronted.example.com/x")
-            .body(())
-            .unwrap();
+        let request = http::Request::get("https://fronted.example.com/x").body(()).unwrap();
         let (response, _) = client.send_request(request, true).unwrap();
         assert_eq!(within("the answer", response).await.unwrap().status(), 200);
         let seen = upstream.requests().pop().unwrap();
@@ -191,10 +158,6 @@ mod tests {
         let echoed = within("the echo", socket.next()).await.unwrap().unwrap();
         assert_eq!(echoed.into_text().unwrap(), "hello");
         let stream = TcpStream::connect(upstream.address()).await.unwrap();
-        assert!(
-            web_socket(stream, "ws://api.example.com/status/403")
-                .await
-                .is_err()
-        );
+        assert!(web_socket(stream, "ws://api.example.com/status/403").await.is_err());
     }
 }

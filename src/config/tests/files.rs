@@ -16,52 +16,30 @@ fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
 #[test]
 fn the_files_of_a_directory_are_one_policy() {
     let folder = folder(&[
-        (
-            "b.yml",
-            "allowedDomains: [b.example]\nagents: {two: {identity: [{token: {file: two}}]}}\n",
-        ),
-        (
-            "a.yaml",
-            "version: 1\nallowedDomains: [a.example]\nagents: {one: {identity: [{token: {env: ONE}}]}}\n",
-        ),
+        ("b.yml", "allowedDomains: [b.example]\nagents: {two: {identity: [{token: {file: two}}]}}\n"),
+        ("a.yaml", "version: 1\nallowedDomains: [a.example]\nagents: {one: {identity: [{token: {env: ONE}}]}}\n"),
         ("notes.txt", "not: [a policy"),
         (".hidden.yaml", "not: [a policy"),
     ]);
     let accepted = compiled(read(folder.path())).unwrap();
     assert_eq!(accepted.warnings.to_string(), "");
     let policy = accepted.value;
-    let patterns: Vec<_> = policy
-        .allowed_domains
-        .iter()
-        .map(|entry| entry.pattern.as_str())
-        .collect();
+    let patterns: Vec<_> = policy.allowed_domains.iter().map(|entry| entry.pattern.as_str()).collect();
     assert_eq!(patterns, ["a.example", "b.example"]);
     let agents = policy.agents.unwrap();
     assert_eq!(agents[0].name.as_str(), "one");
-    assert_eq!(
-        agents[1].identity[0].value,
-        Identity::Token(TokenSource::File(folder.path().join("two")))
-    );
+    assert_eq!(agents[1].identity[0].value, Identity::Token(TokenSource::File(folder.path().join("two"))));
 }
 
 #[test]
 fn what_two_files_both_give_is_reported_with_both_places() {
     let folder = folder(&[
-        (
-            "a.yaml",
-            "version: 1\nagents: {x: {}}\nblockedDomains: []\ncredentials: [{name: c, file: f}]\n",
-        ),
-        (
-            "b.yaml",
-            "version: 1\nagents: {x: {}}\nblockedDomains: {}\ncredentials: [{name: c, file: f}]\n",
-        ),
+        ("a.yaml", "version: 1\nagents: {x: {}}\nblockedDomains: []\ncredentials: [{name: c, file: f}]\n"),
+        ("b.yaml", "version: 1\nagents: {x: {}}\nblockedDomains: {}\ncredentials: [{name: c, file: f}]\n"),
     ]);
     let a = folder.path().join("a.yaml").display().to_string();
     let problems = problems(read(folder.path()));
-    let messages: Vec<_> = problems
-        .iter()
-        .map(|problem| problem.message.as_str())
-        .collect();
+    let messages: Vec<_> = problems.iter().map(|problem| problem.message.as_str()).collect();
     assert_eq!(
         messages,
         [
@@ -71,11 +49,7 @@ fn what_two_files_both_give_is_reported_with_both_places() {
             format!("the credential `c` is given twice; first at {a}:4:22"),
         ]
     );
-    assert!(
-        problems
-            .to_string()
-            .contains("b.yaml:2:10: error: `x` is given")
-    );
+    assert!(problems.to_string().contains("b.yaml:2:10: error: `x` is given"));
 }
 
 #[test]
@@ -99,11 +73,7 @@ fn a_config_map_is_read_as_one_snapshot() {
     let folder = tempfile::tempdir().unwrap();
     for (snapshot, host) in [("..1", "old.example"), ("..2", "new.example")] {
         fs::create_dir(folder.path().join(snapshot)).unwrap();
-        fs::write(
-            folder.path().join(snapshot).join("p.yaml"),
-            format!("allowedDomains: [{host}]\nx: 1\n"),
-        )
-        .unwrap();
+        fs::write(folder.path().join(snapshot).join("p.yaml"), format!("allowedDomains: [{host}]\nx: 1\n")).unwrap();
     }
     symlink("..2", folder.path().join("..data")).unwrap();
     symlink("..data/p.yaml", folder.path().join("p.yaml")).unwrap();
@@ -116,16 +86,8 @@ fn a_config_map_is_read_as_one_snapshot() {
     .unwrap();
     let draft = read(folder.path());
     assert_eq!(draft.policy.as_ref().unwrap().allowed_domains.len(), 2);
-    assert_eq!(
-        draft.policy.as_ref().unwrap().allowed_domains[0]
-            .pattern
-            .value,
-        "new.example"
-    );
-    let place = format!(
-        "{}:2:1: error: unknown key `x`",
-        folder.path().join("p.yaml").display()
-    );
+    assert_eq!(draft.policy.as_ref().unwrap().allowed_domains[0].pattern.value, "new.example");
+    let place = format!("{}:2:1: error: unknown key `x`", folder.path().join("p.yaml").display());
     let report = problems(draft).to_string();
     assert!(report.starts_with(&place), "{report}");
 }
@@ -134,33 +96,18 @@ fn a_config_map_is_read_as_one_snapshot() {
 fn files_that_cannot_be_read_say_so() {
     let folder = folder(&[("note.txt", ""), ("large.yaml", "")]);
     let large = folder.path().join("large.yaml");
-    fs::File::options()
-        .write(true)
-        .open(&large)
-        .unwrap()
-        .set_len(SIZE_LIMIT + 1)
-        .unwrap();
+    fs::File::options().write(true).open(&large).unwrap().set_len(SIZE_LIMIT + 1).unwrap();
     let missing = folder.path().join("missing.yaml");
     let empty = tempfile::tempdir().unwrap();
     for (path, message, fix) in [
-        (
-            missing.as_path(),
-            "No such file or directory",
-            "check the path",
-        ),
-        (
-            Path::new("/dev/null"),
-            "neither a file nor a directory",
-            "give its path",
-        ),
+        (missing.as_path(), "No such file or directory", "check the path"),
+        (Path::new("/dev/null"), "neither a file nor a directory", "give its path"),
         (large.as_path(), "it is larger than 8 MiB", "another file"),
         (folder.path(), "it is larger than 8 MiB", "another file"),
         (empty.path(), "there is no policy in", "`.yaml` or `.yml`"),
     ] {
         let problems = problems(read(path));
-        let [problem] = problems.iter().collect::<Vec<_>>()[..] else {
-            panic!("one problem: {problems}")
-        };
+        let [problem] = problems.iter().collect::<Vec<_>>()[..] else { panic!("one problem: {problems}") };
         assert!(problem.message.contains(message), "{problem:?}");
         assert!(problem.fix.as_ref().unwrap().contains(fix), "{problem:?}");
     }
@@ -179,14 +126,8 @@ fn text_that_is_not_utf8_is_refused_where_it_is_not() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("p.yaml");
     for (bytes, expected) in [
-        (
-            &b"a: 1\nb: \xc3\xa9\xff\n"[..],
-            "2:5 the byte 0xff is not UTF-8 | save the file as UTF-8",
-        ),
-        (
-            b"\xff\xfea\0",
-            "1:1 the file is UTF-16 | save the file as UTF-8",
-        ),
+        (&b"a: 1\nb: \xc3\xa9\xff\n"[..], "2:5 the byte 0xff is not UTF-8 | save the file as UTF-8"),
+        (b"\xff\xfea\0", "1:1 the file is UTF-16 | save the file as UTF-8"),
     ] {
         fs::write(&path, bytes).unwrap();
         assert_eq!(brief(&problems(read(&path))), [expected]);
@@ -195,18 +136,10 @@ fn text_that_is_not_utf8_is_refused_where_it_is_not() {
 
 #[test]
 fn the_revision_is_of_the_content() {
-    let folder = folder(&[
-        ("a.yaml", "allowedDomains: []\n"),
-        ("b.yaml", "blockedDomains: []\n"),
-    ]);
+    let folder = folder(&[("a.yaml", "allowedDomains: []\n"), ("b.yaml", "blockedDomains: []\n")]);
     let a = folder.path().join("a.yaml");
     let revision = read(&a).revision().clone();
-    assert_eq!(
-        revision.as_str(),
-        parse("other name", "allowedDomains: []\n")
-            .revision()
-            .as_str()
-    );
+    assert_eq!(revision.as_str(), parse("other name", "allowedDomains: []\n").revision().as_str());
     assert_eq!(revision.as_str().len(), 12);
     let both = read(folder.path()).revision().clone();
     assert_eq!(read(folder.path()).revision(), &both);

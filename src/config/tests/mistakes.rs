@@ -10,29 +10,15 @@ fn every_mistake_is_reported_with_its_place_and_the_fix() {
             "a: 1\n- b\n",
             &["2:3 this is not YAML: while parsing a block mapping, did not find expected key | -"],
         ),
-        (
-            "policy is a list",
-            "- a\n",
-            &["1:1 expected a policy, which is a mapping, found a list | -"],
-        ),
-        (
-            "policy is a text",
-            "just text\n",
-            &["1:1 expected a policy, which is a mapping, found a text | -"],
-        ),
+        ("policy is a list", "- a\n", &["1:1 expected a policy, which is a mapping, found a list | -"]),
+        ("policy is a text", "just text\n", &["1:1 expected a policy, which is a mapping, found a text | -"]),
         (
             "unknown version",
             "version: 2\n",
-            &[
-                "1:10 version `2` of the policy language is not known | this version of attache reads `version: 1`",
-            ],
+            &["1:10 version `2` of the policy language is not known | this version of attache reads `version: 1`"],
         ),
         ("quoted version", "version: \"1\"\n", &[]),
-        (
-            "version is a list",
-            "version: [1]\n",
-            &["1:10 expected the number 1, found a list | -"],
-        ),
+        ("version is a list", "version: [1]\n", &["1:10 expected the number 1, found a list | -"]),
         (
             "unknown and unenforced keys",
             "allowDomains: []\n\
@@ -126,11 +112,7 @@ fn every_mistake_is_reported_with_its_place_and_the_fix() {
                 "1:9 `agents` names nobody, so every caller would be refused | name an agent, or remove the key: a policy without `agents` has exactly one",
             ],
         ),
-        (
-            "agents are a list",
-            "agents: [a]\n",
-            &["1:9 expected a mapping from names to agents, found a list | -"],
-        ),
+        ("agents are a list", "agents: [a]\n", &["1:9 expected a mapping from names to agents, found a list | -"]),
         (
             "agent names and keys",
             "agents: {all: {}, 'a b': {}, -x: {}, ok: {rateLimit: {}, mode: monitor, identities: []}}\n",
@@ -308,31 +290,13 @@ policy.yaml:8:72: error: the header `Host` is the proxy's own and cannot carry a
 #[test]
 fn a_secret_written_into_the_policy_is_not_printed() {
     for (name, text) in [
-        (
-            "token as text",
-            "agents: {a: {identity: [{token: hunter2}]}}\n",
-        ),
-        (
-            "token under an unknown key",
-            "agents: {a: {identity: [{token: {value: hunter2}}]}}\n",
-        ),
-        (
-            "token instead of its hash",
-            "agents: {a: {identity: [{token: {sha256: hunter2}}]}}\n",
-        ),
-        (
-            "secret instead of a variable",
-            "credentials: [{name: a, envVarKey: hunter-hunter2}]\n",
-        ),
-        (
-            "secret under an unknown key",
-            "credentials:\n  - {name: a, value: hunter2}\n",
-        ),
+        ("token as text", "agents: {a: {identity: [{token: hunter2}]}}\n"),
+        ("token under an unknown key", "agents: {a: {identity: [{token: {value: hunter2}}]}}\n"),
+        ("token instead of its hash", "agents: {a: {identity: [{token: {sha256: hunter2}}]}}\n"),
+        ("secret instead of a variable", "credentials: [{name: a, envVarKey: hunter-hunter2}]\n"),
+        ("secret under an unknown key", "credentials:\n  - {name: a, value: hunter2}\n"),
     ] {
         let report = problems(parse("policy.yaml", text)).to_string();
-        assert!(
-            report.contains("error") && !report.contains("hunter2"),
-            "{name}: {report}"
-        );
+        assert!(report.contains("error") && !report.contains("hunter2"), "{name}: {report}");
     }
 }

@@ -24,30 +24,16 @@ fn complaints(text: &str) -> Vec<String> {
 
 /// The tree as `line:column+length value`.
 fn outline(node: &Node) -> String {
-    let place = format!(
-        "{}:{}+{}",
-        node.span.line, node.span.column, node.span.length
-    );
+    let place = format!("{}:{}+{}", node.span.line, node.span.column, node.span.length);
     match &node.value {
         Value::Scalar(scalar) => format!("{place} {:?}", scalar.text),
         Value::Sequence(items) => {
-            format!(
-                "{place} [{}]",
-                items.iter().map(outline).collect::<Vec<_>>().join(", ")
-            )
+            format!("{place} [{}]", items.iter().map(outline).collect::<Vec<_>>().join(", "))
         }
         Value::Mapping(entries) => {
             let entries: Vec<_> = entries
                 .iter()
-                .map(|(key, value)| {
-                    format!(
-                        "{}:{} {} = {}",
-                        key.span.line,
-                        key.span.column,
-                        key.text,
-                        outline(value)
-                    )
-                })
+                .map(|(key, value)| format!("{}:{} {} = {}", key.span.line, key.span.column, key.text, outline(value)))
                 .collect();
             format!("{place} {{{}}}", entries.join(", "))
         }
@@ -68,16 +54,8 @@ fn every_value_knows_its_place() {
             r#"{"a": [1, true], "b": {}}"#,
             r#"1:1+1 {1:2 a = 1:7+1 [1:8+1 "1", 1:11+4 "true"], 1:18 b = 1:23+1 {}}"#,
         ),
-        (
-            "carriage returns",
-            "a: 1\r\nb: 2\r\n",
-            r#"1:1+0 {1:1 a = 1:4+1 "1", 2:1 b = 2:4+1 "2"}"#,
-        ),
-        (
-            "columns are characters",
-            "é: ü\n",
-            r#"1:1+0 {1:1 é = 1:4+1 "ü"}"#,
-        ),
+        ("carriage returns", "a: 1\r\nb: 2\r\n", r#"1:1+0 {1:1 a = 1:4+1 "1", 2:1 b = 2:4+1 "2"}"#),
+        ("columns are characters", "é: ü\n", r#"1:1+0 {1:1 é = 1:4+1 "ü"}"#),
     ] {
         let (node, problems) = read(text);
         assert_eq!(problems.to_string(), "", "{name}");
@@ -89,11 +67,7 @@ fn every_value_knows_its_place() {
 fn what_reads_otherwise_than_it_looks_is_refused() {
     let deep = format!("a: {}{}", "[".repeat(40), "]".repeat(40));
     for (name, text, expected) in [
-        (
-            "duplicate key",
-            "a: 1\nb: 2\na: 3\n",
-            vec!["3:1 `a` is given twice; first at p:1:1 | keep one of them"],
-        ),
+        ("duplicate key", "a: 1\nb: 2\na: 3\n", vec!["3:1 `a` is given twice; first at p:1:1 | keep one of them"]),
         (
             "anchor and alias",
             "a: &x 1\nb: *x\n",
@@ -102,17 +76,11 @@ fn what_reads_otherwise_than_it_looks_is_refused() {
                 "2:4 aliases (`*name`) are not read | write the value out here; a text that begins with `*` goes in quotes",
             ],
         ),
-        (
-            "merge key",
-            "<<: {a: 1}\n",
-            vec!["1:1 merge keys (`<<`) are not read | write the values out here"],
-        ),
+        ("merge key", "<<: {a: 1}\n", vec!["1:1 merge keys (`<<`) are not read | write the values out here"]),
         (
             "tag",
             "a: !!str 1\n",
-            vec![
-                "1:4 tags (`!name`) are not read | remove the tag; a text that begins with `!` goes in quotes",
-            ],
+            vec!["1:4 tags (`!name`) are not read | remove the tag; a text that begins with `!` goes in quotes"],
         ),
         (
             "two documents",
@@ -145,9 +113,7 @@ fn what_reads_otherwise_than_it_looks_is_refused() {
         (
             "turned text",
             "a: 1\nb: \u{202e}x\n",
-            vec![
-                "2:4 the invisible character U+202E makes the policy look other than it is | remove it",
-            ],
+            vec!["2:4 the invisible character U+202E makes the policy look other than it is | remove it"],
         ),
     ] {
         assert_eq!(complaints(text), expected, "{name}");
@@ -157,11 +123,7 @@ fn what_reads_otherwise_than_it_looks_is_refused() {
 #[test]
 fn syntax_errors_say_what_to_do() {
     for (name, text, expected) in [
-        (
-            "tab",
-            "a:\n\tb: 1\n",
-            "2:2 a tab is used for indentation | YAML indents with spaces",
-        ),
+        ("tab", "a:\n\tb: 1\n", "2:2 a tab is used for indentation | YAML indents with spaces"),
         (
             "star",
             "a:\n  - *.example.com\n",
@@ -172,16 +134,8 @@ fn syntax_errors_say_what_to_do() {
             "a: [x, y\n",
             "2:1 a list or mapping in brackets goes wrong here: while parsing a flow sequence, expected ',' or ']' | close every bracket; a text with a bracket or a `,` in it goes in quotes",
         ),
-        (
-            "at",
-            "a: @x\n",
-            "1:4 a text cannot begin with this character: `@x` | put the text in quotes",
-        ),
-        (
-            "open quote",
-            "a: \"x\nb: 1\n",
-            "1:4 the quote that opens here is never closed | -",
-        ),
+        ("at", "a: @x\n", "1:4 a text cannot begin with this character: `@x` | put the text in quotes"),
+        ("open quote", "a: \"x\nb: 1\n", "1:4 the quote that opens here is never closed | -"),
         (
             "colon",
             "a: Bearer: x\n",
@@ -199,15 +153,7 @@ fn syntax_errors_say_what_to_do() {
 
 #[test]
 fn empty_text_is_not_an_empty_policy() {
-    for text in [
-        "",
-        "\n\n",
-        "# nothing\n",
-        "---\n",
-        "---\n# nothing\n...\n",
-        "null\n",
-        "~",
-    ] {
+    for text in ["", "\n\n", "# nothing\n", "---\n", "---\n# nothing\n...\n", "null\n", "~"] {
         assert_eq!(
             complaints(text),
             ["1:1 the policy is empty | a policy that allows nothing is `allowedDomains: []`"],
@@ -241,10 +187,7 @@ fn scalars_follow_the_core_schema() {
         ("1e", Kind::String),
         ("-", Kind::String),
     ] {
-        let scalar = |plain| Scalar {
-            text: text.to_owned(),
-            plain,
-        };
+        let scalar = |plain| Scalar { text: text.to_owned(), plain };
         assert_eq!(scalar(true).kind(), kind, "{text}");
         assert_eq!(scalar(false).kind(), Kind::String, "quoted {text}");
     }

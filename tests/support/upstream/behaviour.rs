@@ -48,9 +48,7 @@ pub async fn answer(request: Request<Recorded>) -> Result<Response<Content>, Err
         ("early", Some(status)) => return Ok(response(status, full("early"))),
         ("ws", _) => return Ok(web_socket(request)),
         (grpc::SERVICE, _) => {
-            return Ok(grpc::serve(request)
-                .await
-                .map(|body| body.map_err(Error::other).boxed_unsync()));
+            return Ok(grpc::serve(request).await.map(|body| body.map_err(Error::other).boxed_unsync()));
         }
         _ => {}
     }
@@ -67,10 +65,7 @@ pub async fn answer(request: Request<Recorded>) -> Result<Response<Content>, Err
         ("hang", _) => std::future::pending().await,
         ("reset", _) => Err(Error::other("asked to break")),
         ("reset-midway", _) => {
-            let parts = [
-                Ok(Frame::data(Bytes::from("begun"))),
-                Err(Error::other("asked to break")),
-            ];
+            let parts = [Ok(Frame::data(Bytes::from("begun"))), Err(Error::other("asked to break"))];
             Ok(response(200, StreamBody::new(paced(parts)).boxed_unsync()))
         }
         ("big", Some(bytes)) => Ok(response(200, full(vec![b'x'; bytes as usize]))),
@@ -81,8 +76,7 @@ pub async fn answer(request: Request<Recorded>) -> Result<Response<Content>, Err
         ("sse", Some(count)) => Ok(events(paced((0..count).map(event)))),
         ("sse-open", _) => Ok(events(stream::iter([event(0)]).chain(stream::pending()))),
         ("gzip", _) => {
-            let mut encoder =
-                flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
             encoder.write_all(&echo_text(&request))?;
             let mut reply = response(200, full(encoder.finish()?));
             insert(&mut reply, header::CONTENT_TYPE, "application/json");
@@ -109,10 +103,7 @@ fn echo(request: &Request<Bytes>) -> Content {
 fn echo_text(request: &Request<Bytes>) -> Vec<u8> {
     let mut headers = BTreeMap::<_, Vec<_>>::new();
     for (name, value) in request.headers() {
-        headers
-            .entry(name.as_str())
-            .or_default()
-            .push(String::from_utf8_lossy(value.as_bytes()));
+        headers.entry(name.as_str()).or_default().push(String::from_utf8_lossy(value.as_bytes()));
     }
     let echo = json!({
         "method": request.method().as_str(),
@@ -132,8 +123,7 @@ fn web_socket(mut request: Request<Recorded>) -> Response<Content> {
     let upgrade = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {
         let Ok(stream) = upgrade.await else { return };
-        let stream =
-            WebSocketStream::from_raw_socket(TokioIo::new(stream), Role::Server, None).await;
+        let stream = WebSocketStream::from_raw_socket(TokioIo::new(stream), Role::Server, None).await;
         let (mut sink, mut messages) = stream.split();
         while let Some(Ok(message)) = messages.next().await {
             let echoed = message.is_text() || message.is_binary();
@@ -156,9 +146,7 @@ fn events(stream: impl Stream<Item = Part> + Send + 'static) -> Response<Content
 }
 
 fn event(number: u64) -> Part {
-    Ok(Frame::data(Bytes::from(format!(
-        "id: {number}\ndata: event {number}\n\n"
-    ))))
+    Ok(Frame::data(Bytes::from(format!("id: {number}\ndata: event {number}\n\n"))))
 }
 
 /// A moment between the parts, so that each goes out on its own.
@@ -172,16 +160,12 @@ fn paced<T: Send + 'static>(
 }
 
 fn insert<B>(reply: &mut Response<B>, name: HeaderName, value: &str) {
-    reply
-        .headers_mut()
-        .insert(name, HeaderValue::from_str(value).unwrap());
+    reply.headers_mut().insert(name, HeaderValue::from_str(value).unwrap());
 }
 
 fn response<B>(status: u64, body: B) -> Response<B> {
     let mut response = Response::new(body);
-    let status = u16::try_from(status)
-        .ok()
-        .and_then(|status| StatusCode::from_u16(status).ok());
+    let status = u16::try_from(status).ok().and_then(|status| StatusCode::from_u16(status).ok());
     *response.status_mut() = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     response
 }

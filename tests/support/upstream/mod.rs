@@ -53,21 +53,13 @@ impl Seen {
     /// The only value of this header; `None` where there is none.
     pub fn header(&self, name: &str) -> Option<&str> {
         let values = self.header_values(name);
-        assert!(
-            values.len() < 2,
-            "`{name}` has {} values: {values:?}",
-            values.len()
-        );
+        assert!(values.len() < 2, "`{name}` has {} values: {values:?}", values.len());
         values.first().copied()
     }
 
     /// Every value of this header.
     pub fn header_values(&self, name: &str) -> Vec<&str> {
-        self.headers
-            .get_all(name)
-            .iter()
-            .map(|v| v.to_str().unwrap())
-            .collect()
+        self.headers.get_all(name).iter().map(|v| v.to_str().unwrap()).collect()
     }
 
     /// The body as text.
@@ -202,11 +194,7 @@ impl Setup {
             .map(|config| TlsAcceptor::from(Arc::new(config)));
         let log = watch::Sender::default();
         let server = tokio::spawn(accept(listener, tls, log.clone())).abort_handle();
-        Upstream {
-            address,
-            log,
-            server,
-        }
+        Upstream { address, log, server }
     }
 }
 
@@ -221,15 +209,7 @@ async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, log: watch::Sen
             index = log.connections.len();
             log.connections.push(Connection::default());
         });
-        connections.spawn(serve(
-            stream,
-            tls.clone(),
-            Place {
-                index,
-                sni: None,
-                log: log.clone(),
-            },
-        ));
+        connections.spawn(serve(stream, tls.clone(), Place { index, sni: None, log: log.clone() }));
     }
 }
 
@@ -260,9 +240,8 @@ where
         async move { behaviour::answer(place.record(request)).await }
     });
     // The client ends connections as it likes, and `/reset` breaks them: neither is a failure here.
-    let _ = auto::Builder::new(TokioExecutor::new())
-        .serve_connection_with_upgrades(TokioIo::new(stream), service)
-        .await;
+    let _ =
+        auto::Builder::new(TokioExecutor::new()).serve_connection_with_upgrades(TokioIo::new(stream), service).await;
 }
 
 /// Which connection a request belongs to, and where it is written down.
@@ -276,10 +255,7 @@ struct Place {
 impl Place {
     fn record(self, request: http::Request<Incoming>) -> http::Request<Recorded> {
         let (head, body) = request.into_parts();
-        let host = head
-            .headers
-            .get("host")
-            .map(|host| host.to_str().unwrap().to_owned());
+        let host = head.headers.get("host").map(|host| host.to_str().unwrap().to_owned());
         let authority = head.uri.authority().map(ToString::to_string).or(host);
         let seen = Seen {
             connection: self.index,
@@ -288,11 +264,7 @@ impl Place {
             method: head.method.to_string(),
             scheme: head.uri.scheme_str().map(str::to_owned),
             authority: authority.unwrap_or_default(),
-            path: head
-                .uri
-                .path_and_query()
-                .map(ToString::to_string)
-                .unwrap_or_default(),
+            path: head.uri.path_and_query().map(ToString::to_string).unwrap_or_default(),
             headers: head.headers.clone(),
             body: Vec::new(),
             trailers: None,
@@ -303,14 +275,7 @@ impl Place {
             index = log.requests.len();
             log.requests.push(seen);
         });
-        http::Request::from_parts(
-            head,
-            Recorded {
-                body,
-                index,
-                log: self.log,
-            },
-        )
+        http::Request::from_parts(head, Recorded { body, index, log: self.log })
     }
 }
 
@@ -363,10 +328,7 @@ mod tests {
     async fn records_what_arrives_over_both_protocols() {
         let upstream = Upstream::https(["api.example.com"]).await;
         let ca = ca_file();
-        for (flag, version) in [
-            ("--http1.1", Version::HTTP_11),
-            ("--http2", Version::HTTP_2),
-        ] {
+        for (flag, version) in [("--http1.1", Version::HTTP_11), ("--http2", Version::HTTP_2)] {
             let answer = curl([
                 flag,
                 "--cacert",
@@ -387,18 +349,12 @@ mod tests {
             assert_eq!(seen.version, version);
             assert_eq!(seen.method, "POST");
             assert_eq!(seen.sni.as_deref(), Some("api.example.com"));
-            assert_eq!(
-                seen.authority,
-                format!("api.example.com:{}", upstream.port())
-            );
+            assert_eq!(seen.authority, format!("api.example.com:{}", upstream.port()));
             assert_eq!(seen.path, "/things?q=1");
             assert_eq!(seen.header_values("x-twice"), ["a", "b"]);
             assert_eq!(seen.text(), "hello");
             assert!(seen.complete);
-            assert_eq!(
-                answer.json()["headers"]["x-twice"],
-                serde_json::json!(["a", "b"])
-            );
+            assert_eq!(answer.json()["headers"]["x-twice"], serde_json::json!(["a", "b"]));
             assert_eq!(answer.json()["body"], "hello");
         }
         assert_eq!(upstream.wait_for(2).await.len(), 2);
@@ -412,10 +368,7 @@ mod tests {
         for (case, setup) in [
             ("another name", Upstream::named(["other.example.com"])),
             ("expired", Upstream::named(["api.example.com"]).expired()),
-            (
-                "another authority",
-                Upstream::named(["api.example.com"]).ca(other),
-            ),
+            ("another authority", Upstream::named(["api.example.com"]).ca(other)),
         ] {
             let upstream = setup.start().await;
             let answer = curl([
@@ -435,11 +388,7 @@ mod tests {
     #[tokio::test]
     async fn listens_where_it_is_told() {
         for address in ["127.0.0.7:0", "[::1]:0"] {
-            let upstream = Upstream::named([])
-                .plaintext()
-                .address(address.parse().unwrap())
-                .start()
-                .await;
+            let upstream = Upstream::named([]).plaintext().address(address.parse().unwrap()).start().await;
             let answer = curl([&format!("http://{}/status/418", upstream.address())]).await;
             assert_eq!(answer.status, 418);
         }

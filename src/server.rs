@@ -35,6 +35,7 @@ use crate::resolver::{Lookup, Options as ResolverOptions, ResolveError, Resolver
 use crate::secrets::Environment;
 use crate::telemetry::{self, Relay, Telemetry, TelemetryError};
 use listen::{Accepted, Guard};
+pub use listen::MAX_SOCKET_PATH;
 
 /// How long a leaf certificate is valid.
 const LEAF_LIFETIME: Duration = Duration::from_secs(24 * 3600);

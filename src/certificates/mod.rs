@@ -6,6 +6,7 @@
 
 mod authority;
 pub mod discovery;
+pub mod keep;
 mod mint;
 
 pub use authority::{Authority, AuthorityError};

@@ -44,7 +44,7 @@ impl Drop for NameServer {
 
 impl NameServer {
     async fn start(zone: Vec<(&'static str, RecordType, Says)>) -> NameServer {
-        let socket = Arc::new(UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap());
+        let (socket, tcp) = same_port().await;
         let address = socket.local_addr().unwrap();
         let zone = zone
             .into_iter()
@@ -53,7 +53,6 @@ impl NameServer {
         let zone: Arc<Mutex<HashMap<_, Says>>> = Arc::new(Mutex::new(zone));
         let asked: Arc<Mutex<Vec<_>>> = Arc::default();
         let (gate, open) = watch::channel(true);
-        let tcp = TcpListener::bind(address).await.unwrap();
         let tcp_task = tokio::spawn({
             let zone = Arc::clone(&zone);
             async move {
@@ -138,6 +137,16 @@ impl NameServer {
             resolv_conf: PathBuf::from("/nonexistent"),
             has_route: |_| true,
             ..Options::default()
+        }
+    }
+}
+
+/// A UDP and a TCP socket on one port: what is free for one may be taken for the other.
+async fn same_port() -> (Arc<UdpSocket>, TcpListener) {
+    loop {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        if let Ok(tcp) = TcpListener::bind(socket.local_addr().unwrap()).await {
+            return (Arc::new(socket), tcp);
         }
     }
 }
@@ -494,10 +503,13 @@ async fn many_who_ask_at_once_share_one_question() {
         server.gate.send_replace(true);
     };
     let (answers, ()) = tokio::join!(all, opened);
+    let first = answers[0].as_ref().unwrap();
+    assert_eq!(first.addresses, [ip("192.0.2.1")]);
+    // The very same answer: the library underneath joins equal questions too, so counting those proves nothing.
     assert!(
         answers
             .iter()
-            .all(|answer| answer.as_ref().unwrap().addresses == [ip("192.0.2.1")])
+            .all(|answer| Arc::ptr_eq(answer.as_ref().unwrap(), first))
     );
     assert_eq!(server.asked(RecordType::A), 1);
 }

@@ -34,8 +34,8 @@ use crate::pipeline::policy::Reason;
 use crate::resolver::{Lookup, Options as ResolverOptions, ResolveError, Resolver, StatedError};
 use crate::secrets::Environment;
 use crate::telemetry::{self, Relay, Telemetry, TelemetryError};
-use listen::{Accepted, Guard};
 pub use listen::MAX_SOCKET_PATH;
+use listen::{Accepted, Guard};
 
 /// How long a leaf certificate is valid.
 const LEAF_LIFETIME: Duration = Duration::from_secs(24 * 3600);

@@ -44,7 +44,8 @@ pub fn load_or_generate(folder: &Path, now: SystemTime) -> Result<Authority, Kee
         Ok(pem) => {
             let pem = Zeroizing::new(pem);
             let text = std::fs::read_to_string(&certificate).map_err(io(&certificate))?;
-            Authority::from_pem(&text, &pem, now).map_err(|source| KeepError::Unusable { folder: folder.to_owned(), source })
+            Authority::from_pem(&text, &pem, now)
+                .map_err(|source| KeepError::Unusable { folder: folder.to_owned(), source })
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound && !certificate.exists() => {
             std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(io(folder))?;
@@ -78,6 +79,9 @@ mod tests {
         std::fs::write(folder.join("ca.key"), "no key").unwrap();
         assert!(load_or_generate(&folder, SystemTime::now()).unwrap_err().to_string().contains("remove"));
         std::fs::remove_file(folder.join("ca.key")).unwrap();
-        assert!(load_or_generate(&folder, SystemTime::now()).is_err(), "a certificate alone is no CA to replace silently");
+        assert!(
+            load_or_generate(&folder, SystemTime::now()).is_err(),
+            "a certificate alone is no CA to replace silently"
+        );
     }
 }

@@ -72,8 +72,10 @@ pub enum StatedError {
 }
 
 /// Answers by host and port.
-pub(super) fn by_authority(stated: &[Stated]) -> Result<HashMap<Box<str>, HashMap<u16, Arc<Answer>>>, StatedError> {
-    let mut authorities: HashMap<Box<str>, HashMap<u16, Arc<Answer>>> = HashMap::new();
+pub(super) type Authorities = HashMap<Box<str>, HashMap<u16, Arc<Answer>>>;
+
+pub(super) fn by_authority(stated: &[Stated]) -> Result<Authorities, StatedError> {
+    let mut authorities = Authorities::new();
     for one in stated {
         let answer = Answer {
             addresses: one.addresses.iter().map(SocketAddr::ip).collect(),

@@ -26,7 +26,6 @@ use envoy_types::pb::envoy::config::core::v3::{
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::{
     Secret, TlsCertificate, secret,
 };
-use envoy_types::pb::envoy::r#type::v3::HttpStatus;
 use envoy_types::pb::envoy::service::accesslog::v3::{
     StreamAccessLogsMessage, StreamAccessLogsResponse,
     access_log_service_server::{AccessLogService, AccessLogServiceServer},
@@ -44,6 +43,7 @@ use envoy_types::pb::envoy::service::ext_proc::v3::{
     processing_request, processing_response,
 };
 use envoy_types::pb::envoy::service::runtime::v3::Runtime;
+use envoy_types::pb::envoy::r#type::v3::HttpStatus;
 use envoy_types::pb::google::protobuf::{Any, Struct, Value, value::Kind};
 use futures_util::{Stream, StreamExt, stream};
 use opentelemetry_proto::tonic::collector::trace::v1::{

@@ -15,11 +15,16 @@ pub(super) fn parse(text: &str) -> Result<Value, ParseError> {
         serde_yaml::from_str(text).map_err(|error| ParseError::Syntax(error.to_string()))?;
     let mut document =
         serde_json::to_value(yaml).map_err(|error| ParseError::Syntax(error.to_string()))?;
+    spell(&mut document)?;
+    Ok(document)
+}
+
+/// Brings a document that was read elsewhere into the spelling that the check looks for.
+pub(super) fn spell(document: &mut Value) -> Result<(), ParseError> {
     if !document.is_object() {
         return Err(ParseError::NotAMapping);
     }
-    spell_as_proto(&mut document)?;
-    Ok(document)
+    spell_as_proto(document)
 }
 
 /// Envoy takes `failureModeAllow` for `failure_mode_allow`, and so does this check.
@@ -52,6 +57,9 @@ fn proto_name(key: &str) -> String {
     if !is_lower_camel {
         return key.to_owned();
     }
+    if key == "acceptHttp10" {
+        return "accept_http_10".to_owned(); // the one field whose underscore is before a digit
+    }
     let mut name = String::with_capacity(key.len() + 4);
     for c in key.chars() {
         if c.is_ascii_uppercase() {
@@ -66,12 +74,12 @@ fn proto_name(key: &str) -> String {
 #[derive(Clone)]
 pub(super) struct Node<'a> {
     value: &'a Value,
-    path: Vec<Step>,
+    path: Vec<Step<'a>>,
 }
 
-#[derive(Clone, PartialEq, Eq)]
-pub(super) enum Step {
-    Field(String),
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step<'a> {
+    Field(&'a str),
     Item(usize),
 }
 
@@ -86,15 +94,12 @@ impl<'a> Node<'a> {
     }
 
     /// The field of this name; an absent one if there is none.
-    pub(super) fn get(&self, name: &str) -> Node<'a> {
-        self.step(
-            self.value.get(name).unwrap_or(&ABSENT),
-            Step::Field(name.to_owned()),
-        )
+    pub(super) fn get(&self, name: &'a str) -> Node<'a> {
+        self.step(self.value.get(name).unwrap_or(&ABSENT), Step::Field(name))
     }
 
     /// The field at the end of a dotted way (`a.b.c`).
-    pub(super) fn at(&self, way: &str) -> Node<'a> {
+    pub(super) fn at(&self, way: &'a str) -> Node<'a> {
         way.split('.')
             .fold(self.clone(), |node, name| node.get(name))
     }
@@ -111,7 +116,7 @@ impl<'a> Node<'a> {
     pub(super) fn fields(&self) -> Vec<(&'a str, Node<'a>)> {
         (self.value.as_object().into_iter().flatten())
             .map(|(name, field)| {
-                let node = self.step(field, Step::Field(name.clone()));
+                let node = self.step(field, Step::Field(name));
                 (name.as_str(), node)
             })
             .collect()
@@ -129,7 +134,7 @@ impl<'a> Node<'a> {
         all
     }
 
-    fn step(&self, value: &'a Value, step: Step) -> Node<'a> {
+    fn step(&self, value: &'a Value, step: Step<'a>) -> Node<'a> {
         let mut path = self.path.clone();
         path.push(step);
         Node { value, path }
@@ -194,10 +199,11 @@ pub(super) struct Findings {
 }
 
 impl Findings {
-    pub(super) fn of(text: &str) -> Self {
+    /// With the lines of this text, if there is one.
+    pub(super) fn of(text: Option<&str>) -> Self {
         Findings {
             found: Vec::new(),
-            lines: Lines::of(text),
+            lines: text.and_then(Lines::of),
         }
     }
 
@@ -262,7 +268,7 @@ impl Findings {
     }
 }
 
-fn display(path: &[Step]) -> String {
+fn display(path: &[Step<'_>]) -> String {
     let mut text = String::new();
     for step in path {
         match step {
@@ -343,7 +349,7 @@ impl Lines {
     }
 
     /// The line of the node at the end of this path, or of the last one on the way that is there.
-    fn line_of(&self, path: &[Step]) -> usize {
+    fn line_of(&self, path: &[Step<'_>]) -> usize {
         let next = path.split_first().and_then(|(step, rest)| {
             let below = match (step, &self.below) {
                 (Step::Field(name), Below::Fields(fields)) => fields
@@ -368,6 +374,7 @@ mod tests {
         for (key, name) in [
             ("failureModeAllow", "failure_mode_allow"),
             ("http2ProtocolOptions", "http2_protocol_options"),
+            ("acceptHttp10", "accept_http_10"),
             ("already_snake", "already_snake"),
             ("envoy.filters.http.extProc", "envoy.filters.http.extProc"),
             ("X-Header", "X-Header"),
@@ -386,7 +393,7 @@ mod tests {
     #[test]
     fn a_line_is_found_through_an_alias() {
         let lines = Lines::of("a: &x\n  b:\n  - 1\n  - c: 2\nd: *x\n").unwrap();
-        let field = |name: &str| Step::Field(name.into());
+        let field = Step::Field;
         for (path, line) in [
             (vec![field("a")], 1),
             (vec![field("d"), field("b"), Step::Item(1), field("c")], 4),

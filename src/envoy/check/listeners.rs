@@ -2,7 +2,7 @@
 
 use super::clusters::{Clusters, tls_minimum};
 use super::document::{Findings, Node};
-use super::http;
+use super::{http, records};
 
 const HTTP_CONNECTION_MANAGER: &str =
     "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
@@ -43,6 +43,12 @@ pub(super) fn check(bootstrap: &Node<'_>, clusters: &Clusters<'_>, findings: &mu
     for listener in listeners.items() {
         check_listener(&listener, clusters, findings);
     }
+    findings.require(
+        (listeners.items().iter()).any(|listener| listener.get("address").is_present()),
+        &listeners,
+        "there is no listener that an agent can reach",
+        "start from the file that `attache envoy render` prints",
+    );
     let internal = |listener: &Node<'_>| listener.get("internal_listener").is_present();
     let names: Vec<_> = (listeners.items().iter())
         .filter(|listener| internal(listener))
@@ -190,7 +196,7 @@ fn handshake_log(listener: &Node<'_>, clusters: &Clusters<'_>, findings: &mut Fi
         return;
     };
     let common = log.at("typed_config.common_config");
-    http::log_to_attache(&log, "handshake", clusters, findings);
+    records::log_to_attache(&log, "handshake", clusters, findings);
     findings.expect(
         common
             .get("filter_state_objects_to_log")

@@ -10,6 +10,7 @@ mod gate;
 mod http;
 mod listeners;
 mod node;
+mod records;
 mod routes;
 mod verdict;
 
@@ -23,15 +24,26 @@ use document::{Findings, Node};
 /// # Errors
 /// When the text is no YAML, or leaves open what Envoy would read in it.
 pub fn check(text: &str) -> Result<Vec<Finding>, ParseError> {
-    let document = document::parse(text)?;
-    let bootstrap = Node::root(&document);
+    Ok(look(&document::parse(text)?, Some(text)))
+}
+
+/// As [`check`], for a document that was read already; its findings have no lines.
+///
+/// # Errors
+/// As [`check`].
+pub fn check_document(mut document: serde_json::Value) -> Result<Vec<Finding>, ParseError> {
+    document::spell(&mut document)?;
+    Ok(look(&document, None))
+}
+
+fn look(document: &serde_json::Value, text: Option<&str>) -> Vec<Finding> {
+    let bootstrap = Node::root(document);
     let mut findings = Findings::of(text);
     let clusters = Clusters::of(&bootstrap);
-
     node::check(&bootstrap, &clusters, &mut findings);
     listeners::check(&bootstrap, &clusters, &mut findings);
     clusters::check(&clusters, &mut findings);
-    Ok(findings.into_sorted())
+    findings.into_sorted()
 }
 
 /// One thing to change in a bootstrap.

@@ -64,13 +64,20 @@ pub(super) fn check(
             "a virtual host needs a name and the domains it is for",
             "set `name` and `domains: [\"*\"]`",
         );
-        let mut plain_is_told = false;
+        let (mut plain_is_told, mut rest_is_told) = (false, false);
         for route in host.get("routes").items() {
             let takes_connect = route.at("match.connect_matcher").is_present();
             connects |= takes_connect;
             forwards |= !takes_connect && route.get("route").is_present();
             plain_is_told |= check_route(&route, clusters, findings);
+            rest_is_told |= !takes_connect && route.at("match.headers").is_absent();
         }
+        findings.expect(
+            rest_is_told,
+            &host.get("routes"),
+            "requests over TLS have no route",
+            "add the `tls` route of the shipped file, which matches `prefix: /` alone",
+        );
         findings.expect(
             plain_is_told,
             &host.get("routes"),
@@ -240,15 +247,23 @@ fn check_route(route: &Node<'_>, clusters: &Clusters<'_>, findings: &mut Finding
         &["connect_matcher", "prefix", "headers"],
     );
     for header in &headers {
-        let is_websocket =
-            header.get("name").is("upgrade") && header.at("string_match.exact").is("websocket");
         findings.require(
-            is_plain || is_websocket,
+            is_plain || is_websocket(header),
             header,
             "a header that an agent can send chooses the route",
             "match `x-attache-int-route: plain`, or `upgrade: websocket`",
         );
     }
+    let is_websocket = headers.iter().any(is_websocket);
+    findings.expect(
+        takes_connect
+            || is_websocket
+            || (action.get("retry_policy").is_present()
+                && action.get("inline_cluster_specifier_plugin").is_present()),
+        &action,
+        "a dead first address fails the request, though there is a second one",
+        "take `retry_policy` and `inline_cluster_specifier_plugin` from the shipped file",
+    );
     if takes_connect {
         let terminates = action.get("upgrade_configs").items().iter().any(|upgrade| {
             upgrade.get("upgrade_type").is("CONNECT") && upgrade.get("connect_config").is_present()
@@ -295,6 +310,10 @@ fn check_route(route: &Node<'_>, clusters: &Clusters<'_>, findings: &mut Finding
         findings.require(fits, &target, message, fix);
     }
     is_plain
+}
+
+fn is_websocket(header: &Node<'_>) -> bool {
+    header.get("name").is("upgrade") && header.at("string_match.exact").is("websocket")
 }
 
 /// Every cluster an action may choose.

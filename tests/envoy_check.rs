@@ -69,6 +69,14 @@ fn the_same_file_in_json_and_in_camel_case_has_no_finding() {
 }
 
 #[test]
+fn the_admin_mode_may_be_written_in_octal() {
+    let found = check(&SHIPPED.replace("mode: 384", "mode: 0600")).unwrap();
+    assert!(found.is_empty(), "{}", show(&found));
+    let found = check(&SHIPPED.replace("mode: 384", "mode: 0666")).unwrap();
+    assert_eq!(found.len(), 1, "{}", show(&found));
+}
+
+#[test]
 fn a_finding_says_where_and_what_to_write() {
     let weakened = SHIPPED.replacen("failure_mode_allow: false", "failure_mode_allow: true", 1);
     let line = SHIPPED

@@ -1,5 +1,7 @@
 //! Where requests come in: every filter chain has to end in HTTP that is judged.
 
+use serde_json::Value;
+
 use super::clusters::{Clusters, tls_minimum};
 use super::document::{Findings, Node};
 use super::{http, records};
@@ -107,6 +109,14 @@ fn check_listener(listener: &Node<'_>, clusters: &Clusters<'_>, findings: &mut F
         "a listener without an address is no door the check knows",
         "give it a `socket_address`, or make it an `internal_listener`",
     );
+    if !is_internal {
+        findings.require(
+            listener.get("enable_reuse_port").value() == &Value::Bool(false),
+            &listener.get("enable_reuse_port"),
+            "another process of this user can listen on the same port and take a share of the connections",
+            "set `enable_reuse_port: false`",
+        );
+    }
     if !is_internal && !redirects {
         findings.expect(
             matches!(socket.get("address").str(), Some("127.0.0.1" | "::1")),

@@ -506,6 +506,21 @@ fn weakenings() -> Vec<(String, Value, &'static str)> {
             "queries",
         );
     }
+    add(
+        format!("{PROXY}/generate_request_id"),
+        json!(false),
+        "second address",
+    );
+    add(
+        format!("{PROXY}/route_config/request_headers_to_remove"),
+        json!([]),
+        "second attempt",
+    );
+    add(
+        "/static_resources/listeners/0/enable_reuse_port".into(),
+        json!(true),
+        "same port",
+    );
     // upstreams
     add(
         format!("{tls_cluster}/type"),
@@ -577,6 +592,11 @@ fn weakenings() -> Vec<(String, Value, &'static str)> {
         format!("{service}/load_assignment/endpoints/0/lb_endpoints/0/endpoint/address"),
         json!({"socket_address": {"address": "127.0.0.1", "port_value": 1}}),
         "loopback",
+    );
+    add(
+        format!("{service}/load_assignment/endpoints/0/lb_endpoints/0/endpoint/address/pipe/path"),
+        json!("@attache"),
+        "pose as attaché",
     );
     // the rest
     add(

@@ -144,7 +144,9 @@ fn service(cluster: &Node<'_>, findings: &mut Findings) {
         {
             continue;
         }
-        if matches!(host.str(), Some("127.0.0.1" | "::1")) {
+        if address.get("pipe").is_present() {
+            findings.error(&address.at("pipe.path"), "an abstract or relative socket is not guarded by the mode of its directory: anyone may pose as attaché", "give the socket an absolute path, in a directory that only attaché and Envoy can write to");
+        } else if matches!(host.str(), Some("127.0.0.1" | "::1")) {
             findings.warn(&host, "attaché listens on loopback, which every process in this network namespace can reach", "use a Unix socket: `address: {pipe: {path: …}}`");
         } else {
             findings.error(

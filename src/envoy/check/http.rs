@@ -44,6 +44,13 @@ pub(super) fn check(
         "an upstream that is reached over TLS is told `:scheme: http`",
         "set `scheme_header_transformation: {match_upstream: true}`",
     );
+    let ids = manager.get("generate_request_id");
+    findings.require(
+        ids.is_absent() || ids.is_true(),
+        &ids,
+        "without ids a request goes to its second address at once, and its record cannot be found",
+        "remove it",
+    );
     findings.known(
         manager,
         &[
@@ -76,6 +83,7 @@ pub(super) fn check(
             "tracing",
             "drain_timeout",
             "delayed_close_timeout",
+            "generate_request_id",
             "access_log_options",
         ],
     );

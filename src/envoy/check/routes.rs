@@ -119,12 +119,16 @@ fn removed_headers(config: &Node<'_>, findings: &mut Findings) {
         findings.require(
             removed.texts().contains(&header),
             &removed,
-            &format!(
-                "upstreams receive `{header}`, and a second attempt may go to the first address"
-            ),
+            &format!("upstreams receive `{header}`"),
             "list it in the `request_headers_to_remove` of the route configuration",
         );
     }
+    findings.expect(
+        removed.texts().contains(&"x-request-id"),
+        &removed,
+        "a second attempt meets the same dead address: the route takes it for a first one while it has an x-request-id",
+        "list `x-request-id` in the `request_headers_to_remove` of the route configuration",
+    );
     let responses = config.get("response_headers_to_remove");
     findings.require(
         responses.texts().contains(&"alt-svc"),

@@ -2,10 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
+use std::path::Path;
+use std::process::Command;
 use std::sync::LazyLock;
 
 use attache::envoy::bootstrap::{Bootstrap, SHIPPED};
 use attache::envoy::check::{Finding, Severity, check, check_document};
+use attache::envoy::install::Search;
 use serde_json::{Value, json};
 
 fn shipped() -> Value {
@@ -839,4 +842,63 @@ fn nothing_can_be_removed_unnoticed() {
         stale.is_empty(),
         "listed as harmless, but missed or not there: {stale:?}"
     );
+}
+
+// ── what Envoy itself says ───────────────────────────────────────────────────────────────────────
+
+/// Whether Envoy would start from this document.
+fn starts(envoy: &Path, directory: &Path, document: &Value) -> bool {
+    let file = directory.join("envoy.json");
+    std::fs::write(&file, document.to_string()).unwrap();
+    let output = Command::new(envoy)
+        .args(["--mode", "validate", "-l", "off", "-c"])
+        .arg(&file)
+        .output()
+        .unwrap();
+    output.status.success()
+}
+
+#[test]
+fn envoy_starts_from_the_shipped_file_and_not_without_what_it_needs() {
+    let Some(envoy) = Search::from_env().unwrap().find().unwrap() else {
+        assert!(
+            std::env::var_os("CI").is_none(),
+            "CI has no Envoy: set ENVOY_BIN, or install one"
+        );
+        eprintln!("skipped: no Envoy; set ENVOY_BIN, or install one");
+        return;
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let upstream_ca = directory.path().join("it's a #1 \"ca\".pem");
+    let ca = rcgen::generate_simple_self_signed(["ca.example".to_owned()]).unwrap();
+    std::fs::write(&upstream_ca, ca.cert.pem()).unwrap();
+    let rendered = Bootstrap {
+        listen: "[::1]:10080".parse().unwrap(),
+        service_socket: directory.path().join("service socket"),
+        admin_socket: directory.path().join("admin # socket"),
+        upstream_ca,
+    };
+    let file = directory.path().join("envoy.yaml");
+    std::fs::write(&file, rendered.render().unwrap()).unwrap();
+    let output = Command::new(&envoy.path)
+        .args(["--mode", "validate", "-l", "warning", "-c"])
+        .arg(&file)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.trim().is_empty(), "{said}");
+
+    let document: Value = serde_yaml::from_str(&rendered.render().unwrap()).unwrap();
+    assert!(starts(&envoy.path, directory.path(), &document));
+    let mut all = Vec::new();
+    pointers(&document, String::new(), &mut all);
+    for (pattern, _) in HARMLESS.iter().filter(|(_, why)| *why == NO_START) {
+        let pointer = all.iter().find(|pointer| fits(pattern, pointer)).unwrap();
+        let mut without = document.clone();
+        remove(&mut without, pointer);
+        assert!(
+            !starts(&envoy.path, directory.path(), &without),
+            "Envoy starts without {pointer}"
+        );
+    }
 }

@@ -108,6 +108,8 @@ fn no_overrides(level: &Node<'_>, findings: &mut Findings) {
 fn removed_headers(config: &Node<'_>, findings: &mut Findings) {
     let removed = config.get("request_headers_to_remove");
     for header in [
+        "proxy-authorization",
+        "proxy-connection",
         "x-attache-int-route",
         "x-agent-traceparent",
         "x-agent-tracestate",

@@ -134,8 +134,9 @@ pub fn run(args: Args) -> Outcome {
         .and_then(|()| std::fs::write("/proc/self/gid_map", format!("{gid} {gid} 1")));
     mapped.map_err(|error| without(&error))?;
     raise_loopback().map_err(|error| without(&error))?;
-    let listener = TcpListener::bind(args.proxy)
-        .map_err(|error| Failure::runtime(format!("cannot listen on `{}` inside the namespace: {error}", args.proxy)))?;
+    let listener = TcpListener::bind(args.proxy).map_err(|error| {
+        Failure::runtime(format!("cannot listen on `{}` inside the namespace: {error}", args.proxy))
+    })?;
     UnixStream::connect(&args.relay).and_then(|relay| send(&relay, &listener)).map_err(Failure::runtime)?;
     drop(listener);
     let (program, rest) = args.command.split_first().ok_or_else(|| Failure::usage("there is no command"))?;
@@ -168,7 +169,8 @@ fn raise_loopback() -> io::Result<()> {
     // struct nlmsgerr: the header, then 0 or a negative error number
     let mut answer = [0_u8; 64];
     let (length, _) = rustix::net::recv(&socket, &mut answer, RecvFlags::empty())?;
-    let error = answer.get(..length).and_then(|a| a.get(16..20)).and_then(|e| e.try_into().ok()).map(i32::from_ne_bytes);
+    let error =
+        answer.get(..length).and_then(|a| a.get(16..20)).and_then(|e| e.try_into().ok()).map(i32::from_ne_bytes);
     match error {
         Some(0) => Ok(()),
         Some(number) => Err(io::Error::from_raw_os_error(-number)),

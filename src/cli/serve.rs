@@ -1,11 +1,13 @@
 //! `attache serve`: the sidecar's process.
 
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::SystemTime;
 
 use rustix::process::Pid;
+use tokio::net::unix::pipe;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -135,9 +137,10 @@ async fn origins(args: &Args) -> Result<Origins, Failure> {
         let environment = Environment::of_process();
         return Ok(Origins { authority, environment, supervisor: None, orphaned: Box::pin(std::future::pending()) });
     }
-    let mut messages = Receiver::new(tokio::io::stdin());
+    let pipe = std::io::stdin().as_fd().try_clone_to_owned().and_then(pipe::Receiver::from_owned_fd);
+    let mut messages = Receiver::new(pipe.map_err(Failure::runtime)?);
     let first = messages.next().await.map_err(Failure::runtime)?;
-    let Some(Message::Start { ca_certificate, ca_key, environment }) = first.as_ref() else {
+    let Some(Message::Start { ref ca_certificate, ref ca_key, ref environment }) = first else {
         return Err(Failure::usage("`--handover` is for a supervisor: it expects a message on standard input"));
     };
     let authority = Authority::from_pem(ca_certificate, ca_key, SystemTime::now()).map_err(Failure::runtime)?;

@@ -36,7 +36,9 @@ pub struct Common {
 /// An address with a port, or one alone, which means port 53.
 fn name_server(text: &str) -> Result<SocketAddr, String> {
     let alone = || text.trim_start_matches('[').trim_end_matches(']').parse().map(|ip| SocketAddr::new(ip, 53));
-    text.parse().or_else(|_| alone()).map_err(|_| format!("`{text}` is no address: write e.g. 192.0.2.53 or 192.0.2.53:5353"))
+    text.parse()
+        .or_else(|_| alone())
+        .map_err(|_| format!("`{text}` is no address: write e.g. 192.0.2.53 or 192.0.2.53:5353"))
 }
 
 impl Common {
@@ -108,7 +110,9 @@ pub async fn bring_up(flags: &Flags, listen: Option<SocketAddr>) -> Result<Up, F
     let upstream_ca = state_dir.join("upstream-ca.pem");
     let written = agent_env::write_bundle(&upstream_ca, &[], extra.as_deref().unwrap_or_default())
         .and_then(|()| write_trust(&state_dir, authority.cert_pem(), &environment));
-    written.map_err(|error| Failure::runtime(format!("the CA files in `{}` cannot be written: {error}", state_dir.display())))?;
+    written.map_err(|error| {
+        Failure::runtime(format!("the CA files in `{}` cannot be written: {error}", state_dir.display()))
+    })?;
     let policy = std::path::absolute(&flags.common.policy).map_err(Failure::runtime)?;
     let mut serve = flags.common.for_serve(&policy);
     serve.extend(["--state-dir".into(), state_dir.display().to_string(), "--metrics".into(), flags.metrics.clone()]);
@@ -193,12 +197,14 @@ fn try_listen(address: SocketAddr) -> Result<SocketAddr, Failure> {
 /// Makes the state directory, for this user alone, and takes it for this process.
 fn prepare(state_dir: &Path) -> Result<File, Failure> {
     use std::os::unix::fs::DirBuilderExt;
-    let failed = |error: std::io::Error| Failure::runtime(format!("the state directory `{}`: {error}", state_dir.display()));
+    let failed =
+        |error: std::io::Error| Failure::runtime(format!("the state directory `{}`: {error}", state_dir.display()));
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(state_dir).map_err(failed)?;
     let longest = state_dir.join("service.sock");
     if longest.as_os_str().len() > crate::server::MAX_SOCKET_PATH {
         let limit = crate::server::MAX_SOCKET_PATH;
-        let why = format!("`{}` is too long for a socket ({limit} bytes): choose a shorter --state-dir", longest.display());
+        let why =
+            format!("`{}` is too long for a socket ({limit} bytes): choose a shorter --state-dir", longest.display());
         return Err(Failure::usage(why));
     }
     let lock = File::create(state_dir.join("lock")).map_err(failed)?;

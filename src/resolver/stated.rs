@@ -44,6 +44,23 @@ impl FromStr for Stated {
     }
 }
 
+impl std::fmt::Display for Stated {
+    /// As `--resolve` reads it.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.host.contains(':') {
+            true => write!(f, "[{}]:{}:", self.host, self.port)?,
+            false => write!(f, "{}:{}:", self.host, self.port)?,
+        }
+        for (place, address) in self.addresses.iter().enumerate() {
+            if place > 0 {
+                f.write_str(",")?;
+            }
+            address.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
 /// Why a `--resolve` cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum StatedError {

@@ -126,7 +126,8 @@ impl Stack {
             upstream_ca: plan.upstream_ca.clone(),
         }
         .render()?;
-        std::fs::write(&bootstrap, text).map_err(|source| SupervisorError::Write { path: bootstrap.clone(), source })?;
+        std::fs::write(&bootstrap, text)
+            .map_err(|source| SupervisorError::Write { path: bootstrap.clone(), source })?;
         let service = start_service(&plan, &authority).await?;
         let mut stack = Self { envoy: Process::none("envoy"), plan, authority, bootstrap, service };
         match stack.start_envoy().await {
@@ -256,7 +257,19 @@ async fn start_service(plan: &Plan, authority: &Authority) -> Result<Process, Su
         .stdout(std::process::Stdio::piped());
     process::only_variables(
         &mut command,
-        &["HOME", "LANG", "TZ", "TMPDIR", "PATH", "RUST_LOG", "RUST_BACKTRACE", "NO_COLOR", "SSL_CERT_FILE", "SSL_CERT_DIR", "OTEL_*"],
+        &[
+            "HOME",
+            "LANG",
+            "TZ",
+            "TMPDIR",
+            "PATH",
+            "RUST_LOG",
+            "RUST_BACKTRACE",
+            "NO_COLOR",
+            "SSL_CERT_FILE",
+            "SSL_CERT_DIR",
+            "OTEL_*",
+        ],
     );
     let mut service = Process::spawn("the service", command)?;
     let started = service.tell(&Message::start(authority.cert_pem(), authority.key_pem(), &plan.environment)).await;

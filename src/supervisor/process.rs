@@ -110,7 +110,8 @@ impl Process {
 /// Leaves a command only these of our variables; a name that ends in `*` stands for all that begin so.
 pub fn only_variables(command: &mut Command, names: &[&str]) {
     command.env_clear();
-    let wanted = |name: &str| names.iter().any(|n| n.strip_suffix('*').map_or(*n == name, |start| name.starts_with(start)));
+    let wanted =
+        |name: &str| names.iter().any(|n| n.strip_suffix('*').map_or(*n == name, |start| name.starts_with(start)));
     command.envs(std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(wanted)));
 }
 

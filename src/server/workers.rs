@@ -136,6 +136,10 @@ async fn serve<H: Health>(
         .initial_connection_window_size(CONNECTION_WINDOW)
         // Each request in flight is a stream, and a held one stays: a limit here would refuse the next.
         .max_concurrent_streams(None)
+        // h2 takes many streams that are reset soon for an attack, and ends the connection. Here they are agents that
+        // hang up, and everyone else's requests are on that connection.
+        .max_pending_accept_reset_streams(usize::MAX)
+        .max_local_error_reset_streams(None)
         .serve_connection(io, service_fn(|request| services.clone().call(request)));
     let mut connection = pin!(connection);
     tokio::select! {

@@ -7,4 +7,12 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod addresses;
+// mod audit;
+// mod bad_input;
+mod concurrency;
 mod fail_closed;
+// mod reload;
+// mod supervise;
+// mod telemetry;
+// mod tls;

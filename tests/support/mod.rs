@@ -33,6 +33,7 @@ pub mod dns;
 pub mod envoy;
 pub mod grpc;
 pub mod interposer;
+pub mod journal;
 pub mod process;
 pub mod script;
 pub mod tunnel;

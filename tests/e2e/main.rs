@@ -15,4 +15,4 @@ mod fail_closed;
 // mod reload;
 // mod supervise;
 // mod telemetry;
-// mod tls;
+mod tls;

@@ -1,6 +1,11 @@
 //! Nothing leaves without a verdict, whatever becomes of the service that gives it.
 //!
-//! The real Envoy, on the bootstrap that users mount, in front of a service that breaks by order.
+//! The real Envoy, on the bootstrap that users mount, in front of a service that breaks by order; then in front
+//! of the real one, which is killed, stopped, made to panic, and sent what Envoy never sends.
+
+mod fake_envoy;
+mod inside;
+mod killed;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

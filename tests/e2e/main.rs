@@ -8,11 +8,11 @@
 mod support;
 
 mod addresses;
-// mod audit;
+mod audit;
 // mod bad_input;
 mod concurrency;
 mod fail_closed;
-// mod reload;
+mod reload;
 // mod supervise;
 // mod telemetry;
 mod tls;

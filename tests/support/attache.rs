@@ -43,6 +43,7 @@ pub struct Setup {
     flags: Vec<OsString>,
     environment: Vec<(OsString, OsString)>,
     upstream_ca: Option<String>,
+    policy: Option<PathBuf>,
 }
 
 /// A directory of the test's own: policy, state, home.
@@ -58,6 +59,7 @@ impl Attache {
             flags: Vec::new(),
             environment: Vec::new(),
             upstream_ca: Some(Ca::shared().pem().to_owned()),
+            policy: None,
         }
     }
 
@@ -200,6 +202,12 @@ impl Setup {
         self.flags(["--resolve".to_owned(), format!("{host}:{port}:{}", upstream.address())])
     }
 
+    /// The policy at this path, in place of the one given: a directory, a link, a file that is none.
+    pub fn policy_at(mut self, path: &Path) -> Setup {
+        self.policy = Some(path.to_owned());
+        self
+    }
+
     /// Names are asked of `dns` only.
     pub fn dns(self, dns: &Dns) -> Setup {
         self.flags(["--dns-server".to_owned(), dns.address().to_string()])
@@ -239,7 +247,8 @@ impl Setup {
 
     fn attache_command(&mut self, subcommand: &str) -> Command {
         let mut command = self.workplace.attache();
-        command.arg(subcommand).arg("--policy").arg(self.workplace.policy());
+        let policy = self.policy.clone().unwrap_or_else(|| self.workplace.policy());
+        command.arg(subcommand).arg("--policy").arg(policy);
         command.arg("--state-dir").arg(self.workplace.path("state"));
         if let Some(pem) = &self.upstream_ca {
             let file = self.workplace.path("upstream-ca.pem");

@@ -5,8 +5,8 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use sha2::{Digest, Sha256};
 
-use crate::pipeline::agent::TokenHash;
 use crate::pipeline::message::Authority;
 
 /// What a tunnel was opened with.
@@ -58,6 +58,17 @@ impl Session {
             }
         };
         Some(Self { authority: Authority::parse(authority.as_bytes()).ok()?, source: source.into(), token, header })
+    }
+}
+
+/// The SHA-256 of a proxy token. Tokens themselves are not kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct TokenHash(pub [u8; 32]);
+
+impl TokenHash {
+    /// Hashes a token as it stands on the wire.
+    pub fn of(token: &[u8]) -> Self {
+        Self(Sha256::digest(token).into())
     }
 }
 

@@ -166,9 +166,8 @@ impl Ruleset {
             return Err(Denial::by(Reason::DomainBlocked, rule));
         }
         let (target, entries) = self.governing(agent, host, &targets, Some((&head.method, &head.path)))?;
-        if let Some(protocol) = head.upgrade()
-            && !(protocol == "websocket" && entries.iter().any(|e| e.websocket))
-        {
+        let websocket = entries.iter().any(|e| e.websocket);
+        if let Some(protocol) = head.upgrades().find(|protocol| !(websocket && protocol == "websocket")) {
             let rule = entries.first().map(|e| e.rule.clone());
             return Err(
                 Denial { reason: Reason::UpgradeNotAllowed, rule, detail: None }.because(format!("`{protocol}`"))
@@ -180,22 +179,20 @@ impl Ruleset {
 
     /// Whether any request of these agents through a tunnel to this host and port could be allowed.
     pub fn decide_tunnel(&self, agents: impl Iterator<Item = AgentId>, host: &Host, port: u16) -> Result<(), Denial> {
-        let mut targets: Targets = SmallVec::from_slice(&[Target { scheme: Scheme::Https, port }]);
-        targets.extend(self::targets(Door::Plain, Some(port)));
         let mut refusal = Denial::new(Reason::DomainNotAllowed);
         for agent in agents {
-            let decided = match self.blocked(agent, host, Some(port), &targets) {
-                Some(rule) => Err(Denial::by(Reason::DomainBlocked, rule)),
-                None => targets
-                    .iter()
-                    .map(|t| self.governing(agent, host, &[*t], None))
-                    .find(Result::is_ok)
-                    .unwrap_or_else(|| Err(Denial::new(Reason::DomainNotAllowed)))
-                    .map(|_| ()),
-            };
-            match decided {
-                Ok(()) => return Ok(()),
-                Err(denial) => refusal = denial,
+            for door in [Door::Tls, Door::Plain] {
+                let targets = targets(door, Some(port));
+                let decided = match self.blocked(agent, host, Some(port), &targets) {
+                    Some(rule) => Err(Denial::by(Reason::DomainBlocked, rule)),
+                    None => self.governing(agent, host, &targets, None),
+                };
+                match decided {
+                    Ok(_) => return Ok(()),
+                    // A refusal that names its entry says more than that nothing allows it.
+                    Err(denial) if refusal.rule.is_none() => refusal = denial,
+                    Err(_) => {}
+                }
             }
         }
         Err(refusal)

@@ -68,7 +68,11 @@ impl Exchange {
     /// belong to the stage is a fault, and refused.
     pub fn on(&mut self, event: Event, rules: &Arc<Ruleset>, now: Now) -> Effect {
         let step = match (std::mem::replace(&mut self.stage, Stage::Done), event) {
-            (Stage::Start, Event::Request(incoming)) => self.arrive(incoming),
+            (Stage::Start, Event::Request(incoming)) => {
+                // The stream may have been open for a while.
+                self.rules = rules.clone();
+                self.arrive(incoming)
+            }
             (Stage::Resolving(_) | Stage::Fetching(..), Event::Resolved(_) | Event::Secrets(_))
                 if self.outdated(rules) =>
             {
@@ -433,3 +437,6 @@ fn name_of(event: &Event) -> &'static str {
         Event::Recorded(_) => "a record nobody asked for",
     }
 }
+
+#[cfg(test)]
+mod tests;

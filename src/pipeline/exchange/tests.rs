@@ -531,6 +531,19 @@ fn without_a_record_nothing_leaves_and_a_refusal_stands() {
 }
 
 #[test]
+fn only_the_answer_to_the_record_releases_a_request() {
+    let world = World::new();
+    let stray = || Event::Resolved(Ok(Resolved::Looked(SmallVec::from_slice(&[PUBLIC.parse().unwrap()]))));
+    let mut exchange = Exchange::new(world.rules.clone(), now());
+    exchange.on(Event::Request(tls("GET", "stated.example/", &[])), &world.rules, now());
+    exchange.on(stray(), &world.rules, now());
+    let effect = exchange.on(Event::Secrets(SmallVec::new()), &world.rules, now());
+    assert!(matches!(effect, Effect::Record(record) if record.decision == Verdict::Allow));
+    let effect = exchange.on(stray(), &world.rules, now());
+    assert!(matches!(effect, Effect::Reply(Reply::Deny(answer)) if answer.status == 503));
+}
+
+#[test]
 fn a_client_that_goes_away_is_on_record() {
     let world = World::new();
     let mut exchange = Exchange::new(world.rules.clone(), now());

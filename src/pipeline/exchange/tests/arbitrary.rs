@@ -127,7 +127,7 @@ proptest! {
 
     /// A world that says anything at any time, under policies that come and go.
     #[test]
-    fn nothing_leaves_but_on_the_one_way(first in head(), rest in proptest::collection::vec((happens(), any::<bool>()), 0..12), in_order in any::<bool>()) {
+    fn nothing_leaves_but_on_the_one_way(first in head(), rest in proptest::collection::vec((happens(), any::<bool>()), 0..12), in_order in 0usize..4) {
         let policies = [policy("one", |_| {}), policy("two", |rules| rules.agents.set_default(AgentId(1)))];
         let mut exchange = Exchange::new(policies[0].clone(), now());
         let malformed = is_malformed(&first);
@@ -136,8 +136,9 @@ proptest! {
         let mut opened = false;
         let (mut resolving, mut fetching, mut recording) = (false, false, None);
         let (mut replied, mut records) = (false, 0);
-        let start = in_order.then_some((first, false));
-        for (step, (happening, other)) in start.into_iter().chain(rest).enumerate() {
+        // Left to chance alone, few sequences would come far.
+        let start = [first, Happens::Resolved(9), Happens::Secrets(vec![true; 4])].into_iter().take(in_order).map(|h| (h, false));
+        for (step, (happening, other)) in start.chain(rest).enumerate() {
             if let Happens::Request(request) = &happening && step == 0 {
                 malformed_seen = request.1;
                 opened = true;

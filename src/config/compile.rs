@@ -466,6 +466,20 @@ mod tests {
         assert_eq!(names("api.example/v1/x"), ["extra", "extra", "path"]);
     }
 
+    /// Filling one of them replaces the other, as a server that folds case would see it.
+    #[test]
+    fn query_slots_that_differ_in_case_are_one() {
+        let credential = |name: &str, domain: &str, slot: &str| {
+            format!("- {{name: {name}, envVarKey: A, injections: [{{domain: '{domain}', queryParam: {slot}}}]}}\n")
+        };
+        let policy = |a: String, b: String| format!("allowedDomains: ['*.example']\ncredentials:\n{a}{b}");
+        let closer = policy(credential("wide", "*.example", "KEY"), credential("host", "api.example", "key"));
+        let compiled = load(&closer).unwrap();
+        assert_eq!(decide(&compiled, Door::Tls, "GET", "api.example/").unwrap().1, ["host"]);
+        let tied = policy(credential("one", "api.example", "KEY"), credential("two", "api.example", "key"));
+        assert!(load(&tied).unwrap_err().contains("is filled for the same requests"));
+    }
+
     #[test]
     fn what_cannot_mean_anything_is_reported_at_once() {
         let problems = load(

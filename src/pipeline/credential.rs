@@ -80,6 +80,17 @@ pub enum Slot {
     Query(Box<str>),
 }
 
+impl Slot {
+    /// True if filling one would replace the other: [`with_query`] folds case.
+    pub fn is_same_as(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Header(a), Self::Header(b)) => a == b,
+            (Self::Query(a), Self::Query(b)) => a.eq_ignore_ascii_case(b),
+            _ => false,
+        }
+    }
+}
+
 /// How a secret is written into its slot, e.g. `Bearer {value}` or `Basic {base64:user:{value}}`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Format(Vec<Part>);

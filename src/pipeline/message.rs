@@ -310,11 +310,12 @@ fn check_encoding(path: &str) -> Result<(), Malformed> {
     Ok(())
 }
 
-/// Some servers drop `;parameters` and blanks at the end before they resolve dot segments: `/..;/admin` is theirs
-/// to climb with.
+/// Some servers drop `;parameters` and blanks at the end before they resolve dot segments, some undo the escapes and
+/// read the result again: `/..;/admin` and `/..%3F/admin` are theirs to climb with.
 fn bare_segment(segment: &str) -> &str {
-    let segment = segment.split(';').next().unwrap_or_default();
-    segment.split("%3B").next().unwrap_or_default().trim_end_matches("%20")
+    let ends = [";", "%3B", "%3F", "%23"].iter().filter_map(|end| segment.find(end));
+    let length = ends.min().unwrap_or(segment.len());
+    segment.get(..length).unwrap_or_default().trim_end_matches("%20")
 }
 
 /// True if two bytes begin a UTF-8 sequence that is longer than its character needs.
@@ -497,6 +498,8 @@ mod tests {
             "/a/..%3bx/b",
             "/a/..%20/b",
             "/a/.;%20/b",
+            "/a/..%3F/b",
+            "/a/..%23x/b",
             "/a%c0%afb",
             "/a/%C0%AE%C0%AE/b",
             "/a%e0%80%afb",

@@ -579,6 +579,18 @@ fn a_grpc_client_is_told_so_and_a_browsers_grpc_is_http() {
     }
 }
 
+#[test]
+fn what_stands_in_an_upgrade_is_not_repeated_unless_it_is_a_protocol() {
+    for (upgrade, shown) in
+        [("h2c", true), ("a secret of the agent's", false), ("sk-0123456789-0123456789-0123456789", false)]
+    {
+        let outcome = World::new().run(tls("GET", "api.example/", &[("upgrade", upgrade)]));
+        assert_eq!(outcome.reason(), "upgrade_not_allowed");
+        let told = serde_json::to_string(outcome.record()).unwrap() + &outcome.answer().body;
+        assert_eq!(told.contains(upgrade), shown, "{told}");
+    }
+}
+
 // ── Tunnels ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 #[test]

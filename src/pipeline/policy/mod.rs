@@ -12,7 +12,7 @@ use smallvec::SmallVec;
 
 use crate::pipeline::agent::{AgentId, Agents};
 use crate::pipeline::credential::{Injection, Slot};
-use crate::pipeline::message::{Door, Host, RequestHead};
+use crate::pipeline::message::{Door, Host, RequestHead, token};
 pub use decision::{Class, Denial, Reason, RuleId, Upstream};
 use matcher::{HostPattern, HostTable, Level, Methods, NamePattern, PathPattern, Scheme, levels};
 
@@ -169,9 +169,10 @@ impl Ruleset {
         let websocket = entries.iter().any(|e| e.websocket);
         if let Some(protocol) = head.upgrades().find(|protocol| !(websocket && protocol == "websocket")) {
             let rule = entries.first().map(|e| e.rule.clone());
-            return Err(
-                Denial { reason: Reason::UpgradeNotAllowed, rule, detail: None }.because(format!("`{protocol}`"))
-            );
+            let denial = Denial { reason: Reason::UpgradeNotAllowed, rule, detail: None };
+            // The names of protocols are short; what is longer may be anything, and would go on record.
+            let is_name = protocol.len() <= 24 && token(protocol.as_bytes()).is_some();
+            return Err(if is_name { denial.because(format!("`{protocol}`")) } else { denial });
         }
         let bindings = self.bindings(agent, host, target, &head.path);
         Ok(Permit { agent, scheme: target.scheme, port: target.port, entries, bindings })
@@ -287,7 +288,7 @@ impl Ruleset {
         for level in levels(host) {
             let above = found.len();
             for binding in self.injections.at(level).iter().filter(|b| b.fits(agent, target, path)) {
-                let slot = found.iter().position(|f| f.injection.slot == binding.injection.slot);
+                let slot = found.iter().position(|f| f.injection.slot.is_same_as(&binding.injection.slot));
                 match slot {
                     None => found.push(binding.clone()),
                     Some(at) if at < above => {}
@@ -374,7 +375,7 @@ impl Binding {
         };
         let (a, b) = (&self.pattern, &other.pattern);
         let same_place = a.name == b.name && a.scheme == b.scheme && a.permitted_port() == b.permitted_port();
-        self.injection.slot == other.injection.slot && same_place && agents_meet && paths_meet
+        self.injection.slot.is_same_as(&other.injection.slot) && same_place && agents_meet && paths_meet
     }
 
     /// The slot's name for messages.

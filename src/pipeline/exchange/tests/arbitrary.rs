@@ -97,7 +97,7 @@ fn event(happens: &Happens) -> Event {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2048))]
+    #![proptest_config(ProptestConfig::with_cases(768))]
 
     /// A world that answers what is asked.
     #[test]

@@ -2,6 +2,8 @@
 //!
 //! Tests are left out (they may use anything), and so is what a module imports of itself.
 
+#![cfg(test)]
+
 use std::fs;
 use std::path::Path;
 

@@ -9,8 +9,8 @@ use zeroize::Zeroizing;
 
 use crate::pipeline::message::{Door, Fields, RequestHead};
 use crate::pipeline::policy::decision::{Denial, Reason};
-use crate::pipeline::session::Session;
 pub use crate::pipeline::session::TokenHash;
+use crate::pipeline::session::{Session, ShownHeader};
 
 /// Which agent of the policy, by its place in the list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -208,7 +208,7 @@ impl Agents {
     }
 
     /// What of a CONNECT's identity its inner requests inherit: checked again, on the policy of that moment, at each.
-    pub fn inherited(&self, head: &RequestHead) -> (Option<TokenHash>, Option<(Box<str>, Box<[u8]>)>) {
+    pub fn inherited(&self, head: &RequestHead) -> (Option<TokenHash>, Option<ShownHeader>) {
         let proxy = head.fields.get("proxy-authorization").and_then(token_of).map(|(_, t)| TokenHash::of(&t));
         let bearer = || {
             let hash = TokenHash::of(after_scheme(head.fields.get("authorization")?, "bearer")?);
@@ -263,7 +263,7 @@ impl Claims {
 }
 
 /// The user name, if any, and the token in the credentials of `Proxy-Authorization` (RFC 7617, RFC 6750).
-fn token_of(credentials: &[u8]) -> Option<(Option<Zeroizing<Vec<u8>>>, Zeroizing<Vec<u8>>)> {
+fn token_of(credentials: &[u8]) -> Option<(Option<Text>, Text)> {
     if let Some(token) = after_scheme(credentials, "bearer") {
         return Some((None, Zeroizing::new(token.to_vec())));
     }
@@ -272,6 +272,9 @@ fn token_of(credentials: &[u8]) -> Option<(Option<Zeroizing<Vec<u8>>>, Zeroizing
     let (user, token) = pair.split_at(colon);
     Some((Some(Zeroizing::new(user.to_vec())), Zeroizing::new(token.get(1..)?.to_vec())))
 }
+
+/// Part of credentials, wiped when dropped.
+type Text = Zeroizing<Vec<u8>>;
 
 /// What follows an authentication scheme, whose name has no case (RFC 9110 §11.1).
 fn after_scheme<'a>(credentials: &'a [u8], scheme: &str) -> Option<&'a [u8]> {

@@ -320,12 +320,7 @@ fn bare_segment(segment: &str) -> &str {
 
 /// True if two bytes begin a UTF-8 sequence that is longer than its character needs.
 fn is_overlong(first: u8, second: Option<u8>) -> bool {
-    match (first, second) {
-        (0xc0 | 0xc1, Some(0x80..=0xbf)) => true,
-        (0xe0, Some(0x80..=0x9f)) => true,
-        (0xf0, Some(0x80..=0x8f)) => true,
-        _ => false,
-    }
+    matches!((first, second), (0xc0 | 0xc1, Some(0x80..=0xbf)) | (0xe0, Some(0x80..=0x9f)) | (0xf0, Some(0x80..=0x8f)))
 }
 
 /// The equivalent spelling that matching compares: unreserved bytes decoded, escapes in upper case (RFC 3986 §6.2.2).

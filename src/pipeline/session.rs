@@ -19,8 +19,11 @@ pub struct Session {
     /// The hash of the proxy token that was shown.
     pub token: Option<TokenHash>,
     /// The identity header that was shown: lower-case name and value.
-    pub header: Option<(Box<str>, Box<[u8]>)>,
+    pub header: Option<ShownHeader>,
 }
+
+/// A header's lower-case name and its value.
+pub type ShownHeader = (Box<str>, Box<[u8]>);
 
 impl Session {
     /// One line without blanks.

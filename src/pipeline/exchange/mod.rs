@@ -21,7 +21,7 @@ use crate::pipeline::policy::decision::{Class, Denial, Reason};
 use crate::pipeline::policy::matcher::Scheme;
 use crate::pipeline::policy::{Permit, Ruleset, Upstream};
 use crate::pipeline::session::Session;
-pub use event::{Effect, Event, Forward, Incoming, Now, Reply, ResolveFailure, Resolved};
+pub use event::{Effect, Event, Forward, Incoming, Now, Reply, ResolveFailure, Resolved, SetField};
 
 /// One request on its way. [`on`](Self::on) takes what happened and says what to do next.
 #[derive(Debug)]

@@ -99,12 +99,14 @@ fn policy(revision: &str, change: impl FnOnce(&mut Ruleset)) -> Arc<Ruleset> {
 struct World {
     rules: Arc<Ruleset>,
     names: HashMap<&'static str, Result<Resolved, ResolveFailure>>,
-    secrets: Vec<Option<&'static str>>,
+    secrets: Secrets,
     /// Whether the journal takes records.
     writes: bool,
     /// The policy and secrets that are put in force while this effect is waited for.
-    swap: Option<(&'static str, Arc<Ruleset>, Vec<Option<&'static str>>)>,
+    swap: Option<(&'static str, Arc<Ruleset>, Secrets)>,
 }
+
+type Secrets = Vec<Option<&'static str>>;
 
 impl World {
     fn new() -> Self {

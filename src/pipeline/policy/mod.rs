@@ -86,7 +86,7 @@ pub struct Permit {
     agent: AgentId,
     scheme: Scheme,
     port: u16,
-    entries: SmallVec<[Arc<Entry>; 1]>,
+    entries: Entries,
     bindings: SmallVec<[Arc<Binding>; 1]>,
 }
 
@@ -135,6 +135,7 @@ struct Target {
 }
 
 type Targets = SmallVec<[Target; 2]>;
+type Entries = SmallVec<[Arc<Entry>; 1]>;
 
 impl Ruleset {
     /// Builds an empty policy, which allows nothing.
@@ -260,7 +261,7 @@ impl Ruleset {
         host: &Host,
         targets: &[Target],
         request: Option<(&str, &str)>,
-    ) -> Result<(Target, SmallVec<[Arc<Entry>; 1]>), Denial> {
+    ) -> Result<(Target, Entries), Denial> {
         for level in levels(host) {
             for entry in self.entries_at(agent, level).filter(|e| e.action == Action::Deny) {
                 let on_port = entry.pattern.port.is_none_or(|p| targets.iter().any(|t| t.port == p));
@@ -272,7 +273,7 @@ impl Ruleset {
             for target in targets {
                 let mut listed = self.entries_at(agent, level).filter(|e| e.covers(*target)).peekable();
                 let Some(first) = listed.peek().map(|e| e.rule.clone()) else { continue };
-                let entries: SmallVec<[Arc<Entry>; 1]> = listed.filter(|e| e.permits(request)).cloned().collect();
+                let entries: Entries = listed.filter(|e| e.permits(request)).cloned().collect();
                 return match entries.is_empty() {
                     false => Ok((*target, entries)),
                     true => Err(Denial::by(Reason::RouteNotAllowed, &first)),

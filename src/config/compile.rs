@@ -413,6 +413,20 @@ mod tests {
     }
 
     #[test]
+    fn an_agent_that_says_https_never_leaves_in_plaintext() {
+        let policy = load("allowedDomains: ['http://plain.example', tls.example]").unwrap();
+        let ask = |scheme: &str, host: &str| {
+            let fields = [(":method", "GET"), (":authority", host), (":path", "/"), (":scheme", scheme)];
+            let fields = fields.iter().map(|(n, v)| ((*n).to_owned(), v.as_bytes().to_vec())).collect();
+            let head = RequestHead::parse(Door::Proxy, Fields::new(fields)).map_err(|(m, _)| m).unwrap();
+            policy.rules.decide(AgentId(0), &head).map(|permit| permit.port()).map_err(|d| d.reason)
+        };
+        assert_eq!(ask("http", "plain.example"), Ok(80));
+        assert_eq!(ask("https", "plain.example"), Err(Reason::DomainNotAllowed));
+        assert_eq!(ask("https", "tls.example"), Ok(443));
+    }
+
+    #[test]
     fn the_most_specific_pattern_governs_and_equal_ones_add_up() {
         let policy = load(
             "allowedDomains:\n\

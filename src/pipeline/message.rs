@@ -37,6 +37,8 @@ pub struct RequestHead {
     pub path: Box<str>,
     /// The query without `?`, if the target has one.
     pub query: Option<Box<str>>,
+    /// True if the agent said `https` itself, as in `GET https://host/` to the proxy: then never in plaintext.
+    pub says_https: bool,
     /// The other header fields, in order.
     pub fields: Fields,
 }
@@ -46,7 +48,10 @@ impl RequestHead {
     /// so that the refused request can be put on record as far as it can be read.
     pub fn parse(door: Door, fields: Fields) -> Result<Self, (Malformed, Fields)> {
         match Target::parse(&fields) {
-            Ok(Target { method, authority, path, query }) => Ok(Self { door, method, authority, path, query, fields }),
+            Ok(Target { method, authority, path, query }) => {
+                let says_https = fields.get(":scheme") == Some(b"https");
+                Ok(Self { door, method, authority, path, query, says_https, fields })
+            }
             Err(malformed) => Err((malformed, fields)),
         }
     }

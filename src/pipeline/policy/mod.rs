@@ -162,7 +162,7 @@ impl Ruleset {
     /// then which credentials go with it.
     pub fn decide(&self, agent: AgentId, head: &RequestHead) -> Result<Permit, Denial> {
         let host = &head.authority.host;
-        let targets = targets(head.door, head.authority.port);
+        let targets = targets(head.door, head.says_https, head.authority.port);
         if let Some(rule) = self.blocked(agent, host, head.authority.port, &targets) {
             return Err(Denial::by(Reason::DomainBlocked, rule));
         }
@@ -184,7 +184,7 @@ impl Ruleset {
         let mut refusal = Denial::new(Reason::DomainNotAllowed);
         for agent in agents {
             for door in [Door::Tls, Door::Plain] {
-                let targets = targets(door, Some(port));
+                let targets = targets(door, false, Some(port));
                 let decided = match self.blocked(agent, host, Some(port), &targets) {
                     Some(rule) => Err(Denial::by(Reason::DomainBlocked, rule)),
                     None => self.governing(agent, host, &targets, None),
@@ -390,10 +390,11 @@ impl Binding {
 
 /// The ways a request could leave, the preferred first. An agent that speaks plain HTTP means the host's TLS
 /// port unless only an explicit `http://` pattern knows the host: TLS is originated for it.
-fn targets(door: Door, port: Option<u16>) -> Targets {
+fn targets(door: Door, says_https: bool, port: Option<u16>) -> Targets {
     let target = |scheme, port| Target { scheme, port };
     match (door, port) {
         (Door::Tls, port) => SmallVec::from_slice(&[target(Scheme::Https, port.unwrap_or(443))]),
+        (_, port) if says_https => SmallVec::from_slice(&[target(Scheme::Https, port.unwrap_or(443))]),
         (_, None | Some(80)) => SmallVec::from_slice(&[target(Scheme::Https, 443), target(Scheme::Http, 80)]),
         (_, Some(port)) => SmallVec::from_slice(&[target(Scheme::Https, port), target(Scheme::Http, port)]),
     }

@@ -123,7 +123,9 @@ impl Report {
             })
         });
         let problems: Vec<Value> = problems.collect();
-        json!({"file": self.file, "ok": self.ok(), "revision": self.revision, "problems": problems})
+        // Of a policy that cannot be used, it would name nothing that is ever in force.
+        let revision = self.ok().then_some(&self.revision);
+        json!({"file": self.file, "ok": self.ok(), "revision": revision, "problems": problems})
     }
 }
 
@@ -152,7 +154,8 @@ mod tests {
         assert!(report.ok(), "{}", report.problems);
         let summary = format!("policy.yaml: ok (revision {}, 0 warnings)", report.revision);
         assert_eq!(report.summary(), summary);
-        assert_eq!(report.json()["problems"], json!([]));
+        let json = report.json();
+        assert_eq!((&json["revision"], &json["problems"]), (&json!(report.revision), &json!([])));
     }
 
     #[test]
@@ -160,7 +163,7 @@ mod tests {
         let report = report("allowDomains: []\n", None);
         assert_eq!(report.summary(), "policy.yaml: 1 error, 0 warnings");
         let json = report.json();
-        assert_eq!(json["ok"], false);
+        assert_eq!((&json["ok"], &json["revision"]), (&json!(false), &Value::Null));
         let problem = &json["problems"][0];
         assert_eq!(
             (&problem["severity"], &problem["line"], &problem["column"]),

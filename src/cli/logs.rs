@@ -133,7 +133,8 @@ async fn follow(args: &Args, reader: &mut Reader, printer: &mut Printer<impl Wri
 fn warn(reader: &Reader, warned: u64) {
     let more = reader.unreadable.saturating_sub(warned);
     if more > 0 {
-        eprintln!("warning: {more} lines of the journal cannot be read and are left out");
+        let lines = if more == 1 { "1 line".to_owned() } else { format!("{more} lines") };
+        eprintln!("warning: left out what cannot be read in the journal: {lines}");
     }
 }
 

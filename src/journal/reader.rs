@@ -77,31 +77,70 @@ impl Exchange {
 }
 
 impl Serialize for Exchange {
-    /// One flat object: the decision's fields, then `status`, `requestBytes`, `bytes` (of the response),
-    /// `duration` (in milliseconds), `upstream`, `flags` and `details`; these are null while there is no outcome.
+    /// One flat object: who wanted what, what was decided, and what became of it. Null is what is not known, or not
+    /// yet; `bytes` are the response's, `duration` is in milliseconds, `details` are Envoy's.
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         #[derive(Serialize)]
         #[serde(rename_all = "camelCase")]
         struct Flat<'a> {
-            #[serde(flatten)]
-            decision: &'a DecisionRecord,
+            #[serde(with = "crate::pipeline::audit::rfc3339")]
+            time: SystemTime,
+            agent: Option<&'a str>,
+            method: &'a str,
+            scheme: Option<&'a str>,
+            host: &'a str,
+            port: Option<u16>,
+            path: &'a str,
+            query: Option<&'a str>,
+            decision: Verdict,
+            reason: Option<&'a str>,
+            detail: Option<&'a str>,
+            rule: Option<&'a str>,
+            credential: Option<String>,
+            status: Option<u16>,
+            request_bytes: Option<u64>,
+            bytes: Option<u64>,
+            duration: Option<f64>,
+            upstream: Option<&'a str>,
+            flags: Option<&'a str>,
+            details: Option<&'a str>,
+            policy_revision: &'a str,
+            request_id: &'a str,
+            identity: Option<&'a str>,
+            source: Option<&'a str>,
+            decision_micros: u64,
         }
-        let mut value = serde_json::to_value(Flat { decision: &self.decision }).map_err(serde::ser::Error::custom)?;
-        if let Some(object) = value.as_object_mut() {
-            let outcome = self.outcome.as_ref();
-            let credential = (!self.decision.credential.is_empty()).then(|| self.decision.credential.join(","));
-            let upstream = outcome.and_then(|o| o.upstream.clone()).or_else(|| self.decision.upstream.clone());
-            object.entry("query").or_insert(serde_json::Value::Null);
-            object.insert("credential".into(), credential.into());
-            object.insert("status".into(), self.status().into());
-            object.insert("requestBytes".into(), outcome.map(|o| o.bytes_sent).into());
-            object.insert("bytes".into(), outcome.map(|o| o.bytes_received).into());
-            object.insert("duration".into(), outcome.map(|o| o.duration_ms).into());
-            object.insert("upstream".into(), upstream.into());
-            object.insert("flags".into(), outcome.map(|o| o.flags.clone()).into());
-            object.insert("details".into(), outcome.map(|o| o.details.clone()).into());
+        let Self { decision, outcome } = self;
+        let outcome = outcome.as_ref();
+        let connected = outcome.and_then(|outcome| outcome.upstream.as_deref());
+        Flat {
+            time: decision.time,
+            agent: decision.agent.as_deref(),
+            method: &decision.method,
+            scheme: decision.scheme.as_deref(),
+            host: &decision.host,
+            port: decision.port,
+            path: &decision.path,
+            query: decision.query.as_deref(),
+            decision: decision.decision,
+            reason: decision.reason.as_deref(),
+            detail: decision.detail.as_deref(),
+            rule: decision.rule.as_deref(),
+            credential: (!decision.credential.is_empty()).then(|| decision.credential.join(",")),
+            status: self.status(),
+            request_bytes: outcome.map(|outcome| outcome.bytes_sent),
+            bytes: outcome.map(|outcome| outcome.bytes_received),
+            duration: outcome.map(|outcome| outcome.duration_ms),
+            upstream: connected.or(decision.upstream.as_deref()),
+            flags: outcome.map(|outcome| outcome.flags.as_str()),
+            details: outcome.map(|outcome| outcome.details.as_str()),
+            policy_revision: &decision.policy_revision,
+            request_id: &decision.request_id,
+            identity: decision.identity.as_deref(),
+            source: decision.source.as_deref(),
+            decision_micros: decision.decision_micros,
         }
-        value.serialize(serializer)
+        .serialize(serializer)
     }
 }
 

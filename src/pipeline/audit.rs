@@ -127,7 +127,7 @@ pub fn redacted_query(query: &str) -> Box<str> {
     pairs.collect::<Vec<_>>().join("&").into()
 }
 
-mod rfc3339 {
+pub(crate) mod rfc3339 {
     use std::time::SystemTime;
 
     use serde::{Deserialize, Deserializer, Serializer, de::Error};

@@ -1,6 +1,6 @@
 //! The environment in which an agent's programs find the proxy and trust its CA. `run` sets it, `ca env` prints it.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Write};
@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+
+use super::trust_store::pkcs12;
 
 /// Taken out of the agent's environment: a program that prefers it would go another way.
 pub const REMOVED: &[&str] = &["ALL_PROXY", "all_proxy"];
@@ -82,9 +84,40 @@ pub fn system_bundle() -> Option<PathBuf> {
     probed.filter(|path| user.as_ref() != Some(path)).or_else(|| beside().find(|path| path.is_file()))
 }
 
+/// `JAVA_TOOL_OPTIONS` with which Java uses the proxy, of which no variable tells it, and trusts what is in `bundle`;
+/// what the user has set (`existing`) stays and comes first. `None` where it cannot be said in that variable.
+pub fn java_options(existing: Option<&str>, proxy: &str, bundle: &Path) -> Option<(&'static str, String)> {
+    let address = proxy.strip_prefix("http://")?.trim_end_matches('/');
+    let (host, port) = address.rsplit_once(':')?;
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let store = trust_store(bundle);
+    let store = store.to_str()?;
+    // Java's own rule: quotes of either kind group, and nothing escapes them.
+    let quote = ['"', '\''].into_iter().find(|quote| !store.contains(*quote))?;
+    let mut options = String::new();
+    for scheme in ["http", "https"] {
+        options.push_str(&format!("-D{scheme}.proxyHost={host} -D{scheme}.proxyPort={port} "));
+    }
+    options.push_str("-Djavax.net.ssl.trustStoreType=PKCS12 ");
+    options.push_str(&format!("{quote}-Djavax.net.ssl.trustStore={store}{quote}"));
+    let options = match existing.map(str::trim).filter(|existing| !existing.is_empty()) {
+        // Told before.
+        Some(existing) if existing.ends_with(&options) => existing.to_owned(),
+        // Of two that set the same, the later one counts.
+        Some(existing) => format!("{existing} {options}"),
+        None => options,
+    };
+    Some(("JAVA_TOOL_OPTIONS", options))
+}
+
+/// Where [`write_bundle`] puts the same certificates for Java: beside the bundle, as PKCS#12.
+fn trust_store(bundle: &Path) -> PathBuf {
+    bundle.with_extension("p12")
+}
+
 /// Writes the bundle that replaces all others: the certificates of the system, of the user and of attaché's CA, each
-/// once and nothing but certificates (a private key in a user's file stays there). Readable for every user; a reader
-/// sees the old file or the new one. Returns how many certificates it holds.
+/// once and nothing but certificates (a private key in a user's file stays there), and beside it a `.p12` for Java with
+/// the same. Readable for every user; a reader sees the old file or the new one. Returns how many certificates it holds.
 ///
 /// # Errors
 /// When a file cannot be read, which is named, or `out` cannot be written.
@@ -103,8 +136,11 @@ pub fn write_bundle(
     if certificates.seen.len() == before && !holds_certificate(ca_pem) {
         return Err(BundleError::NoCa);
     }
-    write_public(out, certificates.pem.as_bytes())
-        .map_err(|source| BundleError::Write { path: out.to_owned(), source })?;
+    let write = |path: &Path, content: &[u8]| {
+        write_public(path, content).map_err(|source| BundleError::Write { path: path.to_owned(), source })
+    };
+    write(&trust_store(out), &pkcs12(certificates.seen.iter().map(Vec::as_slice)))?;
+    write(out, certificates.pem.as_bytes())?;
     Ok(certificates.seen.len())
 }
 
@@ -161,7 +197,7 @@ pub enum BundleError {
 
 #[derive(Default)]
 struct Certificates {
-    seen: HashSet<Vec<u8>>,
+    seen: BTreeSet<Vec<u8>>,
     pem: String,
 }
 
@@ -250,7 +286,7 @@ mod tests {
         assert_eq!(value("NO_PROXY"), value("no_proxy"));
         assert_eq!(value("SSL_CERT_FILE"), Some("/s/bundle.pem"));
         assert_eq!(value("NODE_EXTRA_CA_CERTS"), Some("/s/ca.pem"));
-        let names: HashSet<_> = variables.iter().map(|(name, _)| *name).collect();
+        let names: BTreeSet<_> = variables.iter().map(|(name, _)| *name).collect();
         assert_eq!(names.len(), variables.len(), "each once");
         assert!(REMOVED.iter().all(|name| !names.contains(name)));
     }
@@ -261,6 +297,22 @@ mod tests {
             [("SSL_CERT_FILE", "/corp.pem"), ("AWS_CA_BUNDLE", "/corp.pem"), ("PIP_CERT", ""), ("DENO_CERT", "/d.pem")];
         let found = user_bundles(|name| environment.iter().find(|(n, _)| *n == name).map(|(_, value)| value.into()));
         assert_eq!(found, [Path::new("/corp.pem"), Path::new("/d.pem")]);
+    }
+
+    #[test]
+    fn java_is_told_in_its_own_way_and_keeps_what_it_was_told() {
+        let options =
+            |existing, proxy, bundle| java_options(existing, proxy, Path::new(bundle)).map(|(_, value)| value);
+        assert_eq!(
+            options(Some("-Xmx1g"), "http://[::1]:80", "/it's/bundle.pem").unwrap(),
+            "-Xmx1g -Dhttp.proxyHost=::1 -Dhttp.proxyPort=80 -Dhttps.proxyHost=::1 -Dhttps.proxyPort=80 \
+             -Djavax.net.ssl.trustStoreType=PKCS12 \"-Djavax.net.ssl.trustStore=/it's/bundle.p12\""
+        );
+        let once = options(None, "http://127.0.0.1:1", "/s/bundle.pem").unwrap();
+        assert!(once.starts_with("-Dhttp.proxyHost=127.0.0.1 "), "{once}");
+        assert_eq!(options(Some(&once), "http://127.0.0.1:1", "/s/bundle.pem").unwrap(), once);
+        assert_eq!(options(None, "http://127.0.0.1:1", "/a'b\"c/bundle.pem"), None);
+        assert_eq!(options(None, "nonsense", "/s/bundle.pem"), None);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use serde_json::{Map, json};
 use sha2::{Digest, Sha256};
 
-use super::agent_env::{REMOVED, system_bundle, user_bundles, variables, write_bundle};
+use super::agent_env::{REMOVED, java_options, system_bundle, user_bundles, variables, write_bundle};
 use super::failure::Failure;
 use super::output::json_line;
 use super::state::{Ready, StateDir, StateError};
@@ -88,8 +88,8 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
             let pem = fs::read(&path).map_err(|error| unreadable(&path, &error))?;
             io::stdout().lock().write_all(&pem)?;
         }
-        Command::Env(env) => {
-            let state_dir = env.state_dir.find().map_err(|error| match error {
+        Command::Env(options) => {
+            let state_dir = options.state_dir.find().map_err(|error| match error {
                 StateError::None(_) => Failure::Unreachable(error.to_string()),
                 error => error.into(),
             })?;
@@ -99,8 +99,11 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
                     "no attaché is ready in `{shown}`: start one with `attache up --policy FILE`"
                 ))
             })?;
-            let (ca, bundle) = trust(&ready, &state_dir, &user_bundles(|name| env::var_os(name)))?;
-            let lines = render(env.shell, &variables(&ready.proxy, &ca, &bundle))?;
+            let (ca, bundle) = trust(&ready, &user_bundles(|name| env::var_os(name)))?;
+            let mut variables = variables(&ready.proxy, &ca, &bundle);
+            let java = env::var("JAVA_TOOL_OPTIONS").ok();
+            variables.extend(java_options(java.as_deref(), &ready.proxy, &bundle));
+            let lines = render(options.shell, &variables)?;
             io::stdout().lock().write_all(lines.as_bytes())?;
         }
     }
@@ -108,20 +111,23 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
 }
 
 /// The files that the variables name, for a shell in which these bundles are set.
-fn trust(ready: &Ready, state_dir: &Path, users: &[PathBuf]) -> Result<(PathBuf, PathBuf), Failure> {
-    // What an earlier `ca env` or `run` has set, perhaps with a CA that is no more.
-    let ours = |path: &PathBuf| path.starts_with(state_dir) || path.starts_with(&ready.state_dir);
-    let users: Vec<PathBuf> = users.iter().filter(|path| !ours(path)).cloned().collect();
-    if users.is_empty() {
-        return Ok((ready.ca.clone(), ready.bundle.clone()));
-    }
-    let mut digest = Sha256::new();
-    for path in &users {
-        digest.update(path.as_os_str().as_encoded_bytes());
-        digest.update([0]);
-    }
-    let name: String = digest.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    let out = ready.state_dir.join(format!("bundle-{name}.pem"));
+fn trust(ready: &Ready, users: &[PathBuf]) -> Result<(PathBuf, PathBuf), Failure> {
+    let users: Vec<&PathBuf> = users.iter().filter(|path| ![&ready.ca, &ready.bundle].contains(path)).collect();
+    let out = match users.as_slice() {
+        [] => return Ok((ready.ca.clone(), ready.bundle.clone())),
+        // Made by an earlier `ca env` from what was set then, and perhaps for a CA that is no more.
+        [earlier] if earlier.starts_with(&ready.state_dir) => (*earlier).clone(),
+        users => {
+            let mut digest = Sha256::new();
+            for path in users {
+                digest.update(path.as_os_str().as_encoded_bytes());
+                digest.update([0]);
+            }
+            let name: String = digest.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+            ready.state_dir.join(format!("bundle-{name}.pem"))
+        }
+    };
+    let users: Vec<PathBuf> = users.into_iter().cloned().collect();
     let ca = fs::read_to_string(&ready.ca).map_err(|error| unreadable(&ready.ca, &error))?;
     write_bundle(&out, system_bundle().as_deref(), &users, &ca).map_err(|e| Failure::Runtime(e.to_string()))?;
     Ok((out.clone(), out))
@@ -196,9 +202,9 @@ mod tests {
         let state = folder.path().join("10080");
         fs::create_dir(&state).unwrap();
         let ready = ready(&state);
-        assert_eq!(trust(&ready, &state, &[]).unwrap(), (ready.ca.clone(), ready.bundle.clone()));
-        let ours = [state.join("bundle.pem"), state.join("ca.pem")];
-        assert_eq!(trust(&ready, &state, &ours).unwrap(), (ready.ca.clone(), ready.bundle.clone()));
+        assert_eq!(trust(&ready, &[]).unwrap(), (ready.ca.clone(), ready.bundle.clone()));
+        let ours = [ready.bundle.clone(), ready.ca.clone()];
+        assert_eq!(trust(&ready, &ours).unwrap(), (ready.ca.clone(), ready.bundle.clone()));
 
         let pem = |name: &str| {
             let key = rcgen::KeyPair::generate().unwrap();
@@ -208,9 +214,13 @@ mod tests {
         let (user, ca) = (pem("corp"), pem("ca"));
         fs::write(&users, &user).unwrap();
         fs::write(&ready.ca, &ca).unwrap();
-        let (additive, bundle) = trust(&ready, &state, std::slice::from_ref(&users)).unwrap();
+        let (additive, bundle) = trust(&ready, std::slice::from_ref(&users)).unwrap();
         assert_eq!(additive, bundle);
+        // Said again in a shell that has taken it over; by then the CA is another.
+        fs::write(&ready.ca, pem("next ca")).unwrap();
+        assert_eq!(trust(&ready, std::slice::from_ref(&bundle)).unwrap(), (bundle.clone(), bundle.clone()));
         let written = fs::read_to_string(bundle).unwrap();
+        let ca = fs::read_to_string(&ready.ca).unwrap();
         let plain = |pem: &str| pem.replace(['\r', '\n'], "");
         assert!(plain(&written).contains(&plain(&user)) && plain(&written).contains(&plain(&ca)));
     }

@@ -101,7 +101,10 @@ fn replay(args: &Args, reader: &mut Reader, printer: &mut Printer<impl Write>) -
         Ok(())
     };
     reader.replay(Instant::now(), &mut show)?;
-    if !args.follow {
+    if args.follow {
+        // What has ended, behind something that has not.
+        reader.poll(false, Instant::now())?.into_iter().try_for_each(show)?;
+    } else {
         reader.rest(&mut show)?;
     }
     last.iter().try_for_each(|exchange| printer.show(exchange))?;
@@ -227,8 +230,9 @@ mod tests {
         assert_eq!(ids(&["--limit", "2"]), ["\"r28\"", "\"r29\""]);
         assert_eq!(ids(&["--limit", "2", "--status", "blocked"]), ["\"r27\"", "\"r29\""]);
         assert_eq!(ids(&["--agent", "nobody"]), [""; 0]);
-        // What has not ended is not the past.
-        assert_eq!(ids(&["--follow"]), [""; 0]);
+        // Of the past, what has ended; what goes on is yet to come.
+        assert_eq!(ids(&["--follow"]), [11, 13, 15, 17, 19, 21, 23, 25, 27, 29].map(|index| format!("\"r{index}\"")));
+        assert_eq!(ids(&["--follow", "--status", "allowed"]), [""; 0]);
         let table = shown(folder.path(), &["--limit", "3"]);
         assert_eq!(table.len(), 4, "{table:#?}");
         assert!(table[0].starts_with("TIME (UTC)"));

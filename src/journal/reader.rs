@@ -201,7 +201,15 @@ impl Reader {
                 show(exchange)?;
             }
             reader.release(show)
-        })
+        })?;
+        // What was refused long ago has waited long enough.
+        let (wall, long_ago) = (SystemTime::now(), now.checked_sub(PATIENCE));
+        for waiting in self.waiting.values_mut() {
+            if wall.duration_since(waiting.exchange.decision.time).is_ok_and(|age| age >= PATIENCE) {
+                waiting.since = long_ago.unwrap_or(waiting.since);
+            }
+        }
+        Ok(())
     }
 
     /// Shows what still waits, in the order it was decided, as if nothing more was to come.
@@ -536,6 +544,17 @@ mod tests {
             assert_eq!(replayed(&mut reader), shown, "{records}");
             assert_eq!(remaining(&mut reader), rest, "{records}");
         }
+    }
+
+    #[test]
+    fn a_refusal_of_long_ago_does_not_wait_again() {
+        let folder = tempfile::tempdir().unwrap();
+        write(&mut File::create(folder.path().join("1.jsonl")).unwrap(), "!a +b");
+        let now = Instant::now() + PATIENCE;
+        let mut reader = Reader::open(folder.path()).unwrap();
+        reader.replay(now, &mut |_| panic!("nothing has ended")).unwrap();
+        let poll = reader.poll(false, now).unwrap();
+        assert_eq!(poll.iter().map(|e| &*e.decision.request_id).collect::<Vec<_>>(), ["a"]);
     }
 
     #[test]

@@ -2,12 +2,15 @@
 //!
 //! A request's way through this crate is the order of the modules: Envoy's ext_proc messages are read in
 //! [`ext_proc`], judged by the pure core in [`pipeline`] on the policy that [`config`] compiled, and answered with
-//! what [`resolver`], [`secrets`] and [`journal`] contributed.
+//! what [`resolver`], [`secrets`] and [`journal`] contributed. [`server`] puts them together, [`supervisor`] runs
+//! that service beside an Envoy.
 
 pub mod access_log;
 pub mod certificates;
+pub mod cli;
 pub mod config;
 pub mod control;
+pub mod envoy;
 pub mod ext_proc;
 pub mod journal;
 pub mod live;
@@ -16,4 +19,5 @@ pub mod pipeline;
 pub mod resolver;
 pub mod secrets;
 pub mod server;
+pub mod supervisor;
 pub mod telemetry;

@@ -34,6 +34,7 @@ use crate::pipeline::policy::Reason;
 use crate::resolver::{Lookup, Options as ResolverOptions, ResolveError, Resolver, StatedError};
 use crate::secrets::Environment;
 use crate::telemetry::{self, Relay, Telemetry, TelemetryError};
+pub use listen::MAX_SOCKET_PATH;
 use listen::{Accepted, Guard};
 
 /// How long a leaf certificate is valid.

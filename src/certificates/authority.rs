@@ -132,6 +132,21 @@ impl fmt::Debug for Authority {
     }
 }
 
+/// Checks that a file holds certificates, and that each may sign others: what upstreams are to be checked against.
+///
+/// # Errors
+/// When there is none, or one of them is no authority.
+pub fn authorities_in(pem: &str) -> Result<(), AuthorityError> {
+    let ders = certificates(pem)?;
+    for der in &ders {
+        let parsed = parse(der)?;
+        if !parsed.is_ca() {
+            return Err(AuthorityError::NotAnAuthority(parsed.subject().to_string()));
+        }
+    }
+    if ders.is_empty() { Err(AuthorityError::NoCertificate) } else { Ok(()) }
+}
+
 /// Why a certificate and key are no authority.
 #[derive(Debug, Error)]
 pub enum AuthorityError {

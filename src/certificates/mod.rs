@@ -6,9 +6,10 @@
 
 mod authority;
 pub mod discovery;
+pub mod keep;
 mod mint;
 
-pub use authority::{Authority, AuthorityError};
+pub use authority::{Authority, AuthorityError, authorities_in};
 pub use mint::{Leaf, MintError, Minter, Subject};
 
 use std::time::{Duration, SystemTime};

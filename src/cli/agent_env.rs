@@ -1,9 +1,10 @@
 //! The environment in which an agent's programs find the proxy and trust its CA. `run` sets it, `ca env` prints it.
 
 use std::collections::BTreeSet;
-use std::ffi::OsString;
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -11,6 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
 use super::trust_store::pkcs12;
+use crate::secrets::Environment;
 
 /// Taken out of the agent's environment: a program that prefers it would go another way.
 pub const REMOVED: &[&str] = &["ALL_PROXY", "all_proxy"];
@@ -59,10 +61,11 @@ pub fn variables(proxy: &str, ca: &Path, bundle: &Path) -> Vec<(&'static str, St
 
 /// The CA bundles the user has set, each once: [`variables`] takes their place, so that what replaces them has to
 /// hold what they hold.
-pub fn user_bundles(environment: impl Fn(&str) -> Option<OsString>) -> Vec<PathBuf> {
+pub fn user_bundles(environment: &Environment) -> Vec<PathBuf> {
     let mut bundles = Vec::new();
     for name in REPLACING.iter().chain(ADDITIVE) {
-        if let Some(path) = environment(name).filter(|path| !path.is_empty()).map(PathBuf::from)
+        if let Some(path) =
+            environment.get(name).filter(|path| !path.is_empty()).map(|path| PathBuf::from(OsStr::from_bytes(path)))
             && !bundles.contains(&path)
         {
             bundles.push(path);
@@ -72,7 +75,7 @@ pub fn user_bundles(environment: impl Fn(&str) -> Option<OsString>) -> Vec<PathB
 }
 
 /// The system's own bundle, whatever the environment says; none on a system without one.
-pub fn system_bundle() -> Option<PathBuf> {
+fn system_bundle() -> Option<PathBuf> {
     // The probe looks at SSL_CERT_FILE first, which is the user's and not the system's.
     let probed = openssl_probe::probe().cert_file;
     let user = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
@@ -110,45 +113,49 @@ pub fn java_options(existing: Option<&str>, proxy: &str, bundle: &Path) -> Optio
     Some(("JAVA_TOOL_OPTIONS", options))
 }
 
-/// Where [`write_bundle`] puts the same certificates for Java: beside the bundle, as PKCS#12.
+/// Where [`write_trust_store`] puts it: beside the bundle, as PKCS#12.
 fn trust_store(bundle: &Path) -> PathBuf {
     bundle.with_extension("p12")
 }
 
-/// Writes the bundle that replaces all others: the certificates of the system, of the user and of attaché's CA, each
-/// once and nothing but certificates (a private key in a user's file stays there), and beside it a `.p12` for Java with
-/// the same. Readable for every user; a reader sees the old file or the new one. Returns how many certificates it holds.
+/// Writes the bundle that replaces all others: the certificates of the system, of the user's bundles and of `extra`
+/// (PEM; attaché's CA for agents), each once and nothing but certificates: a private key in a user's file stays there.
+/// Readable for every user; a reader sees the old file or the new one.
 ///
 /// # Errors
 /// When a file cannot be read, which is named, or `out` cannot be written.
-pub fn write_bundle(
-    out: &Path,
-    system: Option<&Path>,
-    user_bundles: &[PathBuf],
-    ca_pem: &str,
-) -> Result<usize, BundleError> {
-    let mut certificates = Certificates::default();
-    for path in system.into_iter().chain(user_bundles.iter().map(PathBuf::as_path)) {
-        certificates.add_path(path).map_err(|source| BundleError::Read { path: path.to_owned(), source })?;
+pub fn write_bundle(out: &Path, users: &[PathBuf], extra: &str) -> io::Result<()> {
+    write_bundle_with(system_bundle().as_deref(), out, users, extra)
+}
+
+fn write_bundle_with(system: Option<&Path>, out: &Path, users: &[PathBuf], extra: &str) -> io::Result<()> {
+    let mut bundle = Certificates::default();
+    for path in system.into_iter().chain(users.iter().map(PathBuf::as_path)) {
+        bundle
+            .add_path(path)
+            .map_err(|source| io::Error::other(BundleError::Read { path: path.to_owned(), source }))?;
     }
-    let before = certificates.seen.len();
-    certificates.add(ca_pem.as_bytes());
-    if certificates.seen.len() == before && !holds_certificate(ca_pem) {
-        return Err(BundleError::NoCa);
+    if !extra.trim().is_empty() && certificates(extra.as_bytes()).is_empty() {
+        return Err(io::Error::other(BundleError::NoCertificate));
     }
-    let write = |path: &Path, content: &[u8]| {
-        write_public(path, content).map_err(|source| BundleError::Write { path: path.to_owned(), source })
-    };
-    write(&trust_store(out), &pkcs12(certificates.seen.iter().map(Vec::as_slice)))?;
-    write(out, certificates.pem.as_bytes())?;
-    Ok(certificates.seen.len())
+    bundle.add(extra.as_bytes());
+    write_public(out, bundle.pem.as_bytes())
+}
+
+/// Writes what is in a bundle for Java, beside it, where [`java_options`] says.
+///
+/// # Errors
+/// When the bundle cannot be read, or the store cannot be written.
+pub fn write_trust_store(bundle: &Path) -> io::Result<()> {
+    let certificates = certificates(&fs::read(bundle)?);
+    write_public(&trust_store(bundle), &pkcs12(certificates.iter().map(Vec::as_slice)))
 }
 
 /// Replaces a file as a whole with one that every user may read.
 ///
 /// # Errors
 /// When its folder cannot be written.
-pub fn write_public(path: &Path, content: &[u8]) -> io::Result<()> {
+fn write_public(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.new", std::process::id()));
     let new = path.with_file_name(name);
@@ -169,7 +176,7 @@ pub fn write_public(path: &Path, content: &[u8]) -> io::Result<()> {
 
 /// Why a bundle cannot be written.
 #[derive(Debug, thiserror::Error)]
-pub enum BundleError {
+enum BundleError {
     /// One of its parts.
     #[error(
         "the CA bundle `{}` cannot be read, and without it programs would trust less than now: {source}; correct or \
@@ -182,17 +189,9 @@ pub enum BundleError {
         /// Why not.
         source: io::Error,
     },
-    /// The whole.
-    #[error("the CA bundle `{}` cannot be written: {source}", path.display())]
-    Write {
-        /// Where.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
     /// Nobody would trust the proxy.
-    #[error("attaché's own CA certificate is no certificate in PEM")]
-    NoCa,
+    #[error("the CA certificate to add is no certificate in PEM")]
+    NoCertificate,
 }
 
 #[derive(Default)]
@@ -234,10 +233,6 @@ impl Certificates {
             self.seen.insert(der);
         }
     }
-}
-
-fn holds_certificate(pem: &str) -> bool {
-    !certificates(pem.as_bytes()).is_empty()
 }
 
 /// The certificates in a PEM text, as DER. What is none is left out: some programs refuse a bundle as a whole for one
@@ -295,7 +290,8 @@ mod tests {
     fn a_users_bundles_are_found_once_each() {
         let environment =
             [("SSL_CERT_FILE", "/corp.pem"), ("AWS_CA_BUNDLE", "/corp.pem"), ("PIP_CERT", ""), ("DENO_CERT", "/d.pem")];
-        let found = user_bundles(|name| environment.iter().find(|(n, _)| *n == name).map(|(_, value)| value.into()));
+        let environment = environment.map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec()));
+        let found = user_bundles(&environment.into_iter().collect());
         assert_eq!(found, [Path::new("/corp.pem"), Path::new("/d.pem")]);
     }
 
@@ -328,8 +324,7 @@ mod tests {
         fs::write(path("directory/README"), "no certificate").unwrap();
 
         let users = [path("user.pem"), path("directory")];
-        let count = write_bundle(&path("bundle.pem"), Some(&path("system.pem")), &users, &ca).unwrap();
-        assert_eq!(count, 3);
+        write_bundle_with(Some(&path("system.pem")), &path("bundle.pem"), &users, &ca).unwrap();
         let written = fs::read_to_string(path("bundle.pem")).unwrap();
         let expected = [&system, &user, &ca].map(|pem| certificates(pem.as_bytes()).remove(0));
         assert_eq!(certificates(written.as_bytes()), expected);
@@ -337,8 +332,10 @@ mod tests {
         assert_eq!(fs::metadata(path("bundle.pem")).unwrap().permissions().mode() & 0o777, 0o644);
         assert!(fs::read_dir(folder.path()).unwrap().all(|e| !e.unwrap().path().ends_with(".new")));
 
-        let again = write_bundle(&path("bundle.pem"), Some(&path("bundle.pem")), &[], &ca).unwrap();
-        assert_eq!(again, 3, "it is written again over itself");
+        write_bundle_with(Some(&path("bundle.pem")), &path("bundle.pem"), &[], &ca).unwrap();
+        assert_eq!(fs::read_to_string(path("bundle.pem")).unwrap(), written, "it is written again over itself");
+        write_trust_store(&path("bundle.pem")).unwrap();
+        assert!(path("bundle.p12").is_file());
     }
 
     #[test]
@@ -346,12 +343,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let out = folder.path().join("bundle.pem");
         let (ca, _) = certificate("ca");
-        assert!(matches!(write_bundle(&out, None, &[], "nothing"), Err(BundleError::NoCa)));
+        assert!(write_bundle_with(None, &out, &[], "nothing").is_err());
         let missing = [folder.path().join("missing.pem")];
-        let error = write_bundle(&out, None, &missing, &ca).unwrap_err();
+        let error = write_bundle_with(None, &out, &missing, &ca).unwrap_err();
         assert!(error.to_string().contains("missing.pem"), "{error}");
-        let nowhere = folder.path().join("no/bundle.pem");
-        assert!(matches!(write_bundle(&nowhere, None, &[], &ca), Err(BundleError::Write { .. })));
+        assert!(write_bundle_with(None, &folder.path().join("no/bundle.pem"), &[], &ca).is_err());
         assert!(!out.exists());
     }
 }

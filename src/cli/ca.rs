@@ -9,10 +9,11 @@ use std::process::ExitCode;
 use serde_json::{Map, json};
 use sha2::{Digest, Sha256};
 
-use super::agent_env::{REMOVED, java_options, system_bundle, user_bundles, variables, write_bundle};
-use super::failure::Failure;
+use super::agent_env::{REMOVED, java_options, user_bundles, variables, write_bundle, write_trust_store};
 use super::output::json_line;
 use super::state::{Ready, StateDir, StateError};
+use super::{Failure, Outcome};
+use crate::secrets::Environment;
 
 /// Print the CA's certificate, or the variables by which programs trust it
 ///
@@ -81,7 +82,7 @@ enum Shell {
 }
 
 /// Runs the command.
-pub fn run(args: &Args) -> Result<ExitCode, Failure> {
+pub fn run(args: Args) -> Outcome {
     match &args.command {
         Command::Print(print) => {
             let path = print.state_dir.find()?.join("ca.pem");
@@ -90,16 +91,16 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
         }
         Command::Env(options) => {
             let state_dir = options.state_dir.find().map_err(|error| match error {
-                StateError::None(_) => Failure::Unreachable(error.to_string()),
+                StateError::None(_) => Failure::unreachable(error.to_string()),
                 error => error.into(),
             })?;
             let ready = Ready::read(&state_dir)?.ok_or_else(|| {
                 let shown = state_dir.display();
-                Failure::Unreachable(format!(
+                Failure::unreachable(format!(
                     "no attaché is ready in `{shown}`: start one with `attache up --policy FILE`"
                 ))
             })?;
-            let (ca, bundle) = trust(&ready, &user_bundles(|name| env::var_os(name)))?;
+            let (ca, bundle) = trust(&ready, &user_bundles(&Environment::of_process()))?;
             let mut variables = variables(&ready.proxy, &ca, &bundle);
             let java = env::var("JAVA_TOOL_OPTIONS").ok();
             variables.extend(java_options(java.as_deref(), &ready.proxy, &bundle));
@@ -129,13 +130,13 @@ fn trust(ready: &Ready, users: &[PathBuf]) -> Result<(PathBuf, PathBuf), Failure
     };
     let users: Vec<PathBuf> = users.into_iter().cloned().collect();
     let ca = fs::read_to_string(&ready.ca).map_err(|error| unreadable(&ready.ca, &error))?;
-    write_bundle(&out, system_bundle().as_deref(), &users, &ca).map_err(|e| Failure::Runtime(e.to_string()))?;
+    write_bundle(&out, &users, &ca).and_then(|()| write_trust_store(&out)).map_err(Failure::runtime)?;
     Ok((out.clone(), out))
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> Failure {
     let path = path.display();
-    Failure::Runtime(match error.kind() {
+    Failure::runtime(match error.kind() {
         io::ErrorKind::NotFound => {
             format!("there is no CA certificate `{path}`: start attaché with `attache up --policy FILE`")
         }
@@ -173,10 +174,6 @@ mod tests {
             ca: state_dir.join("ca.pem"),
             bundle: state_dir.join("bundle.pem"),
             state_dir: state_dir.to_owned(),
-            service_pid: 1,
-            envoy_pid: 2,
-            version: String::new(),
-            envoy_version: String::new(),
         }
     }
 

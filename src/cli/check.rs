@@ -4,12 +4,12 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use attache::config::compile::{Setting, compile};
-use attache::config::{self, Draft, Problems, Severity};
+use crate::config::compile::{Setting, compile};
+use crate::config::{self, Draft, Problems, Severity};
 use serde_json::{Value, json};
 
-use super::failure::Failure;
 use super::output::{Format, json_line, printable};
+use super::{Failure, Outcome};
 
 /// Check policies, and say all that is wrong with them and how to put it right
 ///
@@ -41,7 +41,7 @@ pub struct Args {
 }
 
 /// Runs the command.
-pub fn run(args: &Args) -> Result<ExitCode, Failure> {
+pub fn run(args: Args) -> Outcome {
     let mut out = std::io::stdout().lock();
     let mut checked = Vec::new();
     let mut all_ok = true;
@@ -89,7 +89,7 @@ fn read(path: &Path) -> Result<(String, Draft), Failure> {
     let mut text = String::new();
     match std::io::stdin().lock().read_to_string(&mut text) {
         Ok(_) => Ok(("<stdin>".into(), config::parse("<stdin>", &text))),
-        Err(error) => Err(Failure::Usage(format!("the policy on stdin cannot be read: {error}"))),
+        Err(error) => Err(Failure::usage(format!("the policy on stdin cannot be read: {error}"))),
     }
 }
 

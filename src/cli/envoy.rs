@@ -5,14 +5,14 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use attache::envoy::bootstrap::Bootstrap;
-use attache::envoy::check::{self, Finding, Severity};
-use attache::envoy::install;
+use crate::envoy::bootstrap::Bootstrap;
+use crate::envoy::check::{self, Finding, Severity};
+use crate::envoy::install;
 use serde_json::{Value, json};
 
 use super::check::count;
-use super::failure::Failure;
 use super::output::{Format, json_line, printable};
+use super::{Failure, Outcome};
 
 /// Get Envoy, print its bootstrap, and check a bootstrap of your own
 #[derive(Debug, clap::Args)]
@@ -94,7 +94,7 @@ struct Check {
 }
 
 /// Runs the command.
-pub fn run(args: &Args) -> Result<ExitCode, Failure> {
+pub fn run(args: Args) -> Outcome {
     match &args.command {
         Command::Install(Install {}) => install(),
         Command::Render(render) => render.run(),
@@ -102,29 +102,29 @@ pub fn run(args: &Args) -> Result<ExitCode, Failure> {
     }
 }
 
-fn install() -> Result<ExitCode, Failure> {
+fn install() -> Outcome {
     let envoy = install::find_or_install(&mut |progress| eprintln!("{progress}"))
-        .map_err(|error| Failure::Runtime(error.to_string()))?;
+        .map_err(|error| Failure::runtime(error.to_string()))?;
     writeln!(std::io::stdout().lock(), "{}", envoy.path.display())?;
     Ok(ExitCode::SUCCESS)
 }
 
 impl Render {
-    fn run(&self) -> Result<ExitCode, Failure> {
+    fn run(&self) -> Outcome {
         let bootstrap = Bootstrap {
             listen: self.listen,
             service_socket: self.service_socket.clone(),
             admin_socket: self.admin_socket.clone(),
             upstream_ca: self.upstream_ca.clone(),
         };
-        let yaml = bootstrap.render().map_err(|error| Failure::Usage(error.to_string()))?;
+        let yaml = bootstrap.render().map_err(|error| Failure::usage(error.to_string()))?;
         std::io::stdout().lock().write_all(yaml.as_bytes())?;
         Ok(ExitCode::SUCCESS)
     }
 }
 
 impl Check {
-    fn run(&self) -> Result<ExitCode, Failure> {
+    fn run(&self) -> Outcome {
         let mut out = std::io::stdout().lock();
         let mut checked = Vec::new();
         let mut all_ok = true;
@@ -222,7 +222,7 @@ fn name(severity: Severity) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use attache::envoy::bootstrap::SHIPPED;
+    use crate::envoy::bootstrap::SHIPPED;
 
     use super::*;
 

@@ -6,13 +6,13 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use attache::control;
-use attache::control::api::StatusReply;
+use crate::control;
+use crate::control::api::StatusReply;
 use serde_json::json;
 
-use super::failure::Failure;
 use super::output::{Format, json_line, printable};
 use super::state::{StateDir, StateError};
+use super::{Failure, Outcome};
 
 /// How long the service may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -42,9 +42,13 @@ pub struct Args {
 }
 
 /// Runs the command.
-pub async fn run(args: &Args) -> Result<ExitCode, Failure> {
+pub fn run(args: Args) -> Outcome {
+    super::runtime()?.block_on(health(&args))
+}
+
+async fn health(args: &Args) -> Outcome {
     let state_dir = args.state_dir.find().map_err(|error| match error {
-        StateError::None(_) => Failure::Unreachable(error.to_string()),
+        StateError::None(_) => Failure::unreachable(error.to_string()),
         error => error.into(),
     })?;
     let status = ask(&state_dir.join("control.sock")).await?;
@@ -68,27 +72,27 @@ async fn ask(socket: &Path) -> Result<StatusReply, Failure> {
             std::io::ErrorKind::NotFound => "it is not there: the service has not been started, or has been stopped",
             std::io::ErrorKind::ConnectionRefused => "nobody listens: the service has ended without cleaning up",
             std::io::ErrorKind::PermissionDenied => "it belongs to another user",
-            _ => return Err(Failure::Unreachable(format!("the control socket `{shown}` cannot be reached: {error}"))),
+            _ => return Err(Failure::unreachable(format!("the control socket `{shown}` cannot be reached: {error}"))),
         };
-        return Err(Failure::Unreachable(format!("the control socket `{shown}` cannot be reached: {reason}")));
+        return Err(Failure::unreachable(format!("the control socket `{shown}` cannot be reached: {reason}")));
     }
     match tokio::time::timeout(PATIENCE, control::status(socket)).await {
         Ok(Ok(status)) => Ok(status),
         // It closes the connection without a word.
         Ok(Err(error)) if error.code() == tonic::Code::Unavailable || error.code() == tonic::Code::Unknown => {
-            Err(Failure::Unreachable(format!(
+            Err(Failure::unreachable(format!(
                 "the service behind `{shown}` refused this process: it speaks to its own user alone, and to no process \
                  of an agent that `attache run` started ({})",
                 printable(error.message())
             )))
         }
-        Ok(Err(error)) => Err(Failure::Unreachable(format!(
+        Ok(Err(error)) => Err(Failure::unreachable(format!(
             "the service behind `{shown}` cannot say how it is doing: {}",
             printable(error.message())
         ))),
         Err(_) => {
             let seconds = PATIENCE.as_secs();
-            Err(Failure::Unreachable(format!("the service behind `{shown}` has not answered for {seconds} seconds")))
+            Err(Failure::unreachable(format!("the service behind `{shown}` has not answered for {seconds} seconds")))
         }
     }
 }
@@ -161,8 +165,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("control.sock");
         let reason = async || match ask(&socket).await {
-            Err(Failure::Unreachable(message)) => message,
-            other => panic!("{other:?}"),
+            Err(Failure { code: 5, message }) => message,
+            _ => panic!("it answered, or failed in another way"),
         };
         assert!(reason().await.contains("has not been started"));
         let listener = tokio::net::UnixListener::bind(&socket).unwrap();

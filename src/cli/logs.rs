@@ -10,12 +10,12 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use attache::journal::reader::{Exchange, Reader};
+use crate::journal::reader::{Exchange, Reader};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::failure::Failure;
 use super::output::{colours, json_line, reader_gone, terminal_width};
 use super::state::StateDir;
+use super::{Failure, Outcome};
 use filter::Filter;
 use table::Table;
 
@@ -71,7 +71,11 @@ enum Format {
 }
 
 /// Runs the command.
-pub async fn run(args: &Args) -> Result<ExitCode, Failure> {
+pub fn run(args: Args) -> Outcome {
+    super::runtime()?.block_on(show(&args))
+}
+
+async fn show(args: &Args) -> Outcome {
     let journal = args.state_dir.find()?.join("journal");
     let mut reader = Reader::open(&journal).map_err(|error| unreadable(&journal, &error))?;
     let mut printer = Printer::new(args.output, io::stdout().lock());
@@ -144,14 +148,14 @@ fn warn(reader: &Reader, warned: u64) {
 /// Reading and writing fail in the same call; only stdout is a pipe.
 fn explain(journal: &Path, error: io::Error) -> Failure {
     match error.kind() {
-        io::ErrorKind::BrokenPipe => Failure::ReaderGone,
+        io::ErrorKind::BrokenPipe => error.into(),
         _ => unreadable(journal, &error),
     }
 }
 
 fn unreadable(journal: &Path, error: &io::Error) -> Failure {
     let journal = journal.display();
-    Failure::Runtime(match error.kind() {
+    Failure::runtime(match error.kind() {
         io::ErrorKind::NotFound => format!("there is no journal in `{journal}`: nothing has been recorded there"),
         _ => format!("the journal in `{journal}` cannot be shown: {error}"),
     })
@@ -188,8 +192,8 @@ impl<W: Write> Printer<W> {
 
 #[cfg(test)]
 mod tests {
-    use attache::journal::Journal;
-    use attache::pipeline::audit::{Record, Verdict};
+    use crate::journal::Journal;
+    use crate::pipeline::audit::{Record, Verdict};
     use clap::Parser;
 
     use super::*;

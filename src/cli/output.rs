@@ -6,6 +6,18 @@ use std::io::{self, IsTerminal};
 use serde::Serialize;
 use unicode_width::UnicodeWidthChar;
 
+use super::Failure;
+
+impl From<io::Error> for Failure {
+    /// For writing to stdout; an error about a file has to name it. A reader that is gone (`| head`) is no failure.
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Self::exit(0, ""),
+            _ => Self::runtime(format!("the output cannot be written: {error}")),
+        }
+    }
+}
+
 /// How a command that reports once prints it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {

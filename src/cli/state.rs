@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use rustix::fs::{FlockOperation, flock};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
-use super::failure::Failure;
+use super::Failure;
 
 /// The option of every command that reads what a running attaché left.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -37,8 +37,8 @@ impl StateDir {
     }
 }
 
-/// What `up` and `run` say once they are ready, on stdout and in `state.json`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// What other commands need of [`crate::supervisor::Ready`], as `state.json` has it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Ready {
     /// The proxy's URL.
@@ -49,14 +49,6 @@ pub struct Ready {
     pub bundle: PathBuf,
     /// The state directory.
     pub state_dir: PathBuf,
-    /// The process that decides.
-    pub service_pid: u32,
-    /// Envoy's process.
-    pub envoy_pid: u32,
-    /// Attaché's version.
-    pub version: String,
-    /// Envoy's version.
-    pub envoy_version: String,
 }
 
 impl Ready {
@@ -142,10 +134,8 @@ pub enum StateError {
 impl From<StateError> for Failure {
     fn from(error: StateError) -> Self {
         match error {
-            StateError::NotThere(_) | StateError::Several(_) => Self::Usage(error.to_string()),
-            StateError::None(_) | StateError::NoHome | StateError::Unreadable { .. } => {
-                Self::Runtime(error.to_string())
-            }
+            StateError::NotThere(_) | StateError::Several(_) => Self::usage(error),
+            StateError::None(_) | StateError::NoHome | StateError::Unreadable { .. } => Self::runtime(error),
         }
     }
 }
@@ -261,7 +251,7 @@ mod tests {
         let message = error.to_string();
         assert!(message.contains("/10081  port 10081, running, last used 20"), "{message}");
         assert!(message.contains("--state-dir"), "{message}");
-        assert!(matches!(Failure::from(error), Failure::Usage(_)));
+        assert!(Failure::from(error).code == 2);
     }
 
     #[test]
@@ -280,7 +270,7 @@ mod tests {
             "servicePid":1,"envoyPid":2,"version":"0.1.0","envoyVersion":"1.40.0"}"#;
         fs::write(folder.path().join("state.json"), json).unwrap();
         let ready = Ready::read(folder.path()).unwrap().unwrap();
-        assert_eq!((ready.proxy.as_str(), ready.envoy_pid), ("http://127.0.0.1:10080", 2));
+        assert_eq!((ready.proxy.as_str(), ready.ca), ("http://127.0.0.1:10080", PathBuf::from("/s/ca.pem")));
         fs::write(folder.path().join("state.json"), "{").unwrap();
         assert!(matches!(Ready::read(folder.path()), Err(StateError::Unreadable { .. })));
     }

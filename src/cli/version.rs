@@ -3,10 +3,10 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use attache::envoy::install::PINNED;
+use crate::envoy::install::PINNED;
 use serde_json::json;
 
-use super::failure::Failure;
+use super::Outcome;
 use super::output::{Format, json_line};
 
 /// Print the version of attaché, and of the Envoy it is made for
@@ -24,7 +24,7 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 const REVISION: Option<&str> = option_env!("ATTACHE_REVISION");
 
 /// Runs the command.
-pub fn run(args: &Args) -> Result<ExitCode, Failure> {
+pub fn run(args: Args) -> Outcome {
     let mut out = std::io::stdout().lock();
     match args.output {
         Format::Text => {

@@ -28,6 +28,7 @@ use hickory_resolver::proto::rr::Name;
 use thiserror::Error;
 
 use self::cache::Cache;
+use self::stated::Authorities;
 pub use self::stated::{Stated, StatedError};
 use self::system::System;
 
@@ -223,7 +224,7 @@ type WeakFlight = WeakShared<Pin<Box<dyn Future<Output = Result<Arc<Answer>, Res
 
 struct Inner {
     options: Options,
-    stated: HashMap<Box<str>, HashMap<u16, Arc<Answer>>>,
+    stated: Authorities,
     cache: Cache,
     system: System,
     /// Only lookups that have to ask a name server come here.

@@ -44,6 +44,23 @@ impl FromStr for Stated {
     }
 }
 
+impl std::fmt::Display for Stated {
+    /// As `--resolve` reads it.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.host.contains(':') {
+            true => write!(f, "[{}]:{}:", self.host, self.port)?,
+            false => write!(f, "{}:{}:", self.host, self.port)?,
+        }
+        for (place, address) in self.addresses.iter().enumerate() {
+            if place > 0 {
+                f.write_str(",")?;
+            }
+            address.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
 /// Why a `--resolve` cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum StatedError {
@@ -72,8 +89,10 @@ pub enum StatedError {
 }
 
 /// Answers by host and port.
-pub(super) fn by_authority(stated: &[Stated]) -> Result<HashMap<Box<str>, HashMap<u16, Arc<Answer>>>, StatedError> {
-    let mut authorities: HashMap<Box<str>, HashMap<u16, Arc<Answer>>> = HashMap::new();
+pub(super) type Authorities = HashMap<Box<str>, HashMap<u16, Arc<Answer>>>;
+
+pub(super) fn by_authority(stated: &[Stated]) -> Result<Authorities, StatedError> {
+    let mut authorities = Authorities::new();
     for one in stated {
         let answer = Answer {
             addresses: one.addresses.iter().map(SocketAddr::ip).collect(),

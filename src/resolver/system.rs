@@ -112,6 +112,14 @@ impl View {
 }
 
 fn dns(options: &Options) -> io::Result<TokioResolver> {
+    let (config, opts) = configuration(options)?;
+    Resolver::builder_with_config(config, TokioRuntimeProvider::default())
+        .with_options(opts)
+        .build()
+        .map_err(io::Error::other)
+}
+
+fn configuration(options: &Options) -> io::Result<(ResolverConfig, ResolverOpts)> {
     let (servers, mut opts) = if options.name_servers.is_empty() {
         let text = std::fs::read(&options.resolv_conf)?;
         let (config, opts) = hickory_resolver::system_conf::parse_resolv_conf(text).map_err(io::Error::other)?;
@@ -128,11 +136,7 @@ fn dns(options: &Options) -> io::Result<TokioResolver> {
     // The default of 32 refuses a burst of names.
     opts.max_active_requests = 1024;
     // Neither domain nor search list: names are absolute.
-    let config = ResolverConfig::from_parts(None, Vec::new(), servers);
-    Resolver::builder_with_config(config, TokioRuntimeProvider::default())
-        .with_options(opts)
-        .build()
-        .map_err(io::Error::other)
+    Ok((ResolverConfig::from_parts(None, Vec::new(), servers), opts))
 }
 
 fn name_server(address: SocketAddr) -> NameServerConfig {
@@ -155,4 +159,43 @@ fn stamp(file: &Path) -> Stamp {
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn read(resolv_conf: &str) -> io::Result<(ResolverConfig, ResolverOpts)> {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(resolv_conf.as_bytes()).unwrap();
+        configuration(&Options { resolv_conf: file.path().into(), ..Options::default() })
+    }
+
+    #[test]
+    fn of_resolv_conf_the_name_servers_count_and_the_search_list_does_not() {
+        let text = "nameserver 192.0.2.1\nnameserver 2001:db8::1\ndomain corp.example\n\
+                    search corp.example other.example\noptions ndots:5 timeout:30 attempts:3\n";
+        let (config, opts) = read(text).unwrap();
+        let servers: Vec<_> = config.name_servers().iter().map(|server| server.ip).collect();
+        assert_eq!(servers.iter().map(ToString::to_string).collect::<Vec<_>>(), ["192.0.2.1", "2001:db8::1"]);
+        assert!(config.search().is_empty() && config.domain().is_none());
+        assert_eq!(opts.attempts, 3);
+        assert_eq!(opts.timeout, Duration::from_secs(1), "within the deadline of 3 s");
+    }
+
+    #[test]
+    fn without_a_name_server_there_is_nobody_to_ask() {
+        assert!(read("").is_err());
+        assert!(read("search corp.example\n").is_err());
+    }
+
+    #[test]
+    fn a_given_name_server_takes_the_place_of_those_of_the_file() {
+        let options = Options { name_servers: vec!["192.0.2.9:5353".parse().unwrap()], ..Options::default() };
+        let (config, _) = configuration(&options).unwrap();
+        assert_eq!(config.name_servers().len(), 1);
+        assert!(config.name_servers()[0].connections.iter().all(|connection| connection.port == 5353));
+    }
 }

@@ -203,6 +203,13 @@ fn the_least_recently_subscribed_name_is_taken_back_refusals_first() {
 }
 
 #[test]
+fn a_name_taken_back_and_asked_for_again_at_once_is_given() {
+    let mut bench = Bench::new(2, &["a.example", "b.example", "c.example"]);
+    let (given, removed) = bench.subscribe(&["a.example", "b.example", "c.example", "a.example"]);
+    assert_eq!((given, removed), (names(&["a.example", "c.example"]), names(&["b.example"])));
+}
+
+#[test]
 fn a_certificate_is_replaced_after_two_thirds_of_its_life() {
     let mut bench = Bench::new(10, &["a.example", "b.example"]);
     bench.subscribe(&["a.example"]);

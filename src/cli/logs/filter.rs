@@ -3,8 +3,8 @@
 use std::str::FromStr;
 use std::time::SystemTime;
 
-use attache::journal::reader::{Exchange, Standing};
-use attache::pipeline::policy::Reason;
+use crate::journal::reader::{Exchange, Standing};
+use crate::pipeline::policy::Reason;
 use clap::builder::PossibleValuesParser;
 use jiff::civil::DateTime;
 use jiff::{SpanRelativeTo, Timestamp, tz::TimeZone};
@@ -143,7 +143,7 @@ fn since(text: &str, now: Timestamp) -> Result<SystemTime, String> {
 
 #[cfg(test)]
 pub mod tests {
-    use attache::pipeline::audit::{DecisionRecord, OutcomeRecord, Verdict};
+    use crate::pipeline::audit::{DecisionRecord, OutcomeRecord, Verdict};
     use clap::Parser;
 
     use super::*;

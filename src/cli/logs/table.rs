@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use attache::journal::reader::{Exchange, Standing};
+use crate::journal::reader::{Exchange, Standing};
 use jiff::Timestamp;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
@@ -178,7 +178,7 @@ fn cut(text: &str, width: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use attache::pipeline::audit::Verdict;
+    use crate::pipeline::audit::Verdict;
 
     use super::super::filter::tests::{exchange, outcome};
     use super::*;

@@ -1,0 +1,226 @@
+//! What `serve`, `up` and `run` have in common: their flags, and bringing the two processes up.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+
+use super::{Failure, agent_env, state};
+use crate::certificates::authorities_in;
+use crate::config::compile::{Setting, compile};
+use crate::config::schema::{Identity, SecretSource, TokenSource};
+use crate::config::{self, Policy};
+use crate::envoy::install;
+use crate::peer::forbid_inspection;
+use crate::resolver::{Options as ResolverOptions, Resolver, Stated};
+use crate::secrets::Environment;
+use crate::supervisor::{Plan, Stack, SupervisorError, ephemeral_authority};
+
+/// Flags of every command that decides.
+#[derive(clap::Args, Clone)]
+pub struct Common {
+    /// The policy: a YAML file, or a directory of them.
+    #[arg(long, value_name = "FILE", env = "ATTACHE_POLICY")]
+    pub policy: PathBuf,
+    /// Who every caller is. Without it, callers identify themselves; a policy without `agents` has one, `default`.
+    #[arg(long, value_name = "NAME", env = "ATTACHE_AGENT")]
+    pub agent: Option<String>,
+    /// State an upstream's address outright, private ones included, as curl does. May repeat.
+    #[arg(long, value_name = "HOST:PORT:ADDR[:PORT]")]
+    pub resolve: Vec<Stated>,
+    /// Ask this name server instead of those of resolv.conf. May repeat.
+    #[arg(long, value_name = "ADDR[:PORT]", value_parser = name_server)]
+    pub dns_server: Vec<SocketAddr>,
+}
+
+/// An address with a port, or one alone, which means port 53.
+fn name_server(text: &str) -> Result<SocketAddr, String> {
+    let alone = || text.trim_start_matches('[').trim_end_matches(']').parse().map(|ip| SocketAddr::new(ip, 53));
+    text.parse()
+        .or_else(|_| alone())
+        .map_err(|_| format!("`{text}` is no address: write e.g. 192.0.2.53 or 192.0.2.53:5353"))
+}
+
+impl Common {
+    /// How names are looked up.
+    pub fn resolver(&self) -> Result<ResolverOptions, Failure> {
+        let options = ResolverOptions {
+            name_servers: self.dns_server.clone(),
+            stated: self.resolve.clone(),
+            ..ResolverOptions::default()
+        };
+        Resolver::new(options.clone()).map_err(Failure::usage)?;
+        Ok(options)
+    }
+
+    fn for_serve(&self, policy: &Path) -> Vec<String> {
+        let mut args = vec!["--policy".to_owned(), policy.display().to_string()];
+        let mut add = |flag: &str, value: String| args.extend([flag.to_owned(), value]);
+        self.agent.iter().for_each(|agent| add("--agent", agent.clone()));
+        self.resolve.iter().for_each(|stated| add("--resolve", stated.to_string()));
+        self.dns_server.iter().for_each(|server| add("--dns-server", server.to_string()));
+        args
+    }
+}
+
+/// Flags of `up` and `run`.
+#[derive(clap::Args, Clone)]
+pub struct Flags {
+    #[command(flatten)]
+    pub common: Common,
+    /// Where state, journal and sockets are kept [default: a directory of this user and port].
+    #[arg(long, value_name = "DIR", env = "ATTACHE_STATE_DIR")]
+    pub state_dir: Option<PathBuf>,
+    /// Trust the CA certificates of this PEM file for upstreams, beside the system's.
+    #[arg(long, value_name = "FILE", env = "ATTACHE_UPSTREAM_CA")]
+    pub upstream_ca: Option<PathBuf>,
+    /// Where metrics and probes are served; `off` for nowhere.
+    #[arg(long, value_name = "ADDR:PORT", env = "ATTACHE_METRICS", default_value = "off")]
+    pub metrics: String,
+}
+
+/// Both processes, and what keeps others from the same state.
+pub struct Up {
+    /// Service and Envoy.
+    pub stack: Stack,
+    /// Variables that hold secrets: no agent may inherit them.
+    pub secret_variables: BTreeSet<String>,
+    _lock: File,
+}
+
+/// Brings service and Envoy up. Everything a person can get wrong is checked first, and said clearly.
+pub async fn bring_up(flags: &Flags, listen: Option<SocketAddr>) -> Result<Up, Failure> {
+    // Before a secret is read.
+    forbid_inspection().map_err(Failure::runtime)?;
+    let environment = Environment::of_process();
+    let secret_variables = check_policy(&flags.common, &environment)?;
+    flags.common.resolver()?;
+    let extra = flags.upstream_ca.as_deref().map(read_ca).transpose()?;
+    let listen = match listen {
+        Some(address) => try_listen(address)?,
+        None => try_listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?,
+    };
+    let state_dir = match &flags.state_dir {
+        Some(given) => std::path::absolute(given).map_err(Failure::runtime)?,
+        None => state::default_for(listen.port()).map_err(Failure::runtime)?,
+    };
+    let lock = prepare(&state_dir)?;
+    let envoy = install::find_or_install(&mut |progress| eprintln!("attache: {progress}")).map_err(Failure::runtime)?;
+    let authority = ephemeral_authority().map_err(Failure::runtime)?;
+    let upstream_ca = state_dir.join("upstream-ca.pem");
+    let written = agent_env::write_bundle(&upstream_ca, &[], extra.as_deref().unwrap_or_default())
+        .and_then(|()| write_trust(&state_dir, authority.cert_pem(), &environment));
+    written.map_err(|error| {
+        Failure::runtime(format!("the CA files in `{}` cannot be written: {error}", state_dir.display()))
+    })?;
+    let policy = std::path::absolute(&flags.common.policy).map_err(Failure::runtime)?;
+    let mut serve = flags.common.for_serve(&policy);
+    serve.extend(["--state-dir".into(), state_dir.display().to_string(), "--metrics".into(), flags.metrics.clone()]);
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let plan = Plan { listen, state_dir, envoy, upstream_ca, serve, environment, threads: cores.min(4) };
+    // Daemons that an agent leaves behind stay recognisable as its own.
+    let own = rustix::process::getpid();
+    rustix::process::set_child_subreaper(Some(own)).map_err(Failure::runtime)?;
+    let stack = Stack::start(plan, authority).await.map_err(|error| match &error {
+        SupervisorError::NotUp { code: Some(2), .. } => Failure::usage("the service refused to start: see above"),
+        _ => Failure::runtime(error),
+    })?;
+    Ok(Up { stack, secret_variables, _lock: lock })
+}
+
+impl Up {
+    /// Writes what is up where other commands find it.
+    pub fn publish(&self) -> Result<String, Failure> {
+        let ready = self.stack.ready();
+        let text = serde_json::to_string(&ready).map_err(Failure::runtime)?;
+        let path = ready.state_dir.join("state.json");
+        std::fs::write(&path, &text)
+            .map_err(|error| Failure::runtime(format!("`{}` cannot be written: {error}", path.display())))?;
+        Ok(text)
+    }
+}
+
+/// Reports everything that is wrong with the policy at once; gives the names of the variables that hold secrets.
+fn check_policy(common: &Common, environment: &Environment) -> Result<BTreeSet<String>, Failure> {
+    let draft = config::read(&common.policy);
+    let revision = draft.revision().clone();
+    let agent = common.agent.as_deref();
+    let setting = Setting { agent, environment: Some(environment) };
+    let mut variables = BTreeSet::new();
+    let accepted = draft.compile(agent, |policy, problems| {
+        variables = secret_variables(policy);
+        compile(policy, setting, revision.as_str(), problems)
+    });
+    match accepted {
+        Ok(accepted) => {
+            if !accepted.warnings.is_empty() {
+                eprintln!("{}", accepted.warnings);
+            }
+            Ok(variables)
+        }
+        Err(problems) => Err(Failure::usage(format!("the policy is wrong\n{problems}"))),
+    }
+}
+
+fn secret_variables(policy: &Policy) -> BTreeSet<String> {
+    let credentials = policy.credentials.iter().filter_map(|credential| match &credential.source.value {
+        SecretSource::Environment(name) => Some(name.clone()),
+        SecretSource::File(_) => None,
+    });
+    let identities = policy.agents.iter().flatten().flat_map(|agent| &agent.identity);
+    let tokens = identities.filter_map(|identity| match &identity.value {
+        Identity::Token(TokenSource::Environment(name)) => Some(name.clone()),
+        _ => None,
+    });
+    credentials.chain(tokens).collect()
+}
+
+fn read_ca(path: &Path) -> Result<String, Failure> {
+    let refuse = |why: String| Failure::usage(format!("`--upstream-ca {}`: {why}", path.display()));
+    let text = std::fs::read_to_string(path).map_err(|error| refuse(error.to_string()))?;
+    authorities_in(&text).map_err(|error| refuse(error.to_string()))?;
+    Ok(text)
+}
+
+/// An address that can be listened on; port 0 becomes a free one. Envoy binds it again in a moment.
+fn try_listen(address: SocketAddr) -> Result<SocketAddr, Failure> {
+    let bound = TcpListener::bind(address).and_then(|listener| listener.local_addr());
+    bound.map_err(|error| {
+        let hint = match error.kind() {
+            std::io::ErrorKind::AddrInUse => "; is another attache up there? choose another with --listen",
+            _ => "",
+        };
+        Failure::runtime(format!("cannot listen on `{address}`: {error}{hint}"))
+    })
+}
+
+/// Makes the state directory, for this user alone, and takes it for this process.
+fn prepare(state_dir: &Path) -> Result<File, Failure> {
+    use std::os::unix::fs::DirBuilderExt;
+    let failed =
+        |error: std::io::Error| Failure::runtime(format!("the state directory `{}`: {error}", state_dir.display()));
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(state_dir).map_err(failed)?;
+    let longest = state_dir.join("service.sock");
+    if longest.as_os_str().len() > crate::server::MAX_SOCKET_PATH {
+        let limit = crate::server::MAX_SOCKET_PATH;
+        let why =
+            format!("`{}` is too long for a socket ({limit} bytes): choose a shorter --state-dir", longest.display());
+        return Err(Failure::usage(why));
+    }
+    let lock = File::create(state_dir.join("lock")).map_err(failed)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(std::fs::TryLockError::WouldBlock) => Err(Failure::runtime(format!(
+            "the state directory `{}` is in use by another attache: choose another with --state-dir",
+            state_dir.display()
+        ))),
+        Err(std::fs::TryLockError::Error(error)) => Err(failed(error)),
+    }
+}
+
+/// Writes what agents are to trust: our CA alone, and together with the system's and the user's own.
+fn write_trust(state_dir: &Path, ca: &str, environment: &Environment) -> std::io::Result<()> {
+    std::fs::write(state_dir.join("ca.pem"), ca)?;
+    let user = agent_env::user_bundles(environment);
+    agent_env::write_bundle(&state_dir.join("bundle.pem"), &user, ca)
+}

@@ -1,0 +1,165 @@
+//! The bootstrap that Envoy starts from, with this installation's addresses in it.
+
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+/// The committed `envoy/envoy.yaml`: complete, and what [`Bootstrap::default`] renders to.
+pub const SHIPPED: &str = include_str!("../../envoy/envoy.yaml");
+
+/// The longest path a Unix socket can have, in bytes, its final NUL not counted (`sun_path`).
+const MAX_SOCKET_PATH: usize = 107;
+
+/// The values of `envoy/envoy.yaml` that differ between installations.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bootstrap {
+    /// Where agents reach the proxy.
+    pub listen: SocketAddr,
+    /// The Unix socket attaché's gRPC services listen on.
+    pub service_socket: PathBuf,
+    /// The Unix socket of Envoy's admin interface, which Envoy makes with mode 0600.
+    pub admin_socket: PathBuf,
+    /// The PEM bundle of CAs that upstream certificates have to come from.
+    pub upstream_ca: PathBuf,
+}
+
+impl Default for Bootstrap {
+    fn default() -> Self {
+        Bootstrap {
+            listen: SocketAddr::from(([127, 0, 0, 1], 10080)),
+            service_socket: "/run/attache/service.sock".into(),
+            admin_socket: "/run/attache/admin.sock".into(),
+            upstream_ca: "/etc/ssl/certs/ca-certificates.crt".into(),
+        }
+    }
+}
+
+impl Bootstrap {
+    /// The bootstrap as YAML, comments included.
+    ///
+    /// # Errors
+    /// When a path is not UTF-8, or a socket's path is longer than the kernel takes.
+    pub fn render(&self) -> Result<String, RenderError> {
+        let values = [
+            (LISTEN, listen_address(self.listen)),
+            (SERVICE_SOCKET, quoted_socket(&self.service_socket)?),
+            (ADMIN_SOCKET, quoted_socket(&self.admin_socket)?),
+            (UPSTREAM_CA, quoted(&self.upstream_ca)?),
+        ];
+        // All places are found in the template itself, so that no value is taken for another's place.
+        let mut places: Vec<(Range<usize>, String)> = values
+            .into_iter()
+            .flat_map(|(marker, value)| {
+                SHIPPED.match_indices(marker).map(move |(at, _)| (at..at + marker.len(), value.clone()))
+            })
+            .collect();
+        places.sort_by_key(|(place, _)| place.start);
+
+        let mut yaml = String::with_capacity(SHIPPED.len() + 256);
+        let mut copied = 0;
+        for (place, value) in places {
+            yaml.push_str(SHIPPED.get(copied..place.start).unwrap_or_default());
+            yaml.push_str(&value);
+            copied = place.end;
+        }
+        yaml.push_str(SHIPPED.get(copied..).unwrap_or_default());
+        Ok(yaml)
+    }
+}
+
+/// Why a bootstrap cannot be rendered.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum RenderError {
+    /// YAML is text, and so is every path in it.
+    #[error("the path `{0}` is not valid UTF-8: choose another one")]
+    NotUtf8(String),
+    /// The kernel's limit, which Envoy would report less clearly.
+    #[error(
+        "the socket path `{path}` is {length} bytes long and the kernel takes at most {MAX_SOCKET_PATH}: choose a shorter directory"
+    )]
+    SocketPathTooLong {
+        /// The path as given.
+        path: String,
+        /// Its length in bytes.
+        length: usize,
+    },
+}
+
+const LISTEN: &str = r#"{address: "127.0.0.1", port_value: 10080}"#;
+const SERVICE_SOCKET: &str = r#""/run/attache/service.sock""#;
+const ADMIN_SOCKET: &str = r#""/run/attache/admin.sock""#;
+const UPSTREAM_CA: &str = r#""/etc/ssl/certs/ca-certificates.crt""#;
+
+fn listen_address(listen: SocketAddr) -> String {
+    format!(r#"{{address: "{}", port_value: {}}}"#, listen.ip(), listen.port())
+}
+
+fn quoted_socket(path: &Path) -> Result<String, RenderError> {
+    let length = path.as_os_str().len();
+    if length > MAX_SOCKET_PATH {
+        return Err(RenderError::SocketPathTooLong { path: path.display().to_string(), length });
+    }
+    quoted(path)
+}
+
+/// A double-quoted YAML scalar: a JSON string is one.
+fn quoted(path: &Path) -> Result<String, RenderError> {
+    let text = path.to_str().ok_or_else(|| RenderError::NotUtf8(path.display().to_string()))?;
+    Ok(serde_json::Value::from(text).to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_marker_has_its_one_place() {
+        for marker in [LISTEN, SERVICE_SOCKET, ADMIN_SOCKET, UPSTREAM_CA] {
+            assert_eq!(SHIPPED.matches(marker).count(), 1, "{marker}");
+        }
+    }
+
+    #[test]
+    fn the_default_renders_to_the_committed_file() {
+        assert_eq!(Bootstrap::default().render().unwrap(), SHIPPED);
+    }
+
+    #[test]
+    fn values_arrive_as_they_are_whatever_yaml_thinks_of_them() {
+        let bootstrap = Bootstrap {
+            listen: "[::1]:8080".parse().unwrap(),
+            // The value of one place looks like the marker of another.
+            service_socket: r#"/tmp/a "/run/attache/admin.sock" b"#.into(),
+            admin_socket: "/tmp/it's # {not}: a\\comment\t.sock".into(),
+            upstream_ca: "/tmp/é ü/ca.pem".into(),
+        };
+        let yaml: serde_json::Value = serde_yaml::from_str(&bootstrap.render().unwrap()).expect("still YAML");
+        let at = |pointer: &str| yaml.pointer(pointer).expect(pointer).clone();
+        assert_eq!(
+            at("/static_resources/listeners/0/address/socket_address"),
+            serde_json::json!({"address": "::1", "port_value": 8080}),
+        );
+        assert_eq!(at("/admin/address/pipe/path"), bootstrap.admin_socket.to_str().unwrap());
+        assert_eq!(
+            at("/static_resources/clusters/0/load_assignment/endpoints/0/lb_endpoints/0/endpoint/address/pipe/path"),
+            bootstrap.service_socket.to_str().unwrap()
+        );
+        assert_eq!(
+            at(
+                "/static_resources/clusters/2/transport_socket/typed_config/common_tls_context/validation_context/trusted_ca/filename"
+            ),
+            bootstrap.upstream_ca.to_str().unwrap()
+        );
+    }
+
+    #[test]
+    fn paths_that_cannot_be_are_refused() {
+        use std::os::unix::ffi::OsStrExt;
+        let not_utf8 =
+            Bootstrap { upstream_ca: std::ffi::OsStr::from_bytes(b"/tmp/\xff").into(), ..Bootstrap::default() };
+        assert!(matches!(not_utf8.render(), Err(RenderError::NotUtf8(_))));
+        let too_long =
+            Bootstrap { service_socket: format!("/{}", "x".repeat(MAX_SOCKET_PATH)).into(), ..Bootstrap::default() };
+        assert!(matches!(too_long.render(), Err(RenderError::SocketPathTooLong { length: 108, .. })));
+    }
+}

@@ -166,7 +166,7 @@ const REDACTED: &str = "***";
 /// The longest name of a query parameter that is put on record, in bytes: tokens are longer.
 const MAX_NAME: usize = 32;
 
-mod rfc3339 {
+pub(crate) mod rfc3339 {
     use std::time::SystemTime;
 
     use serde::{Deserialize, Deserializer, Serializer, de::Error};

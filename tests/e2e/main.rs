@@ -13,6 +13,6 @@ mod audit;
 mod concurrency;
 mod fail_closed;
 mod reload;
-// mod supervise;
+mod supervise;
 // mod telemetry;
 mod tls;

@@ -51,7 +51,8 @@ async fn a_broken_policy_is_said_loudly_and_the_one_before_it_stays() {
         .await;
     let metric = async |name: &str| -> Option<String> {
         let text = curl([&format!("http://{metrics}/metrics")]).await.text();
-        text.lines().find_map(|line| Some(line.strip_prefix(name)?.trim_start().to_owned()))
+        let line = text.lines().find(|line| line.starts_with(name))?;
+        Some(line.rsplit(' ').next().unwrap().to_owned())
     };
     let health = async || control::status(&attache.ready().state_dir.join("control.sock")).await.unwrap();
     assert_eq!(metric("attache_policy_last_reload_successful").await.as_deref(), Some("1"));
@@ -83,8 +84,10 @@ async fn a_broken_policy_is_said_loudly_and_the_one_before_it_stays() {
     assert_eq!(recovered.reload_error, "");
     assert_ne!(recovered.policy_revision, revision);
     assert_eq!(metric("attache_policy_last_reload_successful").await.as_deref(), Some("1"));
-    let info = format!("attache_policy_info{{revision=\"{}\"}}", recovered.policy_revision);
-    assert!(metric(&info).await.is_some(), "{info}");
+    let exposition = curl([&format!("http://{metrics}/metrics")]).await.text();
+    let in_force: Vec<&str> =
+        exposition.lines().filter(|line| line.starts_with("attache_policy_info{") && line.ends_with(" 1")).collect();
+    assert!(in_force.len() == 1 && in_force[0].contains(&recovered.policy_revision), "{in_force:?}");
 }
 
 /// The request has been admitted, and waits for DNS, when the policy starts to block its host.

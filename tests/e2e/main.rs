@@ -9,10 +9,10 @@ mod support;
 
 mod addresses;
 mod audit;
-// mod bad_input;
+mod bad_input;
 mod concurrency;
 mod fail_closed;
 mod reload;
 mod supervise;
-// mod telemetry;
+mod telemetry;
 mod tls;

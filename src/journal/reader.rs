@@ -313,7 +313,9 @@ impl Reader {
             Some(Record::Decision(decision)) => {
                 self.latest = self.latest.max(decision.time);
                 let known = self.places.get(&decision.request_id).and_then(|place| self.waiting.get_mut(place));
-                if let Some(Waiting { exchange, .. }) = known {
+                if let Some(Waiting { exchange, .. }) = known
+                    && decision.decision != Verdict::Allow
+                {
                     exchange.correct(*decision);
                     return None;
                 }

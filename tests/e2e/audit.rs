@@ -230,6 +230,88 @@ async fn what_an_agent_writes_cannot_forge_a_record() {
     }
 }
 
+#[tokio::test]
+async fn logs_shows_what_is_asked_for_even_after_the_end() {
+    let upstream = Upstream::https(["*.example.com"]).await;
+    let policy = "
+agents:
+  ann: {identity: [{header: {name: X-Agent, value: ann, trusted: true}}], allowedDomains: ['*.example.com']}
+  bob: {identity: [{header: {name: X-Agent, value: bob, trusted: true}}], allowedDomains: [b.example.com]}";
+    let setup = Attache::up(policy).resolve("a.example.com", &upstream).resolve("b.example.com", &upstream);
+    let mut attache = setup.start().await;
+    let mut before = 0;
+    for (agent, path) in [
+        ("ann", "a.example.com/1"),
+        ("bob", "a.example.com/2"),
+        ("bob", "b.example.com/3"),
+        ("ann", "b.example.com/reset"),
+    ] {
+        attache.curl(["--header", &format!("X-Agent: {agent}"), &format!("http://{path}")]).await;
+        before += 1;
+        until("its outcome", async || {
+            let records = attache.records();
+            (records.len() == before && !records[before - 1]["flags"].is_null()).then_some(())
+        })
+        .await;
+    }
+    attache.curl(["http://evil.example/%1b%5b31m"]).await;
+    until("the last", async || (attache.records().len() == 5).then_some(())).await;
+
+    for stopped in [false, true] {
+        if stopped {
+            assert!(attache.stop().await.success());
+        }
+        for (arguments, expected) in [
+            (&[][..], &["/1", "/2", "/3", "/reset", "/%1b%5b31m"][..]),
+            (&["--agent", "ann"], &["/1", "/reset"]),
+            (&["--status", "allowed"], &["/1", "/3"]),
+            (&["--status", "blocked"], &["/2", "/%1b%5b31m"]),
+            (&["--status", "failed"], &["/reset"]),
+            (&["--status", "502"], &["/reset"]),
+            (&["--status", "pending"], &[]),
+            (&["--host", "b.example.com"], &["/3", "/reset"]),
+            (&["--host", "*.example.com", "--agent", "bob"], &["/2", "/3"]),
+            (&["--reason", "domain_not_allowed"], &["/2"]),
+            (&["--limit", "2"], &["/reset", "/%1b%5b31m"]),
+            (&["--since", "1h", "--agent", "bob"], &["/2", "/3"]),
+        ] {
+            let shown = attache.logs(arguments).await;
+            let paths: Vec<&str> = shown.iter().map(|record| record["path"].as_str().unwrap()).collect();
+            assert_eq!(paths, expected, "{arguments:?}, stopped: {stopped}");
+            for record in &shown {
+                for key in [
+                    "time",
+                    "agent",
+                    "method",
+                    "host",
+                    "path",
+                    "query",
+                    "decision",
+                    "reason",
+                    "rule",
+                    "credential",
+                    "policyRevision",
+                    "requestId",
+                    "status",
+                    "bytes",
+                    "duration",
+                    "upstream",
+                    "flags",
+                ] {
+                    assert!(record.get(key).is_some(), "{key}: {record}");
+                }
+            }
+        }
+        let table = attache.command("logs", &[]).await;
+        assert_eq!(table.exit, 0, "{table:?}");
+        for words in ["ann", "bob", "a.example.com/1", "blocked", "failed", "domain_not_allowed"] {
+            assert!(table.stdout.contains(words), "{words}: {}", table.stdout);
+        }
+        let moves = |c: char| c.is_control() && c != '\n';
+        assert!(!table.stdout.contains(moves), "{:?}", table.stdout);
+    }
+}
+
 /// The record of this path, once its outcome has come.
 async fn outcome(attache: &Attache, path: &str) -> Value {
     attache.wait_record(path, |record| record["path"] == path && !record["flags"].is_null()).await

@@ -69,6 +69,9 @@ async fn a_broken_policy_is_said_loudly_and_the_one_before_it_stays() {
         let refused = refused.await;
         assert!(refused.ready, "{case}: it goes on deciding");
         assert_eq!(refused.policy_revision, revision, "{case}");
+        let said = attache.command("health", &[]).await;
+        assert_eq!(said.exit, 0, "{case}: requests are decided");
+        assert!(said.stderr.contains(word) && said.stderr.contains("stays in force"), "{case}: {said:?}");
         attache.wait_stderr("the one before it stays in force").await;
         attache.wait_stderr(word).await;
         assert_eq!(metric("attache_policy_last_reload_successful").await.as_deref(), Some("0"), "{case}");
@@ -82,6 +85,7 @@ async fn a_broken_policy_is_said_loudly_and_the_one_before_it_stays() {
     wait_allowed(&attache, "two", "the good one after all").await;
     let recovered = health().await;
     assert_eq!(recovered.reload_error, "");
+    assert_eq!(attache.command("health", &[]).await.stderr, "");
     assert_ne!(recovered.policy_revision, revision);
     assert_eq!(metric("attache_policy_last_reload_successful").await.as_deref(), Some("1"));
     let exposition = curl([&format!("http://{metrics}/metrics")]).await.text();

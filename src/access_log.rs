@@ -53,30 +53,30 @@ impl AccessLogService for AccessLog {
 }
 
 impl AccessLog {
-    fn take(&self, entry: HttpAccessLogEntry) {
-        let common = entry.common_properties.clone().unwrap_or_default();
-        let ours = Ours::of(&common);
+    fn take(&self, mut entry: HttpAccessLogEntry) {
+        let mut common = entry.common_properties.take().unwrap_or_default();
+        let ours = Ours::of(&mut common);
         // A tunnel that was opened is no exchange of its own: what passes through it is.
         if ours.decision.as_deref() == Some("tunnel") {
             return;
         }
-        let flags = common.response_flags.clone().unwrap_or_default();
+        let flags = common.response_flags.take().unwrap_or_default();
         if flags.upstream_connection_failure
             && let Some(address) = common.upstream_remote_address.as_ref().and_then(socket)
         {
             self.resolver.failed(address, std::time::Instant::now());
         }
-        let outcome = outcome(&entry, &common, &flags, ours.id.clone());
-        let mut records = Vec::new();
+        let outcome = outcome(&mut entry, &common, &flags, ours.id);
         if ours.decision.is_none() {
             self.telemetry.undecided();
-            records.push(Record::Decision(Box::new(self.undecided(&entry, &common, &outcome))));
+            self.append(&Record::Decision(Box::new(self.undecided(&entry, &common, &outcome))));
         }
-        records.push(Record::Outcome(Box::new(outcome)));
-        for record in records {
-            if let Err(error) = self.journal.append(&record) {
-                tracing::error!(%error, "an outcome cannot be put on record");
-            }
+        self.append(&Record::Outcome(Box::new(outcome)));
+    }
+
+    fn append(&self, record: &Record) {
+        if let Err(error) = self.journal.append(record) {
+            tracing::error!(%error, "an outcome cannot be put on record");
         }
     }
 
@@ -128,10 +128,11 @@ struct Ours {
 }
 
 impl Ours {
-    fn of(common: &AccessLogCommon) -> Self {
-        let fields = common.metadata.as_ref().and_then(|m| m.filter_metadata.get("attache")).map(|s| &s.fields);
-        let text = |name: &str| match fields?.get(name)?.kind.as_ref()? {
-            Kind::StringValue(text) => Some(text.clone()),
+    fn of(common: &mut AccessLogCommon) -> Self {
+        let metadata = common.metadata.as_mut().and_then(|m| m.filter_metadata.get_mut("attache"));
+        let mut fields = metadata.map(|s| std::mem::take(&mut s.fields));
+        let mut text = |name: &str| match fields.as_mut()?.remove(name)?.kind? {
+            Kind::StringValue(text) => Some(text),
             _ => None,
         };
         Self { id: text("id").map(Into::into), decision: text("decision") }
@@ -139,25 +140,25 @@ impl Ours {
 }
 
 fn outcome(
-    entry: &HttpAccessLogEntry,
+    entry: &mut HttpAccessLogEntry,
     common: &AccessLogCommon,
     flags: &ResponseFlags,
     id: Option<Arc<str>>,
 ) -> OutcomeRecord {
-    let (request, response) = (entry.request.as_ref(), entry.response.as_ref());
+    let (request, response) = (entry.request.as_ref(), entry.response.as_mut());
     let named = request.map(|r| r.request_id.as_str()).filter(|id| !id.is_empty());
     let id = id.or_else(|| named.map(Into::into)).unwrap_or_else(|| format!("envoy-{}", common.stream_id).into());
     let duration = common.duration.as_ref().or(common.time_to_last_downstream_tx_byte.as_ref());
     OutcomeRecord {
         request_id: id,
         time: SystemTime::now(),
-        status: response.and_then(|r| r.response_code.as_ref()).and_then(|c| u16::try_from(c.value).ok()).unwrap_or(0),
+        status: response.as_ref().and_then(|r| u16::try_from(r.response_code.as_ref()?.value).ok()).unwrap_or(0),
         bytes_sent: request.map_or(0, |r| r.request_body_bytes),
-        bytes_received: response.map_or(0, |r| r.response_body_bytes),
+        bytes_received: response.as_ref().map_or(0, |r| r.response_body_bytes),
         duration_ms: duration.map_or(0.0, |d| d.seconds as f64 * 1e3 + f64::from(d.nanos) / 1e6),
         upstream: common.upstream_remote_address.as_ref().and_then(socket).map(|a| a.to_string()),
         flags: short(flags),
-        details: response.map(|r| r.response_code_details.clone()).unwrap_or_default(),
+        details: response.map(|r| std::mem::take(&mut r.response_code_details)).unwrap_or_default(),
     }
 }
 

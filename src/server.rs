@@ -176,7 +176,7 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
         relay: Relay::new(collector.as_deref())?.service(),
         health: health_service,
     };
-    let (workers, queues) = workers::start(workers.max(1), &services, &stopped).map_err(ServeError::Worker)?;
+    let (workers, queues) = workers::start(workers.max(1), services, &stopped).map_err(ServeError::Worker)?;
 
     let mut sockets = Vec::new();
     let guard = supervisor.clone().map_or(Guard::Anyone, |s| Guard::Only(s.envoy));

@@ -1,18 +1,15 @@
 //! Envoy's Access Log Service: what became of each exchange.
 
+mod wire;
+
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use envoy_types::pb::envoy::config::core::v3::address::Address as Place;
 use envoy_types::pb::envoy::config::core::v3::socket_address::PortSpecifier;
 use envoy_types::pb::envoy::config::core::v3::{Address, RequestMethod};
-use envoy_types::pb::envoy::data::accesslog::v3::{AccessLogCommon, HttpAccessLogEntry, ResponseFlags};
-use envoy_types::pb::envoy::service::accesslog::v3::access_log_service_server::AccessLogService;
-pub use envoy_types::pb::envoy::service::accesslog::v3::access_log_service_server::AccessLogServiceServer;
-use envoy_types::pb::envoy::service::accesslog::v3::stream_access_logs_message::LogEntries;
-use envoy_types::pb::envoy::service::accesslog::v3::{StreamAccessLogsMessage, StreamAccessLogsResponse};
-use envoy_types::pb::google::protobuf::value::Kind;
-use tonic::{Request, Response, Status, Streaming};
+use envoy_types::pb::envoy::data::accesslog::v3::ResponseFlags;
+use tonic::{Status, Streaming};
 
 use crate::journal::Journal;
 use crate::live::Live;
@@ -20,9 +17,10 @@ use crate::pipeline::audit::{DecisionRecord, OutcomeRecord, Record, Verdict, red
 use crate::pipeline::policy::Reason;
 use crate::resolver::Resolver;
 use crate::telemetry::Telemetry;
+pub use wire::AccessLogServer;
+use wire::{AccessLogCommon, HttpAccessLogEntry, StreamAccessLogsMessage};
 
 /// The service: outcomes go to the journal, failed connections to the resolver.
-#[derive(Clone)]
 pub struct AccessLog {
     /// Where outcomes are put on record.
     pub journal: Arc<Journal>,
@@ -34,28 +32,20 @@ pub struct AccessLog {
     pub telemetry: Telemetry,
 }
 
-#[tonic::async_trait]
-impl AccessLogService for AccessLog {
-    async fn stream_access_logs(
-        &self,
-        request: Request<Streaming<StreamAccessLogsMessage>>,
-    ) -> Result<Response<StreamAccessLogsResponse>, Status> {
-        let mut messages = request.into_inner();
+impl AccessLog {
+    /// Takes what one Envoy reports, until it stops.
+    async fn read(&self, mut messages: Streaming<StreamAccessLogsMessage>) -> Result<(), Status> {
         while let Some(message) = messages.message().await? {
-            if let Some(LogEntries::HttpLogs(logs)) = message.log_entries {
-                for entry in logs.log_entry {
-                    self.take(entry);
-                }
+            for entry in message.http_logs.into_iter().flat_map(|logs| logs.log_entry) {
+                self.take(entry);
             }
         }
-        Ok(Response::new(StreamAccessLogsResponse {}))
+        Ok(())
     }
-}
 
-impl AccessLog {
     fn take(&self, mut entry: HttpAccessLogEntry) {
         let mut common = entry.common_properties.take().unwrap_or_default();
-        let ours = Ours::of(&mut common);
+        let ours = Ours::of(&common);
         // A tunnel that was opened is no exchange of its own: what passes through it is.
         if ours.decision.as_deref() == Some("tunnel") {
             return;
@@ -128,14 +118,9 @@ struct Ours {
 }
 
 impl Ours {
-    fn of(common: &mut AccessLogCommon) -> Self {
-        let metadata = common.metadata.as_mut().and_then(|m| m.filter_metadata.get_mut("attache"));
-        let mut fields = metadata.map(|s| std::mem::take(&mut s.fields));
-        let mut text = |name: &str| match fields.as_mut()?.remove(name)?.kind? {
-            Kind::StringValue(text) => Some(text),
-            _ => None,
-        };
-        Self { id: text("id").map(Into::into), decision: text("decision") }
+    fn of(common: &AccessLogCommon) -> Self {
+        let text = |key| common.metadata.as_ref()?.text("attache", key);
+        Self { id: text("id").map(Into::into), decision: text("decision").map(Into::into) }
     }
 }
 

@@ -20,7 +20,7 @@ use tonic::codegen::Service as _;
 use tonic_health::pb::health_server::{Health, HealthServer};
 
 use super::listen::{Connection, stopped};
-use crate::access_log::{AccessLog, AccessLogServiceServer};
+use crate::access_log::AccessLogServer;
 use crate::certificates::discovery::Discovery;
 use crate::ext_proc::{ExternalProcessorServer, Service};
 use crate::telemetry::Relay;
@@ -34,7 +34,7 @@ const FAREWELL: Duration = Duration::from_millis(500);
 /// What every worker serves.
 pub struct Services<H: Health> {
     pub ext_proc: ExternalProcessorServer<Service>,
-    pub access_log: AccessLogServiceServer<AccessLog>,
+    pub access_log: AccessLogServer,
     pub discovery: AggregatedDiscoveryServiceServer<Discovery>,
     pub relay: TraceServiceServer<Relay>,
     pub health: HealthServer<H>,

@@ -9,6 +9,7 @@ use envoy_types::pb::envoy::config::core::v3::address::Address as Place;
 use envoy_types::pb::envoy::config::core::v3::socket_address::PortSpecifier;
 use envoy_types::pb::envoy::config::core::v3::{Address, RequestMethod};
 use envoy_types::pb::envoy::data::accesslog::v3::ResponseFlags;
+use futures_util::FutureExt;
 use tonic::{Status, Streaming};
 
 use crate::journal::Journal;
@@ -35,15 +36,35 @@ pub struct AccessLog {
 impl AccessLog {
     /// Takes what one Envoy reports, until it stops.
     async fn read(&self, mut messages: Streaming<StreamAccessLogsMessage>) -> Result<(), Status> {
+        let mut records = Vec::new();
         while let Some(message) = messages.message().await? {
-            for entry in message.http_logs.into_iter().flat_map(|logs| logs.log_entry) {
-                self.take(entry);
+            self.take(message, &mut records);
+            // What has arrived meanwhile is written together with it.
+            let ended = loop {
+                match messages.message().now_or_never() {
+                    Some(Ok(Some(message))) => self.take(message, &mut records),
+                    Some(ended) => break Some(ended),
+                    None => break None,
+                }
+            };
+            if let Err(error) = self.journal.append_all(&records) {
+                tracing::error!(%error, "outcomes cannot be put on record");
+            }
+            records.clear();
+            if let Some(ended) = ended {
+                return ended.map(drop);
             }
         }
         Ok(())
     }
 
-    fn take(&self, mut entry: HttpAccessLogEntry) {
+    fn take(&self, message: StreamAccessLogsMessage, records: &mut Vec<Record>) {
+        for entry in message.http_logs.into_iter().flat_map(|logs| logs.log_entry) {
+            self.take_entry(entry, records);
+        }
+    }
+
+    fn take_entry(&self, mut entry: HttpAccessLogEntry, records: &mut Vec<Record>) {
         let mut common = entry.common_properties.take().unwrap_or_default();
         let ours = Ours::of(&common);
         // A tunnel that was opened is no exchange of its own: what passes through it is.
@@ -59,15 +80,9 @@ impl AccessLog {
         let outcome = outcome(&mut entry, &common, &flags, ours.id);
         if ours.decision.is_none() {
             self.telemetry.undecided();
-            self.append(&Record::Decision(Box::new(self.undecided(&entry, &common, &outcome))));
+            records.push(Record::Decision(Box::new(self.undecided(&entry, &common, &outcome))));
         }
-        self.append(&Record::Outcome(Box::new(outcome)));
-    }
-
-    fn append(&self, record: &Record) {
-        if let Err(error) = self.journal.append(record) {
-            tracing::error!(%error, "an outcome cannot be put on record");
-        }
+        records.push(Record::Outcome(Box::new(outcome)));
     }
 
     /// The record of a request that Envoy answered itself, before or instead of a decision.

@@ -216,7 +216,7 @@ mod tests {
             upstream_remote_address: Some(address("upstream")),
             upstream_local_address: Some(address("other")),
             upstream_cluster: "cluster".into(),
-            response_flags: Some(flags.clone()),
+            response_flags: Some(flags),
             metadata: Some(core::Metadata {
                 filter_metadata: HashMap::from([("attache".into(), google::Struct { fields: ours })]),
                 ..Default::default()

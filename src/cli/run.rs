@@ -58,6 +58,11 @@ async fn run_command(args: Args) -> Outcome {
         _ = interrupt.recv() => return Ok(ExitCode::from(130)),
         _ = hangup.recv() => return Ok(ExitCode::from(129)),
     };
+    if up.anonymous {
+        eprintln!(
+            "attache: the policy names agents; without --agent NAME the command has to identify itself, or gets 401"
+        );
+    }
     up.publish()?;
     let started = start(&args, &up).await;
     let (mut child, _isolation) = match started {
@@ -98,7 +103,11 @@ async fn start(args: &Args, up: &Up) -> Result<(Child, Option<Isolation>), Failu
     for name in agent_env::REMOVED.iter().copied().chain(up.secret_variables.iter().map(String::as_str)) {
         command.env_remove(name);
     }
-    command.envs(agent_env::variables(&ready.proxy, &ready.ca, &ready.bundle));
+    // A variable that adds to what is trusted may have named a bundle of the user's.
+    let ca = if up.has_user_bundles { &ready.bundle } else { &ready.ca };
+    command.envs(agent_env::variables(&ready.proxy, ca, &ready.bundle));
+    let java = std::env::var("JAVA_TOOL_OPTIONS").ok();
+    command.envs(agent_env::java_options(java.as_deref(), &ready.proxy, &ready.bundle));
     let child = command.spawn().map_err(|error| {
         let code = if error.kind() == std::io::ErrorKind::NotFound { 127 } else { 126 };
         Failure::exit(code, format!("`{}` cannot be started: {error}", program.to_string_lossy()))

@@ -260,9 +260,11 @@ impl Ask {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let target = String::from_utf8(self.target.clone()).unwrap();
-        let mut request = http::Request::builder()
-            .method(self.method.as_str())
-            .uri(format!("{}://{}{target}", self.scheme(), self.authority));
+        let mut request = http::Request::builder().method(self.method.as_str()).uri(format!(
+            "{}://{}{target}",
+            self.scheme(),
+            self.authority
+        ));
         for (name, value) in &self.headers {
             request = request.header(name, value.as_slice());
         }
@@ -423,7 +425,8 @@ fn digits(mut bits: &str) -> u16 {
     let mut number = 0;
     for _ in 0..3 {
         let short = u16::from_str_radix(&bits[..5], 2).unwrap();
-        let (digit, length) = if short <= 2 { (short, 5) } else { (u16::from_str_radix(&bits[..6], 2).unwrap() - 0x19 + 3, 6) };
+        let (digit, length) =
+            if short <= 2 { (short, 5) } else { (u16::from_str_radix(&bits[..6], 2).unwrap() - 0x19 + 3, 6) };
         number = number * 10 + digit;
         bits = &bits[length..];
     }

@@ -135,6 +135,8 @@ fn weakenings() -> Vec<(String, Value, &'static str)> {
     );
     let mut all = Vec::new();
     let mut add = |pointer: String, value: Value, says: &'static str| all.push((pointer, value, says));
+    let session = format!("{PROXY}/http_filters/1/typed_config/on_request_headers/0");
+    add(format!("{session}/factory_key"), json!("envoy.string"), "mix it up");
     for (manager, ext_proc, gate, door) in [(PROXY, 0, 2, "tls"), (TLS, 0, 1, "plain"), (PLAIN, 0, 1, "tls")] {
         let judge = format!("{manager}/http_filters/{ext_proc}/typed_config");
         let gate_filter = format!("{manager}/http_filters/{gate}");
@@ -204,7 +206,7 @@ fn weakenings() -> Vec<(String, Value, &'static str)> {
         add(
             format!("{manager}/http_filters/^0"),
             json!({"name": "s", "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.set_filter_state.v3.Config",
-            "on_request_headers": [{"object_key": "attache.session", "factory_key": "envoy.string", "format_string": {"text_format_source": {"inline_string": "%REQ(x-me)%"}}}]}}),
+            "on_request_headers": [{"object_key": "attache.session", "factory_key": "envoy.hashable_string", "format_string": {"text_format_source": {"inline_string": "%REQ(x-me)%"}}}]}}),
             "forge the session",
         );
         // routes

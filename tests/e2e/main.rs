@@ -9,3 +9,4 @@ mod support;
 
 mod allow_deny;
 mod fail_closed;
+mod identity;

@@ -8,5 +8,6 @@
 mod support;
 
 mod allow_deny;
+mod credentials;
 mod fail_closed;
 mod identity;

@@ -11,3 +11,4 @@ mod allow_deny;
 mod credentials;
 mod fail_closed;
 mod identity;
+mod paths;

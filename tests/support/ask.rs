@@ -134,6 +134,10 @@ impl Ask {
         Ask::new(protocol, "GET", url)
     }
 
+    pub fn is_http2(&self) -> bool {
+        self.protocol == Protocol::Http2
+    }
+
     pub fn by(mut self, way: Way) -> Ask {
         self.way = way;
         self
@@ -217,6 +221,7 @@ impl Ask {
             },
             Way::Absolute | Way::HostStyle => {
                 let stream = TcpStream::connect(attache.proxy()).await.unwrap();
+                stream.set_nodelay(true).unwrap();
                 self.exchange(stream, http2).await
             }
         }

@@ -16,7 +16,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::journal::Journal;
 use crate::live::Live;
-use crate::pipeline::audit::{DecisionRecord, OutcomeRecord, Record, Verdict, redacted_query};
+use crate::pipeline::audit::{DecisionRecord, OutcomeRecord, Record, Verdict, redacted_authority, redacted_target};
 use crate::pipeline::policy::Reason;
 use crate::resolver::Resolver;
 use crate::telemetry::Telemetry;
@@ -89,7 +89,7 @@ impl AccessLog {
     ) -> DecisionRecord {
         let request = entry.request.clone().unwrap_or_default();
         let method = RequestMethod::try_from(request.request_method).map(|m| m.as_str_name()).unwrap_or_default();
-        let (path, query) = request.path.split_once('?').unwrap_or((&request.path, ""));
+        let (path, query) = redacted_target(&request.path);
         let status = (outcome.status != 0).then_some(outcome.status);
         let reason = match status {
             Some(400..500) => Reason::RejectedByProxy,
@@ -104,10 +104,10 @@ impl AccessLog {
             source: common.downstream_remote_address.as_ref().and_then(socket).map(|a| a.to_string().into()),
             method: method.into(),
             scheme: Some(request.scheme).filter(|s| !s.is_empty()),
-            host: request.authority.into(),
+            host: redacted_authority(&request.authority).into(),
             port: None,
-            path: path.into(),
-            query: (!query.is_empty()).then(|| redacted_query(query)),
+            path,
+            query,
             decision: if status.is_some_and(|s| s < 500) { Verdict::Deny } else { Verdict::Error },
             reason: Some(reason.as_str().into()),
             detail: Some(outcome.details.clone().into()),

@@ -1,6 +1,188 @@
-//! placeholder
-#[derive(clap::Args)]
-pub struct Args {}
-pub fn run(_: Args) -> super::Outcome {
-    Ok(std::process::ExitCode::SUCCESS)
+//! `attache check`: what is wrong with a policy, before it is put in force.
+
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use crate::config::compile::{Setting, compile};
+use crate::config::{self, Draft, Problems, Severity};
+use serde_json::{Value, json};
+
+use super::output::{Format, json_line, printable};
+use super::{Failure, Outcome};
+
+/// Check policies, and say all that is wrong with them and how to put it right
+///
+/// Each FILE is a policy of its own: a YAML or JSON file, a directory whose *.yaml and *.yml are read as one, or `-`
+/// for stdin. Nothing is put in force, no secret is read, and no variable or file that a policy names has to be there.
+///
+/// Problems go to stderr as FILE:LINE:COLUMN with the fix, one line on each FILE to stdout.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  attache check policy.yaml
+  attache check -o json policies/*.yaml | jq '.[] | select(.ok | not)'
+
+Exit codes:
+  0  every policy can be used; there may be warnings
+  2  a policy cannot be read or has an error")]
+pub struct Args {
+    /// Policies to check, each by itself
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+
+    /// Check as if every caller was this agent, as `up --agent` has it
+    #[arg(long, value_name = "NAME")]
+    agent: Option<String>,
+
+    /// Form of the output; json is one array of {file, ok, revision, problems}
+    #[arg(short, long, value_enum, default_value = "text", value_name = "FORMAT")]
+    output: Format,
+}
+
+/// Runs the command.
+pub fn run(args: Args) -> Outcome {
+    let mut out = std::io::stdout().lock();
+    let mut checked = Vec::new();
+    let mut all_ok = true;
+    for file in &args.files {
+        let report = check(file, args.agent.as_deref())?;
+        all_ok &= report.ok();
+        match args.output {
+            Format::Text => {
+                if !report.problems.is_empty() {
+                    eprintln!("{}", report.problems);
+                }
+                writeln!(out, "{}", report.summary())?;
+            }
+            Format::Json => checked.push(report.json()),
+        }
+    }
+    if args.output == Format::Json {
+        writeln!(out, "{}", json_line(&checked)?)?;
+    }
+    Ok(if all_ok { ExitCode::SUCCESS } else { ExitCode::from(2) })
+}
+
+struct Report {
+    file: String,
+    revision: String,
+    problems: Problems,
+}
+
+fn check(path: &Path, agent: Option<&str>) -> Result<Report, Failure> {
+    let (file, draft) = read(path)?;
+    let revision = draft.revision().as_str().to_owned();
+    let setting = Setting { agent, environment: None };
+    let checked = draft.compile(agent, |policy, problems| compile(policy, setting, &revision, problems));
+    let problems = match checked {
+        Ok(accepted) => accepted.warnings,
+        Err(problems) => problems,
+    };
+    Ok(Report { file, revision, problems })
+}
+
+fn read(path: &Path) -> Result<(String, Draft), Failure> {
+    if path != Path::new("-") {
+        return Ok((path.display().to_string(), config::read(path)));
+    }
+    let mut text = String::new();
+    match std::io::stdin().lock().read_to_string(&mut text) {
+        Ok(_) => Ok(("<stdin>".into(), config::parse("<stdin>", &text))),
+        Err(error) => Err(Failure::usage(format!("the policy on stdin cannot be read: {error}"))),
+    }
+}
+
+impl Report {
+    fn ok(&self) -> bool {
+        !self.problems.has_errors()
+    }
+
+    fn summary(&self) -> String {
+        let file = printable(&self.file);
+        let warnings = count(self.problems.warnings(), "warning");
+        if self.ok() {
+            format!("{file}: ok (revision {}, {warnings})", self.revision)
+        } else {
+            format!("{file}: {}, {warnings}", count(self.problems.errors(), "error"))
+        }
+    }
+
+    fn json(&self) -> Value {
+        let sources = self.problems.sources();
+        let problems = self.problems.iter().map(|problem| {
+            let severity = match problem.severity {
+                Severity::Error => "error",
+                Severity::Warning => "warning",
+            };
+            let file = problem.at.map(|at| sources.name(at.file));
+            let (line, column) = (problem.at.map(|at| at.line), problem.at.map(|at| at.column));
+            let (message, fix) = (&problem.message, &problem.fix);
+            json!({
+                "severity": severity, "file": file, "line": line, "column": column, "message": message, "fix": fix,
+            })
+        });
+        let problems: Vec<Value> = problems.collect();
+        // Of a policy that cannot be used, it would name nothing that is ever in force.
+        let revision = self.ok().then_some(&self.revision);
+        json!({"file": self.file, "ok": self.ok(), "revision": revision, "problems": problems})
+    }
+}
+
+/// `1 error`, `2 errors`.
+pub fn count(number: usize, noun: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {noun}{plural}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(text: &str, agent: Option<&str>) -> Report {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("policy.yaml");
+        std::fs::write(&file, text).unwrap();
+        let mut report = check(&file, agent).unwrap();
+        report.file = "policy.yaml".into();
+        report
+    }
+
+    #[test]
+    fn a_good_policy_is_named_with_its_revision() {
+        let report = report("allowedDomains: [{pattern: api.example.com, action: allow}]\n", None);
+        assert!(report.ok(), "{}", report.problems);
+        let summary = format!("policy.yaml: ok (revision {}, 0 warnings)", report.revision);
+        assert_eq!(report.summary(), summary);
+        let json = report.json();
+        assert_eq!((&json["revision"], &json["problems"]), (&json!(report.revision), &json!([])));
+    }
+
+    #[test]
+    fn a_problem_says_where_it_is() {
+        let report = report("allowDomains: []\n", None);
+        assert_eq!(report.summary(), "policy.yaml: 1 error, 0 warnings");
+        let json = report.json();
+        assert_eq!((&json["ok"], &json["revision"]), (&json!(false), &Value::Null));
+        let problem = &json["problems"][0];
+        assert_eq!(
+            (&problem["severity"], &problem["line"], &problem["column"]),
+            (&json!("error"), &json!(1), &json!(1))
+        );
+        assert!(problem["fix"].as_str().unwrap().contains("allowedDomains"));
+    }
+
+    #[test]
+    fn a_policy_that_is_not_there_is_an_error_and_so_is_an_agent_it_lacks() {
+        let missing = check(Path::new("/nonexistent/policy.yaml"), None).unwrap();
+        assert!(!missing.ok());
+        let hash = "0".repeat(64);
+        let listed =
+            format!("allowedDomains: []\nagents: {{ann: {{identity: [{{token: {{sha256: \"{hash}\"}}}}]}}}}\n");
+        let of_another = report(&listed, Some("bob"));
+        assert!(of_another.problems.to_string().contains("bob"), "{}", of_another.problems);
+        assert!(!of_another.ok());
+        let of_one = report(&listed, Some("ann"));
+        assert!(of_one.ok(), "{}", of_one.problems);
+    }
 }

@@ -7,10 +7,12 @@ mod envoy;
 mod health;
 mod isolate;
 mod logs;
+mod output;
 mod run;
 mod serve;
 mod stack;
 mod state;
+mod trust_store;
 mod up;
 mod version;
 
@@ -53,6 +55,7 @@ enum Command {
 }
 
 /// How a command failed.
+#[derive(Debug)]
 pub struct Failure {
     code: u8,
     message: String,
@@ -100,7 +103,10 @@ pub fn main() -> ExitCode {
         Command::Isolate(args) => isolate::run(args),
     };
     outcome.unwrap_or_else(|failure| {
-        eprintln!("attache: {}", failure.message);
+        // Whoever read the output has seen enough.
+        if !failure.message.is_empty() {
+            eprintln!("attache: {}", failure.message);
+        }
         ExitCode::from(failure.code)
     })
 }

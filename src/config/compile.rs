@@ -40,9 +40,10 @@ pub fn compile(policy: &Policy, setting: Setting<'_>, revision: &str, problems: 
     let mut lists = Lists { rules: &mut rules, problems };
     lists.add(None, "", &policy.allowed_domains, &policy.blocked_domains);
     for agent in policy.agents.iter().flatten() {
-        let id = lists.rules.agents.find(agent.name.as_str());
+        // Filed under nobody, they would be everybody's.
+        let Some(id) = lists.rules.agents.find(agent.name.as_str()) else { continue };
         let prefix = format!("agents.{}.", agent.name.as_str());
-        lists.add(id, &prefix, &agent.allowed_domains, &agent.blocked_domains);
+        lists.add(Some(id), &prefix, &agent.allowed_domains, &agent.blocked_domains);
     }
     for agent in policy.agents.iter().flatten() {
         check_restrictions(&[&policy.allowed_domains, &agent.allowed_domains], problems);
@@ -83,7 +84,7 @@ fn agents(policy: &Policy, setting: Setting<'_>, problems: &mut Problems) -> Age
                 Identity::Header(header) if header.trusted => {
                     agents.add_header(header.name.as_str(), &header.value, id);
                 }
-                Identity::Header(_) => {}
+                Identity::Header(header) => agents.strip_header(header.name.as_str()),
             }
         }
     }
@@ -104,6 +105,12 @@ fn token(
     problems: &mut Problems,
 ) -> Option<TokenHash> {
     let source = match source {
+        TokenSource::Sha256(hash) if TokenHash(*hash) == TokenHash::of(b"") => {
+            problems
+                .error(at.span, "this is the SHA-256 of nothing: whoever shows an empty token would be this agent")
+                .fix("check that the variable was set when you hashed it: `printf %s \"$TOKEN\" | sha256sum`");
+            return None;
+        }
         TokenSource::Sha256(hash) => return Some(TokenHash(*hash)),
         TokenSource::Environment(name) => Source::Variable(name.clone()),
         TokenSource::File(path) => Source::File(path.clone()),
@@ -406,6 +413,20 @@ mod tests {
     }
 
     #[test]
+    fn an_agent_that_says_https_never_leaves_in_plaintext() {
+        let policy = load("allowedDomains: ['http://plain.example', tls.example]").unwrap();
+        let ask = |scheme: &str, host: &str| {
+            let fields = [(":method", "GET"), (":authority", host), (":path", "/"), (":scheme", scheme)];
+            let fields = fields.iter().map(|(n, v)| ((*n).to_owned(), v.as_bytes().to_vec())).collect();
+            let head = RequestHead::parse(Door::Proxy, Fields::new(fields)).map_err(|(m, _)| m).unwrap();
+            policy.rules.decide(AgentId(0), &head).map(|permit| permit.port()).map_err(|d| d.reason)
+        };
+        assert_eq!(ask("http", "plain.example"), Ok(80));
+        assert_eq!(ask("https", "plain.example"), Err(Reason::DomainNotAllowed));
+        assert_eq!(ask("https", "tls.example"), Ok(443));
+    }
+
+    #[test]
     fn the_most_specific_pattern_governs_and_equal_ones_add_up() {
         let policy = load(
             "allowedDomains:\n\
@@ -459,6 +480,20 @@ mod tests {
         assert_eq!(names("api.example/v1/x"), ["extra", "extra", "path"]);
     }
 
+    /// Filling one of them replaces the other, as a server that folds case would see it.
+    #[test]
+    fn query_slots_that_differ_in_case_are_one() {
+        let credential = |name: &str, domain: &str, slot: &str| {
+            format!("- {{name: {name}, envVarKey: A, injections: [{{domain: '{domain}', queryParam: {slot}}}]}}\n")
+        };
+        let policy = |a: String, b: String| format!("allowedDomains: ['*.example']\ncredentials:\n{a}{b}");
+        let closer = policy(credential("wide", "*.example", "KEY"), credential("host", "api.example", "key"));
+        let compiled = load(&closer).unwrap();
+        assert_eq!(decide(&compiled, Door::Tls, "GET", "api.example/").unwrap().1, ["host"]);
+        let tied = policy(credential("one", "api.example", "KEY"), credential("two", "api.example", "key"));
+        assert!(load(&tied).unwrap_err().contains("is filled for the same requests"));
+    }
+
     #[test]
     fn what_cannot_mean_anything_is_reported_at_once() {
         let problems = load(
@@ -486,6 +521,44 @@ mod tests {
             assert!(problems.contains(place), "{place} in\n{problems}");
         }
         assert_eq!(problems.matches("error:").count(), 7, "{problems}");
+    }
+
+    #[test]
+    fn an_empty_token_is_nobodys() {
+        let empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+        let error = load(&format!("agents: {{x: {{identity: [{{token: {{sha256: {empty}}}}}]}}}}")).unwrap_err();
+        assert!(error.contains("the SHA-256 of nothing"), "{error}");
+    }
+
+    #[test]
+    fn a_header_that_is_not_trusted_stays_behind_all_the_same() {
+        let policy = load("agents: {x: {identity: [{header: {name: X-Who, value: x, trusted: false}}]}}").unwrap();
+        assert!(policy.rules.agents.is_identity_header("x-who"));
+    }
+
+    #[test]
+    fn a_tunnel_is_refused_only_if_no_request_inside_could_be_allowed() {
+        let policy = load(
+            "allowedDomains: ['tls.example:80', 'http://plain.example', b.example, 'http://b.example:8080']\n\
+             blockedDomains: ['tls.example:443', 'b.example:443']",
+        )
+        .unwrap();
+        let tunnel = |host: &str, port| {
+            let host = crate::pipeline::message::Host::parse(host).unwrap();
+            policy.rules.decide_tunnel(policy.rules.agents.ids(), &host, port).map_err(|d| d.reason)
+        };
+        assert_eq!(way(&policy, Door::Tls, "GET", "tls.example:80"), Ok("https:80".to_owned()));
+        for (host, port, expected) in [
+            ("tls.example", 80, Ok(())),
+            ("tls.example", 443, Err(Reason::DomainBlocked)),
+            ("plain.example", 80, Ok(())),
+            ("plain.example", 443, Err(Reason::DomainNotAllowed)),
+            ("b.example", 443, Err(Reason::DomainBlocked)),
+            ("b.example", 8080, Ok(())),
+            ("none.example", 443, Err(Reason::DomainNotAllowed)),
+        ] {
+            assert_eq!(tunnel(host, port), expected, "{host}:{port}");
+        }
     }
 
     #[test]

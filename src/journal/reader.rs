@@ -1,11 +1,11 @@
 //! Reading the journal back: decisions joined with their outcomes, one [`Exchange`] each.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde::Serialize;
 
@@ -13,6 +13,14 @@ use crate::pipeline::audit::{DecisionRecord, OutcomeRecord, Record, Verdict};
 
 /// How long a refusal waits for its outcome before it is shown without. An allowed request waits until it ends.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// The same by the times on record, for what is read long after. Envoy reports in batches, so that it is more.
+const PATIENCE_ON_RECORD: Duration = Duration::from_secs(30);
+/// How many exchanges one that goes on may hold up, and how many may go on.
+const WINDOW: u64 = 10_000;
+/// The files kept open, from the newest: one that was replaced may still be written to while its service drains.
+const STILL_OPEN: usize = 4;
+/// In bytes; Envoy's limit on a request's head keeps ours far below.
+const LONGEST_LINE: u64 = 4 * 1024 * 1024;
 
 /// One exchange, as far as the journal knows it.
 #[derive(Debug, Clone, PartialEq)]
@@ -69,134 +77,314 @@ impl Exchange {
 }
 
 impl Serialize for Exchange {
-    /// One flat object: the decision's fields, then `status`, `requestBytes`, `bytes` (of the response),
-    /// `duration` (in milliseconds), `upstream`, `flags` and `details`; these are null while there is no outcome.
+    /// One flat object: who wanted what, what was decided, and what became of it. Null is what is not known, or not
+    /// yet; `bytes` are the response's, `duration` is in milliseconds, `details` are Envoy's.
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         #[derive(Serialize)]
         #[serde(rename_all = "camelCase")]
         struct Flat<'a> {
-            #[serde(flatten)]
-            decision: &'a DecisionRecord,
+            #[serde(with = "crate::pipeline::audit::rfc3339")]
+            time: SystemTime,
+            agent: Option<&'a str>,
+            method: &'a str,
+            scheme: Option<&'a str>,
+            host: &'a str,
+            port: Option<u16>,
+            path: &'a str,
+            query: Option<&'a str>,
+            decision: Verdict,
+            reason: Option<&'a str>,
+            detail: Option<&'a str>,
+            rule: Option<&'a str>,
+            credential: Option<String>,
+            status: Option<u16>,
+            request_bytes: Option<u64>,
+            bytes: Option<u64>,
+            duration: Option<f64>,
+            upstream: Option<&'a str>,
+            flags: Option<&'a str>,
+            details: Option<&'a str>,
+            policy_revision: &'a str,
+            request_id: &'a str,
+            identity: Option<&'a str>,
+            source: Option<&'a str>,
+            decision_micros: u64,
         }
-        let mut value = serde_json::to_value(Flat { decision: &self.decision }).map_err(serde::ser::Error::custom)?;
-        if let Some(object) = value.as_object_mut() {
-            let outcome = self.outcome.as_ref();
-            let credential = (!self.decision.credential.is_empty()).then(|| self.decision.credential.join(","));
-            let upstream = outcome.and_then(|o| o.upstream.clone()).or_else(|| self.decision.upstream.clone());
-            object.entry("query").or_insert(serde_json::Value::Null);
-            object.insert("credential".into(), credential.into());
-            object.insert("status".into(), self.status().into());
-            object.insert("requestBytes".into(), outcome.map(|o| o.bytes_sent).into());
-            object.insert("bytes".into(), outcome.map(|o| o.bytes_received).into());
-            object.insert("duration".into(), outcome.map(|o| o.duration_ms).into());
-            object.insert("upstream".into(), upstream.into());
-            object.insert("flags".into(), outcome.map(|o| o.flags.clone()).into());
-            object.insert("details".into(), outcome.map(|o| o.details.clone()).into());
+        let Self { decision, outcome } = self;
+        let outcome = outcome.as_ref();
+        let connected = outcome.and_then(|outcome| outcome.upstream.as_deref());
+        Flat {
+            time: decision.time,
+            agent: decision.agent.as_deref(),
+            method: &decision.method,
+            scheme: decision.scheme.as_deref(),
+            host: &decision.host,
+            port: decision.port,
+            path: &decision.path,
+            query: decision.query.as_deref(),
+            decision: decision.decision,
+            reason: decision.reason.as_deref(),
+            detail: decision.detail.as_deref(),
+            rule: decision.rule.as_deref(),
+            credential: (!decision.credential.is_empty()).then(|| decision.credential.join(",")),
+            status: self.status(),
+            request_bytes: outcome.map(|outcome| outcome.bytes_sent),
+            bytes: outcome.map(|outcome| outcome.bytes_received),
+            duration: outcome.map(|outcome| outcome.duration_ms),
+            upstream: connected.or(decision.upstream.as_deref()),
+            flags: outcome.map(|outcome| outcome.flags.as_str()),
+            details: outcome.map(|outcome| outcome.details.as_str()),
+            policy_revision: &decision.policy_revision,
+            request_id: &decision.request_id,
+            identity: decision.identity.as_deref(),
+            source: decision.source.as_deref(),
+            decision_micros: decision.decision_micros,
         }
-        value.serialize(serializer)
+        .serialize(serializer)
     }
 }
 
 /// Reads a journal from its first line, and goes on where it left off when it has grown.
+///
+/// Holds one record for each exchange that has not ended, and at most [`WINDOW`] more: a journal may be larger than
+/// memory.
 pub struct Reader {
     folder: PathBuf,
-    files: Vec<Tail>,
-    waiting: VecDeque<(Arc<str>, Instant)>,
-    open: HashMap<Arc<str>, Exchange>,
+    files: BTreeMap<PathBuf, Tail>,
+    /// By their place in the order of decisions.
+    waiting: BTreeMap<u64, Waiting>,
+    places: HashMap<Arc<str>, u64>,
+    /// The place of the next decision.
+    next: u64,
+    /// What waits at a place before this one holds up no other.
+    passed: u64,
+    /// The latest time on record.
+    latest: SystemTime,
+    window: u64,
     /// Lines that could not be read: torn by a full disk, or not ours.
     pub unreadable: u64,
 }
 
-struct Tail {
-    path: PathBuf,
-    lines: BufReader<File>,
-    partial: Vec<u8>,
+/// Takes the exchanges that a [`Reader`] has read.
+pub type Show<'a> = &'a mut dyn FnMut(Exchange) -> io::Result<()>;
+
+struct Waiting {
+    exchange: Exchange,
+    since: Instant,
 }
 
 impl Reader {
     /// Opens the journal in a folder.
     pub fn open(folder: &Path) -> io::Result<Self> {
         std::fs::read_dir(folder)?;
-        let folder = folder.to_owned();
-        Ok(Self { folder, files: Vec::new(), waiting: VecDeque::new(), open: HashMap::new(), unreadable: 0 })
+        Ok(Self {
+            folder: folder.to_owned(),
+            files: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            places: HashMap::new(),
+            next: 0,
+            passed: 0,
+            latest: SystemTime::UNIX_EPOCH,
+            window: WINDOW,
+            unreadable: 0,
+        })
     }
 
-    /// Reads what is new, and gives the exchanges that are complete or will wait no longer, in the order they were
-    /// decided. With `all`, also those that still wait.
-    pub fn poll(&mut self, all: bool, now: Instant) -> io::Result<Vec<Exchange>> {
-        self.find_files()?;
-        let mut files = std::mem::take(&mut self.files);
-        let read = files.iter_mut().try_for_each(|tail| self.read(tail, now));
-        self.files = files;
-        read?;
-        let mut ready = Vec::new();
-        let mut waiting = VecDeque::new();
-        for (id, since) in self.waiting.drain(..) {
-            let done = self.open.get(&id).is_none_or(|exchange| {
-                let refused = exchange.decision.decision != Verdict::Allow;
-                all || exchange.outcome.is_some() || (refused && now.saturating_duration_since(since) >= PATIENCE)
-            });
-            if done {
-                ready.extend(self.open.remove(&id));
-            } else {
-                waiting.push_back((id, since));
+    /// Reads what there is, and shows the exchanges in the order they were decided, each as soon as those before it
+    /// are known. One that lasts while more than ten thousand others begin is shown when it ends.
+    ///
+    /// What has not ended goes on waiting, for [`Reader::rest`] or [`Reader::poll`].
+    pub fn replay(&mut self, now: Instant, show: Show<'_>) -> io::Result<()> {
+        self.read(now, &mut |reader, ended| {
+            let late = ended.filter(|place| *place < reader.passed);
+            if let Some(exchange) = late.and_then(|place| reader.remove(place)) {
+                show(exchange)?;
             }
-        }
-        self.waiting = waiting;
-        Ok(ready)
-    }
-
-    fn find_files(&mut self) -> io::Result<()> {
-        let mut found: Vec<PathBuf> = std::fs::read_dir(&self.folder)?
-            .filter_map(|entry| Some(entry.ok()?.path()))
-            .filter(|path| path.extension().is_some_and(|e| e == "jsonl"))
-            .filter(|path| !self.files.iter().any(|tail| tail.path == *path))
-            .collect();
-        found.sort();
-        for path in found {
-            let lines = BufReader::with_capacity(256 * 1024, File::open(&path)?);
-            self.files.push(Tail { path, lines, partial: Vec::new() });
+            reader.release(show)
+        })?;
+        // What was refused long ago has waited long enough.
+        let (wall, long_ago) = (SystemTime::now(), now.checked_sub(PATIENCE));
+        for waiting in self.waiting.values_mut() {
+            if wall.duration_since(waiting.exchange.decision.time).is_ok_and(|age| age >= PATIENCE) {
+                waiting.since = long_ago.unwrap_or(waiting.since);
+            }
         }
         Ok(())
     }
 
-    fn read(&mut self, tail: &mut Tail, now: Instant) -> io::Result<()> {
-        loop {
-            tail.lines.read_until(b'\n', &mut tail.partial)?;
-            if tail.partial.last() != Some(&b'\n') {
-                // The rest of this line is yet to be written.
-                return Ok(());
-            }
-            match serde_json::from_slice(&tail.partial) {
-                Ok(record) => self.take(record, now),
-                Err(_) if tail.partial.trim_ascii().is_empty() => {}
-                Err(_) => self.unreadable += 1,
-            }
-            tail.partial.clear();
-        }
+    /// Shows what still waits, in the order it was decided, as if nothing more was to come.
+    pub fn rest(&mut self, show: Show<'_>) -> io::Result<()> {
+        self.places.clear();
+        self.passed = self.next;
+        std::mem::take(&mut self.waiting).into_values().try_for_each(|waiting| show(waiting.exchange))
     }
 
-    fn take(&mut self, record: Record, now: Instant) {
-        match record {
-            Record::Decision(decision) => {
-                let id = decision.request_id.clone();
-                if self.open.insert(id.clone(), Exchange { decision: *decision, outcome: None }).is_none() {
-                    self.waiting.push_back((id, now));
+    /// Reads what is new, and gives the exchanges that have ended or will wait no longer, in the order they were
+    /// decided. With `all`, also those that still wait.
+    pub fn poll(&mut self, all: bool, now: Instant) -> io::Result<Vec<Exchange>> {
+        self.read(now, &mut |_, _| Ok(()))?;
+        self.passed = self.next;
+        let done = |waiting: &Waiting| {
+            let exchange = &waiting.exchange;
+            let refused = exchange.decision.decision != Verdict::Allow;
+            all || exchange.outcome.is_some() || (refused && now.saturating_duration_since(waiting.since) >= PATIENCE)
+        };
+        let done: Vec<u64> = self.waiting.iter().filter(|(_, w)| done(w)).map(|(place, _)| *place).collect();
+        Ok(done.into_iter().filter_map(|place| self.remove(place)).collect())
+    }
+
+    fn release(&mut self, show: Show<'_>) -> io::Result<()> {
+        while let Some((&place, head)) = self.waiting.range(self.passed..).next() {
+            let exchange = &head.exchange;
+            let full = self.next.saturating_sub(self.passed) > self.window;
+            let refused = exchange.decision.decision != Verdict::Allow;
+            let waited =
+                self.latest.duration_since(exchange.decision.time).is_ok_and(|time| time >= PATIENCE_ON_RECORD);
+            if exchange.outcome.is_some() || (refused && (waited || full)) {
+                if let Some(exchange) = self.remove(place) {
+                    show(exchange)?;
                 }
+            } else if !full {
+                break;
             }
-            Record::Outcome(outcome) => {
-                if let Some(exchange) = self.open.get_mut(&outcome.request_id) {
-                    exchange.outcome = Some(*outcome);
-                }
+            self.passed = place + 1;
+        }
+        // Outcomes that never come, of an Envoy that was killed, must not add up either.
+        while self.waiting.len() as u64 > self.next.saturating_sub(self.passed) + self.window {
+            let Some((&oldest, _)) = self.waiting.first_key_value() else { break };
+            if let Some(exchange) = self.remove(oldest) {
+                show(exchange)?;
             }
         }
+        Ok(())
+    }
+
+    fn remove(&mut self, place: u64) -> Option<Exchange> {
+        let waiting = self.waiting.remove(&place)?;
+        let id = &waiting.exchange.decision.request_id;
+        if self.places.get(id) == Some(&place) {
+            self.places.remove(id);
+        }
+        Some(waiting.exchange)
+    }
+
+    /// Takes in what is new; `each` is called after each record, with the place of the exchange that it ended.
+    fn read(&mut self, now: Instant, each: &mut dyn FnMut(&mut Self, Option<u64>) -> io::Result<()>) -> io::Result<()> {
+        for entry in std::fs::read_dir(&self.folder)? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|e| e == "jsonl") && !self.files.contains_key(&path) {
+                self.files.insert(path, Tail::default());
+            }
+        }
+        let mut files = std::mem::take(&mut self.files);
+        let old = files.len().saturating_sub(STILL_OPEN);
+        let read = files.iter_mut().enumerate().try_for_each(|(index, (path, tail))| {
+            while let Some(line) = tail.next_line(path)? {
+                let ended = self.take(line, now);
+                each(self, ended)?;
+            }
+            if index < old {
+                self.unreadable += u64::from(tail.close());
+            }
+            Ok(())
+        });
+        self.files = files;
+        read
+    }
+
+    fn take(&mut self, line: Line<'_>, now: Instant) -> Option<u64> {
+        let record = match line {
+            Line::Whole(line) if line.trim_ascii().is_empty() => return None,
+            Line::Whole(line) => serde_json::from_slice(line).ok(),
+            Line::TooLong => None,
+        };
+        match record {
+            Some(Record::Decision(decision)) => {
+                self.latest = self.latest.max(decision.time);
+                self.places.insert(decision.request_id.clone(), self.next);
+                let exchange = Exchange { decision: *decision, outcome: None };
+                self.waiting.insert(self.next, Waiting { exchange, since: now });
+                self.next += 1;
+                None
+            }
+            Some(Record::Outcome(outcome)) => {
+                self.latest = self.latest.max(outcome.time);
+                let place = self.places.remove(&outcome.request_id)?;
+                self.waiting.get_mut(&place)?.exchange.outcome = Some(*outcome);
+                Some(place)
+            }
+            None => {
+                self.unreadable += 1;
+                None
+            }
+        }
+    }
+}
+
+/// One file of the journal, as far as it has been read.
+#[derive(Default)]
+struct Tail {
+    state: TailState,
+    /// A line of which the rest is yet to be written.
+    line: Vec<u8>,
+    /// The line that is being read is longer than any of ours.
+    too_long: bool,
+}
+
+#[derive(Default)]
+enum TailState {
+    #[default]
+    Unopened,
+    Open(BufReader<File>),
+    Closed,
+}
+
+enum Line<'a> {
+    Whole(&'a [u8]),
+    TooLong,
+}
+
+impl Tail {
+    /// The next line that has been written to its end.
+    fn next_line(&mut self, path: &Path) -> io::Result<Option<Line<'_>>> {
+        if let TailState::Unopened = self.state {
+            self.state = match File::open(path) {
+                Ok(file) => TailState::Open(BufReader::with_capacity(64 * 1024, file)),
+                // Cleaned up since the folder was listed.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => TailState::Closed,
+                Err(error) => return Err(error),
+            };
+        }
+        let TailState::Open(lines) = &mut self.state else { return Ok(None) };
+        if self.line.last() == Some(&b'\n') {
+            self.line.clear();
+        }
+        loop {
+            let room = LONGEST_LINE.saturating_sub(self.line.len() as u64);
+            lines.take(room).read_until(b'\n', &mut self.line)?;
+            if self.line.last() == Some(&b'\n') {
+                break;
+            }
+            if (self.line.len() as u64) < LONGEST_LINE {
+                return Ok(None);
+            }
+            self.too_long = true;
+            self.line.clear();
+        }
+        Ok(Some(if std::mem::take(&mut self.too_long) { Line::TooLong } else { Line::Whole(&self.line) }))
+    }
+
+    /// Gives the file up, whose service is gone, and says whether that died in the middle of a line.
+    fn close(&mut self) -> bool {
+        let torn = self.too_long || self.line.last().is_some_and(|byte| *byte != b'\n');
+        *self = Self { state: TailState::Closed, ..Self::default() };
+        torn
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::io::Write;
-    use std::time::SystemTime;
 
     use super::*;
 
@@ -291,6 +479,135 @@ mod tests {
         file.write_all(rest.as_bytes()).unwrap();
         file.write_all(b"\n").unwrap();
         assert_eq!(reader.poll(true, Instant::now()).unwrap().len(), 1);
+        assert_eq!(reader.unreadable, 1);
+    }
+
+    fn replayed(reader: &mut Reader) -> Vec<String> {
+        let mut shown = Vec::new();
+        reader
+            .replay(Instant::now(), &mut |exchange| {
+                let end = if exchange.outcome.is_some() { "" } else { "?" };
+                shown.push(format!("{}{end}", exchange.decision.request_id));
+                Ok(())
+            })
+            .unwrap();
+        shown
+    }
+
+    fn remaining(reader: &mut Reader) -> Vec<String> {
+        let mut shown = Vec::new();
+        let mut show = |exchange: Exchange| {
+            shown.push(exchange.decision.request_id.to_string());
+            Ok(())
+        };
+        reader.rest(&mut show).unwrap();
+        shown
+    }
+
+    /// `+r1` a decision that allows, `!r1` one that refuses, `-r1` an outcome; `@60` the time of what follows.
+    fn write(file: &mut File, records: &str) {
+        let mut time = SystemTime::UNIX_EPOCH;
+        for word in records.split_whitespace() {
+            let (kind, id) = word.split_at(1);
+            let record = match kind {
+                "@" => {
+                    time = SystemTime::UNIX_EPOCH + Duration::from_secs(id.parse().unwrap());
+                    continue;
+                }
+                "-" => Record::Outcome(Box::new(OutcomeRecord { time, ..outcome(id, 200, "") })),
+                _ => {
+                    let verdict = if kind == "+" { Verdict::Allow } else { Verdict::Deny };
+                    Record::Decision(Box::new(DecisionRecord { time, ..decision(id, verdict) }))
+                }
+            };
+            serde_json::to_writer(&mut *file, &record).unwrap();
+            file.write_all(b"\n").unwrap();
+        }
+    }
+
+    #[test]
+    fn a_replay_keeps_the_order_of_decisions() {
+        for (records, shown, rest) in [
+            ("+a +b -b -a", vec!["a", "b"], vec![]),
+            ("+a +b -b", vec![], vec!["a", "b"]),
+            // The same id twice: neither is lost.
+            ("+a +a -a", vec![], vec!["a", "a"]),
+            ("!a @1 +b -b", vec![], vec!["a", "b"]),
+            ("!a @60 +b -b", vec!["a?", "b"], vec![]),
+            // The outcome of what was shown without one.
+            ("!a @60 +b -b -a", vec!["a?", "b"], vec![]),
+            ("-z +a -a", vec!["a"], vec![]),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            write(&mut File::create(folder.path().join("1.jsonl")).unwrap(), records);
+            let mut reader = Reader::open(folder.path()).unwrap();
+            assert_eq!(replayed(&mut reader), shown, "{records}");
+            assert_eq!(remaining(&mut reader), rest, "{records}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_of_long_ago_does_not_wait_again() {
+        let folder = tempfile::tempdir().unwrap();
+        write(&mut File::create(folder.path().join("1.jsonl")).unwrap(), "!a +b");
+        let now = Instant::now() + PATIENCE;
+        let mut reader = Reader::open(folder.path()).unwrap();
+        reader.replay(now, &mut |_| panic!("nothing has ended")).unwrap();
+        let poll = reader.poll(false, now).unwrap();
+        assert_eq!(poll.iter().map(|e| &*e.decision.request_id).collect::<Vec<_>>(), ["a"]);
+    }
+
+    #[test]
+    fn what_never_ends_does_not_hold_up_the_rest() {
+        for (records, shown, rest) in [
+            ("+a +b -b +c -c", vec!["b", "c"], vec!["a"]),
+            ("+a +b -b +c -c -a +d -d", vec!["b", "c", "a", "d"], vec![]),
+            // More go on than are kept.
+            ("+a +b +c +d +e +f", vec!["a?", "b?"], vec!["c", "d", "e", "f"]),
+            ("+a +b +c +d +e +f -a -f", vec!["a?", "b?"], vec!["c", "d", "e", "f"]),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            write(&mut File::create(folder.path().join("1.jsonl")).unwrap(), records);
+            let mut reader = Reader::open(folder.path()).unwrap();
+            reader.window = 2;
+            assert_eq!(replayed(&mut reader), shown, "{records}");
+            assert_eq!(remaining(&mut reader), rest, "{records}");
+            assert!(reader.places.is_empty());
+        }
+    }
+
+    #[test]
+    fn an_outcome_may_be_in_the_next_file_and_old_files_are_given_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let create = |index: usize| File::create(folder.path().join(format!("{index}.jsonl"))).unwrap();
+        write(&mut create(0), "+a +b -b");
+        write(&mut create(1), "-a +c -c");
+        let mut reader = Reader::open(folder.path()).unwrap();
+        assert_eq!(replayed(&mut reader), ["a", "b", "c"]);
+        create(2).write_all(b"{torn").unwrap();
+        for index in 3..3 + STILL_OPEN {
+            write(&mut create(index), &format!("+{index} -{index}"));
+        }
+        let poll = reader.poll(false, Instant::now()).unwrap();
+        assert_eq!(poll.len(), STILL_OPEN);
+        assert_eq!(reader.unreadable, 1);
+        let open = reader.files.values().filter(|tail| matches!(tail.state, TailState::Open(_))).count();
+        assert_eq!(open, STILL_OPEN);
+    }
+
+    #[test]
+    fn a_line_without_end_is_not_held() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut file = File::create(folder.path().join("1.jsonl")).unwrap();
+        let part = vec![b'x'; usize::try_from(LONGEST_LINE).unwrap() - 7];
+        let mut reader = Reader::open(folder.path()).unwrap();
+        for _ in 0..2 {
+            file.write_all(&part).unwrap();
+            assert_eq!(reader.poll(true, Instant::now()).unwrap(), []);
+        }
+        file.write_all(b"\n").unwrap();
+        write(&mut file, "+a -a");
+        assert_eq!(replayed(&mut reader), ["a"]);
         assert_eq!(reader.unreadable, 1);
     }
 }

@@ -1,32 +1,20 @@
 //! Who is calling: the identities a request shows, and the agent they name.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use sha2::{Digest, Sha256};
-use smallvec::SmallVec;
 use zeroize::Zeroizing;
 
-use crate::pipeline::message::{Door, RequestHead};
+use crate::pipeline::message::{Door, Fields, RequestHead};
 use crate::pipeline::policy::decision::{Denial, Reason};
-use crate::pipeline::session::Session;
+pub use crate::pipeline::session::TokenHash;
+use crate::pipeline::session::{Session, ShownHeader};
 
 /// Which agent of the policy, by its place in the list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct AgentId(pub usize);
-
-/// The SHA-256 of a proxy token. Tokens themselves are not kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct TokenHash(pub [u8; 32]);
-
-impl TokenHash {
-    /// Hashes a token as it stands on the wire.
-    pub fn of(token: &[u8]) -> Self {
-        Self(Sha256::digest(token).into())
-    }
-}
 
 /// How a caller was identified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,6 +60,7 @@ pub struct Agents {
     default: Option<AgentId>,
     tokens: HashMap<TokenHash, AgentId>,
     headers: HashMap<Box<str>, HashMap<Box<[u8]>, AgentId>>,
+    untrusted: HashSet<Box<str>>,
     challenge: bool,
 }
 
@@ -95,6 +84,11 @@ impl Agents {
     /// Lets a header's value name an agent; the one it named already, if any.
     pub fn add_header(&mut self, name: &str, value: &str, agent: AgentId) -> Option<AgentId> {
         self.headers.entry(name.to_ascii_lowercase().into()).or_default().insert(value.as_bytes().into(), agent)
+    }
+
+    /// Keeps a header from leaving that identifies nobody here: policy names it, but does not trust it.
+    pub fn strip_header(&mut self, name: &str) {
+        self.untrusted.insert(name.to_ascii_lowercase().into());
     }
 
     /// Makes every caller this agent.
@@ -133,16 +127,27 @@ impl Agents {
         self.fixed
     }
 
-    /// True for a header that identifies somebody: it never leaves.
+    /// True for a header that identifies somebody, here or to whoever is misled by it: it never leaves.
     pub fn is_identity_header(&self, name: &str) -> bool {
-        !self.headers.is_empty() && self.headers.contains_key(name)
+        self.headers.contains_key(name) || self.untrusted.contains(name)
     }
 
     /// The agent a request comes from. `None` if it shows no identity and policy names nobody for that; every
     /// identity that is shown must be known, and all must name the same agent.
     pub fn identify(&self, head: &RequestHead, session: Option<&Session>) -> Result<Option<Caller>, Denial> {
+        self.identify_fields(&head.fields, head.door == Door::Proxy && !head.is_connect(), session)
+    }
+
+    /// The same for a request that may not be readable otherwise. `in_front`: it came to the proxy itself, without
+    /// a tunnel.
+    pub fn identify_fields(
+        &self,
+        fields: &Fields,
+        in_front: bool,
+        session: Option<&Session>,
+    ) -> Result<Option<Caller>, Denial> {
         let mut claims = Claims::default();
-        let mut proxy_tokens = head.fields.all("proxy-authorization");
+        let mut proxy_tokens = fields.all("proxy-authorization");
         if let Some(credentials) = proxy_tokens.next() {
             if proxy_tokens.next().is_some() {
                 return Err(
@@ -158,24 +163,20 @@ impl Agents {
             claims.add(self.by_header(name, value)?, How::Header)?;
         }
         for name in self.headers.keys() {
-            for value in head.fields.all(name) {
+            for value in fields.all(name) {
                 claims.add(self.by_header(name, value)?, How::Header)?;
             }
         }
         let mut token_in_authorization = false;
         if !self.tokens.is_empty() {
-            for token in head.fields.all("authorization").filter_map(|v| after_scheme(v, "bearer")) {
+            for token in fields.all("authorization").filter_map(|v| after_scheme(v, "bearer")) {
                 match self.tokens.get(&TokenHash::of(token)) {
                     Some(agent) => {
                         token_in_authorization = true;
                         claims.add(*agent, How::Token)?;
                     }
-                    // In front of the proxy itself, without a tunnel, a Bearer token is how a caller names itself.
-                    None if head.door == Door::Proxy
-                        && !head.is_connect()
-                        && self.fixed.is_none()
-                        && claims.is_empty() =>
-                    {
+                    // In front of the proxy, a Bearer token is how a caller names itself.
+                    None if in_front && self.fixed.is_none() && claims.is_empty() => {
                         return Err(Denial::new(Reason::InvalidToken));
                     }
                     None => {}
@@ -207,7 +208,7 @@ impl Agents {
     }
 
     /// What of a CONNECT's identity its inner requests inherit: checked again, on the policy of that moment, at each.
-    pub fn inherited(&self, head: &RequestHead) -> (Option<TokenHash>, Option<(Box<str>, Box<[u8]>)>) {
+    pub fn inherited(&self, head: &RequestHead) -> (Option<TokenHash>, Option<ShownHeader>) {
         let proxy = head.fields.get("proxy-authorization").and_then(token_of).map(|(_, t)| TokenHash::of(&t));
         let bearer = || {
             let hash = TokenHash::of(after_scheme(head.fields.get("authorization")?, "bearer")?);
@@ -262,7 +263,7 @@ impl Claims {
 }
 
 /// The user name, if any, and the token in the credentials of `Proxy-Authorization` (RFC 7617, RFC 6750).
-fn token_of(credentials: &[u8]) -> Option<(Option<Zeroizing<Vec<u8>>>, Zeroizing<Vec<u8>>)> {
+fn token_of(credentials: &[u8]) -> Option<(Option<Text>, Text)> {
     if let Some(token) = after_scheme(credentials, "bearer") {
         return Some((None, Zeroizing::new(token.to_vec())));
     }
@@ -271,6 +272,9 @@ fn token_of(credentials: &[u8]) -> Option<(Option<Zeroizing<Vec<u8>>>, Zeroizing
     let (user, token) = pair.split_at(colon);
     Some((Some(Zeroizing::new(user.to_vec())), Zeroizing::new(token.get(1..)?.to_vec())))
 }
+
+/// Part of credentials, wiped when dropped.
+type Text = Zeroizing<Vec<u8>>;
 
 /// What follows an authentication scheme, whose name has no case (RFC 9110 §11.1).
 fn after_scheme<'a>(credentials: &'a [u8], scheme: &str) -> Option<&'a [u8]> {
@@ -282,22 +286,21 @@ fn after_scheme<'a>(credentials: &'a [u8], scheme: &str) -> Option<&'a [u8]> {
 /// Headers that name another method, URL or origin than the request's own. An upstream that obeys one would do
 /// what policy never looked at, so they are removed unless an allow entry says otherwise.
 pub fn is_override_header(name: &str) -> bool {
-    const NAMES: [&str; 8] = [
+    const NAMES: [&str; 9] = [
         "x-http-method-override",
         "x-http-method",
         "x-method-override",
-        "x-original-url",
-        "x-original-uri",
-        "x-original-method",
-        "x-rewrite-url",
+        "x-http-host-override",
+        "x-http-path-override",
+        "x-override-url",
+        "x-host",
+        "x-forwarded",
         "forwarded",
     ];
+    const PREFIXES: [&str; 3] = ["x-forwarded-", "x-original-", "x-rewrite-"];
     // Envoy writes `x-forwarded-proto` itself and takes it out again on the way up.
-    name.starts_with("x-forwarded-") && name != "x-forwarded-proto" || NAMES.contains(&name)
+    name != "x-forwarded-proto" && (NAMES.contains(&name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix)))
 }
-
-/// Header names that must not leave, found in a request.
-pub type Names = SmallVec<[Box<str>; 4]>;
 
 #[cfg(test)]
 mod tests {
@@ -368,6 +371,40 @@ mod tests {
         assert_eq!(who(&agents, Door::Proxy, &own), Err(Reason::InvalidToken));
         let both = [("authorization", "Bearer sk-own"), ("x-agent", "ann")];
         assert_eq!(who(&agents, Door::Proxy, &both), Ok(Some(("ann".to_owned(), How::Header))));
+    }
+
+    #[test]
+    fn a_header_that_nobody_trusts_identifies_nobody_and_stays_behind() {
+        let mut agents = agents();
+        agents.strip_header("X-Untrusted");
+        assert_eq!(who(&agents, Door::Tls, &[("x-untrusted", "ann")]), Ok(None));
+        assert!(agents.is_identity_header("x-untrusted") && agents.is_identity_header("x-agent"));
+        assert!(!agents.is_identity_header("x-other"));
+    }
+
+    #[test]
+    fn headers_that_speak_of_another_request_are_known() {
+        for name in [
+            "x-http-method-override",
+            "x-http-method",
+            "x-method-override",
+            "x-original-url",
+            "x-original-host",
+            "x-rewrite-url",
+            "x-rewrite-uri",
+            "x-override-url",
+            "x-host",
+            "x-http-host-override",
+            "forwarded",
+            "x-forwarded",
+            "x-forwarded-host",
+            "x-forwarded-prefix",
+        ] {
+            assert!(is_override_header(name), "{name}");
+        }
+        for name in ["x-forwarded-proto", "host", "x-api-key", "x-original", "authorization"] {
+            assert!(!is_override_header(name), "{name}");
+        }
     }
 
     #[test]

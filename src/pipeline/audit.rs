@@ -118,16 +118,55 @@ pub struct OutcomeRecord {
     pub details: String,
 }
 
-/// A query with its values taken out: `a=1&b` becomes `a=***&b`.
+/// A query with its values taken out: `a=1&b` becomes `a=***&b`. What is too long to be a name is a value.
 pub fn redacted_query(query: &str) -> Box<str> {
+    let name = |text| if str::len(text) > MAX_NAME { REDACTED } else { text };
     let pairs = query.split('&').map(|pair| match pair.split_once('=') {
-        Some((name, value)) if !value.is_empty() => format!("{name}=***"),
-        _ => pair.to_owned(),
+        Some((key, "")) => format!("{}=", name(key)),
+        Some((key, _)) => format!("{}={REDACTED}", name(key)),
+        None => name(pair).to_owned(),
     });
     pairs.collect::<Vec<_>>().join("&").into()
 }
 
-mod rfc3339 {
+/// An authority that could not be read, without the user information it may hold.
+pub fn redacted_authority(authority: &str) -> String {
+    match authority.rsplit_once('@') {
+        Some((_, host)) => format!("{REDACTED}@{host}"),
+        None => authority.to_owned(),
+    }
+}
+
+/// The path and query of a target that could not be read: without user information, fragment and query values.
+pub fn redacted_target(target: &str) -> (Box<str>, Option<Box<str>>) {
+    let (target, fragment) = match target.split_once('#') {
+        Some((target, _)) => (target, true),
+        None => (target, false),
+    };
+    let (path, query) = match target.split_once('?') {
+        Some((path, query)) => (path, Some(redacted_query(query))),
+        None => (target, None),
+    };
+    let mut path = match path.starts_with('/') {
+        true => path.to_owned(),
+        false => {
+            let (scheme, rest) = path.find("://").map_or(("", path), |at| path.split_at(at + 3));
+            let (authority, below) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
+            format!("{scheme}{}{below}", redacted_authority(authority))
+        }
+    };
+    if fragment && query.is_none() {
+        path.push('#');
+        path.push_str(REDACTED);
+    }
+    (path.into(), query)
+}
+
+const REDACTED: &str = "***";
+/// The longest name of a query parameter that is put on record, in bytes: tokens are longer.
+const MAX_NAME: usize = 32;
+
+pub(crate) mod rfc3339 {
     use std::time::SystemTime;
 
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
@@ -154,6 +193,32 @@ mod tests {
             [("a=1&b=2", "a=***&b=***"), ("flag", "flag"), ("a=&b", "a=&b"), ("a=b=c", "a=***"), ("", "")]
         {
             assert_eq!(&*redacted_query(query), expected);
+        }
+        let token = "c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0";
+        for query in
+            [token.to_owned(), format!("{token}=="), format!("a=1&{token}"), format!("{token}=1"), format!("a;{token}")]
+        {
+            assert!(!redacted_query(&query).contains(token), "{query}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_goes_on_record_without_its_secrets() {
+        for (authority, expected) in
+            [("user:hunter2@a.example", "***@a.example"), ("a@b@c", "***@c"), ("a.example:x", "a.example:x")]
+        {
+            assert_eq!(redacted_authority(authority), expected);
+        }
+        for (target, path, query) in [
+            ("/a b?k=v", "/a b", Some("k=***")),
+            ("/a#token=x", "/a#***", None),
+            ("/a?k=v#token=x", "/a", Some("k=***")),
+            ("http://u:p@a.example/x", "http://***@a.example/x", None),
+            ("/a/u@b", "/a/u@b", None),
+            ("u:p@a.example/x@y", "***@a.example/x@y", None),
+        ] {
+            let (found, rest) = redacted_target(target);
+            assert_eq!((&*found, rest.as_deref()), (path, query), "{target}");
         }
     }
 

@@ -6,7 +6,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
-use crate::pipeline::policy::RuleId;
+use crate::pipeline::message::percent_byte;
+use crate::pipeline::policy::decision::RuleId;
 use crate::pipeline::policy::matcher::PathPattern;
 
 /// A secret's value. It cannot be printed, compared, serialised or cloned, and is wiped when dropped.
@@ -77,6 +78,17 @@ pub enum Slot {
     Header(Box<str>),
     /// A parameter of the query, by its name as it stands on the wire.
     Query(Box<str>),
+}
+
+impl Slot {
+    /// True if filling one would replace the other: [`with_query`] folds case.
+    pub fn is_same_as(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Header(a), Self::Header(b)) => a == b,
+            (Self::Query(a), Self::Query(b)) => a.eq_ignore_ascii_case(b),
+            _ => false,
+        }
+    }
 }
 
 /// How a secret is written into its slot, e.g. `Bearer {value}` or `Basic {base64:user:{value}}`.
@@ -188,13 +200,21 @@ fn render_parts(parts: &[Part], secret: &Secret) -> Zeroizing<Vec<u8>> {
 }
 
 /// The query with one parameter set to a secret, whatever stood in it before, however often, and in any
-/// spelling that a server would decode to the same name.
-pub fn with_query(query: Option<&str>, name: &str, value: &[u8]) -> String {
-    let mut out = String::new();
-    for pair in query.unwrap_or_default().split('&').filter(|p| !p.is_empty()) {
-        let key = pair.split('=').next().unwrap_or_default();
-        if decoded(key) != decoded(name) {
-            out.push_str(pair);
+/// spelling that a server would decode to the same name. Some servers part pairs at `;` too, and some fold case.
+pub fn with_query(query: Option<&str>, name: &str, value: &[u8]) -> Zeroizing<String> {
+    let query = query.unwrap_or_default();
+    // Room for all of it at once: a buffer that grew would leave copies of the secret behind.
+    let mut out = Zeroizing::new(String::with_capacity(query.len() + name.len() + 3 * value.len() + 2));
+    let name_read = decoded(name);
+    let is_slot = |part: &str| {
+        let key = part.split('=').next().unwrap_or_default();
+        decoded(key).eq_ignore_ascii_case(&name_read)
+    };
+    for pair in query.split('&').filter(|p| !p.is_empty()) {
+        let mut parts = pair.split(';').filter(|part| !is_slot(part));
+        if let Some(first) = parts.next() {
+            out.push_str(first);
+            parts.for_each(|part| out.extend([";", part]));
             out.push('&');
         }
     }
@@ -204,7 +224,9 @@ pub fn with_query(query: Option<&str>, name: &str, value: &[u8]) -> String {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(byte) {
             out.push(char::from(*byte));
         } else {
-            out.push_str(&format!("%{byte:02X}"));
+            const HEX: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'A', 'B', 'C', 'D', 'E', 'F'];
+            let digit = |nibble: u8| HEX.get(usize::from(nibble)).copied().unwrap_or_default();
+            out.extend(['%', digit(byte >> 4), digit(byte & 0xf)]);
         }
     }
     out
@@ -213,19 +235,23 @@ pub fn with_query(query: Option<&str>, name: &str, value: &[u8]) -> String {
 /// A query key as servers compare it: percent-encoding and `+` undone.
 fn decoded(key: &str) -> Vec<u8> {
     let mut out = Vec::with_capacity(key.len());
-    let mut rest = key.as_bytes();
-    while let Some((byte, after)) = rest.split_first() {
-        rest = after;
-        let hex = after.get(..2).and_then(|h| std::str::from_utf8(h).ok()).and_then(|h| u8::from_str_radix(h, 16).ok());
-        match (byte, hex) {
-            (b'%', Some(value)) => {
-                out.push(value);
-                rest = after.get(2..).unwrap_or_default();
+    let mut rest = key;
+    while let Some(at) = rest.find(['%', '+']) {
+        let (before, sign) = rest.split_at(at);
+        out.extend_from_slice(before.as_bytes());
+        let after = sign.get(1..).unwrap_or_default();
+        rest = match percent_byte(after).filter(|_| sign.starts_with('%')) {
+            Some(byte) => {
+                out.push(byte);
+                after.get(2..).unwrap_or_default()
             }
-            (b'+', _) => out.push(b' '),
-            _ => out.push(*byte),
-        }
+            None => {
+                out.push(if sign.starts_with('+') { b' ' } else { b'%' });
+                after
+            }
+        };
     }
+    out.extend_from_slice(rest.as_bytes());
     out
 }
 
@@ -292,7 +318,9 @@ mod tests {
 
     #[test]
     fn a_query_slot_is_replaced_in_every_spelling() {
-        assert_eq!(with_query(None, "key", b"a b"), "key=a%20b");
-        assert_eq!(with_query(Some("x=1&key=agent&%6bey=too&keys=3&key"), "key", b"s"), "x=1&keys=3&key=s");
+        assert_eq!(&*with_query(None, "key", b"a b"), "key=a%20b");
+        assert_eq!(&*with_query(Some("a=1;key=agent&b=2;KEY=x;c=3;d"), "key", b"s"), "a=1&b=2;c=3;d&key=s");
+        assert_eq!(&*with_query(Some("%+65y=1"), "key", b"s"), "%+65y=1&key=s");
+        assert_eq!(&*with_query(Some("x=1&key=agent&%6bey=too&keys=3&key"), "key", b"s"), "x=1&keys=3&key=s");
     }
 }

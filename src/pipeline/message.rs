@@ -37,6 +37,8 @@ pub struct RequestHead {
     pub path: Box<str>,
     /// The query without `?`, if the target has one.
     pub query: Option<Box<str>>,
+    /// True if the agent said `https` itself, as in `GET https://host/` to the proxy: then never in plaintext.
+    pub says_https: bool,
     /// The other header fields, in order.
     pub fields: Fields,
 }
@@ -46,7 +48,10 @@ impl RequestHead {
     /// so that the refused request can be put on record as far as it can be read.
     pub fn parse(door: Door, fields: Fields) -> Result<Self, (Malformed, Fields)> {
         match Target::parse(&fields) {
-            Ok(Target { method, authority, path, query }) => Ok(Self { door, method, authority, path, query, fields }),
+            Ok(Target { method, authority, path, query }) => {
+                let says_https = fields.get(":scheme") == Some(b"https");
+                Ok(Self { door, method, authority, path, query, says_https, fields })
+            }
             Err(malformed) => Err((malformed, fields)),
         }
     }
@@ -56,10 +61,11 @@ impl RequestHead {
         &*self.method == "CONNECT"
     }
 
-    /// The protocol an `Upgrade` header asks for, lower-cased. Envoy shows HTTP/2's extended CONNECT the same way.
-    pub fn upgrade(&self) -> Option<String> {
-        let value = self.fields.get("upgrade")?;
-        Some(String::from_utf8_lossy(value).trim().to_ascii_lowercase())
+    /// Every protocol the request asks to switch to, lower-cased: each is one an upstream may pick (RFC 9110 §7.8).
+    /// Envoy shows HTTP/2's extended CONNECT as `Upgrade` too; `:protocol` is read in case it one day does not.
+    pub fn upgrades(&self) -> impl Iterator<Item = String> {
+        let values = self.fields.all("upgrade").chain(self.fields.all(":protocol"));
+        values.flat_map(|v| v.split(|b| *b == b',')).map(|p| String::from_utf8_lossy(p).trim().to_ascii_lowercase())
     }
 }
 
@@ -273,7 +279,7 @@ fn split_target(target: &[u8]) -> Result<(Box<str>, Option<Box<str>>), Malformed
 pub fn parse_path(path: &str) -> Result<Box<str>, Malformed> {
     check_encoding(path)?;
     let path = normal_path(path);
-    if path.contains("//") || path.split('/').any(|s| matches!(without_parameters(s), "." | "..")) {
+    if path.contains("//") || path.split('/').any(|s| matches!(bare_segment(s), "." | "..")) {
         return Err(Malformed::Path("has an empty or dot segment"));
     }
     Ok(path)
@@ -299,15 +305,27 @@ fn check_encoding(path: &str) -> Result<(), Malformed> {
             b'%' if percent_byte(rest).is_some_and(reserved) => {
                 return Err(Malformed::Path("has a doubly encoded reserved byte"));
             }
+            // RFC 3629 §3: `%C0%AF` is no UTF-8, but a lax decoder reads a slash.
+            _ if is_overlong(byte, rest.strip_prefix('%').and_then(percent_byte)) => {
+                return Err(Malformed::Path("has an overlong UTF-8 sequence"));
+            }
             _ => {}
         }
     }
     Ok(())
 }
 
-/// Some servers drop `;parameters` before they resolve dot segments: `/..;/admin` is theirs to climb with.
-fn without_parameters(segment: &str) -> &str {
-    segment.split(';').next().unwrap_or_default()
+/// Some servers drop `;parameters` and blanks at the end before they resolve dot segments, some undo the escapes and
+/// read the result again: `/..;/admin` and `/..%3F/admin` are theirs to climb with.
+fn bare_segment(segment: &str) -> &str {
+    let ends = [";", "%3B", "%3F", "%23"].iter().filter_map(|end| segment.find(end));
+    let length = ends.min().unwrap_or(segment.len());
+    segment.get(..length).unwrap_or_default().trim_end_matches("%20")
+}
+
+/// True if two bytes begin a UTF-8 sequence that is longer than its character needs.
+fn is_overlong(first: u8, second: Option<u8>) -> bool {
+    matches!((first, second), (0xc0 | 0xc1, Some(0x80..=0xbf)) | (0xe0, Some(0x80..=0x9f)) | (0xf0, Some(0x80..=0x8f)))
 }
 
 /// The equivalent spelling that matching compares: unreserved bytes decoded, escapes in upper case (RFC 3986 §6.2.2).
@@ -339,7 +357,7 @@ fn normal_path(path: &str) -> Box<str> {
 }
 
 /// The byte that the two characters after a `%` stand for.
-fn percent_byte(after: &str) -> Option<u8> {
+pub(super) fn percent_byte(after: &str) -> Option<u8> {
     let digits = after.get(..2)?;
     if !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
         return None;
@@ -477,11 +495,32 @@ mod tests {
             "/a%2",
             "/a%253b",
             "/%2e%2e/a",
+            "/a/..%3bx/b",
+            "/a/..%20/b",
+            "/a/.;%20/b",
+            "/a/..%3F/b",
+            "/a/..%23x/b",
+            "/a%c0%afb",
+            "/a/%C0%AE%C0%AE/b",
+            "/a%e0%80%afb",
+            "/a%f0%80%80%afb",
         ] {
             assert!(parse_path(path).is_err(), "{path}");
         }
-        for path in ["/", "/a", "/a/", "/a%20b", "/a;v=1", "/a...", "/.well-known", "/a%2520b", "/%E2%82%AC", "/a:b@c"]
-        {
+        for path in [
+            "/",
+            "/a",
+            "/a/",
+            "/a%20b",
+            "/a;v=1",
+            "/a...",
+            "/.well-known",
+            "/a%2520b",
+            "/%E2%82%AC",
+            "/a:b@c",
+            "/a/...;x",
+            "/%C3%80%E0%A0%80%F0%90%80%80",
+        ] {
             assert!(parse_path(path).is_ok(), "{path}");
         }
     }
@@ -490,6 +529,23 @@ mod tests {
     fn equivalent_paths_have_one_spelling() {
         assert_eq!(&*normal_path("/%61%2Db%e2%82%ac%3b"), "/a-b%E2%82%AC%3B");
         assert_eq!(&*normal_path("/plain"), "/plain");
+    }
+
+    #[test]
+    fn every_way_to_ask_for_another_protocol_is_seen() {
+        let own = [(":method", "GET"), (":authority", "a.example"), (":path", "/")];
+        for (asked, seen) in [
+            (vec![], vec![]),
+            (vec![("connection", "upgrade")], vec![]),
+            (vec![("upgrade", "WebSocket")], vec!["websocket"]),
+            (vec![("upgrade", "websocket, h2c")], vec!["websocket", "h2c"]),
+            (vec![("upgrade", "websocket"), ("upgrade", "h2c")], vec!["websocket", "h2c"]),
+            (vec![("upgrade", "")], vec![""]),
+            (vec![(":protocol", "connect-udp")], vec!["connect-udp"]),
+        ] {
+            let fields: Vec<_> = own.iter().copied().chain(asked.iter().copied()).collect();
+            assert_eq!(head(&fields).unwrap().upgrades().collect::<Vec<_>>(), seen, "{asked:?}");
+        }
     }
 
     fn head(fields: &[(&str, &str)]) -> Result<RequestHead, Malformed> {

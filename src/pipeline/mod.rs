@@ -1,12 +1,25 @@
 //! The core that decides: no I/O, no clock, no protobuf, no runtime. The files stand in the order a request
-//! passes them; the order of its stages is written once, in [`exchange`].
+//! passes them, and each imports only what stands above it; the order of the stages is written once, in
+//! [`exchange`]. Two files of [`policy`] stand above it: `matcher` and `decision` are words that others use too.
 
+// Where anything may go at all, and what was asked.
 pub mod address;
-pub mod agent;
-pub mod answer;
-pub mod audit;
-pub mod credential;
-pub mod exchange;
+
 pub mod message;
-pub mod policy;
+
+// Who asks: what the tunnel was opened with, then the agent.
 pub mod session;
+
+pub mod agent;
+
+// What may be sent, and what goes with it.
+pub mod credential;
+
+pub mod policy;
+
+// What is said of it, and the stages in order.
+pub mod answer;
+
+pub mod audit;
+
+pub mod exchange;

@@ -5,8 +5,8 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use sha2::{Digest, Sha256};
 
-use crate::pipeline::agent::TokenHash;
 use crate::pipeline::message::Authority;
 
 /// What a tunnel was opened with.
@@ -19,8 +19,11 @@ pub struct Session {
     /// The hash of the proxy token that was shown.
     pub token: Option<TokenHash>,
     /// The identity header that was shown: lower-case name and value.
-    pub header: Option<(Box<str>, Box<[u8]>)>,
+    pub header: Option<ShownHeader>,
 }
+
+/// A header's lower-case name and its value.
+pub type ShownHeader = (Box<str>, Box<[u8]>);
 
 impl Session {
     /// One line without blanks.
@@ -58,6 +61,17 @@ impl Session {
             }
         };
         Some(Self { authority: Authority::parse(authority.as_bytes()).ok()?, source: source.into(), token, header })
+    }
+}
+
+/// The SHA-256 of a proxy token. Tokens themselves are not kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct TokenHash(pub [u8; 32]);
+
+impl TokenHash {
+    /// Hashes a token as it stands on the wire.
+    pub fn of(token: &[u8]) -> Self {
+        Self(Sha256::digest(token).into())
     }
 }
 

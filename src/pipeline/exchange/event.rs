@@ -111,7 +111,10 @@ pub struct Forward {
     /// True if the upstream is spoken to in plaintext.
     pub plaintext: bool,
     /// Fields to set, replacing whatever stood there.
-    pub set: SmallVec<[(Box<str>, Zeroizing<Vec<u8>>); 2]>,
+    pub set: SmallVec<[SetField; 2]>,
     /// Fields to take out.
     pub remove: SmallVec<[Box<str>; 4]>,
 }
+
+/// A field's lower-case name and its new value, which may be a secret.
+pub type SetField = (Box<str>, Zeroizing<Vec<u8>>);

@@ -12,16 +12,16 @@ use smallvec::SmallVec;
 use zeroize::Zeroizing;
 
 use crate::pipeline::address;
-use crate::pipeline::agent::{Caller, is_override_header};
+use crate::pipeline::agent::{Caller, How, is_override_header};
 use crate::pipeline::answer::{Answer, Manner};
-use crate::pipeline::audit::{DecisionRecord, Verdict, redacted_query};
+use crate::pipeline::audit::{DecisionRecord, Verdict, redacted_authority, redacted_query, redacted_target};
 use crate::pipeline::credential::{CredentialId, Secret, Slot, with_query};
 use crate::pipeline::message::{Door, Fields, Host, RequestHead};
 use crate::pipeline::policy::decision::{Class, Denial, Reason};
 use crate::pipeline::policy::matcher::Scheme;
 use crate::pipeline::policy::{Permit, Ruleset, Upstream};
 use crate::pipeline::session::Session;
-pub use event::{Effect, Event, Forward, Incoming, Now, Reply, ResolveFailure, Resolved};
+pub use event::{Effect, Event, Forward, Incoming, Now, Reply, ResolveFailure, Resolved, SetField};
 
 /// One request on its way. [`on`](Self::on) takes what happened and says what to do next.
 #[derive(Debug)]
@@ -68,7 +68,11 @@ impl Exchange {
     /// belong to the stage is a fault, and refused.
     pub fn on(&mut self, event: Event, rules: &Arc<Ruleset>, now: Now) -> Effect {
         let step = match (std::mem::replace(&mut self.stage, Stage::Done), event) {
-            (Stage::Start, Event::Request(incoming)) => self.arrive(incoming),
+            (Stage::Start, Event::Request(incoming)) => {
+                // The stream may have been open for a while.
+                self.rules = rules.clone();
+                self.arrive(incoming)
+            }
             (Stage::Resolving(_) | Stage::Fetching(..), Event::Resolved(_) | Event::Secrets(_))
                 if self.outdated(rules) =>
             {
@@ -80,6 +84,8 @@ impl Exchange {
                 self.inject(permit, upstream, &secrets, now)
             }
             (Stage::Recording(reply), Event::Recorded(written)) => return self.answer(reply, written),
+            // The record is under way; what else is said proves nothing of it, and a second one would contradict it.
+            (Stage::Recording(reply), _) => return self.answer(reply, false),
             (_, event) => Err(Denial::new(Reason::InternalError).because(name_of(&event))),
         };
         step.unwrap_or_else(|denial| self.refuse(&denial, now))
@@ -105,12 +111,22 @@ impl Exchange {
         let source = source.or_else(|| session.as_ref().map(|s| s.source.clone()));
         self.request = Some(Request { id: request_id, door, head, session, sni, source, caller: None });
         if let Some(malformed) = malformed {
+            self.attribute();
             return Err(malformed.into());
         }
         match &self.request {
             Some(Request { head: Ok(head), .. }) if head.is_connect() => self.tunnel(),
             _ => self.decide(),
         }
+    }
+
+    /// Finds out who sent a request that cannot be read: that attempt, too, is somebody's.
+    fn attribute(&mut self) {
+        let Some(request) = &mut self.request else { return };
+        let fields = request.fields();
+        let in_front = request.door == Door::Proxy && fields.get(":method") != Some(b"CONNECT");
+        let found = self.rules.agents.identify_fields(fields, in_front, request.session.as_ref());
+        request.caller = found.ok().flatten();
     }
 
     /// Identity, form and policy; then the name is looked up, never before policy admits it.
@@ -137,18 +153,24 @@ impl Exchange {
         }
         request.caller = self.rules.agents.identify(request.head()?, None)?;
         let head = request.head()?;
+        if head.upgrades().next().is_some() {
+            return Err(Denial::new(Reason::MalformedRequest).because("CONNECT together with another protocol"));
+        }
         let port = head
             .authority
             .port
             .ok_or_else(|| Denial::new(Reason::MalformedAuthority).because("CONNECT needs a port"))?;
+        if request.caller.is_none()
+            && let Some(denial) = self.rules.agents.unidentified(head)
+        {
+            return Err(denial);
+        }
         match request.caller {
-            Some(caller) => self.rules.decide_tunnel(std::iter::once(caller.agent), &head.authority.host, port)?,
-            None => {
-                if let Some(denial) = self.rules.agents.unidentified(head) {
-                    return Err(denial);
-                }
+            // Who showed nothing here may yet show something inside: then the default is not who it is.
+            None | Some(Caller { how: How::Default, .. }) => {
                 self.rules.decide_tunnel(self.rules.agents.ids(), &head.authority.host, port)?;
             }
+            Some(caller) => self.rules.decide_tunnel(std::iter::once(caller.agent), &head.authority.host, port)?,
         }
         let (token, header) = self.rules.agents.inherited(head);
         let session = Session {
@@ -195,7 +217,7 @@ impl Exchange {
             set: SmallVec::new(),
             remove: self.leaves_behind(request, head, &permit),
         };
-        let mut query = head.query.as_deref().map(str::to_owned);
+        let mut query = None;
         let mut credentials = Vec::new();
         let injections: SmallVec<[_; 2]> = permit.injections().collect();
         for (at, injection) in injections.into_iter().enumerate() {
@@ -210,12 +232,15 @@ impl Exchange {
                     forward.remove.retain(|removed| removed != name);
                     forward.set.push((name.clone(), value));
                 }
-                Slot::Query(name) => query = Some(with_query(query.as_deref(), name, &value)),
+                Slot::Query(name) => {
+                    let before = query.as_ref().map(|q: &Zeroizing<String>| q.as_str()).or(head.query.as_deref());
+                    query = Some(with_query(before, name, &value));
+                }
             }
         }
-        if query.as_deref() != head.query.as_deref() {
-            let target = format!("{}?{}", raw_path(head), query.unwrap_or_default());
-            forward.set.push((":path".into(), Zeroizing::new(target.into_bytes())));
+        if let Some(query) = query {
+            let target = [raw_path(head).as_bytes(), b"?", query.as_bytes()].concat();
+            forward.set.push((":path".into(), Zeroizing::new(target)));
         }
         let record = DecisionRecord {
             scheme: Some(permit.scheme().as_str().into()),
@@ -280,7 +305,11 @@ impl Exchange {
             return Answer::to(denial, "", Manner { grpc: false, proxy_hop: false });
         };
         let fields = request.fields();
-        let grpc = fields.get("content-type").is_some_and(|t| t.starts_with(b"application/grpc"));
+        // As Envoy reads it, which writes the answer: `application/grpc-web` is none.
+        let grpc = fields
+            .get("content-type")
+            .and_then(|t| t.strip_prefix(b"application/grpc"))
+            .is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')));
         let proxy_hop = request.head.as_ref().is_ok_and(|head| self.rules.agents.is_proxy_hop(head));
         Answer::to(denial, &request.id, Manner { grpc, proxy_hop })
     }
@@ -328,11 +357,8 @@ impl Exchange {
             Err(fields) => {
                 let text = |name| String::from_utf8_lossy(fields.get(name).unwrap_or_default()).into_owned();
                 record.method = text(":method").into();
-                record.host = text(":authority").into();
-                let target = text(":path");
-                let (path, query) = target.split_once('?').unwrap_or((&target, ""));
-                record.path = path.into();
-                record.query = (!query.is_empty()).then(|| redacted_query(query));
+                record.host = redacted_authority(&text(":authority")).into();
+                (record.path, record.query) = redacted_target(&text(":path"));
             }
         }
         record
@@ -342,6 +368,8 @@ impl Exchange {
 impl Request {
     /// Identify, check that tunnel, TLS name and authority agree, then ask the policy.
     fn decide(&mut self, rules: &Ruleset) -> Result<Permit, Denial> {
+        // Agents are numbered by their policy: who the last one's caller was means nothing in this one.
+        self.caller = None;
         let head = self.head.as_ref().map_err(|_| no_request())?;
         if self.door != Door::Proxy && self.session.is_none() {
             return Err(
@@ -391,9 +419,10 @@ fn check_authority(head: &RequestHead, session: Option<&Session>, sni: Option<&s
 }
 
 /// The path as it came: what goes upstream keeps the agent's spelling.
-fn raw_path(head: &RequestHead) -> String {
-    let target = head.fields.get(":path").map(String::from_utf8_lossy).unwrap_or_default();
-    target.split('?').next().unwrap_or_default().to_owned()
+fn raw_path(head: &RequestHead) -> &str {
+    // A head that was read has a target of ASCII alone.
+    let target = head.fields.get(":path").and_then(|target| std::str::from_utf8(target).ok()).unwrap_or_default();
+    target.split('?').next().unwrap_or_default()
 }
 
 fn no_request() -> Denial {
@@ -408,3 +437,6 @@ fn name_of(event: &Event) -> &'static str {
         Event::Recorded(_) => "a record nobody asked for",
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 
-use crate::pipeline::message::{Bracketed, Host, Malformed, parse_path, parse_port, token};
+use crate::pipeline::message::{Authority, Bracketed, Host, Malformed, parse_path, parse_port, percent_byte, token};
 
 /// How attaché speaks to an upstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -93,7 +93,7 @@ impl HostPattern {
         } else if rest.contains('*') {
             return Err(BadHostPattern::Star);
         } else {
-            let authority = crate::pipeline::message::Authority::parse(rest.as_bytes())?;
+            let authority = Authority::parse(rest.as_bytes())?;
             (NamePattern::Exact(authority.host), authority.port)
         };
         Ok(Self { name, scheme, port })
@@ -227,13 +227,13 @@ impl PathPattern {
         }
         for segment in text.split('/').filter(|s| s.contains(['{', '}'])) {
             let name = segment.strip_prefix('{').and_then(|s| s.strip_suffix('}'));
-            if name.is_none_or(|n| n.is_empty() || n.contains(['{', '}', '*'])) {
+            if name.is_none_or(|n| n.is_empty() || n.contains(['{', '}', '*', ';', '%'])) {
                 return Err(BadPathPattern::Brace);
             }
         }
         let normal = parse_path(text)?;
         let exact = Glob::parse(&normal);
-        let loose = Glob::parse(&loosened(&normal));
+        let loose = Glob::parse(&loosened(&normal, true));
         let literals = exact.literal_len();
         Ok(Self { specificity: (exact.is_literal(), literals), exact, loose })
     }
@@ -243,12 +243,19 @@ impl PathPattern {
         self.exact.matches(path)
     }
 
-    /// For lists that restrict: also with case folded, and `;parameters`, encoded blanks at the end and a final
-    /// slash removed, since some server takes those for the same path.
+    /// For lists that restrict: also with case folded, every escape undone, and `;parameters`, blanks at the end of
+    /// segments, empty segments and a final slash removed, since some server takes those for the same path.
     pub fn restricts(&self, path: &str) -> bool {
-        self.exact.matches(path)
-            || self.loose.matches(&loosened(path))
-            || self.loose.matches(&loosened(&format!("{path}/")))
+        if self.exact.matches(path) {
+            return true;
+        }
+        let mut path = loosened(path, false);
+        // A final slash is there or not: `/a` is where `/a/**` begins.
+        self.loose.matches(&path)
+            || (path != "/" && {
+                path.push('/');
+                self.loose.matches(&path)
+            })
     }
 
     /// Orders patterns: exact before wildcard, more literal text before less.
@@ -267,18 +274,56 @@ impl PathPattern {
     }
 }
 
-/// The spelling in which restricting patterns and paths meet.
-fn loosened(path: &str) -> String {
-    let lower = path.to_ascii_lowercase();
-    let mut text: String =
-        lower.split('/').map(|s| s.split(';').next().unwrap_or_default()).collect::<Vec<_>>().join("/");
-    loop {
-        let shorter = ["%20", "%09", "/"].iter().find_map(|end| text.strip_suffix(end)).map(str::len);
-        match shorter {
-            Some(len) if len > 0 => text.truncate(len),
-            _ => return text,
+/// The spelling in which restricting patterns and paths meet. The signs that patterns give a meaning stay, or are
+/// put, in escapes, so that neither a path nor an escape in a pattern can be taken for a wildcard.
+fn loosened(path: &str, is_pattern: bool) -> String {
+    let mut text = String::with_capacity(path.len());
+    // `%2561` is `%61` to a server that decodes twice; deeper ones are malformed.
+    for segment in unescaped(&unescaped(path)).split('/') {
+        let segment = segment.split(';').next().unwrap_or_default().trim_end_matches(' ');
+        if segment.is_empty() {
+            continue;
+        }
+        text.push('/');
+        for c in segment.chars() {
+            match c {
+                '*' if !is_pattern => text.push_str("%2a"),
+                '{' if !is_pattern => text.push_str("%7b"),
+                '}' if !is_pattern => text.push_str("%7d"),
+                c => text.push(c.to_ascii_lowercase()),
+            }
         }
     }
+    if text.is_empty() {
+        text.push('/');
+    }
+    text
+}
+
+/// One layer of escapes undone, but for bytes that are not printable and signs that patterns give a meaning.
+fn unescaped(path: &str) -> String {
+    let mut out = String::with_capacity(path.len());
+    let mut rest = path;
+    while let Some((before, after)) = rest.split_once('%') {
+        out.push_str(before);
+        let next = after.get(2..).unwrap_or_default();
+        rest = match percent_byte(after) {
+            Some(b'%') if percent_byte(next).is_none() => {
+                out.push_str("%25");
+                next
+            }
+            Some(byte @ 0x20..0x7f) if !matches!(byte, b'/' | b'\\' | b'*' | b'{' | b'}') => {
+                out.push(char::from(byte));
+                next
+            }
+            _ => {
+                out.push('%');
+                after
+            }
+        };
+    }
+    out.push_str(rest);
+    out
 }
 
 /// A pattern as its pieces. Matching follows every possibility at once, so its cost is bounded by the product of
@@ -364,28 +409,51 @@ fn follow(pieces: &[Piece], path: &str) -> bool {
         *first = true;
     }
     for piece in pieces {
-        let mut next = vec![false; bytes.len() + 1];
-        for (start, _) in reached.iter().enumerate().filter(|(_, r)| **r) {
-            let rest = bytes.get(start..).unwrap_or_default();
-            let segment = rest.iter().position(|b| *b == b'/').unwrap_or(rest.len());
-            let (least, most) = match piece {
-                Piece::Literal(l) if rest.starts_with(l.as_bytes()) => (l.len(), l.len()),
-                Piece::Literal(_) => continue,
-                Piece::WithinSegment => (0, segment),
-                Piece::Segment if segment > 0 && (start == 0 || bytes.get(start - 1) == Some(&b'/')) => {
-                    (segment, segment)
-                }
-                Piece::Segment => continue,
-                Piece::Anything => (0, rest.len()),
-                Piece::Something => (1, rest.len()),
-            };
-            for end in next.iter_mut().take(start + most + 1).skip(start + least) {
-                *end = true;
-            }
-        }
-        reached = next;
+        reached = advance(piece, bytes, &reached);
     }
     reached.last().copied().unwrap_or(false)
+}
+
+/// The offsets that one more piece reaches, in one pass over the path.
+fn advance(piece: &Piece, bytes: &[u8], reached: &[bool]) -> Vec<bool> {
+    let mut next = vec![false; reached.len()];
+    match piece {
+        Piece::Literal(literal) => {
+            for (start, _) in reached.iter().enumerate().filter(|(_, r)| **r) {
+                let here = bytes.get(start..).is_some_and(|rest| rest.starts_with(literal.as_bytes()));
+                if let Some(end) = next.get_mut(start + literal.len()).filter(|_| here) {
+                    *end = true;
+                }
+            }
+        }
+        Piece::Anything | Piece::Something => {
+            let least = usize::from(*piece == Piece::Something);
+            if let Some(first) = reached.iter().position(|r| *r) {
+                next.iter_mut().skip(first + least).for_each(|end| *end = true);
+            }
+        }
+        Piece::WithinSegment => {
+            let mut inside = false;
+            let mut before = None;
+            for (at, end) in next.iter_mut().enumerate() {
+                inside = reached.get(at) == Some(&true) || (inside && before != Some(b'/'));
+                *end = inside;
+                before = bytes.get(at).copied();
+            }
+        }
+        Piece::Segment => {
+            let mut inside = false;
+            let mut before = Some(b'/');
+            for (at, end) in next.iter_mut().enumerate() {
+                match bytes.get(at).copied() {
+                    None | Some(b'/') => *end = std::mem::take(&mut inside),
+                    Some(_) => inside |= reached.get(at) == Some(&true) && before == Some(b'/'),
+                }
+                before = bytes.get(at).copied();
+            }
+        }
+    }
+    next
 }
 
 /// A set of methods.
@@ -414,7 +482,7 @@ impl Methods {
     /// For lists that permit.
     pub fn permits(&self, method: &str) -> bool {
         match self {
-            Self::Any => !matches!(method, "TRACE" | "CONNECT"),
+            Self::Any => !["TRACE", "CONNECT"].iter().any(|m| m.eq_ignore_ascii_case(method)),
             Self::Only(names) => names.iter().any(|n| **n == *method),
         }
     }
@@ -544,7 +612,23 @@ mod tests {
         assert!(!restricted.restricts("/admin/x") && !restricted.restricts("/adminx"));
         assert!(PathPattern::parse("/admin/").unwrap().restricts("/admin"));
         assert!(PathPattern::parse("/").unwrap().restricts("/"));
-        assert!(PathPattern::parse("/a/**").unwrap().restricts("/a/"));
+        let below = PathPattern::parse("/a/**").unwrap();
+        for path in ["/a/", "/A/", "/a", "/A;x", "/a%20/"] {
+            assert!(below.restricts(path), "{path}");
+        }
+        assert!(!below.restricts("/ab") && !PathPattern::parse("/a/*").unwrap().restricts("/a"));
+        assert!(!PathPattern::parse("/*").unwrap().restricts("/") && PathPattern::parse("/**").unwrap().restricts("/"));
+        let nested = PathPattern::parse("/api/admin").unwrap();
+        for path in ["/;/api/admin", "/api/;x/admin", "/api/%20/admin", "/api%20/admin", "/api/;x;y/admin%3Bz"] {
+            assert!(nested.restricts(path), "{path}");
+        }
+        let verb = PathPattern::parse("/v1/*:cancel").unwrap();
+        for path in ["/v1/7:cancel", "/v1/7%3Acancel", "/v1/7%3acanc%65l", "/v1/7:c%2561ncel"] {
+            assert!(verb.restricts(path), "{path}");
+        }
+        assert!(PathPattern::parse("/a%2Cb").unwrap().restricts("/a,b"));
+        assert!(PathPattern::parse("/a%2Ab").unwrap().restricts("/a*b"));
+        assert!(!PathPattern::parse("/a%2Ab").unwrap().restricts("/axb"));
     }
 
     #[test]
@@ -562,9 +646,19 @@ mod tests {
         assert!(get.permits("GET") && !get.permits("HEAD") && !get.permits("get"));
         assert!(get.restricts("HEAD") && get.restricts("get") && !get.restricts("POST"));
         let any = Methods::parse([]).unwrap();
+        assert!(!any.permits("trace") && !any.permits("Connect"), "a server may fold what HTTP does not");
         assert!(any.permits("DELETE") && !any.permits("TRACE") && !any.permits("CONNECT") && any.restricts("TRACE"));
         assert!(Methods::parse(["TRACE"]).unwrap().permits("TRACE"));
         assert!(Methods::parse(["G T"]).is_err());
+    }
+
+    /// Agents choose paths of up to 64 KiB: with a cost in the square of that, one request would hold a worker for minutes.
+    #[test]
+    fn the_cost_of_a_match_is_linear_in_the_path() {
+        let path = "/a".repeat(32 * 1024);
+        let pattern = PathPattern::parse(&"/**/a*".repeat(16)).unwrap();
+        assert!(pattern.permits(&path));
+        assert!(!PathPattern::parse(&format!("{}/z", "/**/a*".repeat(16))).unwrap().restricts(&path));
     }
 
     proptest! {

@@ -12,7 +12,7 @@ use smallvec::SmallVec;
 
 use crate::pipeline::agent::{AgentId, Agents};
 use crate::pipeline::credential::{Injection, Slot};
-use crate::pipeline::message::{Door, Host, RequestHead};
+use crate::pipeline::message::{Door, Host, RequestHead, token};
 pub use decision::{Class, Denial, Reason, RuleId, Upstream};
 use matcher::{HostPattern, HostTable, Level, Methods, NamePattern, PathPattern, Scheme, levels};
 
@@ -86,7 +86,7 @@ pub struct Permit {
     agent: AgentId,
     scheme: Scheme,
     port: u16,
-    entries: SmallVec<[Arc<Entry>; 1]>,
+    entries: Entries,
     bindings: SmallVec<[Arc<Binding>; 1]>,
 }
 
@@ -135,6 +135,7 @@ struct Target {
 }
 
 type Targets = SmallVec<[Target; 2]>;
+type Entries = SmallVec<[Arc<Entry>; 1]>;
 
 impl Ruleset {
     /// Builds an empty policy, which allows nothing.
@@ -161,18 +162,18 @@ impl Ruleset {
     /// then which credentials go with it.
     pub fn decide(&self, agent: AgentId, head: &RequestHead) -> Result<Permit, Denial> {
         let host = &head.authority.host;
-        let targets = targets(head.door, head.authority.port);
+        let targets = targets(head.door, head.says_https, head.authority.port);
         if let Some(rule) = self.blocked(agent, host, head.authority.port, &targets) {
             return Err(Denial::by(Reason::DomainBlocked, rule));
         }
         let (target, entries) = self.governing(agent, host, &targets, Some((&head.method, &head.path)))?;
-        if let Some(protocol) = head.upgrade()
-            && !(protocol == "websocket" && entries.iter().any(|e| e.websocket))
-        {
+        let websocket = entries.iter().any(|e| e.websocket);
+        if let Some(protocol) = head.upgrades().find(|protocol| !(websocket && protocol == "websocket")) {
             let rule = entries.first().map(|e| e.rule.clone());
-            return Err(
-                Denial { reason: Reason::UpgradeNotAllowed, rule, detail: None }.because(format!("`{protocol}`"))
-            );
+            let denial = Denial { reason: Reason::UpgradeNotAllowed, rule, detail: None };
+            // The names of protocols are short; what is longer may be anything, and would go on record.
+            let is_name = protocol.len() <= 24 && token(protocol.as_bytes()).is_some();
+            return Err(if is_name { denial.because(format!("`{protocol}`")) } else { denial });
         }
         let bindings = self.bindings(agent, host, target, &head.path);
         Ok(Permit { agent, scheme: target.scheme, port: target.port, entries, bindings })
@@ -180,22 +181,20 @@ impl Ruleset {
 
     /// Whether any request of these agents through a tunnel to this host and port could be allowed.
     pub fn decide_tunnel(&self, agents: impl Iterator<Item = AgentId>, host: &Host, port: u16) -> Result<(), Denial> {
-        let mut targets: Targets = SmallVec::from_slice(&[Target { scheme: Scheme::Https, port }]);
-        targets.extend(self::targets(Door::Plain, Some(port)));
         let mut refusal = Denial::new(Reason::DomainNotAllowed);
         for agent in agents {
-            let decided = match self.blocked(agent, host, Some(port), &targets) {
-                Some(rule) => Err(Denial::by(Reason::DomainBlocked, rule)),
-                None => targets
-                    .iter()
-                    .map(|t| self.governing(agent, host, &[*t], None))
-                    .find(Result::is_ok)
-                    .unwrap_or_else(|| Err(Denial::new(Reason::DomainNotAllowed)))
-                    .map(|_| ()),
-            };
-            match decided {
-                Ok(()) => return Ok(()),
-                Err(denial) => refusal = denial,
+            for door in [Door::Tls, Door::Plain] {
+                let targets = targets(door, false, Some(port));
+                let decided = match self.blocked(agent, host, Some(port), &targets) {
+                    Some(rule) => Err(Denial::by(Reason::DomainBlocked, rule)),
+                    None => self.governing(agent, host, &targets, None),
+                };
+                match decided {
+                    Ok(_) => return Ok(()),
+                    // A refusal that names its entry says more than that nothing allows it.
+                    Err(denial) if refusal.rule.is_none() => refusal = denial,
+                    Err(_) => {}
+                }
             }
         }
         Err(refusal)
@@ -262,7 +261,7 @@ impl Ruleset {
         host: &Host,
         targets: &[Target],
         request: Option<(&str, &str)>,
-    ) -> Result<(Target, SmallVec<[Arc<Entry>; 1]>), Denial> {
+    ) -> Result<(Target, Entries), Denial> {
         for level in levels(host) {
             for entry in self.entries_at(agent, level).filter(|e| e.action == Action::Deny) {
                 let on_port = entry.pattern.port.is_none_or(|p| targets.iter().any(|t| t.port == p));
@@ -274,7 +273,7 @@ impl Ruleset {
             for target in targets {
                 let mut listed = self.entries_at(agent, level).filter(|e| e.covers(*target)).peekable();
                 let Some(first) = listed.peek().map(|e| e.rule.clone()) else { continue };
-                let entries: SmallVec<[Arc<Entry>; 1]> = listed.filter(|e| e.permits(request)).cloned().collect();
+                let entries: Entries = listed.filter(|e| e.permits(request)).cloned().collect();
                 return match entries.is_empty() {
                     false => Ok((*target, entries)),
                     true => Err(Denial::by(Reason::RouteNotAllowed, &first)),
@@ -290,7 +289,7 @@ impl Ruleset {
         for level in levels(host) {
             let above = found.len();
             for binding in self.injections.at(level).iter().filter(|b| b.fits(agent, target, path)) {
-                let slot = found.iter().position(|f| f.injection.slot == binding.injection.slot);
+                let slot = found.iter().position(|f| f.injection.slot.is_same_as(&binding.injection.slot));
                 match slot {
                     None => found.push(binding.clone()),
                     Some(at) if at < above => {}
@@ -377,7 +376,7 @@ impl Binding {
         };
         let (a, b) = (&self.pattern, &other.pattern);
         let same_place = a.name == b.name && a.scheme == b.scheme && a.permitted_port() == b.permitted_port();
-        self.injection.slot == other.injection.slot && same_place && agents_meet && paths_meet
+        self.injection.slot.is_same_as(&other.injection.slot) && same_place && agents_meet && paths_meet
     }
 
     /// The slot's name for messages.
@@ -391,10 +390,11 @@ impl Binding {
 
 /// The ways a request could leave, the preferred first. An agent that speaks plain HTTP means the host's TLS
 /// port unless only an explicit `http://` pattern knows the host: TLS is originated for it.
-fn targets(door: Door, port: Option<u16>) -> Targets {
+fn targets(door: Door, says_https: bool, port: Option<u16>) -> Targets {
     let target = |scheme, port| Target { scheme, port };
     match (door, port) {
         (Door::Tls, port) => SmallVec::from_slice(&[target(Scheme::Https, port.unwrap_or(443))]),
+        (_, port) if says_https => SmallVec::from_slice(&[target(Scheme::Https, port.unwrap_or(443))]),
         (_, None | Some(80)) => SmallVec::from_slice(&[target(Scheme::Https, 443), target(Scheme::Http, 80)]),
         (_, Some(port)) => SmallVec::from_slice(&[target(Scheme::Https, port), target(Scheme::Http, port)]),
     }

@@ -33,7 +33,10 @@ fn every_direct_dependency_is_explained_and_no_other() {
     assert!(used.len() > 20, "the manifest was not read: {used:?}");
     let unexplained: Vec<_> = used.difference(&explained).collect();
     let gone: Vec<_> = explained.difference(&used).collect();
-    assert!(unexplained.is_empty() && gone.is_empty(), "not in the README: {unexplained:?}; not in the manifest: {gone:?}");
+    assert!(
+        unexplained.is_empty() && gone.is_empty(),
+        "not in the README: {unexplained:?}; not in the manifest: {gone:?}"
+    );
 }
 
 #[test]

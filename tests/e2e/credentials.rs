@@ -161,7 +161,9 @@ credentials:
         ("?key", "?key=s3cret"),
         ("?a=1&key=mine&b=2&key=more", "?a=1&b=2&key=s3cret"),
         ("?%6bey=mine&k%65y=more", "?key=s3cret"),
-        ("?keys=1&akey=2&Key=3", "?keys=1&akey=2&Key=3&key=s3cret"),
+        // Some servers fold case, and some part pairs at a semicolon.
+        ("?keys=1&akey=2&Key=mine", "?keys=1&akey=2&key=s3cret"),
+        ("?a=1;key=mine&b=2", "?a=1&b=2&key=s3cret"),
     ];
     for protocol in PROTOCOLS {
         for (query, expected) in queries {

@@ -8,7 +8,9 @@
 mod support;
 
 mod allow_deny;
+mod answers;
 mod credentials;
 mod fail_closed;
 mod identity;
 mod paths;
+mod upgrades;

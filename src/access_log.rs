@@ -60,7 +60,7 @@ impl AccessLog {
         if ours.decision.as_deref() == Some("tunnel") {
             return;
         }
-        let flags = common.response_flags.clone().unwrap_or_default();
+        let flags = common.response_flags.unwrap_or_default();
         if flags.upstream_connection_failure
             && let Some(address) = common.upstream_remote_address.as_ref().and_then(socket)
         {

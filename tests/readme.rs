@@ -1,4 +1,5 @@
 //! What the README says of the package is true of it.
+#![cfg(test)]
 
 use std::collections::BTreeSet;
 

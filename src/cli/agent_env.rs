@@ -155,7 +155,7 @@ pub fn write_trust_store(bundle: &Path) -> io::Result<()> {
 ///
 /// # Errors
 /// When its folder cannot be written.
-fn write_public(path: &Path, content: &[u8]) -> io::Result<()> {
+pub fn write_public(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.new", std::process::id()));
     let new = path.with_file_name(name);

@@ -98,7 +98,11 @@ async fn start(args: &Args, up: &Up) -> Result<(Child, Option<Isolation>), Failu
     for name in agent_env::REMOVED.iter().copied().chain(up.secret_variables.iter().map(String::as_str)) {
         command.env_remove(name);
     }
-    command.envs(agent_env::variables(&ready.proxy, &ready.ca, &ready.bundle));
+    // A variable that adds to what is trusted may have named a bundle of the user's.
+    let ca = if up.has_user_bundles { &ready.bundle } else { &ready.ca };
+    command.envs(agent_env::variables(&ready.proxy, ca, &ready.bundle));
+    let java = std::env::var("JAVA_TOOL_OPTIONS").ok();
+    command.envs(agent_env::java_options(java.as_deref(), &ready.proxy, &ready.bundle));
     let child = command.spawn().map_err(|error| {
         let code = if error.kind() == std::io::ErrorKind::NotFound { 127 } else { 126 };
         Failure::exit(code, format!("`{}` cannot be started: {error}", program.to_string_lossy()))

@@ -85,6 +85,8 @@ pub struct Up {
     pub stack: Stack,
     /// Variables that hold secrets: no agent may inherit them.
     pub secret_variables: BTreeSet<String>,
+    /// True if the user's own CA bundles went into ours.
+    pub has_user_bundles: bool,
     _lock: File,
 }
 
@@ -108,8 +110,10 @@ pub async fn bring_up(flags: &Flags, listen: Option<SocketAddr>) -> Result<Up, F
     let envoy = install::find_or_install(&mut |progress| eprintln!("attache: {progress}")).map_err(Failure::runtime)?;
     let authority = ephemeral_authority().map_err(Failure::runtime)?;
     let upstream_ca = state_dir.join("upstream-ca.pem");
-    let written = agent_env::write_bundle(&upstream_ca, &[], extra.as_deref().unwrap_or_default())
-        .and_then(|()| write_trust(&state_dir, authority.cert_pem(), &environment));
+    // What the user trusts already (a company's own CA, say) is to be reached through the proxy as well.
+    let user = agent_env::user_bundles(&environment);
+    let written = agent_env::write_bundle(&upstream_ca, &user, extra.as_deref().unwrap_or_default())
+        .and_then(|()| write_trust(&state_dir, authority.cert_pem(), &user));
     written.map_err(|error| {
         Failure::runtime(format!("the CA files in `{}` cannot be written: {error}", state_dir.display()))
     })?;
@@ -125,7 +129,7 @@ pub async fn bring_up(flags: &Flags, listen: Option<SocketAddr>) -> Result<Up, F
         SupervisorError::NotUp { code: Some(2), .. } => Failure::usage("the service refused to start: see above"),
         _ => Failure::runtime(error),
     })?;
-    Ok(Up { stack, secret_variables, _lock: lock })
+    Ok(Up { stack, secret_variables, has_user_bundles: !user.is_empty(), _lock: lock })
 }
 
 impl Up {
@@ -134,7 +138,7 @@ impl Up {
         let ready = self.stack.ready();
         let text = serde_json::to_string(&ready).map_err(Failure::runtime)?;
         let path = ready.state_dir.join("state.json");
-        std::fs::write(&path, &text)
+        agent_env::write_public(&path, text.as_bytes())
             .map_err(|error| Failure::runtime(format!("`{}` cannot be written: {error}", path.display())))?;
         Ok(text)
     }
@@ -208,7 +212,16 @@ fn prepare(state_dir: &Path) -> Result<File, Failure> {
         return Err(Failure::usage(why));
     }
     let lock = File::create(state_dir.join("lock")).map_err(failed)?;
-    match lock.try_lock() {
+    // A command that only looks whether somebody is there holds it for a moment.
+    let mut taken = lock.try_lock();
+    for _ in 0..20 {
+        if !matches!(taken, Err(std::fs::TryLockError::WouldBlock)) {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+        taken = lock.try_lock();
+    }
+    match taken {
         Ok(()) => Ok(lock),
         Err(std::fs::TryLockError::WouldBlock) => Err(Failure::runtime(format!(
             "the state directory `{}` is in use by another attache: choose another with --state-dir",
@@ -219,8 +232,9 @@ fn prepare(state_dir: &Path) -> Result<File, Failure> {
 }
 
 /// Writes what agents are to trust: our CA alone, and together with the system's and the user's own.
-fn write_trust(state_dir: &Path, ca: &str, environment: &Environment) -> std::io::Result<()> {
-    std::fs::write(state_dir.join("ca.pem"), ca)?;
-    let user = agent_env::user_bundles(environment);
-    agent_env::write_bundle(&state_dir.join("bundle.pem"), &user, ca)
+fn write_trust(state_dir: &Path, ca: &str, user: &[PathBuf]) -> std::io::Result<()> {
+    let bundle = state_dir.join("bundle.pem");
+    agent_env::write_public(&state_dir.join("ca.pem"), ca.as_bytes())?;
+    agent_env::write_bundle(&bundle, user, ca)?;
+    agent_env::write_trust_store(&bundle)
 }

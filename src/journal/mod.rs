@@ -50,7 +50,7 @@ impl Journal {
             line.push(b'\n');
             let written = (&self.file).write(line);
             let whole = matches!(written, Ok(length) if length == line.len());
-            if whole != !self.torn.load(Ordering::Relaxed) {
+            if whole == self.torn.load(Ordering::Relaxed) {
                 self.torn.store(!whole, Ordering::Relaxed);
             }
             if !self.written.load(Ordering::Relaxed) {

@@ -69,6 +69,17 @@ impl Exchange {
         }
     }
 
+    /// Takes a second decision about the same exchange: Envoy's report that none reached it. An allow that was on
+    /// record was then never carried out; a refusal knows better why it was one.
+    fn correct(&mut self, reported: DecisionRecord) {
+        if self.decision.decision == Verdict::Allow {
+            self.decision.decision = reported.decision;
+            self.decision.reason = reported.reason;
+            self.decision.detail = reported.detail;
+            self.decision.status = reported.status;
+        }
+    }
+
     /// The HTTP status the agent got, where one is known.
     pub fn status(&self) -> Option<u16> {
         let reported = self.outcome.as_ref().map(|o| o.status).filter(|s| *s != 0);
@@ -301,6 +312,13 @@ impl Reader {
         match record {
             Some(Record::Decision(decision)) => {
                 self.latest = self.latest.max(decision.time);
+                let known = self.places.get(&decision.request_id).and_then(|place| self.waiting.get_mut(place));
+                if let Some(Waiting { exchange, .. }) = known
+                    && decision.decision != Verdict::Allow
+                {
+                    exchange.correct(*decision);
+                    return None;
+                }
                 self.places.insert(decision.request_id.clone(), self.next);
                 let exchange = Exchange { decision: *decision, outcome: None };
                 self.waiting.insert(self.next, Waiting { exchange, since: now });
@@ -450,6 +468,19 @@ mod tests {
         let ready = reader.poll(false, start + PATIENCE).unwrap();
         assert_eq!((ready[0].standing(), ready[0].status()), (Standing::Blocked, Some(403)));
         assert_eq!(reader.poll(true, start).unwrap(), []);
+    }
+
+    #[test]
+    fn an_allow_that_never_reached_envoy_is_no_allow() {
+        let mut lost = Exchange { decision: decision("r", Verdict::Allow), outcome: None };
+        let mut reported = decision("r", Verdict::Error);
+        reported.reason = Some("internal_error".into());
+        lost.correct(reported.clone());
+        assert_eq!((lost.standing(), lost.decision.reason.as_deref()), (Standing::Failed, Some("internal_error")));
+        assert_eq!(lost.decision.agent.as_deref(), Some("ann"), "what was known stays");
+        let mut refused = Exchange { decision: decision("r", Verdict::Deny), outcome: None };
+        refused.correct(reported);
+        assert_eq!(refused.standing(), Standing::Blocked);
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! Which TLS names there are certificates for: those that policy could allow. Other attempts are on record.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -31,7 +30,7 @@ impl NameGate for Gate {
             },
             ServerName::Absent => match rules.literal_hosts() {
                 none if none.is_empty() => Admission::Refuse(Reason::CertificateRefused.as_str()),
-                addresses => Admission::MintAddresses(addresses.into_iter().map(IpAddr::from).collect()),
+                addresses => Admission::MintAddresses(addresses),
             },
         }
     }

@@ -70,11 +70,8 @@ impl Process {
     /// Waits until it has ended.
     pub async fn ended(&mut self) -> ExitStatus {
         match &mut self.child {
-            Some(child) => match child.wait().await {
-                Ok(status) => status,
-                // It cannot be waited for: as good as gone.
-                Err(_) => ExitStatus::default(),
-            },
+            // What cannot be waited for is as good as gone.
+            Some(child) => child.wait().await.unwrap_or_default(),
             None => std::future::pending().await,
         }
     }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::support::Stage::{Connect, Request};
-use crate::support::{Ask, Attache, PROTOCOLS, Protocol, Stage, Upstream, Way, free_address, records, whole_record};
+use crate::support::{Ask, Attache, PROTOCOLS, Protocol, Stage, Upstream, Way, free_address, whole_record};
 
 const POLICY: &str = r#"
 allowedDomains:

@@ -9,8 +9,10 @@ mod support;
 
 mod allow_deny;
 mod answers;
+mod clients;
 mod credentials;
 mod fail_closed;
 mod identity;
+mod isolation;
 mod paths;
 mod upgrades;

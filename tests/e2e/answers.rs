@@ -166,7 +166,7 @@ fn cases(protocol: Protocol) -> Vec<Case> {
             None,
         ),
         case(
-            ask("GET", api).header("x_y", "z"),
+            ask("GET", "https://api.example.com/%5c"),
             Request,
             400,
             ("malformed", "malformed_request"),

@@ -71,6 +71,7 @@ async fn isolated_there_is_no_way_out_but_the_proxy() {
             .env("TARGET_HOST", "127.0.0.1")
             .env("TARGET_PORT", &upstream.port().to_string())
             .env("UDP_PORT", &udp_port.to_string())
+            .env("RES_OPTIONS", "timeout:1 attempts:1")
             .flags(flags)
             .run(script::python(WAYS_OUT))
     };
@@ -95,6 +96,7 @@ async fn isolated_there_is_no_way_out_but_the_proxy() {
 const NEIGHBOURS: &str = "
 import json, os, socket, sys, time
 state = os.path.dirname(os.environ['CURL_CA_BUNDLE'])
+supervisor = os.getppid()
 results = {}
 
 def ask(name):
@@ -137,13 +139,11 @@ def grandchild(write):
     os.wait()
 
 def daemon(write):
-    parent = os.getpid()
     if os.fork() == 0:
         os.setsid()
         if os.fork() == 0:
             deadline = time.time() + 10
-            middle = os.getppid()
-            while os.getppid() in (middle, parent) and time.time() < deadline:
+            while os.getppid() != supervisor and time.time() < deadline:
                 time.sleep(0.01)
             say(write)
         os._exit(0)
@@ -163,7 +163,7 @@ def readable(pid, name):
         return 'refused'
 
 ready = json.load(open(os.path.join(state, 'state.json')))
-pids = {'supervisor': os.getppid(), 'service': ready['servicePid'], 'envoy': ready['envoyPid'], 'self': os.getpid()}
+pids = {'supervisor': supervisor, 'service': ready['servicePid'], 'envoy': ready['envoyPid'], 'self': os.getpid()}
 results['environ'] = {who: readable(pid, 'environ') for who, pid in pids.items()}
 results['mem'] = {who: readable(pid, 'mem') for who, pid in pids.items()}
 draft = os.environ['RESULT'] + '.draft'

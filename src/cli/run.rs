@@ -58,6 +58,11 @@ async fn run_command(args: Args) -> Outcome {
         _ = interrupt.recv() => return Ok(ExitCode::from(130)),
         _ = hangup.recv() => return Ok(ExitCode::from(129)),
     };
+    if up.anonymous {
+        eprintln!(
+            "attache: the policy names agents; without --agent NAME the command has to identify itself, or gets 401"
+        );
+    }
     up.publish()?;
     let started = start(&args, &up).await;
     let (mut child, _isolation) = match started {

@@ -85,6 +85,8 @@ pub struct Up {
     pub stack: Stack,
     /// Variables that hold secrets: no agent may inherit them.
     pub secret_variables: BTreeSet<String>,
+    /// True if callers have to identify themselves.
+    pub anonymous: bool,
     /// True if the user's own CA bundles went into ours.
     pub has_user_bundles: bool,
     _lock: File,
@@ -95,7 +97,7 @@ pub async fn bring_up(flags: &Flags, listen: Option<SocketAddr>) -> Result<Up, F
     // Before a secret is read.
     forbid_inspection().map_err(Failure::runtime)?;
     let environment = Environment::of_process();
-    let secret_variables = check_policy(&flags.common, &environment)?;
+    let Checked { secret_variables, anonymous } = check_policy(&flags.common, &environment)?;
     flags.common.resolver()?;
     let extra = flags.upstream_ca.as_deref().map(read_ca).transpose()?;
     let listen = match listen {
@@ -129,7 +131,7 @@ pub async fn bring_up(flags: &Flags, listen: Option<SocketAddr>) -> Result<Up, F
         SupervisorError::NotUp { code: Some(2), .. } => Failure::usage("the service refused to start: see above"),
         _ => Failure::runtime(error),
     })?;
-    Ok(Up { stack, secret_variables, has_user_bundles: !user.is_empty(), _lock: lock })
+    Ok(Up { stack, secret_variables, anonymous, has_user_bundles: !user.is_empty(), _lock: lock })
 }
 
 impl Up {
@@ -144,15 +146,25 @@ impl Up {
     }
 }
 
-/// Reports everything that is wrong with the policy at once; gives the names of the variables that hold secrets.
-fn check_policy(common: &Common, environment: &Environment) -> Result<BTreeSet<String>, Failure> {
+/// What the policy says of the processes around it.
+#[derive(Default)]
+struct Checked {
+    /// Variables that hold secrets.
+    secret_variables: BTreeSet<String>,
+    /// True if callers have to identify themselves.
+    anonymous: bool,
+}
+
+/// Reports everything that is wrong with the policy at once.
+fn check_policy(common: &Common, environment: &Environment) -> Result<Checked, Failure> {
     let draft = config::read(&common.policy);
     let revision = draft.revision().clone();
     let agent = common.agent.as_deref();
     let setting = Setting { agent, environment: Some(environment) };
-    let mut variables = BTreeSet::new();
+    let mut checked = Checked::default();
     let accepted = draft.compile(agent, |policy, problems| {
-        variables = secret_variables(policy);
+        checked.secret_variables = secret_variables(policy);
+        checked.anonymous = policy.agents.is_some() && agent.is_none() && policy.default_agent.is_none();
         compile(policy, setting, revision.as_str(), problems)
     });
     match accepted {
@@ -160,7 +172,7 @@ fn check_policy(common: &Common, environment: &Environment) -> Result<BTreeSet<S
             if !accepted.warnings.is_empty() {
                 eprintln!("{}", accepted.warnings);
             }
-            Ok(variables)
+            Ok(checked)
         }
         Err(problems) => Err(Failure::usage(format!("the policy is wrong\n{problems}"))),
     }

@@ -146,13 +146,18 @@ fn outcome(
     id: Option<Arc<str>>,
 ) -> OutcomeRecord {
     let (request, response) = (entry.request.as_ref(), entry.response.as_mut());
-    let named = request.map(|r| r.request_id.as_str()).filter(|id| !id.is_empty());
-    let id = id.or_else(|| named.map(Into::into)).unwrap_or_else(|| format!("envoy-{}", common.stream_id).into());
+    let code = response.as_ref().and_then(|r| r.response_code.as_ref()).and_then(|c| u16::try_from(c.value).ok());
+    let status = code.unwrap_or(0);
+    // What Envoy refuses before it asks has no id yet; the bootstrap's answer to it is named after its start as well.
+    let named = request.map(|r| r.request_id.as_str()).filter(|id| !id.is_empty() && !(400..500).contains(&status));
+    let start = common.start_time.unwrap_or_default();
+    let unnamed = || format!("envoy-{}{:09}", start.seconds, start.nanos).into();
+    let id = id.or_else(|| named.map(Into::into)).unwrap_or_else(unnamed);
     let duration = common.duration.as_ref().or(common.time_to_last_downstream_tx_byte.as_ref());
     OutcomeRecord {
         request_id: id,
         time: SystemTime::now(),
-        status: response.as_ref().and_then(|r| u16::try_from(r.response_code.as_ref()?.value).ok()).unwrap_or(0),
+        status,
         bytes_sent: request.map_or(0, |r| r.request_body_bytes),
         bytes_received: response.as_ref().map_or(0, |r| r.response_body_bytes),
         duration_ms: duration.map_or(0.0, |d| d.seconds as f64 * 1e3 + f64::from(d.nanos) / 1e6),

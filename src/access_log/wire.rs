@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use envoy_types::pb::envoy::config::core::v3::Address;
 use envoy_types::pb::envoy::data::accesslog::v3::ResponseFlags;
 use envoy_types::pb::envoy::service::accesslog::v3::StreamAccessLogsResponse;
-use envoy_types::pb::google::protobuf::{Duration, UInt32Value};
+use envoy_types::pb::google::protobuf::{Duration, Timestamp, UInt32Value};
 use tonic::body::Body;
 use tonic::codegen::{BoxFuture, Service, StdError};
 use tonic::server::{ClientStreamingService, Grpc};
@@ -99,6 +99,8 @@ pub struct HttpAccessLogEntry {
 pub struct AccessLogCommon {
     #[prost(message, optional, tag = "2")]
     pub downstream_remote_address: Option<Address>,
+    #[prost(message, optional, tag = "5")]
+    pub start_time: Option<Timestamp>,
     #[prost(message, optional, tag = "12")]
     pub time_to_last_downstream_tx_byte: Option<Duration>,
     #[prost(message, optional, tag = "13")]
@@ -109,8 +111,6 @@ pub struct AccessLogCommon {
     pub metadata: Option<Metadata>,
     #[prost(message, optional, tag = "23")]
     pub duration: Option<Duration>,
-    #[prost(string, tag = "26")]
-    pub stream_id: String,
 }
 
 /// What the agent asked.
@@ -223,7 +223,7 @@ mod tests {
             }),
             route_name: "route".into(),
             duration: Some(seconds(23)),
-            stream_id: "stream".into(),
+            start_time: Some(google::Timestamp { seconds: 5, nanos: 50 }),
             ..Default::default()
         };
         let request = data::HttpRequestProperties {
@@ -264,13 +264,13 @@ mod tests {
         assert_eq!((metadata.text("attache", "upstream"), metadata.text("other", "id")), (None, None));
         let expected = HttpAccessLogEntry {
             common_properties: Some(AccessLogCommon {
+                start_time: Some(Timestamp { seconds: 5, nanos: 50 }),
                 downstream_remote_address: Some(address("downstream")),
                 time_to_last_downstream_tx_byte: Some(seconds(12)),
                 upstream_remote_address: Some(address("upstream")),
                 response_flags: Some(flags),
                 metadata: None,
                 duration: Some(seconds(23)),
-                stream_id: "stream".into(),
             }),
             request: Some(HttpRequestProperties {
                 request_method: core::RequestMethod::Put as i32,

@@ -12,7 +12,7 @@ use tonic::metadata::MetadataMap;
 
 use super::wire::{self, ProcessingRequest, ProcessingResponse};
 use crate::live::Live;
-use crate::pipeline::audit::DecisionRecord;
+use crate::pipeline::audit::{DecisionRecord, Verdict};
 use crate::pipeline::exchange::{Effect, Event, Exchange, Now, Reply, ResolveFailure, Resolved};
 use crate::pipeline::message::{Door, Host};
 use crate::pipeline::policy::Reason;
@@ -124,10 +124,7 @@ impl Driver {
             let live = self.needs.live.load();
             let event = match effect {
                 Effect::Reply(reply) => return self.reply(reply),
-                Effect::Record(record) => {
-                    self.needs.telemetry.decided(&record, self.parent.as_ref());
-                    Event::Recorded(self.needs.recorder.record(&record))
-                }
+                Effect::Record(record) => Event::Recorded(self.record(*record)),
                 Effect::FetchSecrets(wanted) => Event::Secrets(live.secrets.fetch(&wanted)),
                 Effect::Resolve { host, port } => match self.needs.resolver.cached(&host, port) {
                     Some(found) => Event::Resolved(found),
@@ -139,6 +136,18 @@ impl Driver {
             };
             effect = self.exchange.on(event, &live.rules, now());
         }
+    }
+
+    /// Puts a decision on record, then shows what is enforced: an allow without its record is none.
+    fn record(&self, mut record: DecisionRecord) -> bool {
+        let written = self.needs.recorder.record(&record);
+        if !written && record.decision == Verdict::Allow {
+            record.decision = Verdict::Error;
+            record.reason = Some(Reason::RecordFailed.as_str().into());
+            record.status = Some(Reason::RecordFailed.status());
+        }
+        self.needs.telemetry.decided(&record, self.parent.as_ref());
+        written
     }
 
     fn reply(&mut self, reply: Reply) -> Step {
@@ -153,8 +162,7 @@ impl Drop for Driver {
         if self.owed
             && let Effect::Record(record) = self.exchange.fail(Reason::ClientGone, now())
         {
-            self.needs.telemetry.decided(&record, self.parent.as_ref());
-            self.needs.recorder.record(&record);
+            self.record(*record);
         }
         self.needs.in_flight.fetch_sub(1, Ordering::Relaxed);
     }

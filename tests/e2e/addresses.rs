@@ -298,7 +298,8 @@ async fn a_dead_first_address_is_passed_over_within_the_request() {
     {
         place.dns.answer(host, [dead, "127.0.0.7"]);
         let first = place.curl(&[protocol, "--data-binary", &data, &place.url(host)]).await;
-        assert!([200, 503].contains(&first.status), "{host}: {} {}", first.status, first.error);
+        // Status 0: Envoy answers and resets an HTTP/2 stream that is still uploading, and curl may see only that.
+        assert!([200, 503, 0].contains(&first.status), "{host}: {} {}", first.status, first.error);
         place.outcome(host).await;
         let next = place.curl(&[protocol, "--data-binary", &data, &place.url(host)]).await;
         assert_eq!(next.status, 200, "{host}: {}", next.error);

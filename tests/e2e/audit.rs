@@ -239,15 +239,14 @@ agents:
   bob: {identity: [{header: {name: X-Agent, value: bob, trusted: true}}], allowedDomains: [b.example.com]}";
     let setup = Attache::up(policy).resolve("a.example.com", &upstream).resolve("b.example.com", &upstream);
     let mut attache = setup.start().await;
-    let mut before = 0;
-    for (agent, path) in [
+    let requests = [
         ("ann", "a.example.com/1"),
         ("bob", "a.example.com/2"),
         ("bob", "b.example.com/3"),
         ("ann", "b.example.com/reset"),
-    ] {
+    ];
+    for (before, (agent, path)) in (1..).zip(requests) {
         attache.curl(["--header", &format!("X-Agent: {agent}"), &format!("http://{path}")]).await;
-        before += 1;
         until("its outcome", async || {
             let records = attache.records();
             (records.len() == before && !records[before - 1]["flags"].is_null()).then_some(())

@@ -136,7 +136,7 @@ fn weakenings() -> Vec<(String, Value, &'static str)> {
     let mut all = Vec::new();
     let mut add = |pointer: String, value: Value, says: &'static str| all.push((pointer, value, says));
     let session = format!("{PROXY}/http_filters/1/typed_config/on_request_headers/0");
-    add(format!("{session}/factory_key"), json!("envoy.string"), "mix it up");
+    add(format!("{session}/factory_key"), json!("envoy.string"), "each other's session");
     for (manager, ext_proc, gate, door) in [(PROXY, 0, 2, "tls"), (TLS, 0, 1, "plain"), (PLAIN, 0, 1, "tls")] {
         let judge = format!("{manager}/http_filters/{ext_proc}/typed_config");
         let gate_filter = format!("{manager}/http_filters/{gate}");

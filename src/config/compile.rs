@@ -254,6 +254,7 @@ fn check_restrictions(lists: &[&Vec<schema::AllowEntry>], problems: &mut Problem
 
 fn bind_credentials(policy: &Policy, rules: &mut Ruleset, problems: &mut Problems) {
     let mut bound: Vec<(Binding, super::Span)> = Vec::new();
+    let allowed = allowed_somewhere(policy);
     for (place, credential) in policy.credentials.iter().enumerate() {
         let name: Arc<str> = credential.name.as_str().into();
         let agents = credential
@@ -264,6 +265,12 @@ fn bind_credentials(policy: &Policy, rules: &mut Ruleset, problems: &mut Problem
             let Some(binding) = binding(injection, CredentialId(place), &name, agents.clone(), problems) else {
                 continue;
             };
+            if !allowed.iter().any(|pattern| have_hosts_in_common(pattern, &binding.pattern)) {
+                let message =
+                    format!("`{}` is allowed to nobody, so this credential never goes there", binding.pattern);
+                let fix = "add it to `allowedDomains`, with its port if it has one, or correct it";
+                problems.warning(injection.domain.span, message).fix(fix);
+            }
             if let Some((other, at)) = bound.iter().find(|(other, _)| binding.ties_with(other)) {
                 let message = format!(
                     "{} is filled for the same requests at {}: which credential goes in would hang on the order of the file",
@@ -283,6 +290,27 @@ fn bind_credentials(policy: &Policy, rules: &mut Ruleset, problems: &mut Problem
     for (binding, _) in bound {
         rules.bind(binding);
     }
+}
+
+/// The hosts that some agent may reach, for all that this pass has to know.
+fn allowed_somewhere(policy: &Policy) -> Vec<HostPattern> {
+    let of_agents = policy.agents.iter().flatten().flat_map(|agent| &agent.allowed_domains);
+    let entries = policy.allowed_domains.iter().chain(of_agents);
+    let allowed = entries.filter(|entry| entry.action == schema::Action::Allow);
+    // One that does not parse has been reported where it stands.
+    allowed.filter_map(|entry| HostPattern::parse(&entry.pattern.value).ok()).collect()
+}
+
+fn have_hosts_in_common(a: &HostPattern, b: &HostPattern) -> bool {
+    let below = |name: &str, parent: &str| name.strip_suffix(parent).is_some_and(|rest| rest.ends_with('.'));
+    let names = match (&a.name, &b.name) {
+        (NamePattern::Any, _) | (_, NamePattern::Any) => true,
+        (NamePattern::Exact(a), NamePattern::Exact(b)) => a == b,
+        (NamePattern::Exact(host), NamePattern::Below(parent))
+        | (NamePattern::Below(parent), NamePattern::Exact(host)) => below(&host.to_string(), parent),
+        (NamePattern::Below(a), NamePattern::Below(b)) => a == b || below(a, b) || below(b, a),
+    };
+    names && a.scheme == b.scheme && a.permitted_port() == b.permitted_port()
 }
 
 fn binding(
@@ -359,6 +387,35 @@ mod tests {
             .compile(None, |policy, problems| compile(policy, setting, "rev", problems))
             .map(|accepted| accepted.value)
             .map_err(|problems| problems.to_string())
+    }
+
+    #[test]
+    fn a_credential_for_hosts_that_nobody_may_reach_is_a_warning() {
+        for (allowed, domain, warned) in [
+            ("a.example", "a.example", false),
+            ("a.example", "b.example", true),
+            ("'*.a.example'", "x.a.example", false),
+            ("'*.a.example'", "a.example", true),
+            ("x.a.example", "'*.a.example'", false),
+            ("xa.example", "'*.a.example'", true),
+            ("'*.x.a.example'", "'*.a.example'", false),
+            ("'*.b.example'", "'*.a.example'", true),
+            ("'*'", "a.example", false),
+            ("a.example:8443", "a.example", true),
+            ("a.example:8443", "a.example:8443", false),
+            ("'http://a.example'", "a.example", true),
+            ("{pattern: a.example, action: deny}", "a.example", true),
+        ] {
+            let policy = format!(
+                "allowedDomains: [{allowed}]\ncredentials: [{{name: k, envVarKey: K, injections: [{{domain: {domain}, headerName: X, headerFormat: '{{value}}'}}]}}]"
+            );
+            let setting = Setting { agent: None, environment: None };
+            let accepted = super::super::parse("policy.yaml", &policy)
+                .compile(None, |policy, problems| compile(policy, setting, "rev", problems))
+                .unwrap_or_else(|problems| panic!("{problems}"));
+            let found = accepted.warnings.iter().any(|warning| warning.message.contains("allowed to nobody"));
+            assert_eq!(found, warned, "{allowed} {domain}");
+        }
     }
 
     fn decide(compiled: &Compiled, door: Door, method: &str, url: &str) -> Result<(String, Vec<String>), Reason> {

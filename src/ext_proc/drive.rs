@@ -19,7 +19,6 @@ use crate::pipeline::policy::Reason;
 use crate::telemetry::{Parent, Telemetry};
 
 /// What every exchange needs of the world.
-#[derive(Clone)]
 pub struct Needs {
     /// The policy and secrets in force.
     pub live: Arc<Live>,
@@ -49,7 +48,7 @@ pub trait Recorder: Send + Sync {
 
 /// One exchange and what it runs on.
 pub struct Driver {
-    needs: Needs,
+    needs: Arc<Needs>,
     door: Door,
     parent: Option<Parent>,
     exchange: Exchange,
@@ -69,7 +68,7 @@ pub enum Step {
 }
 
 impl Driver {
-    pub fn new(needs: Needs, door: Door, metadata: &MetadataMap) -> Self {
+    pub fn new(needs: Arc<Needs>, door: Door, metadata: &MetadataMap) -> Self {
         let exchange = Exchange::new(needs.live.load().rules.clone(), now());
         let parent = needs.telemetry.parent(metadata);
         needs.in_flight.fetch_add(1, Ordering::Relaxed);

@@ -5,7 +5,7 @@
 mod http;
 mod relay;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use opentelemetry::metrics::{Counter, Gauge, Histogram, MeterProvider};
@@ -37,6 +37,8 @@ struct Inner {
     reloaded: Gauge<f64>,
     reload_ok: Gauge<u64>,
     policy: Gauge<u64>,
+    /// The revision that `policy` shows.
+    in_force: Mutex<String>,
     certificates: Counter<u64>,
     undecided: Counter<u64>,
     tracer: Option<SdkTracer>,
@@ -122,7 +124,8 @@ impl Telemetry {
                 .u64_gauge("attache_policy_last_reload_successful")
                 .with_description("0 while the policy on disk is refused and the one before it is in force")
                 .build(),
-            policy: meter.u64_gauge("attache_policy_info").with_description("The policy in force").build(),
+            policy: meter.u64_gauge("attache_policy_info").with_description("1 for the policy in force").build(),
+            in_force: Mutex::default(),
             certificates: meter
                 .u64_counter("attache_leaf_certificates")
                 .with_description("Leaf certificates, by what was done with them")
@@ -191,7 +194,15 @@ impl Telemetry {
         inner.reload_ok.record(u64::from(success), &[]);
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         inner.reloaded.record(now.as_secs_f64(), &[]);
-        inner.policy.record(1, &[KeyValue::new("revision", revision.to_owned())]);
+        let mut in_force = inner.in_force.lock().unwrap_or_else(PoisonError::into_inner);
+        if *in_force != revision {
+            // A series stays once it is there: the policy that went must not look as if it were still in force.
+            if !in_force.is_empty() {
+                inner.policy.record(0, &[KeyValue::new("revision", in_force.clone())]);
+            }
+            revision.clone_into(&mut in_force);
+        }
+        inner.policy.record(1, &[KeyValue::new("revision", in_force.clone())]);
     }
 
     /// Every metric in Prometheus's text format.

@@ -1,6 +1,11 @@
 //! Nothing leaves without a verdict, whatever becomes of the service that gives it.
 //!
-//! The real Envoy, on the bootstrap that users mount, in front of a service that breaks by order.
+//! The real Envoy, on the bootstrap that users mount, in front of a service that breaks by order; then in front
+//! of the real one, which is killed, stopped, made to panic, and sent what Envoy never sends.
+
+mod fake_envoy;
+mod inside;
+mod killed;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -121,21 +126,21 @@ fn behind_a_tunnel(act: Act, upstream: &Upstream) -> impl Fn(&Consulted) -> Act 
 }
 
 /// Where Envoy listens, and the sockets of its bootstrap.
-struct Place {
+pub struct Place {
     directory: TempDir,
-    listener: SocketAddr,
+    pub listener: SocketAddr,
 }
 
 impl Place {
-    fn new() -> Place {
+    pub fn new() -> Place {
         Place { directory: tempfile::tempdir().unwrap(), listener: free_address() }
     }
 
-    fn service(&self) -> PathBuf {
+    pub fn service(&self) -> PathBuf {
         self.directory.path().join("service.sock")
     }
 
-    async fn envoy(&self) -> Envoy {
+    pub async fn envoy(&self) -> Envoy {
         let ca = self.directory.path().join("ca.pem");
         std::fs::write(&ca, Ca::shared().pem()).unwrap();
         let admin = self.directory.path().join("admin.sock");

@@ -43,6 +43,7 @@ pub struct Setup {
     flags: Vec<OsString>,
     environment: Vec<(OsString, OsString)>,
     upstream_ca: Option<String>,
+    policy: Option<PathBuf>,
     state_dir: Option<PathBuf>,
     wrapper: Vec<OsString>,
 }
@@ -60,6 +61,7 @@ impl Attache {
             flags: Vec::new(),
             environment: Vec::new(),
             upstream_ca: Some(Ca::shared().pem().to_owned()),
+            policy: None,
             state_dir: None,
             wrapper: Vec::new(),
         }
@@ -204,6 +206,12 @@ impl Setup {
         self.flags(["--resolve".to_owned(), format!("{host}:{port}:{}", upstream.address())])
     }
 
+    /// The policy at this path, in place of the one given: a directory, a link, a file that is none.
+    pub fn policy_at(mut self, path: &Path) -> Setup {
+        self.policy = Some(path.to_owned());
+        self
+    }
+
     /// Names are asked of `dns` only.
     pub fn dns(self, dns: &Dns) -> Setup {
         self.flags(["--dns-server".to_owned(), dns.address().to_string()])
@@ -255,7 +263,8 @@ impl Setup {
 
     fn attache_command(&mut self, subcommand: &str) -> Command {
         let mut command = through(&self.wrapper, self.workplace.attache());
-        command.arg(subcommand).arg("--policy").arg(self.workplace.policy());
+        let policy = self.policy.clone().unwrap_or_else(|| self.workplace.policy());
+        command.arg(subcommand).arg("--policy").arg(policy);
         command.arg("--state-dir").arg(self.state_dir.clone().unwrap_or_else(|| self.workplace.path("state")));
         if let Some(pem) = &self.upstream_ca {
             let file = self.workplace.path("upstream-ca.pem");

@@ -53,7 +53,11 @@ impl Ca {
             params.not_before = date_time_ymd(2020, 1, 1);
             params.not_after = date_time_ymd(2020, 1, 2);
         }
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        let certificate = match validity {
+            Validity::SelfSigned => params.self_signed(&key),
+            _ => params.signed_by(&key, &self.issuer),
+        };
+        let certificate = certificate.unwrap();
         let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
         let key = provider().key_provider.load_private_key(key).unwrap();
         Arc::new(CertifiedKey::new(vec![certificate.der().clone()], key))
@@ -76,6 +80,8 @@ impl Ca {
 pub enum Validity {
     Current,
     Expired,
+    /// By its own key, not the authority's.
+    SelfSigned,
 }
 
 /// What a TLS client needs to trust `ca_pem` and nothing else.

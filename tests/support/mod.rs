@@ -34,6 +34,7 @@ pub mod dns;
 pub mod envoy;
 pub mod grpc;
 pub mod interposer;
+pub mod journal;
 pub mod process;
 pub mod records;
 pub mod script;

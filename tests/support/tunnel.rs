@@ -65,6 +65,8 @@ pub async fn tls<S: AsyncRead + AsyncWrite + Unpin>(
 /// the connection, until an HTTP/1.1 answer with a `Content-Length` is whole.
 pub async fn raw<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, bytes: &[u8]) -> String {
     stream.write_all(bytes).await.unwrap();
+    // A TLS stream may still hold what it was given.
+    stream.flush().await.unwrap();
     let mut answer = Vec::new();
     let mut buffer = [0; 4096];
     while !whole(&answer) {

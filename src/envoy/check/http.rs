@@ -170,11 +170,17 @@ fn filter_state(config: &Node<'_>, may_carry: bool, findings: &mut Findings) -> 
             let value = entry.get("format_string");
             let is_session = name == "on_request_headers"
                 && key.is("attache.session")
-                && entry.get("factory_key").is("envoy.hashable_string")
                 && entry.get("shared_with_upstream").is("ONCE")
                 && value.at("text_format_source.inline_string").is("%DYNAMIC_METADATA(attache:session)%");
             if is_session && may_carry {
                 carries = true;
+                // Only what is hashable is part of the key under which Envoy pools the connections inward.
+                findings.require(
+                    entry.get("factory_key").is("envoy.hashable_string"),
+                    &entry.get("factory_key"),
+                    "tunnels opened at the same time can get each other's session, and with it each other's agent",
+                    "set `factory_key: envoy.hashable_string`",
+                );
                 findings.expect(
                     entry.get("skip_if_empty").is_true() || value.get("omit_empty_values").is_true(),
                     &entry,

@@ -179,6 +179,12 @@ impl Setup {
         self
     }
 
+    /// A certificate that nobody vouches for.
+    pub fn self_signed(mut self) -> Setup {
+        self.validity = Validity::SelfSigned;
+        self
+    }
+
     /// The protocols offered over TLS, `h2` and `http/1.1` unless told.
     pub fn alpn<const N: usize>(mut self, protocols: [&'static str; N]) -> Setup {
         self.alpn = protocols.to_vec();

@@ -15,7 +15,7 @@ use tonic::{Status, Streaming};
 use crate::journal::Journal;
 use crate::live::Live;
 use crate::pipeline::audit::{DecisionRecord, OutcomeRecord, Record, Verdict, redacted_authority, redacted_target};
-use crate::pipeline::policy::Reason;
+use crate::pipeline::policy::{Class, Reason};
 use crate::resolver::Resolver;
 use crate::telemetry::Telemetry;
 pub use wire::AccessLogServer;
@@ -93,18 +93,27 @@ impl AccessLog {
         outcome: &OutcomeRecord,
     ) -> DecisionRecord {
         let request = entry.request.clone().unwrap_or_default();
-        let method = RequestMethod::try_from(request.request_method).map(|m| m.as_str_name()).unwrap_or_default();
+        let method = match RequestMethod::try_from(request.request_method) {
+            Ok(RequestMethod::MethodUnspecified) | Err(_) => "",
+            Ok(method) => method.as_str_name(),
+        };
         let (path, query) = redacted_target(&request.path);
         let status = (outcome.status != 0).then_some(outcome.status);
+        // The same words as in the bootstrap's own answers.
+        let protocol_error = common.response_flags.is_some_and(|flags| flags.downstream_protocol_error);
         let reason = match status {
-            Some(400..500) => Reason::RejectedByProxy,
+            Some(400..500) => Reason::MalformedRequest,
+            Some(_) => Reason::NoVerdict,
+            None if protocol_error => Reason::MalformedRequest,
             None => Reason::ClientGone,
-            Some(_) => Reason::InternalError,
         };
+        let live = self.live.load();
+        let agents = &live.rules.agents;
         DecisionRecord {
             request_id: outcome.request_id.clone(),
             time: outcome.time,
-            agent: None,
+            // Who showed what, Envoy does not say; a sidecar of one agent knows all the same.
+            agent: agents.fixed().map(|id| agents.name(id).clone()),
             identity: None,
             source: common.downstream_remote_address.as_ref().and_then(socket).map(|a| a.to_string().into()),
             method: method.into(),
@@ -113,12 +122,12 @@ impl AccessLog {
             port: None,
             path,
             query,
-            decision: if status.is_some_and(|s| s < 500) { Verdict::Deny } else { Verdict::Error },
+            decision: if reason.class() == Class::Unavailable { Verdict::Error } else { Verdict::Deny },
             reason: Some(reason.as_str().into()),
             detail: Some(outcome.details.clone().into()),
             rule: None,
             credential: Vec::new(),
-            policy_revision: self.live.load().rules.revision.clone(),
+            policy_revision: live.rules.revision.clone(),
             upstream: None,
             status,
             decision_micros: 0,

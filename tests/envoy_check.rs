@@ -549,3 +549,14 @@ fn envoy_starts_from_the_shipped_file_and_not_without_what_it_needs() {
         assert!(!starts(&envoy.path, directory.path(), &without), "Envoy starts without {pointer}");
     }
 }
+
+#[test]
+fn the_bootstrap_answers_in_the_words_of_the_record() {
+    use attache::pipeline::policy::Reason;
+    for reason in [Reason::NoVerdict, Reason::MalformedRequest] {
+        assert!(SHIPPED.contains(&format!("reason: {}\n", reason.as_str())), "{}", reason.as_str());
+        assert!(SHIPPED.contains(&format!("error: {}\n", reason.class().as_str())), "{}", reason.as_str());
+    }
+    assert!(SHIPPED.contains(&format!("message: {}\n", Reason::NoVerdict.message())));
+    assert!(SHIPPED.contains(&format!("hint: {}\n", Reason::NoVerdict.hint())));
+}

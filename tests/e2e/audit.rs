@@ -164,7 +164,7 @@ async fn what_envoy_itself_refuses_is_on_record_too() {
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{case}: {answer}");
         let record = tokio::time::timeout(std::time::Duration::from_secs(4), until(case, async || attache.records().into_iter().nth(before))).await.unwrap_or_else(|_| panic!("{case} {} {answer}", attache.journal()));
         assert_eq!(record["decision"], "deny", "{case}: {record}");
-        assert_eq!(record["reason"], "rejected_by_proxy", "{case}: {record}");
+        assert_eq!(record["reason"], "malformed_request", "{case}: {record}");
         assert_eq!(record["status"], status, "{case}: {record}");
         assert!(record["source"].as_str().unwrap().starts_with("127.0.0.1:"), "{case}: {record}");
     }

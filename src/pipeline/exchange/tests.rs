@@ -517,7 +517,7 @@ fn every_reason_is_reached() {
     // By tests of their own, below.
     reached.extend([Reason::RecordFailed, Reason::ClientGone]);
     // These are written by the certificate service and from the access log.
-    reached.extend([Reason::CertificateRefused, Reason::RejectedByProxy]);
+    reached.extend([Reason::CertificateRefused, Reason::NoVerdict]);
     for reason in Reason::ALL {
         assert!(reached.contains(&reason), "{}", reason.as_str());
     }

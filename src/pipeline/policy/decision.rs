@@ -123,8 +123,8 @@ pub enum Reason {
     ClientGone,
     /// A TLS handshake for a name that policy could never allow.
     CertificateRefused,
-    /// Envoy refused the request before attaché saw it.
-    RejectedByProxy,
+    /// Envoy got no verdict, and refused the request itself.
+    NoVerdict,
 }
 
 impl Reason {
@@ -150,7 +150,7 @@ impl Reason {
         Self::InternalError,
         Self::ClientGone,
         Self::CertificateRefused,
-        Self::RejectedByProxy,
+        Self::NoVerdict,
     ];
 
     /// As the answer, the record and the metric write it.
@@ -321,9 +321,14 @@ impl Reason {
                 "no certificate for a name that policy could never allow",
                 "use an allowed domain, or ask for this one to be added to `allowedDomains`",
             ),
-            Self::RejectedByProxy => {
-                ("rejected_by_proxy", Malformed, 400, "refused before it was decided", "send a valid HTTP request")
-            }
+            // The words are those of the bootstrap's own answer: nobody else is left to give it.
+            Self::NoVerdict => (
+                "no_verdict",
+                Unavailable,
+                503,
+                "the policy service gave no verdict, so the request was refused",
+                "try again later; if it stays so, the operator has to look at attaché",
+            ),
         }
     }
 }

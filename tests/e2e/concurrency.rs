@@ -149,7 +149,7 @@ async fn own_tunnel_http2(proxy: SocketAddr, ca: &str, agent: usize) {
 async fn shared_connection(proxy: SocketAddr, connection: usize) {
     let agents = (0..AGENTS).filter(|agent| agent % 8 == connection);
     let mut stream = TcpStream::connect(proxy).await.unwrap();
-    if connection % 2 == 0 {
+    if connection.is_multiple_of(2) {
         for agent in agents {
             let (path, token) = (path(agent, "shared"), token(agent));
             let request = format!(
@@ -198,7 +198,7 @@ fn assert_answer(agent: usize, path: &str, status: u16, body: &str) {
 }
 
 fn allowed(agent: usize) -> bool {
-    agent % 2 == 0
+    agent.is_multiple_of(2)
 }
 
 /// Where an agent asks: below its own path, or, every second one, below its neighbour's.

@@ -1,18 +1,16 @@
 //! Envoy's Access Log Service: what became of each exchange.
 
+mod wire;
+
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use envoy_types::pb::envoy::config::core::v3::address::Address as Place;
 use envoy_types::pb::envoy::config::core::v3::socket_address::PortSpecifier;
 use envoy_types::pb::envoy::config::core::v3::{Address, RequestMethod};
-use envoy_types::pb::envoy::data::accesslog::v3::{AccessLogCommon, HttpAccessLogEntry, ResponseFlags};
-use envoy_types::pb::envoy::service::accesslog::v3::access_log_service_server::AccessLogService;
-pub use envoy_types::pb::envoy::service::accesslog::v3::access_log_service_server::AccessLogServiceServer;
-use envoy_types::pb::envoy::service::accesslog::v3::stream_access_logs_message::LogEntries;
-use envoy_types::pb::envoy::service::accesslog::v3::{StreamAccessLogsMessage, StreamAccessLogsResponse};
-use envoy_types::pb::google::protobuf::value::Kind;
-use tonic::{Request, Response, Status, Streaming};
+use envoy_types::pb::envoy::data::accesslog::v3::ResponseFlags;
+use futures_util::FutureExt;
+use tonic::{Status, Streaming};
 
 use crate::journal::Journal;
 use crate::live::Live;
@@ -20,9 +18,10 @@ use crate::pipeline::audit::{DecisionRecord, OutcomeRecord, Record, Verdict, red
 use crate::pipeline::policy::Reason;
 use crate::resolver::Resolver;
 use crate::telemetry::Telemetry;
+pub use wire::AccessLogServer;
+use wire::{AccessLogCommon, HttpAccessLogEntry, StreamAccessLogsMessage};
 
 /// The service: outcomes go to the journal, failed connections to the resolver.
-#[derive(Clone)]
 pub struct AccessLog {
     /// Where outcomes are put on record.
     pub journal: Arc<Journal>,
@@ -34,27 +33,39 @@ pub struct AccessLog {
     pub telemetry: Telemetry,
 }
 
-#[tonic::async_trait]
-impl AccessLogService for AccessLog {
-    async fn stream_access_logs(
-        &self,
-        request: Request<Streaming<StreamAccessLogsMessage>>,
-    ) -> Result<Response<StreamAccessLogsResponse>, Status> {
-        let mut messages = request.into_inner();
+impl AccessLog {
+    /// Takes what one Envoy reports, until it stops.
+    async fn read(&self, mut messages: Streaming<StreamAccessLogsMessage>) -> Result<(), Status> {
+        let mut records = Vec::new();
         while let Some(message) = messages.message().await? {
-            if let Some(LogEntries::HttpLogs(logs)) = message.log_entries {
-                for entry in logs.log_entry {
-                    self.take(entry);
+            self.take(message, &mut records);
+            // What has arrived meanwhile is written together with it.
+            let ended = loop {
+                match messages.message().now_or_never() {
+                    Some(Ok(Some(message))) => self.take(message, &mut records),
+                    Some(ended) => break Some(ended),
+                    None => break None,
                 }
+            };
+            if let Err(error) = self.journal.append_all(&records) {
+                tracing::error!(%error, "outcomes cannot be put on record");
+            }
+            records.clear();
+            if let Some(ended) = ended {
+                return ended.map(drop);
             }
         }
-        Ok(Response::new(StreamAccessLogsResponse {}))
+        Ok(())
     }
-}
 
-impl AccessLog {
-    fn take(&self, entry: HttpAccessLogEntry) {
-        let common = entry.common_properties.clone().unwrap_or_default();
+    fn take(&self, message: StreamAccessLogsMessage, records: &mut Vec<Record>) {
+        for entry in message.http_logs.into_iter().flat_map(|logs| logs.log_entry) {
+            self.take_entry(entry, records);
+        }
+    }
+
+    fn take_entry(&self, mut entry: HttpAccessLogEntry, records: &mut Vec<Record>) {
+        let common = entry.common_properties.take().unwrap_or_default();
         let ours = Ours::of(&common);
         // A tunnel that was opened is no exchange of its own: what passes through it is.
         if ours.decision.as_deref() == Some("tunnel") {
@@ -66,18 +77,12 @@ impl AccessLog {
         {
             self.resolver.failed(address, std::time::Instant::now());
         }
-        let outcome = outcome(&entry, &common, &flags, ours.id.clone());
-        let mut records = Vec::new();
+        let outcome = outcome(&mut entry, &common, &flags, ours.id);
         if ours.decision.is_none() {
             self.telemetry.undecided();
             records.push(Record::Decision(Box::new(self.undecided(&entry, &common, &outcome))));
         }
         records.push(Record::Outcome(Box::new(outcome)));
-        for record in records {
-            if let Err(error) = self.journal.append(&record) {
-                tracing::error!(%error, "an outcome cannot be put on record");
-            }
-        }
     }
 
     /// The record of a request that Envoy answered itself, before or instead of a decision.
@@ -129,35 +134,36 @@ struct Ours {
 
 impl Ours {
     fn of(common: &AccessLogCommon) -> Self {
-        let fields = common.metadata.as_ref().and_then(|m| m.filter_metadata.get("attache")).map(|s| &s.fields);
-        let text = |name: &str| match fields?.get(name)?.kind.as_ref()? {
-            Kind::StringValue(text) => Some(text.clone()),
-            _ => None,
-        };
-        Self { id: text("id").map(Into::into), decision: text("decision") }
+        let text = |key| common.metadata.as_ref()?.text("attache", key);
+        Self { id: text("id").map(Into::into), decision: text("decision").map(Into::into) }
     }
 }
 
 fn outcome(
-    entry: &HttpAccessLogEntry,
+    entry: &mut HttpAccessLogEntry,
     common: &AccessLogCommon,
     flags: &ResponseFlags,
     id: Option<Arc<str>>,
 ) -> OutcomeRecord {
-    let (request, response) = (entry.request.as_ref(), entry.response.as_ref());
-    let named = request.map(|r| r.request_id.as_str()).filter(|id| !id.is_empty());
-    let id = id.or_else(|| named.map(Into::into)).unwrap_or_else(|| format!("envoy-{}", common.stream_id).into());
+    let (request, response) = (entry.request.as_ref(), entry.response.as_mut());
+    let code = response.as_ref().and_then(|r| r.response_code.as_ref()).and_then(|c| u16::try_from(c.value).ok());
+    let status = code.unwrap_or(0);
+    // What Envoy refuses before it asks has no id yet; the bootstrap's answer to it is named after its start as well.
+    let named = request.map(|r| r.request_id.as_str()).filter(|id| !id.is_empty() && !(400..500).contains(&status));
+    let start = common.start_time.unwrap_or_default();
+    let unnamed = || format!("envoy-{}{:09}", start.seconds, start.nanos).into();
+    let id = id.or_else(|| named.map(Into::into)).unwrap_or_else(unnamed);
     let duration = common.duration.as_ref().or(common.time_to_last_downstream_tx_byte.as_ref());
     OutcomeRecord {
         request_id: id,
         time: SystemTime::now(),
-        status: response.and_then(|r| r.response_code.as_ref()).and_then(|c| u16::try_from(c.value).ok()).unwrap_or(0),
+        status,
         bytes_sent: request.map_or(0, |r| r.request_body_bytes),
-        bytes_received: response.map_or(0, |r| r.response_body_bytes),
+        bytes_received: response.as_ref().map_or(0, |r| r.response_body_bytes),
         duration_ms: duration.map_or(0.0, |d| d.seconds as f64 * 1e3 + f64::from(d.nanos) / 1e6),
         upstream: common.upstream_remote_address.as_ref().and_then(socket).map(|a| a.to_string()),
         flags: short(flags),
-        details: response.map(|r| r.response_code_details.clone()).unwrap_or_default(),
+        details: response.map(|r| std::mem::take(&mut r.response_code_details)).unwrap_or_default(),
     }
 }
 

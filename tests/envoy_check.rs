@@ -206,7 +206,7 @@ fn weakenings() -> Vec<(String, Value, &'static str)> {
         add(
             format!("{manager}/http_filters/^0"),
             json!({"name": "s", "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.set_filter_state.v3.Config",
-            "on_request_headers": [{"object_key": "attache.session", "factory_key": "envoy.string", "format_string": {"text_format_source": {"inline_string": "%REQ(x-me)%"}}}]}}),
+            "on_request_headers": [{"object_key": "attache.session", "factory_key": "envoy.hashable_string", "format_string": {"text_format_source": {"inline_string": "%REQ(x-me)%"}}}]}}),
             "forge the session",
         );
         // routes

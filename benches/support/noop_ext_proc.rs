@@ -12,6 +12,7 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -71,6 +72,9 @@ struct Options {
     /// Send allowed requests out in plain text.
     #[arg(long)]
     plain: bool,
+    /// Put this token into the requests that go out in plain text, and take the proxy's own out, as attaché would.
+    #[arg(long)]
+    credential: Option<String>,
     #[arg(long, value_enum, default_value_t = Verdict::Allow)]
     verdict: Verdict,
     /// A name to refuse a certificate for.
@@ -100,9 +104,24 @@ enum Verdict {
     Tunnel,
 }
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() {
-    let options = Options::parse();
+/// attaché's own allocator: what differs is to be the service.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+// The benchmark, which has this file as a module, has its own.
+#[allow(dead_code)]
+fn main() {
+    run(std::env::args_os());
+}
+
+/// Serves until it is killed.
+pub fn run(arguments: impl Iterator<Item = OsString>) {
+    let options = Options::parse_from(arguments);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(serve(options));
+}
+
+async fn serve(options: Options) {
     let ca = Arc::new(Ca::load_or_make(&options.ca_out));
     let _ = std::fs::remove_file(&options.socket);
     let listener = UnixListener::bind(&options.socket).expect("the socket is free");
@@ -233,17 +252,21 @@ fn reply_to(options: &Options, door: &str, message: ProcessingRequest) -> Option
     let allow = |decision: &str, fields: &[(&str, String)]| {
         let mut metadata = BTreeMap::from([("decision", decision.to_owned())]);
         metadata.extend(fields.iter().cloned());
-        let mut set = vec![("x-noop", "1")];
+        let mut set = vec![match &options.credential {
+            Some(token) => set_header("authorization", &format!("Bearer {token}")),
+            None => set_header("x-noop", "1"),
+        }];
         if options.plain {
-            set.push(("x-attache-int-route", "plain"));
+            set.push(set_header("x-attache-int-route", "plain"));
         }
+        let remove = options.credential.as_ref().map(|_| "proxy-authorization".to_owned());
         Some(Ok(ProcessingResponse {
             dynamic_metadata: Some(in_namespace(metadata)),
             response: Some(processing_response::Response::RequestHeaders(HeadersResponse {
                 response: Some(CommonResponse {
                     header_mutation: Some(HeaderMutation {
-                        set_headers: set.into_iter().map(|(key, value)| set_header(key, value)).collect(),
-                        remove_headers: vec![],
+                        set_headers: set,
+                        remove_headers: remove.into_iter().collect(),
                     }),
                     clear_route_cache: options.plain && !is_connect,
                     ..Default::default()
@@ -252,7 +275,7 @@ fn reply_to(options: &Options, door: &str, message: ProcessingRequest) -> Option
             ..Default::default()
         }))
     };
-    let id = ("id", "exchange-1".to_owned());
+    let id = ("id", find("x-request-id").unwrap_or_default());
     match options.verdict {
         Verdict::Allow if is_connect => {
             allow("tunnel", &[id, ("session", format!("session-of {}", find(":authority").unwrap_or_default()))])

@@ -12,14 +12,13 @@ use tonic::metadata::MetadataMap;
 
 use super::wire::{self, ProcessingRequest, ProcessingResponse};
 use crate::live::Live;
-use crate::pipeline::audit::DecisionRecord;
+use crate::pipeline::audit::{DecisionRecord, Verdict};
 use crate::pipeline::exchange::{Effect, Event, Exchange, Now, Reply, ResolveFailure, Resolved};
 use crate::pipeline::message::{Door, Host};
 use crate::pipeline::policy::Reason;
 use crate::telemetry::{Parent, Telemetry};
 
 /// What every exchange needs of the world.
-#[derive(Clone)]
 pub struct Needs {
     /// The policy and secrets in force.
     pub live: Arc<Live>,
@@ -49,7 +48,7 @@ pub trait Recorder: Send + Sync {
 
 /// One exchange and what it runs on.
 pub struct Driver {
-    needs: Needs,
+    needs: Arc<Needs>,
     door: Door,
     parent: Option<Parent>,
     exchange: Exchange,
@@ -69,7 +68,7 @@ pub enum Step {
 }
 
 impl Driver {
-    pub fn new(needs: Needs, door: Door, metadata: &MetadataMap) -> Self {
+    pub fn new(needs: Arc<Needs>, door: Door, metadata: &MetadataMap) -> Self {
         let exchange = Exchange::new(needs.live.load().rules.clone(), now());
         let parent = needs.telemetry.parent(metadata);
         needs.in_flight.fetch_add(1, Ordering::Relaxed);
@@ -125,10 +124,7 @@ impl Driver {
             let live = self.needs.live.load();
             let event = match effect {
                 Effect::Reply(reply) => return self.reply(reply),
-                Effect::Record(record) => {
-                    self.needs.telemetry.decided(&record, self.parent.as_ref());
-                    Event::Recorded(self.needs.recorder.record(&record))
-                }
+                Effect::Record(record) => Event::Recorded(self.record(*record)),
                 Effect::FetchSecrets(wanted) => Event::Secrets(live.secrets.fetch(&wanted)),
                 Effect::Resolve { host, port } => match self.needs.resolver.cached(&host, port) {
                     Some(found) => Event::Resolved(found),
@@ -140,6 +136,18 @@ impl Driver {
             };
             effect = self.exchange.on(event, &live.rules, now());
         }
+    }
+
+    /// Puts a decision on record, then shows what is enforced: an allow without its record is none.
+    fn record(&self, mut record: DecisionRecord) -> bool {
+        let written = self.needs.recorder.record(&record);
+        if !written && record.decision == Verdict::Allow {
+            record.decision = Verdict::Error;
+            record.reason = Some(Reason::RecordFailed.as_str().into());
+            record.status = Some(Reason::RecordFailed.status());
+        }
+        self.needs.telemetry.decided(&record, self.parent.as_ref());
+        written
     }
 
     fn reply(&mut self, reply: Reply) -> Step {
@@ -154,8 +162,7 @@ impl Drop for Driver {
         if self.owed
             && let Effect::Record(record) = self.exchange.fail(Reason::ClientGone, now())
         {
-            self.needs.telemetry.decided(&record, self.parent.as_ref());
-            self.needs.recorder.record(&record);
+            self.record(*record);
         }
         self.needs.in_flight.fetch_sub(1, Ordering::Relaxed);
     }

@@ -9,6 +9,7 @@ mod wire;
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use envoy_types::pb::envoy::service::ext_proc::v3::external_processor_server::ExternalProcessor;
@@ -24,13 +25,13 @@ use wire::{ProcessingRequest, ProcessingResponse};
 /// The service.
 #[derive(Clone)]
 pub struct Service {
-    needs: Needs,
+    needs: Arc<Needs>,
 }
 
 impl Service {
     /// A service that decides with what `needs` holds.
     pub fn new(needs: Needs) -> Self {
-        Self { needs }
+        Self { needs: Arc::new(needs) }
     }
 }
 

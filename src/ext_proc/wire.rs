@@ -21,6 +21,7 @@ use envoy_types::pb::google::protobuf::{Struct, Value};
 use crate::pipeline::answer::Answer;
 use crate::pipeline::exchange::{Forward, Incoming, Reply};
 use crate::pipeline::message::{Door, Fields};
+use crate::pipeline::policy::Upstream;
 
 /// The namespace of our dynamic metadata, and the prefix of our filter state.
 const NAMESPACE: &str = "attache";
@@ -80,8 +81,12 @@ pub fn reply(reply: Reply, request_id: &str) -> ProcessingResponse {
 }
 
 fn allow(forward: Forward, request_id: &str) -> ProcessingResponse {
-    let (first, second) = (forward.upstream.first.to_string(), forward.upstream.second.to_string());
-    let metadata = metadata(&[("decision", "allow"), ("upstream", &first), ("upstream2", &second), ("id", request_id)]);
+    let Upstream { first, second } = forward.upstream;
+    let text = first.to_string();
+    // Most names have one address, which then stands for both.
+    let other = (second != first).then(|| second.to_string());
+    let second = other.as_deref().unwrap_or(&text);
+    let metadata = metadata(&[("decision", "allow"), ("upstream", &text), ("upstream2", second), ("id", request_id)]);
     let mut set: Vec<_> = forward.set.into_iter().map(|(name, value)| set_header(&name, value.to_vec())).collect();
     if forward.plaintext {
         set.push(set_header(ROUTE_HEADER, b"plain".to_vec()));

@@ -2,7 +2,8 @@
 //! lock is shared on its way.
 
 use std::io;
-use std::pin::pin;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::time::Duration;
 
 use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service_server::AggregatedDiscoveryServiceServer;
@@ -19,7 +20,7 @@ use tonic::codegen::Service as _;
 use tonic_health::pb::health_server::{Health, HealthServer};
 
 use super::listen::{Connection, stopped};
-use crate::access_log::{AccessLog, AccessLogServiceServer};
+use crate::access_log::AccessLogServer;
 use crate::certificates::discovery::Discovery;
 use crate::ext_proc::{ExternalProcessorServer, Service};
 use crate::telemetry::Relay;
@@ -33,38 +34,29 @@ const FAREWELL: Duration = Duration::from_millis(500);
 /// What every worker serves.
 pub struct Services<H: Health> {
     pub ext_proc: ExternalProcessorServer<Service>,
-    pub access_log: AccessLogServiceServer<AccessLog>,
+    pub access_log: AccessLogServer,
     pub discovery: AggregatedDiscoveryServiceServer<Discovery>,
     pub relay: TraceServiceServer<Relay>,
     pub health: HealthServer<H>,
 }
 
-impl<H: Health> Clone for Services<H> {
-    fn clone(&self) -> Self {
-        Self {
-            ext_proc: self.ext_proc.clone(),
-            access_log: self.access_log.clone(),
-            discovery: self.discovery.clone(),
-            relay: self.relay.clone(),
-            health: self.health.clone(),
+impl<H: Health> Services<H> {
+    /// Routes a call by the service its path names; the one that is asked for most stands first.
+    fn call(&self, request: Request<Incoming>) -> Call {
+        let service = request.uri().path().split('/').nth(1).unwrap_or_default();
+        match service {
+            "envoy.service.ext_proc.v3.ExternalProcessor" => self.ext_proc.clone().call(request),
+            "envoy.service.accesslog.v3.AccessLogService" => self.access_log.clone().call(request),
+            "envoy.service.discovery.v3.AggregatedDiscoveryService" => self.discovery.clone().call(request),
+            "opentelemetry.proto.collector.trace.v1.TraceService" => self.relay.clone().call(request),
+            "grpc.health.v1.Health" => self.health.clone().call(request),
+            _ => Box::pin(async { Ok(Status::unimplemented("attache has no such service").into_http()) }),
         }
     }
 }
 
-impl<H: Health> Services<H> {
-    /// Routes a call by the service its path names; the one that is asked for most stands first.
-    async fn call(mut self, request: Request<Incoming>) -> Result<Response<Body>, std::convert::Infallible> {
-        let service = request.uri().path().split('/').nth(1).unwrap_or_default();
-        match service {
-            "envoy.service.ext_proc.v3.ExternalProcessor" => self.ext_proc.call(request).await,
-            "envoy.service.accesslog.v3.AccessLogService" => self.access_log.call(request).await,
-            "envoy.service.discovery.v3.AggregatedDiscoveryService" => self.discovery.call(request).await,
-            "opentelemetry.proto.collector.trace.v1.TraceService" => self.relay.call(request).await,
-            "grpc.health.v1.Health" => self.health.call(request).await,
-            _ => Ok(Status::unimplemented("attache has no such service").into_http()),
-        }
-    }
-}
+/// A call on its way, as tonic's services give it.
+type Call = Pin<Box<dyn Future<Output = Result<Response<Body>, std::convert::Infallible>> + Send>>;
 
 /// The way to one worker.
 pub struct Queue(mpsc::UnboundedSender<Connection>);
@@ -81,9 +73,10 @@ impl Queue {
 /// Starts the workers.
 pub fn start<H: Health>(
     count: usize,
-    services: &Services<H>,
+    services: Services<H>,
     stop: &watch::Receiver<bool>,
 ) -> io::Result<(Vec<std::thread::JoinHandle<()>>, Vec<Queue>)> {
+    let services = Arc::new(services);
     let mut threads = Vec::new();
     let mut queues = Vec::new();
     for number in 0..count {
@@ -98,7 +91,7 @@ pub fn start<H: Health>(
 }
 
 async fn work<H: Health>(
-    services: Services<H>,
+    services: Arc<Services<H>>,
     mut connections: mpsc::UnboundedReceiver<Connection>,
     mut stop: watch::Receiver<bool>,
 ) {
@@ -127,7 +120,7 @@ async fn work<H: Health>(
 /// Serves one connection of Envoy's; each of its requests is one stream of it.
 async fn serve<H: Health>(
     io: impl Read + Write + Unpin + Send + 'static,
-    services: Services<H>,
+    services: Arc<Services<H>>,
     mut stop: watch::Receiver<bool>,
 ) {
     let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
@@ -140,7 +133,7 @@ async fn serve<H: Health>(
         // hang up, and everyone else's requests are on that connection.
         .max_pending_accept_reset_streams(usize::MAX)
         .max_local_error_reset_streams(None)
-        .serve_connection(io, service_fn(|request| services.clone().call(request)));
+        .serve_connection(io, service_fn(|request| services.call(request)));
     let mut connection = pin!(connection);
     tokio::select! {
         served = &mut connection => return ended(served),

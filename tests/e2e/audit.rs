@@ -239,17 +239,17 @@ agents:
   bob: {identity: [{header: {name: X-Agent, value: bob, trusted: true}}], allowedDomains: [b.example.com]}";
     let setup = Attache::up(policy).resolve("a.example.com", &upstream).resolve("b.example.com", &upstream);
     let mut attache = setup.start().await;
-    let asked = [
+    let requests = [
         ("ann", "a.example.com/1"),
         ("bob", "a.example.com/2"),
         ("bob", "b.example.com/3"),
         ("ann", "b.example.com/reset"),
     ];
-    for (place, (agent, path)) in asked.into_iter().enumerate() {
+    for (before, (agent, path)) in (1..).zip(requests) {
         attache.curl(["--header", &format!("X-Agent: {agent}"), &format!("http://{path}")]).await;
         until("its outcome", async || {
             let records = attache.records();
-            (records.len() == place + 1 && !records[place]["flags"].is_null()).then_some(())
+            (records.len() == before && !records[before - 1]["flags"].is_null()).then_some(())
         })
         .await;
     }

@@ -8,11 +8,19 @@
 mod support;
 
 mod addresses;
+mod allow_deny;
+mod answers;
 mod audit;
 mod bad_input;
+mod clients;
 mod concurrency;
+mod credentials;
 mod fail_closed;
+mod identity;
+mod isolation;
+mod paths;
 mod reload;
 mod supervise;
 mod telemetry;
 mod tls;
+mod upgrades;

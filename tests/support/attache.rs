@@ -44,6 +44,8 @@ pub struct Setup {
     environment: Vec<(OsString, OsString)>,
     upstream_ca: Option<String>,
     policy: Option<PathBuf>,
+    state_dir: Option<PathBuf>,
+    wrapper: Vec<OsString>,
 }
 
 /// A directory of the test's own: policy, state, home.
@@ -60,6 +62,8 @@ impl Attache {
             environment: Vec::new(),
             upstream_ca: Some(Ca::shared().pem().to_owned()),
             policy: None,
+            state_dir: None,
+            wrapper: Vec::new(),
         }
     }
 
@@ -219,6 +223,18 @@ impl Setup {
         self
     }
 
+    /// Another state directory than one that ends with the test's attaché.
+    pub fn state_dir(mut self, path: &Path) -> Setup {
+        self.state_dir = Some(path.to_owned());
+        self
+    }
+
+    /// A program, with its arguments, that starts attaché, as `env` and `nice` do.
+    pub fn through<A: Into<OsString>>(mut self, wrapper: impl IntoIterator<Item = A>) -> Setup {
+        self.wrapper = wrapper.into_iter().map(Into::into).collect();
+        self
+    }
+
     /// `attache up`, until it says it is ready.
     pub async fn start(mut self) -> Attache {
         let mut running = Running::start("attache up", self.up_command());
@@ -246,10 +262,10 @@ impl Setup {
     }
 
     fn attache_command(&mut self, subcommand: &str) -> Command {
-        let mut command = self.workplace.attache();
+        let mut command = through(&self.wrapper, self.workplace.attache());
         let policy = self.policy.clone().unwrap_or_else(|| self.workplace.policy());
         command.arg(subcommand).arg("--policy").arg(policy);
-        command.arg("--state-dir").arg(self.workplace.path("state"));
+        command.arg("--state-dir").arg(self.state_dir.clone().unwrap_or_else(|| self.workplace.path("state")));
         if let Some(pem) = &self.upstream_ca {
             let file = self.workplace.path("upstream-ca.pem");
             std::fs::write(&file, pem).unwrap();
@@ -272,6 +288,20 @@ impl Workplace {
     fn attache(&self) -> Command {
         attache(self.0.path())
     }
+}
+
+/// `command`, its variables included, started by a wrapper if there is one.
+fn through(wrapper: &[OsString], command: Command) -> Command {
+    let Some((program, arguments)) = wrapper.split_first() else { return command };
+    let mut wrapped = Command::new(program);
+    wrapped.args(arguments).arg(command.as_std().get_program()).args(command.as_std().get_args());
+    for (name, value) in command.as_std().get_envs() {
+        match value {
+            Some(value) => wrapped.env(name, value),
+            None => wrapped.env_remove(name),
+        };
+    }
+    wrapped
 }
 
 /// The `attache` binary, with `home` for a home directory and the Envoy under test.

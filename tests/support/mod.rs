@@ -25,6 +25,7 @@
 //! started it; every wait has a deadline, and a test that meets one fails with what was seen so far.
 #![allow(dead_code, unused_imports, reason = "a helper may wait for the test that needs it")]
 
+pub mod ask;
 pub mod attache;
 pub mod ca;
 pub mod collector;
@@ -35,10 +36,12 @@ pub mod grpc;
 pub mod interposer;
 pub mod journal;
 pub mod process;
+pub mod records;
 pub mod script;
 pub mod tunnel;
 pub mod upstream;
 
+pub use ask::{Ask, PROTOCOLS, Protocol, Stage, Way};
 pub use attache::Attache;
 pub use ca::Ca;
 pub use collector::Collector;
@@ -46,6 +49,7 @@ pub use curl::{Answer, curl};
 pub use dns::Dns;
 pub use envoy::Envoy;
 pub use interposer::Interposer;
+pub use records::{records, whole_record};
 pub use upstream::Upstream;
 
 use std::future::Future;

@@ -98,6 +98,11 @@ pub fn children(parent: u32) -> Vec<(u32, String)> {
     processes().filter(|p| p.parent == parent).map(|p| (p.pid, p.name)).collect()
 }
 
+/// The parent of a process.
+pub fn parent(pid: u32) -> u32 {
+    processes().find(|p| p.pid == pid).unwrap_or_else(|| panic!("there is no process {pid}")).parent
+}
+
 /// Whether a process of this id runs (a zombie does not).
 pub fn lives(pid: u32) -> bool {
     processes().any(|p| p.pid == pid && p.state != 'Z')

@@ -19,6 +19,7 @@ use super::within;
 /// answer as text where it is not 200.
 pub async fn connect(proxy: SocketAddr, authority: &str, headers: &[(&str, &str)]) -> Result<TcpStream, String> {
     let mut stream = TcpStream::connect(proxy).await.unwrap();
+    stream.set_nodelay(true).unwrap();
     let mut request = format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n");
     for (name, value) in headers {
         request.push_str(&format!("{name}: {value}\r\n"));

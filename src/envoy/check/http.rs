@@ -156,7 +156,7 @@ fn filters(manager: &Node<'_>, door: Door, connects: bool, clusters: &Clusters<'
             carries_session,
             &list,
             "what attaché learnt at CONNECT does not reach the requests inside",
-            "after ext_proc, set the filter state `attache.session` from `%DYNAMIC_METADATA(attache:session)%`, TRANSITIVE",
+            "after ext_proc, set the filter state `attache.session` as an `envoy.hashable_string` from `%DYNAMIC_METADATA(attache:session)%`, shared_with_upstream: ONCE",
         );
     }
 }
@@ -170,7 +170,7 @@ fn filter_state(config: &Node<'_>, may_carry: bool, findings: &mut Findings) -> 
             let value = entry.get("format_string");
             let is_session = name == "on_request_headers"
                 && key.is("attache.session")
-                && entry.get("shared_with_upstream").is("TRANSITIVE")
+                && entry.get("shared_with_upstream").is("ONCE")
                 && value.at("text_format_source.inline_string").is("%DYNAMIC_METADATA(attache:session)%");
             if is_session && may_carry {
                 carries = true;
@@ -190,8 +190,8 @@ fn filter_state(config: &Node<'_>, may_carry: bool, findings: &mut Findings) -> 
             } else {
                 findings.error(
                     &entry,
-                    "this filter state can forge the session of a request, or say where it goes",
-                    "set `attache.session` only, on the listener that takes CONNECT, after ext_proc, from `%DYNAMIC_METADATA(attache:session)%`",
+                    "this filter state can forge the session of a request, mix it up with another's, or say where it goes",
+                    "set `attache.session` only, as an `envoy.hashable_string`, on the listener that takes CONNECT, after ext_proc, from `%DYNAMIC_METADATA(attache:session)%`",
                 );
             }
         }

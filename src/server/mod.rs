@@ -18,7 +18,7 @@ use rustix::process::Pid;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 
-use crate::access_log::{AccessLog, AccessLogServiceServer};
+use crate::access_log::{AccessLog, AccessLogServer};
 use crate::certificates::discovery::{Discovery, Options as DiscoveryOptions};
 use crate::certificates::{Authority, Minter};
 use crate::config::Problems;
@@ -166,7 +166,7 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
     };
     let services = workers::Services {
         ext_proc: ExternalProcessorServer::new(Service::new(needs)),
-        access_log: AccessLogServiceServer::new(AccessLog {
+        access_log: AccessLogServer::new(AccessLog {
             journal: journal.clone(),
             live: live.clone(),
             resolver,
@@ -176,7 +176,7 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
         relay: Relay::new(collector.as_deref())?.service(),
         health: health_service,
     };
-    let (workers, queues) = workers::start(workers.max(1), &services, &stopped).map_err(ServeError::Worker)?;
+    let (workers, queues) = workers::start(workers.max(1), services, &stopped).map_err(ServeError::Worker)?;
 
     let mut sockets = Vec::new();
     let guard = supervisor.clone().map_or(Guard::Anyone, |s| Guard::Only(s.envoy));

@@ -300,9 +300,13 @@ async fn a_dead_first_address_is_passed_over_within_the_request() {
         let first = place.curl(&[protocol, "--data-binary", &data, &place.url(host)]).await;
         // Status 0: Envoy answers and resets an HTTP/2 stream that is still uploading, and curl may see only that.
         assert!([200, 503, 0].contains(&first.status), "{host}: {} {}", first.status, first.error);
-        place.outcome(host).await;
-        let next = place.curl(&[protocol, "--data-binary", &data, &place.url(host)]).await;
-        assert_eq!(next.status, 200, "{host}: {}", next.error);
+        let record = place.outcome(host).await;
+        // An attempt that failed before the body outgrew the buffer was made again at once, to the other address.
+        if record["status"] != 200 {
+            assert_eq!(record["status"], 503, "{record}");
+            let next = place.curl(&[protocol, "--data-binary", &data, &place.url(host)]).await;
+            assert_eq!(next.status, 200, "{host}: {}", next.error);
+        }
         let seen = place.upstream("127.0.0.7").requests().pop().unwrap();
         assert!(seen.complete && seen.body.len() == 4 << 20, "{host}");
     }

@@ -141,7 +141,12 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
     let collector = telemetry::collector()?;
     let telemetry = Telemetry::new(collector.as_deref())?;
     let source = policy::PolicySource { path: policy.clone(), agent, environment: Arc::new(environment) };
-    let (first, revision) = source.load().map_err(ServeError::Policy)?;
+    let loaded = source.load().map_err(ServeError::Policy)?;
+    // A supervisor has said it already.
+    if supervisor.is_none() {
+        loaded.warn();
+    }
+    let policy::Loaded { in_force: first, revision, .. } = loaded;
     telemetry.reloaded(true, &first.rules.revision);
     let live = Arc::new(Live::new(first));
     let resolver = Arc::new(Resolver::new(resolver)?);

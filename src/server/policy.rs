@@ -20,21 +20,35 @@ pub struct PolicySource {
 }
 
 impl PolicySource {
-    /// Reads and compiles the policy and its secrets. Warnings are logged.
-    pub fn load(&self) -> Result<(InForce, Revision), Problems> {
+    /// Reads and compiles the policy and its secrets, and gives what is doubtful about it.
+    pub fn load(&self) -> Result<Loaded, Problems> {
         let draft = config::read(&self.path);
         let revision = draft.revision().clone();
         let setting = Setting { agent: self.agent.as_deref(), environment: Some(&self.environment) };
         let accepted = draft
             .compile(self.agent.as_deref(), |policy, problems| compile(policy, setting, revision.as_str(), problems))?;
-        for warning in accepted.warnings.iter() {
-            tracing::warn!(policy = %self.path.display(), "{}", warning.message);
-        }
         let (secrets, missing) = Secrets::load(accepted.value.secrets, &self.environment);
         for (credential, error) in missing {
             tracing::warn!(credential, %error, "requests that need this credential will be answered 503");
         }
-        Ok((InForce { rules: Arc::new(accepted.value.rules), secrets }, revision))
+        let in_force = InForce { rules: Arc::new(accepted.value.rules), secrets };
+        Ok(Loaded { in_force, revision, warnings: accepted.warnings })
+    }
+}
+
+/// A policy that could be put in force.
+pub struct Loaded {
+    pub in_force: InForce,
+    pub revision: Revision,
+    warnings: Problems,
+}
+
+impl Loaded {
+    /// Logs what is doubtful.
+    pub fn warn(&self) {
+        if !self.warnings.is_empty() {
+            tracing::warn!("the policy may not mean what it says\n{}", self.warnings);
+        }
     }
 }
 
@@ -44,10 +58,11 @@ pub async fn watch(source: PolicySource, first: Revision, live: Arc<Live>, telem
     loop {
         watch.changed().await;
         match source.load() {
-            Ok((next, revision)) => {
-                telemetry.reloaded(true, revision.as_str());
-                live.replace(next);
-                tracing::info!(revision = revision.as_str(), "the policy has been loaded again");
+            Ok(loaded) => {
+                loaded.warn();
+                telemetry.reloaded(true, loaded.revision.as_str());
+                tracing::info!(revision = loaded.revision.as_str(), "the policy has been loaded again");
+                live.replace(loaded.in_force);
             }
             Err(problems) => {
                 let in_force = live.load().rules.revision.clone();

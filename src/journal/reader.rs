@@ -157,7 +157,7 @@ impl Serialize for Exchange {
 
 /// Reads a journal from its first line, and goes on where it left off when it has grown.
 ///
-/// Holds one record for each exchange that has not ended, and at most [`WINDOW`] more: a journal may be larger than
+/// Holds one record for each exchange that has not ended, and at most 10,000 more: a journal may be larger than
 /// memory.
 pub struct Reader {
     folder: PathBuf,

@@ -34,6 +34,9 @@ pub struct Args {
     /// The Unix socket for Envoy [default: STATE_DIR/service.sock].
     #[arg(long, value_name = "PATH", env = "ATTACHE_SOCKET", conflicts_with = "tcp")]
     socket: Option<PathBuf>,
+    /// The file mode of that socket, octal. Where Envoy runs as another user: 0666, in a directory that no agent mounts.
+    #[arg(long, value_name = "MODE", env = "ATTACHE_SOCKET_MODE", default_value = "0600", value_parser = file_mode)]
+    socket_mode: u32,
     /// Serve Envoy on TCP instead. Whoever reaches this address can ask for credentials: keep agents away from it.
     #[arg(long, value_name = "ADDR:PORT", env = "ATTACHE_TCP")]
     tcp: Option<SocketAddr>,
@@ -50,6 +53,14 @@ pub struct Args {
     /// Take CA and variables from the supervisor, on standard input.
     #[arg(long, hide = true)]
     handover: bool,
+}
+
+/// Read and write for some users, and nothing else.
+fn file_mode(text: &str) -> Result<u32, String> {
+    match u32::from_str_radix(text, 8) {
+        Ok(mode) if mode & !0o666 == 0 && mode & 0o600 == 0o600 => Ok(mode),
+        _ => Err("write an octal mode from 0600 to 0666".to_owned()),
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -81,7 +92,10 @@ async fn serve(args: Args) -> Outcome {
     let Origins { authority, environment, supervisor, orphaned } = origins(&args).await?;
     let service = match args.tcp {
         Some(address) => Address::Tcp(address),
-        None => Address::Socket(args.socket.unwrap_or_else(|| args.state_dir.join("service.sock"))),
+        None => Address::Socket {
+            path: args.socket.unwrap_or_else(|| args.state_dir.join("service.sock")),
+            mode: args.socket_mode,
+        },
     };
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let settings = Settings {
@@ -102,7 +116,7 @@ async fn serve(args: Args) -> Outcome {
         other => Failure::runtime(other),
     })?;
     let place = match &service {
-        Address::Socket(path) => path.display().to_string(),
+        Address::Socket { path, .. } => path.display().to_string(),
         Address::Tcp(address) => address.to_string(),
     };
     let metrics = running.metrics.map(|address| address.to_string());

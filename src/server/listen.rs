@@ -32,8 +32,8 @@ pub enum Guard {
     Only(watch::Receiver<Option<Pid>>),
 }
 
-/// Listens on a Unix socket for this user alone; what a killed process left in its place is removed.
-pub fn unix(path: &Path) -> Result<UnixListener, ServeError> {
+/// Listens on a Unix socket of this file mode; what a killed process left in its place is removed.
+pub fn unix(path: &Path, mode: u32) -> Result<UnixListener, ServeError> {
     let failed = |source| ServeError::Listen { address: path.display().to_string(), source };
     if path.as_os_str().len() > MAX_SOCKET_PATH {
         let message = format!("a socket's path has at most {MAX_SOCKET_PATH} bytes: choose a shorter --state-dir");
@@ -47,7 +47,7 @@ pub fn unix(path: &Path) -> Result<UnixListener, ServeError> {
         _ => {}
     }
     let listener = UnixListener::bind(path).map_err(failed)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).map_err(failed)?;
     Ok(listener)
 }
 
@@ -112,4 +112,27 @@ pub async fn stopped(stop: &mut watch::Receiver<bool>) {
 pub async fn pause(error: io::Error) {
     tracing::warn!(%error, "the service cannot accept");
     tokio::time::sleep(Duration::from_millis(100)).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        std::fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[tokio::test]
+    async fn a_socket_has_its_mode_and_takes_the_place_of_a_dead_one_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s.sock");
+        let first = unix(&path, 0o600).unwrap();
+        assert_eq!(mode(&path), 0o600);
+        assert!(unix(&path, 0o600).unwrap_err().to_string().contains("another service answers there"));
+        drop(first);
+        let _second = unix(&path, 0o666).unwrap();
+        assert_eq!(mode(&path), 0o666);
+        let long = folder.path().join("x".repeat(MAX_SOCKET_PATH));
+        assert!(unix(&long, 0o600).unwrap_err().to_string().contains("choose a shorter --state-dir"));
+    }
 }

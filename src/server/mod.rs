@@ -70,7 +70,12 @@ pub struct Settings {
 #[derive(Debug, Clone)]
 pub enum Address {
     /// On a Unix socket: what Envoy's user may reach and no agent.
-    Socket(PathBuf),
+    Socket {
+        /// Where.
+        path: PathBuf,
+        /// Its file mode.
+        mode: u32,
+    },
     /// On TCP. Whoever reaches it can ask for credentials.
     Tcp(SocketAddr),
 }
@@ -187,8 +192,8 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
     let guard = supervisor.clone().map_or(Guard::Anyone, |s| Guard::Only(s.envoy));
     let accepted: Accepted = Box::new(round_robin(queues));
     match service {
-        Address::Socket(path) => {
-            let listener = listen::unix(&path)?;
+        Address::Socket { path, mode } => {
+            let listener = listen::unix(&path, mode)?;
             sockets.push(path);
             tokio::spawn(listen::accept_unix(listener, guard, accepted, stopped.clone()));
         }
@@ -203,7 +208,7 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
     };
     let control = Control { live: live.clone(), policy: policy.clone(), ready: is_ready.clone() };
     let path = state_dir.join("control.sock");
-    let listener = listen::unix(&path)?;
+    let listener = listen::unix(&path, 0o600)?;
     sockets.push(path);
     tokio::spawn(serve_control(listener, control, supervisor.map(|s| s.pid), stopped.clone()));
     let metrics = match metrics {

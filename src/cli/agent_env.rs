@@ -19,14 +19,17 @@ pub const REMOVED: &[&str] = &["ALL_PROXY", "all_proxy"];
 
 /// Hold certificates that a program trusts instead of the system's.
 const REPLACING: &[&str] = &[
-    "SSL_CERT_FILE",                    // OpenSSL, Python's ssl and httpx, Go, Ruby, rustls
-    "REQUESTS_CA_BUNDLE",               // Python's requests
-    "CURL_CA_BUNDLE",                   // curl
-    "PIP_CERT",                         // pip
-    "GIT_SSL_CAINFO",                   // git
-    "AWS_CA_BUNDLE",                    // the AWS command line and SDKs
-    "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH", // gRPC's C core and what is built on it
-    "CARGO_HTTP_CAINFO",                // cargo
+    "SSL_CERT_FILE",                      // OpenSSL, Python's ssl and httpx, Go, Ruby, rustls
+    "REQUESTS_CA_BUNDLE",                 // Python's requests
+    "CURL_CA_BUNDLE",                     // curl
+    "PIP_CERT",                           // pip
+    "GIT_SSL_CAINFO",                     // git
+    "AWS_CA_BUNDLE",                      // the AWS command line and SDKs
+    "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH",   // gRPC's C core and what is built on it
+    "CARGO_HTTP_CAINFO",                  // cargo
+    "NIX_SSL_CERT_FILE",                  // Nix's OpenSSL, and curl built with it
+    "HTTPLIB2_CA_CERTS",                  // Python's httplib2
+    "CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE", // gcloud
 ];
 
 /// Hold certificates that a program trusts besides those it comes with.

@@ -12,7 +12,7 @@ fn dependencies() -> BTreeSet<&'static str> {
     let mut inside = false;
     for line in MANIFEST.lines() {
         if line.starts_with('[') {
-            inside = line == "[dependencies]" || line == "[build-dependencies]";
+            inside = line.ends_with("dependencies]");
         } else if inside && let Some((name, _)) = line.split_once(" = ") {
             // The YAML reader is known by its package's name.
             found.insert(if name == "serde_yaml" { "yaml_serde" } else { name });

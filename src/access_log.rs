@@ -97,10 +97,12 @@ impl AccessLog {
         let (path, query) = redacted_target(&request.path);
         let status = (outcome.status != 0).then_some(outcome.status);
         let reason = match status {
-            Some(400..500) => Reason::RejectedByProxy,
+            // 501 is Envoy's answer to a transfer coding that it does not know.
+            Some(400..500 | 501) => Reason::RejectedByProxy,
             None => Reason::ClientGone,
             Some(_) => Reason::InternalError,
         };
+        let refused = matches!(reason, Reason::RejectedByProxy);
         DecisionRecord {
             request_id: outcome.request_id.clone(),
             time: outcome.time,
@@ -113,7 +115,7 @@ impl AccessLog {
             port: None,
             path,
             query,
-            decision: if status.is_some_and(|s| s < 500) { Verdict::Deny } else { Verdict::Error },
+            decision: if refused { Verdict::Deny } else { Verdict::Error },
             reason: Some(reason.as_str().into()),
             detail: Some(outcome.details.clone().into()),
             rule: None,

@@ -98,7 +98,7 @@ impl AccessLog {
         let status = (outcome.status != 0).then_some(outcome.status);
         let reason = match status {
             // 501 is Envoy's answer to a transfer coding that it does not know.
-            Some(400..500 | 501) => Reason::RejectedByProxy,
+            Some(400..=499 | 501) => Reason::RejectedByProxy,
             None => Reason::ClientGone,
             Some(_) => Reason::InternalError,
         };

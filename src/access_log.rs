@@ -102,7 +102,8 @@ impl AccessLog {
         // The same words as in the bootstrap's own answers.
         let protocol_error = common.response_flags.is_some_and(|flags| flags.downstream_protocol_error);
         let reason = match status {
-            Some(400..500) => Reason::MalformedRequest,
+            // 501 is Envoy's answer to a transfer coding that it does not know.
+            Some(400..=499 | 501) => Reason::MalformedRequest,
             Some(_) => Reason::NoVerdict,
             None if protocol_error => Reason::MalformedRequest,
             None => Reason::ClientGone,

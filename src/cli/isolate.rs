@@ -2,7 +2,8 @@
 //!
 //! The command's process enters the namespace itself, opens the proxy's port *inside* it, and hands that socket
 //! out over a Unix socket before it becomes the command. Whoever connects to it inside is then accepted outside,
-//! and passed on to Envoy. Nothing else leads out: no route, no name server, no other socket.
+//! and passed on to Envoy. Nothing else leads out: no route, no name server, no other socket. The state directory is
+//! not there inside either: whoever could write it could, after ending Envoy, have another started in its place.
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, IoSlice, IoSliceMut};
@@ -15,11 +16,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::sched::{CloneFlags, unshare};
+use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
 use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
     SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, sendto, socket_with,
 };
+use rustix::thread::{CapabilitySet, remove_capability_from_bounding_set};
 use tokio::process::{Child, Command};
 
 use super::{Failure, Outcome};
@@ -122,12 +125,13 @@ async fn relay(inner: tokio::net::TcpListener, proxy: SocketAddr) {
 pub fn run(args: Args) -> Outcome {
     let without = |error: &dyn std::fmt::Display| {
         Failure::runtime(format!(
-            "--isolate needs user and network namespaces, which this system does not give: {error}; run without it, or allow \
+            "--isolate needs user, network and mount namespaces, which this system does not give: {error}; run without it, or allow \
              them (kernel.unprivileged_userns_clone, kernel.apparmor_restrict_unprivileged_userns)"
         ))
     };
     let (uid, gid) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
-    unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNET).map_err(|error| without(&error))?;
+    let spaces = CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS;
+    unshare(spaces).map_err(|error| without(&error))?;
     // user_namespaces(7): without this an ordinary user may not map groups.
     let mapped = std::fs::write("/proc/self/setgroups", "deny")
         .and_then(|()| std::fs::write("/proc/self/uid_map", format!("{uid} {uid} 1")))
@@ -139,10 +143,31 @@ pub fn run(args: Args) -> Outcome {
     })?;
     UnixStream::connect(&args.relay).and_then(|relay| send(&relay, &listener)).map_err(Failure::runtime)?;
     drop(listener);
+    let state_dir = args.relay.parent().ok_or_else(|| Failure::runtime("the relay has no directory"))?;
+    hide(state_dir).map_err(|error| without(&error))?;
     let (program, rest) = args.command.split_first().ok_or_else(|| Failure::usage("there is no command"))?;
     let error = std::process::Command::new(program).args(rest).exec();
     let code = if error.kind() == io::ErrorKind::NotFound { 127 } else { 126 };
     Err(Failure::exit(code, format!("`{}` cannot be started: {error}", program.to_string_lossy())))
+}
+
+/// What of the state directory is for agents: whom they trust, and what `attache ca` needs to say so.
+const PUBLIC: [&str; 4] = ["ca.pem", "bundle.pem", "bundle.p12", "state.json"];
+
+/// Puts copies of what is public over the state directory. The mount holds wherever the directory is moved to, and
+/// cannot be undone: not without CAP_SYS_ADMIN in this namespace, which root would otherwise still have after `exec`,
+/// nor from a namespace of the command's own (mount_namespaces(7), *locked*).
+fn hide(state_dir: &Path) -> io::Result<()> {
+    let read = |name: &'static str| std::fs::read(state_dir.join(name)).map(|content| (name, content));
+    let public = PUBLIC.into_iter().map(read).collect::<io::Result<Vec<_>>>()?;
+    mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)?;
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    mount("attache", state_dir, "tmpfs", flags, c"mode=0755")?;
+    for (name, content) in public {
+        std::fs::write(state_dir.join(name), content)?;
+    }
+    remove_capability_from_bounding_set(CapabilitySet::SYS_ADMIN)?;
+    Ok(())
 }
 
 /// Sets the flag IFF_UP of `lo`, which a new namespace starts without (rtnetlink(7)).

@@ -79,6 +79,9 @@ pub struct Flags {
     pub metrics: String,
 }
 
+/// In the state directory: what upstreams' certificates have to come from.
+const UPSTREAM_CA: &str = "upstream-ca.pem";
+
 /// Both processes, and what keeps others from the same state.
 pub struct Up {
     /// Service and Envoy.
@@ -111,7 +114,7 @@ pub async fn bring_up(flags: &Flags, listen: Option<SocketAddr>) -> Result<Up, F
     let lock = prepare(&state_dir)?;
     let envoy = install::find_or_install(&mut |progress| eprintln!("attache: {progress}")).map_err(Failure::runtime)?;
     let authority = ephemeral_authority().map_err(Failure::runtime)?;
-    let upstream_ca = state_dir.join("upstream-ca.pem");
+    let upstream_ca = state_dir.join(UPSTREAM_CA);
     // What the user trusts already (a company's own CA, say) is to be reached through the proxy as well.
     let user = agent_env::user_bundles(&environment);
     let written = agent_env::write_bundle(&upstream_ca, &user, extra.as_deref().unwrap_or_default())
@@ -121,8 +124,9 @@ pub async fn bring_up(flags: &Flags, listen: Option<SocketAddr>) -> Result<Up, F
     })?;
     let policy = std::path::absolute(&flags.common.policy).map_err(Failure::runtime)?;
     let mut serve = flags.common.for_serve(&policy);
-    serve.extend(["--state-dir".into(), state_dir.display().to_string(), "--metrics".into(), flags.metrics.clone()]);
+    serve.extend(["--state-dir".into(), ".".into(), "--metrics".into(), flags.metrics.clone()]);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let upstream_ca = UPSTREAM_CA.into();
     let plan = Plan { listen, state_dir, envoy, upstream_ca, serve, environment, threads: cores.min(4) };
     // Daemons that an agent leaves behind stay recognisable as its own.
     let own = rustix::process::getpid();

@@ -6,7 +6,6 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
-use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service_server::AggregatedDiscoveryServiceServer;
 use hyper::body::Incoming;
 use hyper::rt::{Read, Write};
 use hyper::service::service_fn;
@@ -21,7 +20,7 @@ use tonic_health::pb::health_server::{Health, HealthServer};
 
 use super::listen::{Connection, stopped};
 use crate::access_log::AccessLogServer;
-use crate::certificates::discovery::Discovery;
+use crate::certificates::discovery::DiscoveryServer;
 use crate::ext_proc::{ExternalProcessorServer, Service};
 use crate::telemetry::Relay;
 
@@ -35,7 +34,7 @@ const FAREWELL: Duration = Duration::from_millis(500);
 pub struct Services<H: Health> {
     pub ext_proc: ExternalProcessorServer<Service>,
     pub access_log: AccessLogServer,
-    pub discovery: AggregatedDiscoveryServiceServer<Discovery>,
+    pub discovery: DiscoveryServer,
     pub relay: TraceServiceServer<Relay>,
     pub health: HealthServer<H>,
 }

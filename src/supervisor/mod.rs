@@ -6,9 +6,12 @@
 
 pub mod handover;
 mod process;
+mod program;
 
+use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -21,7 +24,11 @@ use crate::envoy::install::EnvoyBinary;
 use crate::secrets::Environment;
 use handover::Message;
 use process::{Process, tail};
+use program::Program;
 
+/// Envoy's files in the state directory.
+const BOOTSTRAP: &str = "envoy.yaml";
+const ENVOY_LOG: &str = "envoy.log";
 /// How long service and Envoy may each take to come up.
 const START: Duration = Duration::from_secs(20);
 /// How long Envoy is given to end when told to.
@@ -37,9 +44,9 @@ pub struct Plan {
     pub state_dir: PathBuf,
     /// The Envoy to run.
     pub envoy: EnvoyBinary,
-    /// CA certificates that upstreams are checked against, one PEM file.
+    /// CA certificates that upstreams are checked against, one PEM file; relative to the state directory.
     pub upstream_ca: PathBuf,
-    /// Arguments of `attache serve`, state directory included.
+    /// Arguments of `attache serve`, which runs in the state directory.
     pub serve: Vec<String>,
     /// The supervisor's variables, for the service to take secrets from.
     pub environment: Environment,
@@ -110,7 +117,9 @@ pub enum SupervisorError {
 pub struct Stack {
     plan: Plan,
     authority: Authority,
-    bootstrap: PathBuf,
+    /// The state directory itself, wherever an agent moves it to: both run in it, and Envoy's paths begin there.
+    place: File,
+    envoy_program: Program,
     service: Process,
     envoy: Process,
 }
@@ -118,18 +127,22 @@ pub struct Stack {
 impl Stack {
     /// Starts both; `ca` and `bundle` are where the agent's trust was written.
     pub async fn start(plan: Plan, authority: Authority) -> Result<Self, SupervisorError> {
-        let bootstrap = plan.state_dir.join("envoy.yaml");
         let text = Bootstrap {
             listen: plan.listen,
-            service_socket: plan.state_dir.join("service.sock"),
-            admin_socket: plan.state_dir.join("admin.sock"),
+            service_socket: "service.sock".into(),
+            admin_socket: "admin.sock".into(),
             upstream_ca: plan.upstream_ca.clone(),
         }
         .render()?;
-        std::fs::write(&bootstrap, text)
-            .map_err(|source| SupervisorError::Write { path: bootstrap.clone(), source })?;
-        let service = start_service(&plan, &authority).await?;
-        let mut stack = Self { envoy: Process::none("envoy"), plan, authority, bootstrap, service };
+        let bootstrap = plan.state_dir.join(BOOTSTRAP);
+        std::fs::write(&bootstrap, text).map_err(|source| SupervisorError::Write { path: bootstrap, source })?;
+        let place = File::open(&plan.state_dir)
+            .map_err(|source| SupervisorError::Write { path: plan.state_dir.clone(), source })?;
+        let envoy_program =
+            Program::open(&plan.envoy.path).map_err(|source| SupervisorError::Spawn { name: "envoy", source })?;
+        let service = start_service(&plan, &authority, &place).await?;
+        let envoy = Process::none("envoy");
+        let mut stack = Self { plan, authority, place, envoy_program, service, envoy };
         match stack.start_envoy().await {
             Ok(()) => Ok(stack),
             Err(error) => {
@@ -163,7 +176,7 @@ impl Stack {
                 let pause = self.service.pause();
                 tokio::time::sleep(pause).await;
                 loop {
-                    match start_service(&self.plan, &self.authority).await {
+                    match start_service(&self.plan, &self.authority, &self.place).await {
                         Ok(service) => {
                             self.service.replace(service);
                             self.introduce_envoy().await;
@@ -178,6 +191,8 @@ impl Stack {
             }
             status = self.envoy.ended() => {
                 tracing::error!(%status, log = %self.log().display(), "envoy has ended; until it is back, nothing gets out");
+                // Its id may soon be another process's.
+                self.introduce_envoy().await;
                 tokio::time::sleep(self.envoy.pause()).await;
                 while let Err(error) = self.start_envoy().await {
                     tracing::error!(%error, "envoy cannot be started again");
@@ -192,22 +207,21 @@ impl Stack {
     pub async fn stop(mut self) {
         self.envoy.stop(ENVOY_STOP).await;
         self.service.stop(SERVICE_STOP).await;
-        for name in ["envoy.yaml", "admin.sock", "service.sock", "control.sock", "state.json"] {
+        for name in [BOOTSTRAP, "admin.sock", "service.sock", "control.sock", "state.json"] {
             // What is not there needs no removing.
             let _ = std::fs::remove_file(self.plan.state_dir.join(name));
         }
     }
 
     async fn start_envoy(&mut self) -> Result<(), SupervisorError> {
-        let mut command = tokio::process::Command::new(&self.plan.envoy.path);
+        let spawn = |source| SupervisorError::Spawn { name: "envoy", source };
+        let mut command = self.envoy_program.command().map_err(spawn)?;
         command
+            .current_dir(path_of(&self.place))
             .args(["--disable-hot-restart", "--log-level", "warning"])
             .arg("--concurrency")
             .arg(self.plan.threads.to_string())
-            .arg("--log-path")
-            .arg(self.log())
-            .arg("-c")
-            .arg(&self.bootstrap)
+            .args(["--log-path", ENVOY_LOG, "-c", BOOTSTRAP])
             .stdin(std::process::Stdio::null())
             .stdout(std::process::Stdio::null())
             .stderr(std::process::Stdio::null());
@@ -215,7 +229,7 @@ impl Stack {
         let envoy = Process::spawn("envoy", command)?;
         self.envoy.replace(envoy);
         self.introduce_envoy().await;
-        let admin = self.plan.state_dir.join("admin.sock");
+        let admin = path_of(&self.place).join("admin.sock");
         let deadline = Instant::now() + START;
         loop {
             if let Some(status) = self.envoy.has_ended() {
@@ -242,14 +256,22 @@ impl Stack {
     }
 
     fn log(&self) -> PathBuf {
-        self.plan.state_dir.join("envoy.log")
+        self.plan.state_dir.join(ENVOY_LOG)
     }
 }
 
-async fn start_service(plan: &Plan, authority: &Authority) -> Result<Process, SupervisorError> {
+/// A held directory, for a path that leads to it and nowhere else.
+fn path_of(place: &File) -> PathBuf {
+    format!("/proc/self/fd/{}", place.as_raw_fd()).into()
+}
+
+async fn start_service(plan: &Plan, authority: &Authority, place: &File) -> Result<Process, SupervisorError> {
     let spawn = |source| SupervisorError::Spawn { name: "the service", source };
-    let mut command = tokio::process::Command::new(std::env::current_exe().map_err(spawn)?);
+    let mut command = tokio::process::Command::new("/proc/self/exe");
     command
+        // This very program, whatever is in its file by now.
+        .arg0(std::env::current_exe().map_err(spawn)?)
+        .current_dir(path_of(place))
         .arg("serve")
         .args(&plan.serve)
         .args(["--handover", "--workers", &plan.threads.to_string()])

@@ -135,16 +135,19 @@ struct Process {
     group: i32,
 }
 
-/// From `/proc/PID/stat`, which every user may read (proc(5)).
+/// From `/proc/PID/stat` and `cmdline`, which every user may read (proc(5)).
 fn processes() -> impl Iterator<Item = Process> {
     std::fs::read_dir("/proc").unwrap().filter_map(|entry| {
         let pid = entry.ok()?.file_name().to_str()?.parse().ok()?;
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         let (name, rest) = stat.split_once('(')?.1.rsplit_once(") ")?;
         let mut fields = rest.split(' ');
+        // What it calls itself, which is the file's name to those that are not started by a name; empty for a zombie.
+        let own = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let own = own.split('\0').next().and_then(|path| path.rsplit('/').next()).filter(|own| !own.is_empty());
         Some(Process {
             pid,
-            name: name.to_owned(),
+            name: own.unwrap_or(name).to_owned(),
             state: fields.next()?.chars().next()?,
             parent: fields.next()?.parse().ok()?,
             group: fields.next()?.parse().ok()?,

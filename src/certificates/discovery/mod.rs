@@ -7,27 +7,24 @@
 mod subscriptions;
 #[cfg(test)]
 mod tests;
+mod wire;
 
 use std::net::IpAddr;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service_server::{
-    AggregatedDiscoveryService, AggregatedDiscoveryServiceServer,
-};
-use envoy_types::pb::envoy::service::discovery::v3::{
-    DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse, Resource,
-};
+use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryResponse, Resource};
 use envoy_types::pb::envoy::service::runtime::v3::Runtime;
 use envoy_types::pb::google::protobuf::value::Kind;
 use envoy_types::pb::google::protobuf::{Any, Struct, Value};
-use futures_util::Stream;
+use futures_util::stream::BoxStream;
 use prost::{Message, Name};
 use tokio::sync::watch;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Status, Streaming};
 
-use self::subscriptions::{Batch, Subscriptions};
+use self::subscriptions::{Batch, INVALID_NAME, Subscriptions, escaped};
+use self::wire::DeltaRequest;
+pub use self::wire::DiscoveryServer;
 use super::Minter;
 
 /// Whether policy could ever allow a name.
@@ -78,8 +75,25 @@ impl Discovery {
     }
 
     /// As a service to add to a tonic server.
-    pub fn into_service(self) -> AggregatedDiscoveryServiceServer<Discovery> {
-        AggregatedDiscoveryServiceServer::new(self)
+    pub fn into_service(self) -> DiscoveryServer {
+        DiscoveryServer::new(self)
+    }
+
+    /// What one Envoy is told on its stream.
+    fn converse(
+        &self,
+        requests: Streaming<DeltaRequest>,
+    ) -> BoxStream<'static, Result<DeltaDiscoveryResponse, Status>> {
+        let conversation = Conversation {
+            changes: Some(self.shared.gate.changes()),
+            subscriptions: Subscriptions::new(self.shared.options.capacity),
+            runtime: None,
+            nonce: 0,
+            requests,
+            shared: Arc::clone(&self.shared),
+        };
+        // No task of its own: what Envoy asks, the clock and policy are waited for by the reply stream itself.
+        Box::pin(futures_util::stream::unfold(conversation, Conversation::next))
     }
 }
 
@@ -95,37 +109,6 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Options {
         Options { capacity: 1000, trace_percent: 0 }
-    }
-}
-
-#[tonic::async_trait]
-impl AggregatedDiscoveryService for Discovery {
-    type StreamAggregatedResourcesStream = Pin<Box<dyn Stream<Item = Result<DiscoveryResponse, Status>> + Send>>;
-
-    async fn stream_aggregated_resources(
-        &self,
-        _request: Request<Streaming<DiscoveryRequest>>,
-    ) -> Result<Response<Self::StreamAggregatedResourcesStream>, Status> {
-        Err(Status::unimplemented("only delta discovery is served; set `api_type: DELTA_GRPC` in `ads_config`"))
-    }
-
-    type DeltaAggregatedResourcesStream = Pin<Box<dyn Stream<Item = Result<DeltaDiscoveryResponse, Status>> + Send>>;
-
-    async fn delta_aggregated_resources(
-        &self,
-        request: Request<Streaming<DeltaDiscoveryRequest>>,
-    ) -> Result<Response<Self::DeltaAggregatedResourcesStream>, Status> {
-        let conversation = Conversation {
-            changes: Some(self.shared.gate.changes()),
-            subscriptions: Subscriptions::new(self.shared.options.capacity),
-            runtime: None,
-            nonce: 0,
-            requests: request.into_inner(),
-            shared: Arc::clone(&self.shared),
-        };
-        // No task of its own: what Envoy asks, the clock and policy are waited for by the reply stream itself.
-        let replies = futures_util::stream::unfold(conversation, Conversation::next);
-        Ok(Response::new(Box::pin(replies)))
     }
 }
 
@@ -147,7 +130,7 @@ struct Shared {
 /// One Envoy's stream.
 struct Conversation {
     shared: Arc<Shared>,
-    requests: Streaming<DeltaDiscoveryRequest>,
+    requests: Streaming<DeltaRequest>,
     /// None once policy can no longer change.
     changes: Option<watch::Receiver<u64>>,
     subscriptions: Subscriptions,
@@ -186,30 +169,44 @@ impl Conversation {
         }
     }
 
-    fn hear(&mut self, request: DeltaDiscoveryRequest) {
-        if let Some(error) = &request.error_detail {
+    fn hear(&mut self, request: DeltaRequest) {
+        if let Some(error) = &request.error {
             // Sending the same again would be refused again: whoever reads the log has to act.
             tracing::warn!(
                 type_url = request.type_url,
-                nonce = request.response_nonce,
+                nonce = request.nonce,
                 error = error.message,
                 "Envoy rejected what discovery sent"
             );
         }
+        let subscribe = self.texts(request.subscribe);
         match request.type_url.as_str() {
-            SECRET => self.subscriptions.hear(
-                &request.resource_names_subscribe,
-                &request.resource_names_unsubscribe,
-                request.initial_resource_versions,
-            ),
-            RUNTIME if !request.resource_names_subscribe.is_empty() => {
-                self.runtime = Some(runtime(self.shared.options.trace_percent, &request.resource_names_subscribe));
+            SECRET => {
+                let unsubscribe: Vec<_> =
+                    request.unsubscribe.into_iter().filter_map(|name| String::from_utf8(name).ok()).collect();
+                self.subscriptions.hear(&subscribe, &unsubscribe, request.initial_versions);
+            }
+            RUNTIME if !subscribe.is_empty() => {
+                self.runtime = Some(runtime(self.shared.options.trace_percent, &subscribe));
             }
             RUNTIME => {}
             other => {
                 tracing::warn!(type_url = other, "Envoy asked for a type that discovery does not serve");
             }
         }
+    }
+
+    /// The names that are text. One that is not cannot even be refused, since an answer would have to name it: the
+    /// handshake ends when Envoy's patience does.
+    fn texts(&self, names: Vec<Vec<u8>>) -> Vec<String> {
+        let text = |name| match String::from_utf8(name) {
+            Ok(name) => Some(name),
+            Err(other) => {
+                self.shared.gate.refused(&escaped(&String::from_utf8_lossy(other.as_bytes())), INVALID_NAME);
+                None
+            }
+        };
+        names.into_iter().filter_map(text).collect()
     }
 
     fn say(mut self, mut response: DeltaDiscoveryResponse) -> (Result<DeltaDiscoveryResponse, Status>, Conversation) {

@@ -58,6 +58,8 @@ enum State {
 const BATCH: usize = 32;
 /// Of a resource name. A server name is at most 255 bytes in a DNS message, and 253 in text.
 const LONGEST_NAME: usize = 255;
+/// The reason on record for what can be no server name.
+pub(super) const INVALID_NAME: &str = "sni_invalid";
 
 impl Subscriptions {
     pub(super) fn new(capacity: usize) -> Subscriptions {
@@ -160,7 +162,7 @@ impl Held {
     fn look(&mut self, raw: &str, minter: &Minter, gate: &dyn NameGate, now: SystemTime) -> Outcome {
         let asked = std::mem::take(&mut self.asked);
         let Some(name) = Parsed::new(raw) else {
-            return self.refuse(asked.then_some((escaped(raw).as_str(), "sni_invalid")), gate);
+            return self.refuse(asked.then_some((escaped(raw).as_str(), INVALID_NAME)), gate);
         };
         let addresses: Vec<IpAddr>;
         let subject = match (gate.admit(name.server_name()), &name) {
@@ -255,7 +257,7 @@ impl Parsed {
 }
 
 /// For the record: bounded, and without anything a terminal or log reader would act on.
-fn escaped(raw: &str) -> String {
+pub(super) fn escaped(raw: &str) -> String {
     raw.chars().take(LONGEST_NAME).flat_map(char::escape_default).collect()
 }
 

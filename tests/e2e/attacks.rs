@@ -195,7 +195,7 @@ async fn a_transfer_coding_that_nobody_knows_is_malformed_and_on_record() {
     let request = b"POST / HTTP/1.1\r\nHost: api.example.com\r\nTransfer-Encoding: chunked, identity\r\n\r\n";
     let answer = tunnel::raw(&mut stream.unwrap(), request).await;
     assert!(answer.contains(r#""reason":"malformed_request""#), "{answer}");
-    let record = attache.wait_log(|record| record["reason"] == "rejected_by_proxy").await;
+    let record = attache.wait_log(|record| record["reason"] == "malformed_request").await;
     assert!(answer.contains(record["requestId"].as_str().unwrap()), "{answer} {record}");
     assert_eq!(upstream.requests().len(), 0);
 }

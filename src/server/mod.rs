@@ -183,7 +183,7 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
             telemetry: telemetry.clone(),
         }),
         discovery: Discovery::new(Minter::new(authority, LEAF_LIFETIME), Arc::new(gate), options).into_service(),
-        relay: Relay::new(collector.as_deref())?.service(),
+        relay: Relay::new(collector.as_deref())?,
         health: health_service,
     };
     let (workers, queues) = workers::start(workers.max(1), services, &stopped).map_err(ServeError::Worker)?;

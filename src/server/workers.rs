@@ -11,7 +11,6 @@ use hyper::rt::{Read, Write};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::TraceServiceServer;
 use tokio::sync::{mpsc, watch};
 use tonic::Status;
 use tonic::body::Body;
@@ -35,7 +34,7 @@ pub struct Services<H: Health> {
     pub ext_proc: ExternalProcessorServer<Service>,
     pub access_log: AccessLogServer,
     pub discovery: DiscoveryServer,
-    pub relay: TraceServiceServer<Relay>,
+    pub relay: Relay,
     pub health: HealthServer<H>,
 }
 

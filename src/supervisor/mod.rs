@@ -26,8 +26,7 @@ use handover::Message;
 use process::{Process, tail};
 use program::Program;
 
-/// Envoy's files in the state directory.
-const BOOTSTRAP: &str = "envoy.yaml";
+/// Envoy's log in the state directory.
 const ENVOY_LOG: &str = "envoy.log";
 /// How long service and Envoy may each take to come up.
 const START: Duration = Duration::from_secs(20);
@@ -117,6 +116,8 @@ pub enum SupervisorError {
 pub struct Stack {
     plan: Plan,
     authority: Authority,
+    /// Envoy's configuration. In a file it could be another by the time that Envoy is started again.
+    bootstrap: String,
     /// The state directory itself, wherever an agent moves it to: both run in it, and Envoy's paths begin there.
     place: File,
     envoy_program: Program,
@@ -127,22 +128,20 @@ pub struct Stack {
 impl Stack {
     /// Starts both; `ca` and `bundle` are where the agent's trust was written.
     pub async fn start(plan: Plan, authority: Authority) -> Result<Self, SupervisorError> {
-        let text = Bootstrap {
+        let bootstrap = Bootstrap {
             listen: plan.listen,
             service_socket: "service.sock".into(),
             admin_socket: "admin.sock".into(),
             upstream_ca: plan.upstream_ca.clone(),
         }
         .render()?;
-        let bootstrap = plan.state_dir.join(BOOTSTRAP);
-        std::fs::write(&bootstrap, text).map_err(|source| SupervisorError::Write { path: bootstrap, source })?;
         let place = File::open(&plan.state_dir)
             .map_err(|source| SupervisorError::Write { path: plan.state_dir.clone(), source })?;
         let envoy_program =
             Program::open(&plan.envoy.path).map_err(|source| SupervisorError::Spawn { name: "envoy", source })?;
         let service = start_service(&plan, &authority, &place).await?;
         let envoy = Process::none("envoy");
-        let mut stack = Self { plan, authority, place, envoy_program, service, envoy };
+        let mut stack = Self { plan, authority, bootstrap, place, envoy_program, service, envoy };
         match stack.start_envoy().await {
             Ok(()) => Ok(stack),
             Err(error) => {
@@ -207,7 +206,7 @@ impl Stack {
     pub async fn stop(mut self) {
         self.envoy.stop(ENVOY_STOP).await;
         self.service.stop(SERVICE_STOP).await;
-        for name in [BOOTSTRAP, "admin.sock", "service.sock", "control.sock", "state.json"] {
+        for name in ["admin.sock", "service.sock", "control.sock", "state.json"] {
             // What is not there needs no removing.
             let _ = std::fs::remove_file(self.plan.state_dir.join(name));
         }
@@ -221,7 +220,7 @@ impl Stack {
             .args(["--disable-hot-restart", "--log-level", "warning"])
             .arg("--concurrency")
             .arg(self.plan.threads.to_string())
-            .args(["--log-path", ENVOY_LOG, "-c", BOOTSTRAP])
+            .args(["--log-path", ENVOY_LOG, "--config-yaml", &self.bootstrap])
             .stdin(std::process::Stdio::null())
             .stdout(std::process::Stdio::null())
             .stderr(std::process::Stdio::null());

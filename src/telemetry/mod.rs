@@ -4,6 +4,7 @@
 
 mod http;
 mod relay;
+mod scrub;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};

@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::rustls::ClientConnection;
 use tokio_rustls::rustls::pki_types::ServerName;
 
-use crate::support::{Attache, Ca, Upstream, ca, script, tunnel, within};
+use crate::support::{Ask, Attache, Ca, Collector, PROTOCOLS, Upstream, ca, script, tunnel, until, within};
 
 /// Bytes that are no text cannot be named in an answer to Envoy; they must not cost others theirs.
 #[tokio::test]
@@ -198,6 +198,79 @@ async fn a_transfer_coding_that_nobody_knows_is_malformed_and_on_record() {
     let record = attache.wait_log(|record| record["reason"] == "malformed_request").await;
     assert!(answer.contains(record["requestId"].as_str().unwrap()), "{answer} {record}");
     assert_eq!(upstream.requests().len(), 0);
+}
+
+/// An upstream that does not switch reads what follows as its next request, which nobody judged.
+#[tokio::test]
+async fn what_follows_a_websocket_that_was_not_opened_does_not_leave() {
+    const POLICY: &str = "
+allowedDomains: [{pattern: api.example.com, upgrades: [websocket], httpRestrictions: [{method: GET, path: '/status/**'}]}]
+";
+    let upstream = Upstream::https(["api.example.com"]).await;
+    let attache = Attache::up(POLICY).resolve("api.example.com", &upstream).start().await;
+    for status in ["200", "426"] {
+        let stream = tunnel::connect(attache.proxy(), "api.example.com:443", &[]).await.unwrap();
+        let stream = tunnel::tls(stream, Some("api.example.com"), &attache.ca_pem(), &["http/1.1"]).await;
+        let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 7";
+        let requests = format!(
+            "GET /status/{status} HTTP/1.1\r\nHost: api.example.com\r\n{upgrade}\r\n\r\n\
+             GET /smuggled HTTP/1.1\r\nHost: api.example.com\r\n\r\n"
+        );
+        let mut stream = stream.unwrap();
+        let answer = tunnel::raw(&mut stream, requests.as_bytes()).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{answer}");
+    }
+    let seen: Vec<_> = upstream.requests().into_iter().map(|request| request.path).collect();
+    assert_eq!(seen, ["/status/200", "/status/426"]);
+}
+
+/// Envoy reports every outcome on one stream.
+#[tokio::test]
+async fn bytes_that_are_no_text_leave_the_record_whole() {
+    let upstream = Upstream::https(["api.example.com"]).await;
+    let attache = Attache::up("allowedDomains: [api.example.com]").resolve("api.example.com", &upstream).start().await;
+    for protocol in PROTOCOLS {
+        for (number, target) in [&b"/a"[..], b"/\xff", b"/?\xff"].into_iter().enumerate() {
+            let ask = Ask::get(protocol, "https://api.example.com/").target(target);
+            ask.header("user-agent", b"\xff").header("referer", b"\xfe").send_bytes(&attache).await;
+            let after = format!("/after-{protocol:?}-{number}");
+            assert_eq!(attache.curl([format!("https://api.example.com{after}")]).await.status, 200);
+            attache.wait_log(|record| record["path"] == *after && record["status"] == 200).await;
+        }
+    }
+    let records = attache.logs(&[]).await;
+    assert_eq!(records.len(), 12, "{records:?}");
+}
+
+/// Envoy puts what an agent wrote into its spans, and sends several agents' spans together.
+#[tokio::test]
+async fn a_header_that_is_no_text_costs_nobody_a_span() {
+    let (upstream, collector) = (Upstream::https(["api.example.com"]).await, Collector::start().await);
+    let attache = Attache::up("allowedDomains: [api.example.com]")
+        .env("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.endpoint())
+        .resolve("api.example.com", &upstream)
+        .start()
+        .await;
+    until("Envoy's first span", async || {
+        attache.curl(["https://api.example.com/"]).await;
+        collector.spans().iter().any(|span| span.service == "attache-envoy").then_some(())
+    })
+    .await;
+    let stream = tunnel::connect(attache.proxy(), "api.example.com:443", &[]).await.unwrap();
+    let stream = tunnel::tls(stream, Some("api.example.com"), &attache.ca_pem(), &["http/1.1"]).await;
+    let mut stream = stream.unwrap();
+    for number in 0..20 {
+        let mut request = format!("GET /{number} HTTP/1.1\r\nHost: api.example.com\r\nUser-Agent: ").into_bytes();
+        request.extend_from_slice(if number % 2 == 0 { b"\xff\xfe" } else { b"text" });
+        request.extend_from_slice(b"\r\n\r\n");
+        assert!(tunnel::raw(&mut stream, &request).await.starts_with("HTTP/1.1 200"));
+    }
+    let all = (0..20).map(|number| format!("https://api.example.com/{number}")).collect::<Vec<_>>();
+    collector
+        .wait_until("a span of Envoy's for each request", |spans| {
+            all.iter().all(|url| spans.iter().any(|span| span.attribute("http.url") == Some(url)))
+        })
+        .await;
 }
 
 /// A TLS handshake's first message that names these bytes.

@@ -12,6 +12,7 @@ pub mod config;
 pub mod control;
 pub mod envoy;
 pub mod ext_proc;
+mod grpc;
 pub mod journal;
 pub mod live;
 pub mod peer;

@@ -58,8 +58,9 @@ const TABLE: &[(&str, &[&str])] = &[
     // Who asks.
     ("peer", &[]),
     ("certificates", &[]),
-    ("ext_proc", &[CORE, "live", "telemetry"]),
-    ("access_log", &[CORE, "live", "resolver", "journal", "telemetry"]),
+    ("grpc", &[]),
+    ("ext_proc", &[CORE, "live", "telemetry", "grpc"]),
+    ("access_log", &[CORE, "live", "resolver", "journal", "telemetry", "grpc"]),
     ("control", &["pipeline::policy", "config", "live", "journal"]),
     // What holds it together, and what a person starts.
     ("envoy", &[]),

@@ -18,6 +18,7 @@ use tonic::server::{ClientStreamingService, Grpc};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::AccessLog;
+use crate::grpc::SliceCodec;
 
 const METHOD: &str = "/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs";
 
@@ -51,7 +52,7 @@ where
             if request.uri().path() != METHOD {
                 return Ok(Status::unimplemented("the access log service has no such method").into_http());
             }
-            Ok(Grpc::new(tonic_prost::ProstCodec::default()).client_streaming(log, request).await)
+            Ok(Grpc::new(SliceCodec::default()).client_streaming(log, request).await)
         })
     }
 }

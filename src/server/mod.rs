@@ -23,7 +23,7 @@ use crate::certificates::discovery::{Discovery, Options as DiscoveryOptions};
 use crate::certificates::{Authority, Minter};
 use crate::config::Problems;
 use crate::control::{Control, ControlServer};
-use crate::ext_proc::{ExternalProcessorServer, Needs, Recorder, Resolve, Service};
+use crate::ext_proc::{ExternalProcessor, Needs, Recorder, Resolve};
 use crate::journal::Journal;
 use crate::live::Live;
 use crate::peer::Peer;
@@ -165,7 +165,7 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
         in_flight: in_flight.clone(),
     };
     let services = workers::Services {
-        ext_proc: ExternalProcessorServer::new(Service::new(needs)),
+        ext_proc: ExternalProcessor::new(needs),
         access_log: AccessLogServer::new(AccessLog {
             journal: journal.clone(),
             live: live.clone(),

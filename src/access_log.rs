@@ -108,7 +108,7 @@ impl AccessLog {
             identity: None,
             source: common.downstream_remote_address.as_ref().and_then(socket).map(|a| a.to_string().into()),
             method: method.into(),
-            scheme: Some(request.scheme).filter(|s| !s.is_empty()),
+            scheme: Some(request.scheme).filter(|s| !s.is_empty()).map(Into::into),
             host: redacted_authority(&request.authority).into(),
             port: None,
             path,

@@ -350,7 +350,7 @@ impl Exchange {
                 record.method = head.method.clone();
                 record.host = head.authority.host.to_string().into();
                 record.port = head.authority.port;
-                record.scheme = (head.door == Door::Tls).then(|| "https".to_owned());
+                record.scheme = (head.door == Door::Tls).then(|| "https".into());
                 record.path = head.path.clone();
                 record.query = head.query.as_deref().map(redacted_query);
             }

@@ -2,14 +2,14 @@
 
 mod wire;
 
+use std::pin::pin;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use envoy_types::pb::envoy::config::core::v3::address::Address as Place;
 use envoy_types::pb::envoy::config::core::v3::socket_address::PortSpecifier;
 use envoy_types::pb::envoy::config::core::v3::{Address, RequestMethod};
 use envoy_types::pb::envoy::data::accesslog::v3::ResponseFlags;
-use futures_util::FutureExt;
 use tonic::{Status, Streaming};
 
 use crate::journal::Journal;
@@ -20,6 +20,12 @@ use crate::resolver::Resolver;
 use crate::telemetry::Telemetry;
 pub use wire::AccessLogServer;
 use wire::{AccessLogCommon, HttpAccessLogEntry, StreamAccessLogsMessage};
+
+/// How long an outcome may wait for others to be written together with: a write is most of what one costs. Nobody waits
+/// for outcomes, as Envoy does for a decision, which is written before its answer.
+const GATHER: Duration = Duration::from_millis(20);
+/// How many do not wait for more.
+const MANY: usize = 256;
 
 /// The service: outcomes go to the journal, failed connections to the resolver.
 pub struct AccessLog {
@@ -36,26 +42,26 @@ pub struct AccessLog {
 impl AccessLog {
     /// Takes what one Envoy reports, until it stops.
     async fn read(&self, mut messages: Streaming<StreamAccessLogsMessage>) -> Result<(), Status> {
-        let mut records = Vec::new();
-        while let Some(message) = messages.message().await? {
-            self.take(message, &mut records);
-            // What has arrived meanwhile is written together with it.
-            let ended = loop {
-                match messages.message().now_or_never() {
-                    Some(Ok(Some(message))) => self.take(message, &mut records),
-                    Some(ended) => break Some(ended),
-                    None => break None,
+        let mut gathered = Gathered { journal: &self.journal, records: Vec::new() };
+        let mut due = pin!(tokio::time::sleep(GATHER));
+        loop {
+            let message = tokio::select! {
+                biased;
+                message = messages.message() => message?,
+                () = &mut due, if !gathered.records.is_empty() => {
+                    gathered.write();
+                    continue;
                 }
             };
-            if let Err(error) = self.journal.append_all(&records) {
-                tracing::error!(%error, "outcomes cannot be put on record");
+            let Some(message) = message else { return Ok(()) };
+            if gathered.records.is_empty() {
+                due.as_mut().reset(tokio::time::Instant::now() + GATHER);
             }
-            records.clear();
-            if let Some(ended) = ended {
-                return ended.map(drop);
+            self.take(message, &mut gathered.records);
+            if gathered.records.len() >= MANY {
+                gathered.write();
             }
         }
-        Ok(())
     }
 
     fn take(&self, message: StreamAccessLogsMessage, records: &mut Vec<Record>) {
@@ -123,6 +129,27 @@ impl AccessLog {
             status,
             decision_micros: 0,
         }
+    }
+}
+
+/// Outcomes on their way to the journal. What is left when Envoy goes, or this service, is written then.
+struct Gathered<'a> {
+    journal: &'a Journal,
+    records: Vec<Record>,
+}
+
+impl Gathered<'_> {
+    fn write(&mut self) {
+        if let Err(error) = self.journal.append_all(&self.records) {
+            tracing::error!(%error, "outcomes cannot be put on record");
+        }
+        self.records.clear();
+    }
+}
+
+impl Drop for Gathered<'_> {
+    fn drop(&mut self) {
+        self.write();
     }
 }
 

@@ -17,6 +17,7 @@ pub mod journal;
 pub mod live;
 pub mod peer;
 pub mod pipeline;
+mod protobuf;
 pub mod resolver;
 pub mod secrets;
 pub mod server;

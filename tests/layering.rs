@@ -59,8 +59,9 @@ const TABLE: &[(&str, &[&str])] = &[
     ("peer", &[]),
     ("certificates", &[]),
     ("grpc", &[]),
-    ("ext_proc", &[CORE, "live", "telemetry", "grpc"]),
-    ("access_log", &[CORE, "live", "resolver", "journal", "telemetry", "grpc"]),
+    ("protobuf", &[]),
+    ("ext_proc", &[CORE, "live", "telemetry", "grpc", "protobuf"]),
+    ("access_log", &[CORE, "live", "resolver", "journal", "telemetry", "grpc", "protobuf"]),
     ("control", &["pipeline::policy", "config", "live", "journal"]),
     // What holds it together, and what a person starts.
     ("envoy", &[]),

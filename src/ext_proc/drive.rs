@@ -77,7 +77,11 @@ impl Driver {
     }
 
     /// Takes a message from Envoy.
-    pub fn take(&mut self, message: ProcessingRequest) -> Step {
+    pub fn take(&mut self, message: &[u8]) -> Step {
+        let message = match ProcessingRequest::read(message) {
+            Ok(message) => message,
+            Err(malformed) => return Step::End(Status::internal(malformed.to_string())),
+        };
         let Some(incoming) = translate::incoming(self.door, message) else {
             return Step::End(Status::invalid_argument("only `request_headers` opens an exchange"));
         };

@@ -14,12 +14,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures_util::Stream;
+use prost::bytes::Bytes;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::pipeline::exchange::Event;
 use drive::{Driver, Step};
 pub use drive::{Needs, Recorder, Resolve};
-use wire::{ProcessingRequest, ProcessingResponse};
+use wire::ProcessingResponse;
 
 /// The service.
 #[derive(Clone)]
@@ -31,7 +32,7 @@ impl ExternalProcessor {
         Self(Arc::new(needs))
     }
 
-    fn process(&self, request: Request<Streaming<ProcessingRequest>>) -> Result<Response<StrictStream>, Status> {
+    fn process(&self, request: Request<Streaming<Bytes>>) -> Result<Response<StrictStream>, Status> {
         let Some(door) = translate::door(request.metadata()) else {
             return Err(Status::invalid_argument(
                 "`x-attache-door` must be `proxy`, `tls` or `plain`: use the bootstrap that `attache envoy render` prints",
@@ -44,7 +45,7 @@ impl ExternalProcessor {
 
 /// The stream of replies, which polls the stream of requests itself.
 pub struct StrictStream {
-    requests: Streaming<ProcessingRequest>,
+    requests: Streaming<Bytes>,
     driver: Driver,
     state: State,
 }
@@ -70,7 +71,7 @@ impl Stream for StrictStream {
                 },
                 State::Reading => match Pin::new(&mut this.requests).poll_next(cx) {
                     Poll::Pending => return Poll::Pending,
-                    Poll::Ready(Some(Ok(message))) => this.driver.take(message),
+                    Poll::Ready(Some(Ok(message))) => this.driver.take(&message),
                     // Only now may the stream end with OK: Envoy has closed it.
                     Poll::Ready(None) => {
                         this.state = State::Ended;

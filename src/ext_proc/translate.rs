@@ -9,6 +9,7 @@ use super::wire::{
     self, CommonResponse, GrpcStatus, HeaderMutation, HeaderValue, HeaderValueOption, HeadersResponse, HttpStatus,
     ImmediateResponse, Metadata, ProcessingRequest, ProcessingResponse,
 };
+use crate::pipeline::address::socket_text;
 use crate::pipeline::answer::Answer;
 use crate::pipeline::exchange::{Forward, Incoming, Reply};
 use crate::pipeline::message::{Door, Fields};
@@ -16,8 +17,6 @@ use crate::pipeline::policy::Upstream;
 
 /// The namespace of our dynamic metadata, and the prefix of our filter state.
 const NAMESPACE: &str = "attache";
-/// The key under which Envoy files the attributes of one filter.
-const ATTRIBUTES: &str = "envoy.filters.http.ext_proc";
 /// The private header that makes the router choose the plaintext upstream.
 const ROUTE_HEADER: &str = "x-attache-int-route";
 
@@ -33,26 +32,15 @@ pub fn door(metadata: &tonic::metadata::MetadataMap) -> Option<Door> {
 
 /// Reads the message that opens an exchange. `None` for any other.
 pub fn incoming(door: Door, message: ProcessingRequest) -> Option<Incoming> {
-    let fields: Vec<_> = message
-        .request_headers?
-        .headers?
-        .headers
-        .into_iter()
-        .map(|HeaderValue { key, value, raw_value }| {
-            (key, if raw_value.is_empty() { value.into_bytes() } else { raw_value })
-        })
-        .collect();
+    let ProcessingRequest { request_headers, attributes } = message;
+    let fields = request_headers?;
     let id = fields.iter().find(|(name, _)| name == "x-request-id");
     let request_id = id.and_then(|(_, value)| std::str::from_utf8(value).ok()).map(Arc::from);
-    let attributes = message.attributes.into_iter().find(|of| of.key == ATTRIBUTES).and_then(|of| of.value);
-    let mut attributes = attributes.unwrap_or_default().fields;
-    let mut attribute =
-        |name: &str| attributes.iter_mut().find(|one| one.key == name)?.value.as_mut()?.string_value.take();
     Some(Incoming {
         door,
-        session: attribute("filter_state['attache.session']"),
-        sni: attribute("connection.requested_server_name"),
-        source: attribute("source.address").map(Into::into),
+        session: attributes.session,
+        sni: attributes.sni,
+        source: attributes.source.map(Into::into),
         fields: Fields::new(fields),
         request_id: request_id.unwrap_or_else(|| "".into()),
     })
@@ -72,9 +60,9 @@ pub fn reply(reply: Reply, request_id: &str) -> ProcessingResponse {
 
 fn allow(forward: Forward, request_id: &str) -> ProcessingResponse {
     let Upstream { first, second } = forward.upstream;
-    let text = first.to_string();
+    let text = socket_text(first);
     // Most names have one address, which then stands for both.
-    let other = if second == first { text.clone() } else { second.to_string() };
+    let other = if second == first { text.clone() } else { socket_text(second) };
     let said = [("decision", "allow".into()), ("upstream", text), ("upstream2", other), ("id", request_id.to_owned())];
     let mut set: Vec<_> =
         forward.set.into_iter().map(|(name, mut value)| set_header(name.into(), std::mem::take(&mut *value))).collect();
@@ -116,7 +104,7 @@ fn headers_response(common: CommonResponse, metadata: Metadata) -> ProcessingRes
 /// Sets a field and drops every other of its name: an agent may have sent two.
 fn set_header(name: String, value: Vec<u8>) -> HeaderValueOption {
     HeaderValueOption {
-        header: Some(HeaderValue { key: name, value: String::new(), raw_value: value }),
+        header: Some(HeaderValue { key: name, raw_value: value }),
         append_action: wire::OVERWRITE_IF_EXISTS_OR_ADD,
     }
 }

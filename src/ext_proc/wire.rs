@@ -1,7 +1,6 @@
 //! Envoy's External Processing service, with the parts of its messages that are read or written and no others.
 //!
-//! A field that is not declared is skipped on the wire, and a map is a list of its entries, which is all that is needed
-//! to find three of them. Names and numbers are those of `envoy.service.ext_proc.v3`, `envoy.config.core.v3` and
+//! What is read is copied once, into what the core takes; the rest of a message is stepped over. Names and numbers are those of `envoy.service.ext_proc.v3`, `envoy.config.core.v3` and
 //! `google.protobuf`; tests hold them against Envoy's own.
 
 use std::convert::Infallible;
@@ -15,7 +14,8 @@ use tonic::server::{Grpc, StreamingService};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{ExternalProcessor, StrictStream};
-use crate::grpc::SliceCodec;
+use crate::grpc::BytesCodec;
+use crate::protobuf::{Malformed, Value, entry, fields, string_value, text};
 
 const METHOD: &str = "/envoy.service.ext_proc.v3.ExternalProcessor/Process";
 
@@ -41,85 +41,106 @@ where
             if request.uri().path() != METHOD {
                 return Ok(Status::unimplemented("the external processor has no such method").into_http());
             }
-            Ok(Grpc::new(SliceCodec::default()).streaming(service, request).await)
+            Ok(Grpc::new(BytesCodec::default()).streaming(service, request).await)
         })
     }
 }
 
-impl StreamingService<ProcessingRequest> for ExternalProcessor {
+impl StreamingService<Bytes> for ExternalProcessor {
     type Response = ProcessingResponse;
     type ResponseStream = StrictStream;
     type Future = Ready<Result<Response<StrictStream>, Status>>;
 
-    fn call(&mut self, request: Request<Streaming<ProcessingRequest>>) -> Self::Future {
+    fn call(&mut self, request: Request<Streaming<Bytes>>) -> Self::Future {
         ready(self.process(request))
     }
 }
 
 /// A message of Envoy's; heads of requests are read and everything else is none.
-#[derive(Clone, PartialEq, prost::Message)]
+#[derive(Debug, Default, PartialEq)]
 pub struct ProcessingRequest {
-    #[prost(message, optional, tag = "2")]
-    pub request_headers: Option<HttpHeaders>,
-    #[prost(message, repeated, tag = "9")]
-    pub attributes: Vec<Attributes>,
+    /// The fields of the head, in order.
+    pub request_headers: Option<Vec<(String, Vec<u8>)>>,
+    /// The attributes that the bootstrap asks for.
+    pub attributes: Attributes,
 }
 
-/// The head of a request.
-#[derive(Clone, PartialEq, prost::Message)]
-pub struct HttpHeaders {
-    #[prost(message, optional, tag = "1")]
-    pub headers: Option<HeaderMap>,
-}
-
-/// Its fields.
-#[derive(Clone, PartialEq, prost::Message)]
-pub struct HeaderMap {
-    #[prost(message, repeated, tag = "1")]
-    pub headers: Vec<HeaderValue>,
-}
-
-/// One field; Envoy writes its value as either of the two.
-#[derive(Clone, PartialEq, prost::Message)]
-pub struct HeaderValue {
-    #[prost(string, tag = "1")]
-    pub key: String,
-    #[prost(string, tag = "2")]
-    pub value: String,
-    #[prost(bytes = "vec", tag = "3")]
-    pub raw_value: Vec<u8>,
-}
-
-/// The attributes that one filter asked for.
-#[derive(Clone, PartialEq, prost::Message)]
+/// Attributes that are text. Envoy files them under the filter that asked for them.
+#[derive(Debug, Default, PartialEq)]
 pub struct Attributes {
-    #[prost(string, tag = "1")]
-    pub key: String,
-    #[prost(message, optional, tag = "2")]
-    pub value: Option<AttributeList>,
+    /// `filter_state['attache.session']`
+    pub session: Option<String>,
+    /// `connection.requested_server_name`
+    pub sni: Option<String>,
+    /// `source.address`
+    pub source: Option<String>,
 }
 
-/// A `Struct`.
-#[derive(Clone, PartialEq, prost::Message)]
-pub struct AttributeList {
-    #[prost(message, repeated, tag = "1")]
-    pub fields: Vec<Attribute>,
+impl ProcessingRequest {
+    /// Reads a message.
+    pub fn read(message: &[u8]) -> Result<Self, Malformed> {
+        let mut read = Self::default();
+        for field in fields(message) {
+            match field? {
+                (2, Value::Bytes(head)) => read.request_headers = headers(head)?,
+                (9, Value::Bytes(attributes)) => {
+                    if let ("envoy.filters.http.ext_proc", of_filter) = entry(attributes)? {
+                        read.attributes.read(of_filter)?;
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(read)
+    }
 }
 
-/// One attribute.
-#[derive(Clone, PartialEq, prost::Message)]
-pub struct Attribute {
-    #[prost(string, tag = "1")]
-    pub key: String,
-    #[prost(message, optional, tag = "2")]
-    pub value: Option<AttributeValue>,
+impl Attributes {
+    fn read(&mut self, of_filter: &[u8]) -> Result<(), Malformed> {
+        for field in fields(of_filter) {
+            let (1, Value::Bytes(attribute)) = field? else { continue };
+            let (name, value) = entry(attribute)?;
+            let slot = match name {
+                "filter_state['attache.session']" => &mut self.session,
+                "connection.requested_server_name" => &mut self.sni,
+                "source.address" => &mut self.source,
+                _ => continue,
+            };
+            *slot = string_value(value)?.map(Into::into);
+        }
+        Ok(())
+    }
 }
 
-/// Its value, where it is text.
-#[derive(Clone, PartialEq, prost::Message)]
-pub struct AttributeValue {
-    #[prost(string, optional, tag = "3")]
-    pub string_value: Option<String>,
+/// The fields in an `HttpHeaders`. None if it has no map of them.
+fn headers(head: &[u8]) -> Result<Option<Vec<(String, Vec<u8>)>>, Malformed> {
+    let mut read = None;
+    for field in fields(head) {
+        let (1, Value::Bytes(map)) = field? else { continue };
+        // About what a request has.
+        let headers = read.get_or_insert_with(|| Vec::with_capacity(16));
+        for field in fields(map) {
+            if let (1, Value::Bytes(header)) = field? {
+                headers.push(header_value(header)?);
+            }
+        }
+    }
+    Ok(read)
+}
+
+/// The name and value of one field; Envoy writes its value as either of two.
+fn header_value(header: &[u8]) -> Result<(String, Vec<u8>), Malformed> {
+    let (mut key, mut value, mut raw_value) = ("", "", &[][..]);
+    for field in fields(header) {
+        match field? {
+            (1, Value::Bytes(bytes)) => key = text(bytes)?,
+            (2, Value::Bytes(bytes)) => value = text(bytes)?,
+            (3, Value::Bytes(bytes)) => raw_value = bytes,
+            _ => {}
+        }
+    }
+    let value = if raw_value.is_empty() { value.as_bytes() } else { raw_value };
+    Ok((key.into(), value.into()))
 }
 
 /// The answer to Envoy.
@@ -156,6 +177,15 @@ pub struct CommonResponse {
     pub header_mutation: Option<HeaderMutation>,
     #[prost(bool, tag = "5")]
     pub clear_route_cache: bool,
+}
+
+/// A field; its value always goes into `raw_value`.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct HeaderValue {
+    #[prost(string, tag = "1")]
+    pub key: String,
+    #[prost(bytes = "vec", tag = "3")]
+    pub raw_value: Vec<u8>,
 }
 
 /// Fields to set and to take out.
@@ -217,7 +247,7 @@ impl Metadata {
     pub fn of<const N: usize>(namespace: &'static str, fields: [(&'static str, String); N]) -> Self {
         let field = |(key, text): (&'static str, _)| Field {
             key: Bytes::from_static(key.as_bytes()),
-            value: Some(Value { string_value: Some(text) }),
+            value: Some(Text { string_value: Some(text) }),
         };
         let said = Struct { fields: fields.into_iter().map(field).collect() };
         let namespace = Namespace {
@@ -257,12 +287,12 @@ pub struct Field {
     #[prost(bytes = "bytes", tag = "1")]
     pub key: Bytes,
     #[prost(message, optional, tag = "2")]
-    pub value: Option<Value>,
+    pub value: Option<Text>,
 }
 
 /// Its text.
 #[derive(Clone, PartialEq, prost::Message)]
-pub struct Value {
+pub struct Text {
     /// There even when empty, as a member of a `oneof` is.
     #[prost(string, optional, tag = "3")]
     pub string_value: Option<String>,
@@ -291,7 +321,7 @@ mod tests {
 
     /// What we read in what Envoy writes.
     fn written(envoys: &envoy::ProcessingRequest) -> ProcessingRequest {
-        ProcessingRequest::decode(envoys.encode_to_vec().as_slice()).unwrap()
+        ProcessingRequest::read(&envoys.encode_to_vec()).unwrap()
     }
 
     fn value(kind: Kind) -> google::Value {
@@ -308,7 +338,7 @@ mod tests {
 
     fn set(key: &str, value: &str) -> (HeaderValueOption, core::HeaderValueOption) {
         let ours = HeaderValueOption {
-            header: Some(HeaderValue { key: key.into(), value: String::new(), raw_value: value.into() }),
+            header: Some(HeaderValue { key: key.into(), raw_value: value.into() }),
             append_action: OVERWRITE_IF_EXISTS_OR_ADD,
         };
         let header = core::HeaderValue { key: key.into(), value: String::new(), raw_value: value.into() };
@@ -325,15 +355,25 @@ mod tests {
         let headers = vec![
             core::HeaderValue { key: ":path".into(), value: String::new(), raw_value: b"/\xff".into() },
             core::HeaderValue { key: "x-request-id".into(), value: "r1".into(), raw_value: Vec::new() },
+            core::HeaderValue { key: "x-empty".into(), value: String::new(), raw_value: Vec::new() },
         ];
-        let asked = struct_of([("source.address", text("192.0.2.1:5")), ("number", value(Kind::NumberValue(1.0)))]);
+        let asked = struct_of([
+            ("source.address", text("192.0.2.1:5")),
+            ("filter_state['attache.session']", text("1;a;b;;")),
+            ("connection.requested_server_name", value(Kind::NumberValue(1.0))),
+            ("another", text("value")),
+        ]);
+        let others = struct_of([("source.address", text("198.51.100.1:1"))]);
         let read = written(&envoy::ProcessingRequest {
             request: Some(Part::RequestHeaders(envoy::HttpHeaders {
                 headers: Some(core::HeaderMap { headers }),
                 end_of_stream: true,
                 ..Default::default()
             })),
-            attributes: HashMap::from([("filter".to_owned(), asked)]),
+            attributes: HashMap::from([
+                ("envoy.filters.http.ext_proc".to_owned(), asked),
+                ("another.filter".to_owned(), others),
+            ]),
             metadata_context: Some(core::Metadata {
                 filter_metadata: HashMap::from([("other".to_owned(), struct_of([("key", text("value"))]))]),
                 ..Default::default()
@@ -342,19 +382,15 @@ mod tests {
             ..Default::default()
         });
 
-        let fields = read.request_headers.as_ref().unwrap().headers.as_ref().unwrap().headers.as_slice();
-        let expected = [
-            HeaderValue { key: ":path".into(), value: String::new(), raw_value: b"/\xff".into() },
-            HeaderValue { key: "x-request-id".into(), value: "r1".into(), raw_value: Vec::new() },
-        ];
-        assert_eq!(fields, expected);
-        let [Attributes { key, value: Some(AttributeList { fields }) }] = &*read.attributes else { panic!("{read:?}") };
-        let mut values: Vec<_> = fields.iter().map(|f| (&*f.key, f.value.clone().unwrap().string_value)).collect();
-        values.sort();
-        assert_eq!(
-            (&**key, values),
-            ("filter", vec![("number", None), ("source.address", Some("192.0.2.1:5".into()))])
-        );
+        let expected = ProcessingRequest {
+            request_headers: Some(vec![
+                (":path".to_owned(), b"/\xff".to_vec()),
+                ("x-request-id".to_owned(), b"r1".to_vec()),
+                ("x-empty".to_owned(), Vec::new()),
+            ]),
+            attributes: Attributes { session: Some("1;a;b;;".into()), sni: None, source: Some("192.0.2.1:5".into()) },
+        };
+        assert_eq!(read, expected);
     }
 
     #[test]

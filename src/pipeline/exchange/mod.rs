@@ -247,7 +247,7 @@ impl Exchange {
             port: Some(permit.port()),
             rule: permit.rule().cloned(),
             credential: credentials,
-            upstream: Some(upstream.first.to_string()),
+            upstream: Some(address::socket_text(upstream.first)),
             ..self.record(Verdict::Allow, now)
         };
         self.stage = Stage::Recording(Reply::Allow(Box::new(forward)));

@@ -42,7 +42,7 @@ pub struct AccessLog {
 impl AccessLog {
     /// Takes what one Envoy reports, until it stops.
     async fn read(&self, mut messages: Streaming<Bytes>) -> Result<(), Status> {
-        let mut gathered = Gathered { journal: &self.journal, records: Vec::new() };
+        let mut gathered = Gathered { journal: &self.journal, records: Vec::new(), urgent: false };
         let mut due = pin!(tokio::time::sleep(GATHER));
         loop {
             let message = tokio::select! {
@@ -57,15 +57,15 @@ impl AccessLog {
             if gathered.records.is_empty() {
                 due.as_mut().reset(tokio::time::Instant::now() + GATHER);
             }
-            each_entry(&message, |entry| self.take(&entry, &mut gathered.records))
+            each_entry(&message, |entry| self.take(&entry, &mut gathered))
                 .map_err(|malformed| Status::internal(malformed.to_string()))?;
-            if gathered.records.len() >= MANY {
+            if gathered.urgent || gathered.records.len() >= MANY {
                 gathered.write();
             }
         }
     }
 
-    fn take(&self, entry: &Entry<'_>, records: &mut Vec<Record>) {
+    fn take(&self, entry: &Entry<'_>, gathered: &mut Gathered<'_>) {
         let common = &entry.common;
         // A tunnel that was opened is no exchange of its own: what passes through it is.
         if common.decision == Some("tunnel") {
@@ -79,9 +79,10 @@ impl AccessLog {
         let outcome = outcome(entry);
         if common.decision.is_none() {
             self.telemetry.undecided();
-            records.push(Record::Decision(Box::new(self.undecided(entry, &outcome))));
+            gathered.urgent = true;
+            gathered.records.push(Record::Decision(Box::new(self.undecided(entry, &outcome))));
         }
-        records.push(Record::Outcome(Box::new(outcome)));
+        gathered.records.push(Record::Outcome(Box::new(outcome)));
     }
 
     /// The record of a request that Envoy answered itself, before or instead of a decision.
@@ -124,6 +125,8 @@ impl AccessLog {
 struct Gathered<'a> {
     journal: &'a Journal,
     records: Vec<Record>,
+    /// There is a request among them that nothing else has on record.
+    urgent: bool,
 }
 
 impl Gathered<'_> {
@@ -132,6 +135,7 @@ impl Gathered<'_> {
             tracing::error!(%error, "outcomes cannot be put on record");
         }
         self.records.clear();
+        self.urgent = false;
     }
 }
 

@@ -60,10 +60,13 @@ impl StreamingService<Bytes> for ExternalProcessor {
 #[derive(Debug, Default, PartialEq)]
 pub struct ProcessingRequest {
     /// The fields of the head, in order.
-    pub request_headers: Option<Vec<(String, Vec<u8>)>>,
+    pub request_headers: Option<Vec<Field>>,
     /// The attributes that the bootstrap asks for.
     pub attributes: Attributes,
 }
+
+/// The lower-case name and the value of one field of a head.
+pub type Field = (String, Vec<u8>);
 
 /// Attributes that are text. Envoy files them under the filter that asked for them.
 #[derive(Debug, Default, PartialEq)]
@@ -113,7 +116,7 @@ impl Attributes {
 }
 
 /// The fields in an `HttpHeaders`. None if it has no map of them.
-fn headers(head: &[u8]) -> Result<Option<Vec<(String, Vec<u8>)>>, Malformed> {
+fn headers(head: &[u8]) -> Result<Option<Vec<Field>>, Malformed> {
     let mut read = None;
     for field in fields(head) {
         let (1, Value::Bytes(map)) = field? else { continue };
@@ -129,7 +132,7 @@ fn headers(head: &[u8]) -> Result<Option<Vec<(String, Vec<u8>)>>, Malformed> {
 }
 
 /// The name and value of one field; Envoy writes its value as either of two.
-fn header_value(header: &[u8]) -> Result<(String, Vec<u8>), Malformed> {
+fn header_value(header: &[u8]) -> Result<Field, Malformed> {
     let (mut key, mut value, mut raw_value) = ("", "", &[][..]);
     for field in fields(header) {
         match field? {
@@ -245,7 +248,7 @@ pub struct Metadata {
 impl Metadata {
     /// Says `fields` in a `namespace`.
     pub fn of<const N: usize>(namespace: &'static str, fields: [(&'static str, String); N]) -> Self {
-        let field = |(key, text): (&'static str, _)| Field {
+        let field = |(key, text): (&'static str, _)| Entry {
             key: Bytes::from_static(key.as_bytes()),
             value: Some(Text { string_value: Some(text) }),
         };
@@ -278,12 +281,12 @@ pub struct NamespaceValue {
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Struct {
     #[prost(message, repeated, tag = "1")]
-    pub fields: Vec<Field>,
+    pub fields: Vec<Entry>,
 }
 
 /// One thing.
 #[derive(Clone, PartialEq, prost::Message)]
-pub struct Field {
+pub struct Entry {
     #[prost(bytes = "bytes", tag = "1")]
     pub key: Bytes,
     #[prost(message, optional, tag = "2")]

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use serde::ser::Error;
 
-use crate::pipeline::audit::{DecisionRecord, OutcomeRecord, Record, rfc3339_text};
+use crate::pipeline::audit::{DecisionRecord, OutcomeRecord, Record, rfc3339};
 
 /// What can be appended to a journal.
 pub trait Line {
@@ -151,7 +151,7 @@ impl<'a> Object<'a> {
     }
 
     fn time(&mut self, key: &str, time: SystemTime) -> serde_json::Result<()> {
-        let text = rfc3339_text(time).ok_or_else(|| Error::custom("a time that no record can hold"))?;
+        let text = rfc3339::text(time).ok_or_else(|| Error::custom("a time that no record can hold"))?;
         self.plain_text(key, &text);
         Ok(())
     }

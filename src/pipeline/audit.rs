@@ -176,37 +176,37 @@ const REDACTED: &str = "***";
 /// The longest name of a query parameter that is put on record, in bytes: tokens are longer.
 const MAX_NAME: usize = 32;
 
-/// A time as RFC 3339 in UTC with microseconds; none outside the years 0 to 9999. Two of them are written for each
-/// request, which is why this is no format string.
-pub fn rfc3339_text(time: SystemTime) -> Option<[u8; 27]> {
-    let utc = jiff::tz::Offset::UTC.to_datetime(time.try_into().ok()?);
-    let mut text = *b"0000-00-00T00:00:00.000000Z";
-    let parts = [
-        (0..4, i32::from(utc.year())),
-        (5..7, utc.month().into()),
-        (8..10, utc.day().into()),
-        (11..13, utc.hour().into()),
-        (14..16, utc.minute().into()),
-        (17..19, utc.second().into()),
-        (20..26, utc.subsec_nanosecond() / 1000),
-    ];
-    for (place, number) in parts {
-        let mut rest = u32::try_from(number).ok()?;
-        for digit in text.get_mut(place).into_iter().flatten().rev() {
-            *digit = b'0' + (rest % 10) as u8;
-            rest /= 10;
-        }
-    }
-    Some(text)
-}
-
 pub(crate) mod rfc3339 {
     use std::time::SystemTime;
 
     use serde::{Deserialize, Deserializer, Serializer, de, ser};
 
+    /// A time as RFC 3339 in UTC with microseconds; none outside the years 0 to 9999. Two of them are written for each
+    /// request, which is why this is no format string.
+    pub fn text(time: SystemTime) -> Option<[u8; 27]> {
+        let utc = jiff::tz::Offset::UTC.to_datetime(time.try_into().ok()?);
+        let mut text = *b"0000-00-00T00:00:00.000000Z";
+        let parts = [
+            (0..4, i32::from(utc.year())),
+            (5..7, utc.month().into()),
+            (8..10, utc.day().into()),
+            (11..13, utc.hour().into()),
+            (14..16, utc.minute().into()),
+            (17..19, utc.second().into()),
+            (20..26, utc.subsec_nanosecond() / 1000),
+        ];
+        for (place, number) in parts {
+            let mut rest = u32::try_from(number).ok()?;
+            for digit in text.get_mut(place).into_iter().flatten().rev() {
+                *digit = b'0' + (rest % 10) as u8;
+                rest /= 10;
+            }
+        }
+        Some(text)
+    }
+
     pub fn serialize<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
-        let text = super::rfc3339_text(*time).ok_or_else(|| ser::Error::custom("a time that no record can hold"))?;
+        let text = text(*time).ok_or_else(|| ser::Error::custom("a time that no record can hold"))?;
         serializer.serialize_str(std::str::from_utf8(&text).map_err(ser::Error::custom)?)
     }
 
@@ -260,7 +260,7 @@ mod tests {
         #[test]
         fn a_time_is_written_as_rfc_3339_says(second in -62_000_000_000_i64..253_000_000_000, nanos in 0..1_000_000_000) {
             let stamp = jiff::Timestamp::new(second, nanos).unwrap();
-            let written = rfc3339_text(stamp.into()).unwrap();
+            let written = rfc3339::text(stamp.into()).unwrap();
             proptest::prop_assert_eq!(std::str::from_utf8(&written).unwrap(), format!("{:.6}", stamp));
         }
     }

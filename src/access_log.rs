@@ -2,24 +2,30 @@
 
 mod wire;
 
+use std::pin::pin;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
-use envoy_types::pb::envoy::config::core::v3::address::Address as Place;
-use envoy_types::pb::envoy::config::core::v3::socket_address::PortSpecifier;
-use envoy_types::pb::envoy::config::core::v3::{Address, RequestMethod};
+use envoy_types::pb::envoy::config::core::v3::RequestMethod;
 use envoy_types::pb::envoy::data::accesslog::v3::ResponseFlags;
-use futures_util::FutureExt;
+use prost::bytes::Bytes;
 use tonic::{Status, Streaming};
 
 use crate::journal::Journal;
 use crate::live::Live;
+use crate::pipeline::address::socket_text;
 use crate::pipeline::audit::{DecisionRecord, OutcomeRecord, Record, Verdict, redacted_authority, redacted_target};
 use crate::pipeline::policy::{Class, Reason};
 use crate::resolver::Resolver;
 use crate::telemetry::Telemetry;
 pub use wire::AccessLogServer;
-use wire::{AccessLogCommon, HttpAccessLogEntry, StreamAccessLogsMessage};
+use wire::{Entry, each_entry};
+
+/// How long an outcome may wait for others to be written together with: a write is most of what one costs. Nobody waits
+/// for outcomes, as Envoy does for a decision, which is written before its answer.
+const GATHER: Duration = Duration::from_millis(20);
+/// How many do not wait for more.
+const MANY: usize = 256;
 
 /// The service: outcomes go to the journal, failed connections to the resolver.
 pub struct AccessLog {
@@ -35,72 +41,61 @@ pub struct AccessLog {
 
 impl AccessLog {
     /// Takes what one Envoy reports, until it stops.
-    async fn read(&self, mut messages: Streaming<StreamAccessLogsMessage>) -> Result<(), Status> {
-        let mut records = Vec::new();
-        while let Some(message) = messages.message().await? {
-            self.take(message, &mut records);
-            // What has arrived meanwhile is written together with it.
-            let ended = loop {
-                match messages.message().now_or_never() {
-                    Some(Ok(Some(message))) => self.take(message, &mut records),
-                    Some(ended) => break Some(ended),
-                    None => break None,
+    async fn read(&self, mut messages: Streaming<Bytes>) -> Result<(), Status> {
+        let mut gathered = Gathered { journal: &self.journal, records: Vec::new(), urgent: false };
+        let mut due = pin!(tokio::time::sleep(GATHER));
+        loop {
+            let message = tokio::select! {
+                biased;
+                message = messages.message() => message?,
+                () = &mut due, if !gathered.records.is_empty() => {
+                    gathered.write();
+                    continue;
                 }
             };
-            if let Err(error) = self.journal.append_all(&records) {
-                tracing::error!(%error, "outcomes cannot be put on record");
+            let Some(message) = message else { return Ok(()) };
+            if gathered.records.is_empty() {
+                due.as_mut().reset(tokio::time::Instant::now() + GATHER);
             }
-            records.clear();
-            if let Some(ended) = ended {
-                return ended.map(drop);
+            each_entry(&message, |entry| self.take(&entry, &mut gathered))
+                .map_err(|malformed| Status::internal(malformed.to_string()))?;
+            if gathered.urgent || gathered.records.len() >= MANY {
+                gathered.write();
             }
-        }
-        Ok(())
-    }
-
-    fn take(&self, message: StreamAccessLogsMessage, records: &mut Vec<Record>) {
-        for entry in message.http_logs.into_iter().flat_map(|logs| logs.log_entry) {
-            self.take_entry(entry, records);
         }
     }
 
-    fn take_entry(&self, mut entry: HttpAccessLogEntry, records: &mut Vec<Record>) {
-        let common = entry.common_properties.take().unwrap_or_default();
-        let ours = Ours::of(&common);
+    fn take(&self, entry: &Entry<'_>, gathered: &mut Gathered<'_>) {
+        let common = &entry.common;
         // A tunnel that was opened is no exchange of its own: what passes through it is.
-        if ours.decision.as_deref() == Some("tunnel") {
+        if common.decision == Some("tunnel") {
             return;
         }
-        let flags = common.response_flags.unwrap_or_default();
-        if flags.upstream_connection_failure
-            && let Some(address) = common.upstream_remote_address.as_ref().and_then(socket)
+        if common.response_flags.upstream_connection_failure
+            && let Some(address) = common.upstream
         {
-            self.resolver.failed(address, std::time::Instant::now());
+            self.resolver.failed(address, Instant::now());
         }
-        let outcome = outcome(&mut entry, &common, &flags, ours.id);
-        if ours.decision.is_none() {
+        let outcome = outcome(entry);
+        if common.decision.is_none() {
             self.telemetry.undecided();
-            records.push(Record::Decision(Box::new(self.undecided(&entry, &common, &outcome))));
+            gathered.urgent = true;
+            gathered.records.push(Record::Decision(Box::new(self.undecided(entry, &outcome))));
         }
-        records.push(Record::Outcome(Box::new(outcome)));
+        gathered.records.push(Record::Outcome(Box::new(outcome)));
     }
 
     /// The record of a request that Envoy answered itself, before or instead of a decision.
-    fn undecided(
-        &self,
-        entry: &HttpAccessLogEntry,
-        common: &AccessLogCommon,
-        outcome: &OutcomeRecord,
-    ) -> DecisionRecord {
-        let request = entry.request.clone().unwrap_or_default();
+    fn undecided(&self, entry: &Entry<'_>, outcome: &OutcomeRecord) -> DecisionRecord {
+        let request = &entry.request;
         let method = match RequestMethod::try_from(request.request_method) {
             Ok(RequestMethod::MethodUnspecified) | Err(_) => "",
             Ok(method) => method.as_str_name(),
         };
-        let (path, query) = redacted_target(&request.path);
+        let (path, query) = redacted_target(request.path);
         let status = (outcome.status != 0).then_some(outcome.status);
         // The same words as in the bootstrap's own answers.
-        let protocol_error = common.response_flags.is_some_and(|flags| flags.downstream_protocol_error);
+        let protocol_error = entry.common.response_flags.downstream_protocol_error;
         let reason = match status {
             // 501 is Envoy's answer to a transfer coding that it does not know.
             Some(400..=499 | 501) => Reason::MalformedRequest,
@@ -116,10 +111,10 @@ impl AccessLog {
             // Who showed what, Envoy does not say; a sidecar of one agent knows all the same.
             agent: agents.fixed().map(|id| agents.name(id).clone()),
             identity: None,
-            source: common.downstream_remote_address.as_ref().and_then(socket).map(|a| a.to_string().into()),
+            source: entry.common.downstream.map(|a| a.to_string().into()),
             method: method.into(),
-            scheme: Some(request.scheme).filter(|s| !s.is_empty()),
-            host: redacted_authority(&request.authority).into(),
+            scheme: Some(request.scheme).filter(|s| !s.is_empty()).map(|s| s.to_owned().into()),
+            host: redacted_authority(request.authority).into(),
             port: None,
             path,
             query,
@@ -136,44 +131,48 @@ impl AccessLog {
     }
 }
 
-/// What attaché itself said about an exchange, come back as dynamic metadata.
-struct Ours {
-    id: Option<Arc<str>>,
-    decision: Option<String>,
+/// Outcomes on their way to the journal. What is left when Envoy goes, or this service, is written then.
+struct Gathered<'a> {
+    journal: &'a Journal,
+    records: Vec<Record>,
+    /// There is a request among them that nothing else has on record.
+    urgent: bool,
 }
 
-impl Ours {
-    fn of(common: &AccessLogCommon) -> Self {
-        let text = |key| common.metadata.as_ref()?.text("attache", key);
-        Self { id: text("id").map(Into::into), decision: text("decision").map(Into::into) }
+impl Gathered<'_> {
+    fn write(&mut self) {
+        if let Err(error) = self.journal.append_all(&self.records) {
+            tracing::error!(%error, "outcomes cannot be put on record");
+        }
+        self.records.clear();
+        self.urgent = false;
     }
 }
 
-fn outcome(
-    entry: &mut HttpAccessLogEntry,
-    common: &AccessLogCommon,
-    flags: &ResponseFlags,
-    id: Option<Arc<str>>,
-) -> OutcomeRecord {
-    let (request, response) = (entry.request.as_ref(), entry.response.as_mut());
-    let code = response.as_ref().and_then(|r| r.response_code.as_ref()).and_then(|c| u16::try_from(c.value).ok());
-    let status = code.unwrap_or(0);
+impl Drop for Gathered<'_> {
+    fn drop(&mut self) {
+        self.write();
+    }
+}
+
+fn outcome(entry: &Entry<'_>) -> OutcomeRecord {
+    let Entry { common, request, response } = entry;
+    let status = response.response_code.unwrap_or(0);
     // What Envoy refuses before it asks has no id yet; the bootstrap's answer to it is named after its start as well.
-    let named = request.map(|r| r.request_id.as_str()).filter(|id| !id.is_empty() && !(400..500).contains(&status));
-    let start = common.start_time.unwrap_or_default();
-    let unnamed = || format!("envoy-{}{:09}", start.seconds, start.nanos).into();
-    let id = id.or_else(|| named.map(Into::into)).unwrap_or_else(unnamed);
-    let duration = common.duration.as_ref().or(common.time_to_last_downstream_tx_byte.as_ref());
+    let named = Some(request.request_id).filter(|id| !id.is_empty() && !(400..500).contains(&status));
+    let start = common.start_time;
+    let unnamed = || format!("envoy-{}{:09}", start.as_secs(), start.subsec_nanos()).into();
+    let duration = common.duration.or(common.time_to_last_downstream_tx_byte).unwrap_or_default();
     OutcomeRecord {
-        request_id: id,
+        request_id: common.id.or(named).map_or_else(unnamed, Into::into),
         time: SystemTime::now(),
         status,
-        bytes_sent: request.map_or(0, |r| r.request_body_bytes),
-        bytes_received: response.as_ref().map_or(0, |r| r.response_body_bytes),
-        duration_ms: duration.map_or(0.0, |d| d.seconds as f64 * 1e3 + f64::from(d.nanos) / 1e6),
-        upstream: common.upstream_remote_address.as_ref().and_then(socket).map(|a| a.to_string()),
-        flags: short(flags),
-        details: response.map(|r| std::mem::take(&mut r.response_code_details)).unwrap_or_default(),
+        bytes_sent: request.request_body_bytes,
+        bytes_received: response.response_body_bytes,
+        duration_ms: duration.as_secs() as f64 * 1e3 + f64::from(duration.subsec_nanos()) / 1e6,
+        upstream: common.upstream.map(socket_text),
+        flags: short(&common.response_flags),
+        details: response.response_code_details.to_owned(),
     }
 }
 
@@ -203,10 +202,4 @@ fn short(flags: &ResponseFlags) -> String {
         (flags.downstream_remote_reset, "DR"),
     ];
     names.iter().filter(|(set, _)| *set).map(|(_, name)| *name).collect::<Vec<_>>().join(",")
-}
-
-fn socket(address: &Address) -> Option<std::net::SocketAddr> {
-    let Some(Place::SocketAddress(socket)) = &address.address else { return None };
-    let Some(PortSpecifier::PortValue(port)) = socket.port_specifier else { return None };
-    Some(std::net::SocketAddr::new(socket.address.parse().ok()?, u16::try_from(port).ok()?))
 }

@@ -58,8 +58,10 @@ const TABLE: &[(&str, &[&str])] = &[
     // Who asks.
     ("peer", &[]),
     ("certificates", &[]),
-    ("ext_proc", &[CORE, "live", "telemetry"]),
-    ("access_log", &[CORE, "live", "resolver", "journal", "telemetry"]),
+    ("grpc", &[]),
+    ("protobuf", &[]),
+    ("ext_proc", &[CORE, "live", "telemetry", "grpc", "protobuf"]),
+    ("access_log", &[CORE, "live", "resolver", "journal", "telemetry", "grpc", "protobuf"]),
     ("control", &["pipeline::policy", "config", "live", "journal"]),
     // What holds it together, and what a person starts.
     ("envoy", &[]),

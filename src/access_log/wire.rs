@@ -1,23 +1,27 @@
 //! Envoy's Access Log Service, with the parts of its messages that are read and no others.
 //!
-//! Envoy says some sixty things about every request. A field that is not declared is skipped on the wire: nothing is
-//! allocated, copied or hashed for it. Names and numbers are those of `envoy.service.accesslog.v3` and
-//! `envoy.data.accesslog.v3`; a test holds them against Envoy's own.
+//! Envoy says some sixty things about every request. Nothing is copied of what is not read, and of what is, only what
+//! goes on record. Names and numbers are those of `envoy.service.accesslog.v3` and `envoy.data.accesslog.v3`; a test
+//! holds them against Envoy's own.
 
 use std::convert::Infallible;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
-use envoy_types::pb::envoy::config::core::v3::Address;
 use envoy_types::pb::envoy::data::accesslog::v3::ResponseFlags;
 use envoy_types::pb::envoy::service::accesslog::v3::StreamAccessLogsResponse;
-use envoy_types::pb::google::protobuf::{Duration, Timestamp, UInt32Value};
+use prost::Message;
+use prost::bytes::Bytes;
 use tonic::body::Body;
 use tonic::codegen::{BoxFuture, Service, StdError};
 use tonic::server::{ClientStreamingService, Grpc};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::AccessLog;
+use crate::grpc::BytesCodec;
+use crate::protobuf::{Malformed, Value, entry, fields, string_value, text};
 
 const METHOD: &str = "/envoy.service.accesslog.v3.AccessLogService/StreamAccessLogs";
 
@@ -51,16 +55,16 @@ where
             if request.uri().path() != METHOD {
                 return Ok(Status::unimplemented("the access log service has no such method").into_http());
             }
-            Ok(Grpc::new(tonic_prost::ProstCodec::default()).client_streaming(log, request).await)
+            Ok(Grpc::new(BytesCodec::default()).client_streaming(log, request).await)
         })
     }
 }
 
-impl ClientStreamingService<StreamAccessLogsMessage> for AccessLogServer {
+impl ClientStreamingService<Bytes> for AccessLogServer {
     type Response = StreamAccessLogsResponse;
     type Future = BoxFuture<Response<Self::Response>, Status>;
 
-    fn call(&mut self, request: Request<Streaming<StreamAccessLogsMessage>>) -> Self::Future {
+    fn call(&mut self, request: Request<Streaming<Bytes>>) -> Self::Future {
         let log = self.0.clone();
         Box::pin(async move {
             log.read(request.into_inner()).await?;
@@ -69,123 +73,202 @@ impl ClientStreamingService<StreamAccessLogsMessage> for AccessLogServer {
     }
 }
 
-/// Entries of one log; those of connections (`tcp_logs`) are not read.
-#[derive(Clone, PartialEq, prost::Message)]
-pub struct StreamAccessLogsMessage {
-    #[prost(message, optional, tag = "2")]
-    pub http_logs: Option<HttpAccessLogEntries>,
+/// A request that has ended (`HTTPAccessLogEntry`).
+#[derive(Debug, Default, PartialEq)]
+pub struct Entry<'a> {
+    /// What Envoy knows of the connections and the time.
+    pub common: Common<'a>,
+    /// What the agent asked.
+    pub request: Asked<'a>,
+    /// What the agent was answered.
+    pub response: Answered<'a>,
 }
 
-/// Entries about requests.
-#[derive(Clone, PartialEq, prost::Message)]
-pub struct HttpAccessLogEntries {
-    #[prost(message, repeated, tag = "1")]
-    pub log_entry: Vec<HttpAccessLogEntry>,
-}
-
-/// A request that has ended.
-#[derive(Clone, PartialEq, prost::Message)]
-pub struct HttpAccessLogEntry {
-    #[prost(message, optional, tag = "1")]
-    pub common_properties: Option<AccessLogCommon>,
-    #[prost(message, optional, tag = "3")]
-    pub request: Option<HttpRequestProperties>,
-    #[prost(message, optional, tag = "4")]
-    pub response: Option<HttpResponseProperties>,
-}
-
-/// What Envoy knows of the connections and the time.
-#[derive(Clone, PartialEq, prost::Message)]
-pub struct AccessLogCommon {
-    #[prost(message, optional, tag = "2")]
-    pub downstream_remote_address: Option<Address>,
-    #[prost(message, optional, tag = "5")]
-    pub start_time: Option<Timestamp>,
-    #[prost(message, optional, tag = "12")]
+/// `AccessLogCommon`.
+#[derive(Debug, Default, PartialEq)]
+pub struct Common<'a> {
+    /// Where the agent called from.
+    pub downstream: Option<SocketAddr>,
+    /// Where Envoy connected to.
+    pub upstream: Option<SocketAddr>,
+    /// Since 1970.
+    pub start_time: Duration,
+    /// Until the last byte went to the agent.
     pub time_to_last_downstream_tx_byte: Option<Duration>,
-    #[prost(message, optional, tag = "13")]
-    pub upstream_remote_address: Option<Address>,
-    #[prost(message, optional, tag = "16")]
-    pub response_flags: Option<ResponseFlags>,
-    #[prost(message, optional, tag = "17")]
-    pub metadata: Option<Metadata>,
-    #[prost(message, optional, tag = "23")]
+    /// Until all was over.
     pub duration: Option<Duration>,
+    /// What went wrong.
+    pub response_flags: ResponseFlags,
+    /// What attaché itself said about the request, come back as dynamic metadata: its id,
+    pub id: Option<&'a str>,
+    /// and the decision.
+    pub decision: Option<&'a str>,
 }
 
-/// What the agent asked.
-#[derive(Clone, PartialEq, prost::Message)]
-pub struct HttpRequestProperties {
-    #[prost(int32, tag = "1")]
+/// `HTTPRequestProperties`.
+#[derive(Debug, Default, PartialEq)]
+pub struct Asked<'a> {
+    /// A `RequestMethod`.
     pub request_method: i32,
-    #[prost(string, tag = "2")]
-    pub scheme: String,
-    #[prost(string, tag = "3")]
-    pub authority: String,
-    #[prost(string, tag = "5")]
-    pub path: String,
-    #[prost(string, tag = "9")]
-    pub request_id: String,
-    #[prost(uint64, tag = "12")]
+    pub scheme: &'a str,
+    pub authority: &'a str,
+    pub path: &'a str,
+    pub request_id: &'a str,
     pub request_body_bytes: u64,
 }
 
-/// What the agent was answered.
-#[derive(Clone, PartialEq, prost::Message)]
-pub struct HttpResponseProperties {
-    #[prost(message, optional, tag = "1")]
-    pub response_code: Option<UInt32Value>,
-    #[prost(uint64, tag = "3")]
+/// `HTTPResponseProperties`.
+#[derive(Debug, Default, PartialEq)]
+pub struct Answered<'a> {
+    pub response_code: Option<u16>,
     pub response_body_bytes: u64,
-    #[prost(string, tag = "6")]
-    pub response_code_details: String,
+    pub response_code_details: &'a str,
 }
 
-/// Dynamic metadata. A map is a list of its entries on the wire, which is all that is needed to find two of them.
-#[derive(Clone, PartialEq, prost::Message)]
-pub struct Metadata {
-    #[prost(message, repeated, tag = "1")]
-    pub filter_metadata: Vec<Namespace>,
-}
-
-/// One filter's.
-#[derive(Clone, PartialEq, prost::Message)]
-pub struct Namespace {
-    #[prost(string, tag = "1")]
-    pub key: String,
-    #[prost(message, optional, tag = "2")]
-    pub value: Option<Struct>,
-}
-
-/// Its fields.
-#[derive(Clone, PartialEq, prost::Message)]
-pub struct Struct {
-    #[prost(message, repeated, tag = "1")]
-    pub fields: Vec<Field>,
-}
-
-/// One of them.
-#[derive(Clone, PartialEq, prost::Message)]
-pub struct Field {
-    #[prost(string, tag = "1")]
-    pub key: String,
-    #[prost(message, optional, tag = "2")]
-    pub value: Option<Value>,
-}
-
-/// Its value, where it is text.
-#[derive(Clone, PartialEq, prost::Message)]
-pub struct Value {
-    #[prost(string, optional, tag = "3")]
-    pub string_value: Option<String>,
-}
-
-impl Metadata {
-    /// The text under `key` in a filter's `namespace`.
-    pub fn text(&self, namespace: &str, key: &str) -> Option<&str> {
-        let of = self.filter_metadata.iter().find(|n| n.key == namespace)?.value.as_ref()?;
-        of.fields.iter().find(|field| field.key == key)?.value.as_ref()?.string_value.as_deref()
+/// Reads the entries of a `StreamAccessLogsMessage`; those of connections (`tcp_logs`) are left out.
+pub fn each_entry(message: &[u8], mut take: impl FnMut(Entry<'_>)) -> Result<(), Malformed> {
+    for field in fields(message) {
+        if let (2, Value::Bytes(http_logs)) = field? {
+            for field in fields(http_logs) {
+                if let (1, Value::Bytes(log_entry)) = field? {
+                    take(Entry::read(log_entry)?);
+                }
+            }
+        }
     }
+    Ok(())
+}
+
+impl<'a> Entry<'a> {
+    fn read(message: &'a [u8]) -> Result<Self, Malformed> {
+        let mut read = Self::default();
+        for field in fields(message) {
+            match field? {
+                (1, Value::Bytes(common_properties)) => read.common = Common::read(common_properties)?,
+                (3, Value::Bytes(request)) => read.request = Asked::read(request)?,
+                (4, Value::Bytes(response)) => read.response = Answered::read(response)?,
+                _ => {}
+            }
+        }
+        Ok(read)
+    }
+}
+
+impl<'a> Common<'a> {
+    fn read(message: &'a [u8]) -> Result<Self, Malformed> {
+        let mut read = Self::default();
+        for field in fields(message) {
+            match field? {
+                (2, Value::Bytes(address)) => read.downstream = socket_address(address)?,
+                (5, Value::Bytes(time)) => read.start_time = duration(time)?,
+                (12, Value::Bytes(time)) => read.time_to_last_downstream_tx_byte = Some(duration(time)?),
+                (13, Value::Bytes(address)) => read.upstream = socket_address(address)?,
+                (16, Value::Bytes(flags)) => {
+                    read.response_flags = ResponseFlags::decode(flags).map_err(|_| Malformed)?;
+                }
+                (17, Value::Bytes(metadata)) => read.read_metadata(metadata)?,
+                (23, Value::Bytes(time)) => read.duration = Some(duration(time)?),
+                _ => {}
+            }
+        }
+        Ok(read)
+    }
+
+    fn read_metadata(&mut self, message: &'a [u8]) -> Result<(), Malformed> {
+        for field in fields(message) {
+            let (1, Value::Bytes(filter_metadata)) = field? else { continue };
+            let (namespace, of_filter) = entry(filter_metadata)?;
+            if namespace != "attache" {
+                continue;
+            }
+            for field in fields(of_filter) {
+                let (1, Value::Bytes(field)) = field? else { continue };
+                match entry(field)? {
+                    ("id", value) => self.id = string_value(value)?,
+                    ("decision", value) => self.decision = string_value(value)?,
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<'a> Asked<'a> {
+    fn read(message: &'a [u8]) -> Result<Self, Malformed> {
+        let mut read = Self::default();
+        for field in fields(message) {
+            match field? {
+                // An enumeration is 32 bits of what may be 64 on the wire.
+                (1, Value::Varint(method)) => read.request_method = method as i32,
+                (2, Value::Bytes(scheme)) => read.scheme = text(scheme)?,
+                (3, Value::Bytes(authority)) => read.authority = text(authority)?,
+                (5, Value::Bytes(path)) => read.path = text(path)?,
+                (9, Value::Bytes(id)) => read.request_id = text(id)?,
+                (12, Value::Varint(bytes)) => read.request_body_bytes = bytes,
+                _ => {}
+            }
+        }
+        Ok(read)
+    }
+}
+
+impl<'a> Answered<'a> {
+    fn read(message: &'a [u8]) -> Result<Self, Malformed> {
+        let mut read = Self::default();
+        for field in fields(message) {
+            match field? {
+                (1, Value::Bytes(code)) => read.response_code = u16::try_from(number(code)?).ok(),
+                (3, Value::Varint(bytes)) => read.response_body_bytes = bytes,
+                (6, Value::Bytes(details)) => read.response_code_details = text(details)?,
+                _ => {}
+            }
+        }
+        Ok(read)
+    }
+}
+
+/// A `google.protobuf.UInt32Value`.
+fn number(message: &[u8]) -> Result<u64, Malformed> {
+    let mut read = 0;
+    for field in fields(message) {
+        if let (1, Value::Varint(value)) = field? {
+            read = value;
+        }
+    }
+    Ok(read)
+}
+
+/// A `google.protobuf.Duration` or `Timestamp`; zero where it is before zero, which no time of Envoy's is.
+fn duration(message: &[u8]) -> Result<Duration, Malformed> {
+    let (mut seconds, mut nanos) = (0, 0);
+    for field in fields(message) {
+        match field? {
+            (1, Value::Varint(value)) => seconds = value as i64,
+            (2, Value::Varint(value)) => nanos = value as i64,
+            _ => {}
+        }
+    }
+    let whole = Duration::from_secs(seconds.try_into().unwrap_or_default());
+    Ok(whole + Duration::from_nanos(nanos.clamp(0, 999_999_999) as u64))
+}
+
+/// An `Address`, where it is one of a socket.
+fn socket_address(message: &[u8]) -> Result<Option<SocketAddr>, Malformed> {
+    let mut found = None;
+    for field in fields(message) {
+        let (1, Value::Bytes(socket)) = field? else { continue };
+        let (mut address, mut port) = (None, None);
+        for field in fields(socket) {
+            match field? {
+                (2, Value::Bytes(ip)) => address = text(ip)?.parse::<IpAddr>().ok(),
+                (3, Value::Varint(value)) => port = u16::try_from(value).ok(),
+                _ => {}
+            }
+        }
+        found = address.zip(port).map(SocketAddr::from);
+    }
+    Ok(found)
 }
 
 #[cfg(test)]
@@ -194,31 +277,45 @@ mod tests {
 
     use envoy_types::pb::envoy::config::core::v3 as core;
     use envoy_types::pb::envoy::config::core::v3::address::Address as Place;
+    use envoy_types::pb::envoy::config::core::v3::socket_address::PortSpecifier;
     use envoy_types::pb::envoy::data::accesslog::v3 as data;
     use envoy_types::pb::envoy::service::accesslog::v3 as service;
     use envoy_types::pb::envoy::service::accesslog::v3::stream_access_logs_message as message;
     use envoy_types::pb::google::protobuf as google;
-    use prost::Message;
 
     use super::*;
 
     #[test]
     fn what_is_read_is_what_envoy_writes() {
-        let address = |path: &str| Address { address: Some(Place::Pipe(core::Pipe { path: path.into(), mode: 0 })) };
-        let seconds = |seconds| Duration { seconds, nanos: 0 };
+        let address = |ip: &str, port| {
+            let socket = core::SocketAddress {
+                address: ip.into(),
+                port_specifier: Some(PortSpecifier::PortValue(port)),
+                ..Default::default()
+            };
+            core::Address { address: Some(Place::SocketAddress(socket)) }
+        };
+        let seconds = |seconds| google::Duration { seconds, nanos: 1 };
         let flags = ResponseFlags { no_route_found: true, ..Default::default() };
         let text = |text: &str| google::Value { kind: Some(google::value::Kind::StringValue(text.into())) };
-        let ours = HashMap::from([("id".to_owned(), text("r1")), ("decision".to_owned(), text("allow"))]);
+        let ours = HashMap::from([
+            ("id".to_owned(), text("r1")),
+            ("decision".to_owned(), text("allow")),
+            ("upstream".to_owned(), text("other")),
+        ]);
         let common = data::AccessLogCommon {
-            downstream_remote_address: Some(address("downstream")),
-            downstream_local_address: Some(address("local")),
+            downstream_remote_address: Some(address("192.0.2.1", 5)),
+            downstream_local_address: Some(address("192.0.2.2", 6)),
             time_to_last_downstream_tx_byte: Some(seconds(12)),
-            upstream_remote_address: Some(address("upstream")),
-            upstream_local_address: Some(address("other")),
+            upstream_remote_address: Some(address("2001:db8::1", 443)),
+            upstream_local_address: Some(address("192.0.2.3", 7)),
             upstream_cluster: "cluster".into(),
             response_flags: Some(flags),
             metadata: Some(core::Metadata {
-                filter_metadata: HashMap::from([("attache".into(), google::Struct { fields: ours })]),
+                filter_metadata: HashMap::from([
+                    ("attache".into(), google::Struct { fields: ours }),
+                    ("other".into(), google::Struct { fields: HashMap::from([("id".into(), text("no"))]) }),
+                ]),
                 ..Default::default()
             }),
             route_name: "route".into(),
@@ -239,7 +336,7 @@ mod tests {
             ..Default::default()
         };
         let response = data::HttpResponseProperties {
-            response_code: Some(UInt32Value { value: 204 }),
+            response_code: Some(google::UInt32Value { value: 204 }),
             response_headers_bytes: 2,
             response_body_bytes: 3,
             response_code_details: "via_upstream".into(),
@@ -253,39 +350,56 @@ mod tests {
         };
         let written = service::StreamAccessLogsMessage {
             identifier: Some(message::Identifier { log_name: "proxy".into(), ..Default::default() }),
-            log_entries: Some(message::LogEntries::HttpLogs(message::HttpAccessLogEntries { log_entry: vec![entry] })),
+            log_entries: Some(message::LogEntries::HttpLogs(message::HttpAccessLogEntries {
+                log_entry: vec![entry.clone(), entry],
+            })),
         };
 
-        let mut read = StreamAccessLogsMessage::decode(written.encode_to_vec().as_slice()).unwrap();
-        let mut entry = read.http_logs.take().unwrap().log_entry.pop().unwrap();
-        let metadata = entry.common_properties.as_mut().unwrap().metadata.take().unwrap();
-        assert_eq!(metadata.text("attache", "id"), Some("r1"));
-        assert_eq!(metadata.text("attache", "decision"), Some("allow"));
-        assert_eq!((metadata.text("attache", "upstream"), metadata.text("other", "id")), (None, None));
-        let expected = HttpAccessLogEntry {
-            common_properties: Some(AccessLogCommon {
-                start_time: Some(Timestamp { seconds: 5, nanos: 50 }),
-                downstream_remote_address: Some(address("downstream")),
-                time_to_last_downstream_tx_byte: Some(seconds(12)),
-                upstream_remote_address: Some(address("upstream")),
-                response_flags: Some(flags),
-                metadata: None,
-                duration: Some(seconds(23)),
-            }),
-            request: Some(HttpRequestProperties {
+        let mut read = 0;
+        let expected = Entry {
+            common: Common {
+                downstream: Some("192.0.2.1:5".parse().unwrap()),
+                upstream: Some("[2001:db8::1]:443".parse().unwrap()),
+                start_time: Duration::new(5, 50),
+                time_to_last_downstream_tx_byte: Some(Duration::new(12, 1)),
+                duration: Some(Duration::new(23, 1)),
+                response_flags: flags,
+                id: Some("r1"),
+                decision: Some("allow"),
+            },
+            request: Asked {
                 request_method: core::RequestMethod::Put as i32,
-                scheme: "https".into(),
-                authority: "a.example".into(),
-                path: "/path".into(),
-                request_id: "id".into(),
+                scheme: "https",
+                authority: "a.example",
+                path: "/path",
+                request_id: "id",
                 request_body_bytes: 12,
-            }),
-            response: Some(HttpResponseProperties {
-                response_code: Some(UInt32Value { value: 204 }),
+            },
+            response: Answered {
+                response_code: Some(204),
                 response_body_bytes: 3,
-                response_code_details: "via_upstream".into(),
-            }),
+                response_code_details: "via_upstream",
+            },
         };
-        assert_eq!(entry, expected);
+        each_entry(&written.encode_to_vec(), |entry| {
+            assert_eq!(entry, expected);
+            read += 1;
+        })
+        .unwrap();
+        assert_eq!(read, 2);
+    }
+
+    #[test]
+    fn what_is_no_address_of_a_socket_is_none() {
+        let pipe = core::Address { address: Some(Place::Pipe(core::Pipe { path: "path".into(), mode: 0 })) };
+        let named = core::SocketAddress {
+            address: "a.example".into(),
+            port_specifier: Some(PortSpecifier::PortValue(1)),
+            ..Default::default()
+        };
+        let named = core::Address { address: Some(Place::SocketAddress(named)) };
+        for address in [pipe, named, core::Address::default()] {
+            assert_eq!(socket_address(&address.encode_to_vec()), Ok(None), "{address:?}");
+        }
     }
 }

@@ -10,7 +10,8 @@ use std::time::{Instant, SystemTime};
 use tonic::Status;
 use tonic::metadata::MetadataMap;
 
-use super::wire::{self, ProcessingRequest, ProcessingResponse};
+use super::translate;
+use super::wire::{ProcessingRequest, ProcessingResponse};
 use crate::live::Live;
 use crate::pipeline::audit::{DecisionRecord, Verdict};
 use crate::pipeline::exchange::{Effect, Event, Exchange, Now, Reply, ResolveFailure, Resolved};
@@ -76,8 +77,12 @@ impl Driver {
     }
 
     /// Takes a message from Envoy.
-    pub fn take(&mut self, message: ProcessingRequest) -> Step {
-        let Some(incoming) = wire::incoming(self.door, message) else {
+    pub fn take(&mut self, message: &[u8]) -> Step {
+        let message = match ProcessingRequest::read(message) {
+            Ok(message) => message,
+            Err(malformed) => return Step::End(Status::internal(malformed.to_string())),
+        };
+        let Some(incoming) = translate::incoming(self.door, message) else {
             return Step::End(Status::invalid_argument("only `request_headers` opens an exchange"));
         };
         if incoming.request_id.is_empty() {
@@ -152,7 +157,7 @@ impl Driver {
 
     fn reply(&mut self, reply: Reply) -> Step {
         self.owed = false;
-        Step::Reply(Box::new(wire::reply(reply, &self.request_id)))
+        Step::Reply(Box::new(translate::reply(reply, &self.request_id)))
     }
 }
 

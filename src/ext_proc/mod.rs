@@ -5,6 +5,7 @@
 //! side, and everything else is an error status, on which Envoy refuses the request. Nothing is spawned.
 
 mod drive;
+mod translate;
 mod wire;
 
 use std::future::Future;
@@ -12,47 +13,39 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use envoy_types::pb::envoy::service::ext_proc::v3::external_processor_server::ExternalProcessor;
-pub use envoy_types::pb::envoy::service::ext_proc::v3::external_processor_server::ExternalProcessorServer;
 use futures_util::Stream;
+use prost::bytes::Bytes;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::pipeline::exchange::Event;
 use drive::{Driver, Step};
 pub use drive::{Needs, Recorder, Resolve};
-use wire::{ProcessingRequest, ProcessingResponse};
+use wire::ProcessingResponse;
 
 /// The service.
 #[derive(Clone)]
-pub struct Service {
-    needs: Arc<Needs>,
-}
+pub struct ExternalProcessor(Arc<Needs>);
 
-impl Service {
+impl ExternalProcessor {
     /// A service that decides with what `needs` holds.
     pub fn new(needs: Needs) -> Self {
-        Self { needs: Arc::new(needs) }
+        Self(Arc::new(needs))
     }
-}
 
-#[tonic::async_trait]
-impl ExternalProcessor for Service {
-    type ProcessStream = StrictStream;
-
-    async fn process(&self, request: Request<Streaming<ProcessingRequest>>) -> Result<Response<StrictStream>, Status> {
-        let Some(door) = wire::door(request.metadata()) else {
+    fn process(&self, request: Request<Streaming<Bytes>>) -> Result<Response<StrictStream>, Status> {
+        let Some(door) = translate::door(request.metadata()) else {
             return Err(Status::invalid_argument(
                 "`x-attache-door` must be `proxy`, `tls` or `plain`: use the bootstrap that `attache envoy render` prints",
             ));
         };
-        let driver = Driver::new(self.needs.clone(), door, request.metadata());
+        let driver = Driver::new(self.0.clone(), door, request.metadata());
         Ok(Response::new(StrictStream { requests: request.into_inner(), driver, state: State::Reading }))
     }
 }
 
 /// The stream of replies, which polls the stream of requests itself.
 pub struct StrictStream {
-    requests: Streaming<ProcessingRequest>,
+    requests: Streaming<Bytes>,
     driver: Driver,
     state: State,
 }
@@ -78,7 +71,7 @@ impl Stream for StrictStream {
                 },
                 State::Reading => match Pin::new(&mut this.requests).poll_next(cx) {
                     Poll::Pending => return Poll::Pending,
-                    Poll::Ready(Some(Ok(message))) => this.driver.take(message),
+                    Poll::Ready(Some(Ok(message))) => this.driver.take(&message),
                     // Only now may the stream end with OK: Envoy has closed it.
                     Poll::Ready(None) => {
                         this.state = State::Ended;

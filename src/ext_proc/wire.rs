@@ -1,141 +1,463 @@
-//! Envoy's ext_proc messages: the only file that names them.
+//! Envoy's External Processing service, with the parts of its messages that are read or written and no others.
 //!
-//! Fields are those of `envoy.service.ext_proc.v3`. What attaché tells Envoy beside the answer itself goes into
-//! the dynamic metadata `attache`, which the bootstrap's gate, router and access log read.
+//! What is read is copied once, into what the core takes; the rest of a message is stepped over. Names and numbers are those of `envoy.service.ext_proc.v3`, `envoy.config.core.v3` and
+//! `google.protobuf`; tests hold them against Envoy's own.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::convert::Infallible;
+use std::future::{Ready, ready};
+use std::task::{Context, Poll};
 
-use envoy_types::pb::envoy::config::core::v3::header_value_option::HeaderAppendAction;
-use envoy_types::pb::envoy::config::core::v3::{HeaderValue, HeaderValueOption};
-use envoy_types::pb::envoy::service::ext_proc::v3::processing_request::Request as Part;
-use envoy_types::pb::envoy::service::ext_proc::v3::processing_response::Response as PartReply;
-use envoy_types::pb::envoy::service::ext_proc::v3::{
-    CommonResponse, GrpcStatus, HeaderMutation, HeadersResponse, ImmediateResponse,
-};
-pub use envoy_types::pb::envoy::service::ext_proc::v3::{ProcessingRequest, ProcessingResponse};
-use envoy_types::pb::envoy::r#type::v3::HttpStatus;
-use envoy_types::pb::google::protobuf::value::Kind;
-use envoy_types::pb::google::protobuf::{Struct, Value};
+use prost::bytes::Bytes;
+use tonic::body::Body;
+use tonic::codegen::{BoxFuture, Service, StdError};
+use tonic::server::{Grpc, StreamingService};
+use tonic::{Request, Response, Status, Streaming};
 
-use crate::pipeline::answer::Answer;
-use crate::pipeline::exchange::{Forward, Incoming, Reply};
-use crate::pipeline::message::{Door, Fields};
-use crate::pipeline::policy::Upstream;
+use super::{ExternalProcessor, StrictStream};
+use crate::grpc::BytesCodec;
+use crate::protobuf::{Malformed, Value, entry, fields, string_value, text};
 
-/// The namespace of our dynamic metadata, and the prefix of our filter state.
-const NAMESPACE: &str = "attache";
-/// The key under which Envoy files the attributes of one filter.
-const ATTRIBUTES: &str = "envoy.filters.http.ext_proc";
-/// The private header that makes the router choose the plaintext upstream.
-const ROUTE_HEADER: &str = "x-attache-int-route";
+const METHOD: &str = "/envoy.service.ext_proc.v3.ExternalProcessor/Process";
 
-/// The door a stream comes from, as the bootstrap's `grpc_service.initial_metadata` says.
-pub fn door(metadata: &tonic::metadata::MetadataMap) -> Option<Door> {
-    match metadata.get("x-attache-door")?.to_str().ok()? {
-        "proxy" => Some(Door::Proxy),
-        "tls" => Some(Door::Tls),
-        "plain" => Some(Door::Plain),
-        _ => None,
+/// The `append_action` that replaces every field of the name, or adds the first.
+pub const OVERWRITE_IF_EXISTS_OR_ADD: i32 = 2;
+
+impl<B> Service<http::Request<B>> for ExternalProcessor
+where
+    B: tonic::codegen::Body + Send + 'static,
+    B::Error: Into<StdError> + Send + 'static,
+{
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<Self::Response, Self::Error>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
     }
-}
 
-/// Reads the message that opens an exchange. `None` for any other.
-pub fn incoming(door: Door, message: ProcessingRequest) -> Option<Incoming> {
-    let Some(Part::RequestHeaders(head)) = message.request else { return None };
-    let fields: Vec<_> = head
-        .headers?
-        .headers
-        .into_iter()
-        .map(|HeaderValue { key, value, raw_value }| {
-            (key, if raw_value.is_empty() { value.into_bytes() } else { raw_value })
+    fn call(&mut self, request: http::Request<B>) -> Self::Future {
+        let service = self.clone();
+        Box::pin(async move {
+            if request.uri().path() != METHOD {
+                return Ok(Status::unimplemented("the external processor has no such method").into_http());
+            }
+            Ok(Grpc::new(BytesCodec::default()).streaming(service, request).await)
         })
-        .collect();
-    let id = fields.iter().find(|(name, _)| name == "x-request-id");
-    let request_id = id.and_then(|(_, value)| std::str::from_utf8(value).ok()).map(Arc::from);
-    let mut attributes = message.attributes.into_iter().find(|(key, _)| key == ATTRIBUTES).map(|(_, v)| v.fields);
-    let mut attribute = |name: &str| match attributes.as_mut()?.remove(name)?.kind? {
-        Kind::StringValue(text) => Some(text),
-        _ => None,
-    };
-    Some(Incoming {
-        door,
-        session: attribute("filter_state['attache.session']"),
-        sni: attribute("connection.requested_server_name"),
-        source: attribute("source.address").map(Into::into),
-        fields: Fields::new(fields),
-        request_id: request_id.unwrap_or_else(|| "".into()),
-    })
+    }
 }
 
-/// Writes the reply to the message that opened an exchange.
-pub fn reply(reply: Reply, request_id: &str) -> ProcessingResponse {
-    match reply {
-        Reply::Tunnel { session } => {
-            let metadata = metadata(&[("decision", "tunnel"), ("session", &session), ("id", request_id)]);
-            headers_response(CommonResponse::default(), metadata)
+impl StreamingService<Bytes> for ExternalProcessor {
+    type Response = ProcessingResponse;
+    type ResponseStream = StrictStream;
+    type Future = Ready<Result<Response<StrictStream>, Status>>;
+
+    fn call(&mut self, request: Request<Streaming<Bytes>>) -> Self::Future {
+        ready(self.process(request))
+    }
+}
+
+/// A message of Envoy's; heads of requests are read and everything else is none.
+#[derive(Debug, Default, PartialEq)]
+pub struct ProcessingRequest {
+    /// The fields of the head, in order.
+    pub request_headers: Option<Vec<Field>>,
+    /// The attributes that the bootstrap asks for.
+    pub attributes: Attributes,
+}
+
+/// The lower-case name and the value of one field of a head.
+pub type Field = (String, Vec<u8>);
+
+/// Attributes that are text. Envoy files them under the filter that asked for them.
+#[derive(Debug, Default, PartialEq)]
+pub struct Attributes {
+    /// `filter_state['attache.session']`
+    pub session: Option<String>,
+    /// `connection.requested_server_name`
+    pub sni: Option<String>,
+    /// `source.address`
+    pub source: Option<String>,
+}
+
+impl ProcessingRequest {
+    /// Reads a message.
+    pub fn read(message: &[u8]) -> Result<Self, Malformed> {
+        let mut read = Self::default();
+        for field in fields(message) {
+            match field? {
+                (2, Value::Bytes(head)) => read.request_headers = headers(head)?,
+                (9, Value::Bytes(attributes)) => {
+                    if let ("envoy.filters.http.ext_proc", of_filter) = entry(attributes)? {
+                        read.attributes.read(of_filter)?;
+                    }
+                }
+                _ => {}
+            }
         }
-        Reply::Allow(forward) => allow(*forward, request_id),
-        Reply::Deny(answer) => deny(*answer, request_id),
+        Ok(read)
     }
 }
 
-fn allow(forward: Forward, request_id: &str) -> ProcessingResponse {
-    let Upstream { first, second } = forward.upstream;
-    let text = first.to_string();
-    // Most names have one address, which then stands for both.
-    let other = (second != first).then(|| second.to_string());
-    let second = other.as_deref().unwrap_or(&text);
-    let metadata = metadata(&[("decision", "allow"), ("upstream", &text), ("upstream2", second), ("id", request_id)]);
-    let mut set: Vec<_> = forward.set.into_iter().map(|(name, value)| set_header(&name, value.to_vec())).collect();
-    if forward.plaintext {
-        set.push(set_header(ROUTE_HEADER, b"plain".to_vec()));
-    }
-    let remove: Vec<_> = forward.remove.into_iter().map(String::from).collect();
-    let mutation =
-        (!set.is_empty() || !remove.is_empty()).then_some(HeaderMutation { set_headers: set, remove_headers: remove });
-    // The route was chosen before the private header was there.
-    let common =
-        CommonResponse { header_mutation: mutation, clear_route_cache: forward.plaintext, ..Default::default() };
-    headers_response(common, metadata)
-}
-
-fn deny(answer: Answer, request_id: &str) -> ProcessingResponse {
-    let headers = answer.fields.iter().map(|(name, value)| set_header(name, value.clone().into_bytes())).collect();
-    let immediate = ImmediateResponse {
-        status: Some(HttpStatus { code: i32::from(answer.status) }),
-        headers: Some(HeaderMutation { set_headers: headers, remove_headers: Vec::new() }),
-        body: answer.body.into_bytes(),
-        grpc_status: answer.grpc_status.map(|status| GrpcStatus { status }),
-        details: "attache_denied".into(),
-    };
-    ProcessingResponse {
-        response: Some(PartReply::ImmediateResponse(immediate)),
-        dynamic_metadata: Some(metadata(&[("decision", "deny"), ("id", request_id)])),
-        ..Default::default()
+impl Attributes {
+    fn read(&mut self, of_filter: &[u8]) -> Result<(), Malformed> {
+        for field in fields(of_filter) {
+            let (1, Value::Bytes(attribute)) = field? else { continue };
+            let (name, value) = entry(attribute)?;
+            let slot = match name {
+                "filter_state['attache.session']" => &mut self.session,
+                "connection.requested_server_name" => &mut self.sni,
+                "source.address" => &mut self.source,
+                _ => continue,
+            };
+            *slot = string_value(value)?.map(Into::into);
+        }
+        Ok(())
     }
 }
 
-fn headers_response(common: CommonResponse, metadata: Struct) -> ProcessingResponse {
-    ProcessingResponse {
-        response: Some(PartReply::RequestHeaders(HeadersResponse { response: Some(common) })),
-        dynamic_metadata: Some(metadata),
-        ..Default::default()
+/// The fields in an `HttpHeaders`. None if it has no map of them.
+fn headers(head: &[u8]) -> Result<Option<Vec<Field>>, Malformed> {
+    let mut read = None;
+    for field in fields(head) {
+        let (1, Value::Bytes(map)) = field? else { continue };
+        // About what a request has.
+        let headers = read.get_or_insert_with(|| Vec::with_capacity(16));
+        for field in fields(map) {
+            if let (1, Value::Bytes(header)) = field? {
+                headers.push(header_value(header)?);
+            }
+        }
+    }
+    Ok(read)
+}
+
+/// The name and value of one field; Envoy writes its value as either of two.
+fn header_value(header: &[u8]) -> Result<Field, Malformed> {
+    let (mut key, mut value, mut raw_value) = ("", "", &[][..]);
+    for field in fields(header) {
+        match field? {
+            (1, Value::Bytes(bytes)) => key = text(bytes)?,
+            (2, Value::Bytes(bytes)) => value = text(bytes)?,
+            (3, Value::Bytes(bytes)) => raw_value = bytes,
+            _ => {}
+        }
+    }
+    let value = if raw_value.is_empty() { value.as_bytes() } else { raw_value };
+    Ok((key.into(), value.into()))
+}
+
+/// The answer to Envoy.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct ProcessingResponse {
+    #[prost(oneof = "Answer", tags = "1, 7")]
+    pub response: Option<Answer>,
+    #[prost(message, optional, tag = "8")]
+    pub dynamic_metadata: Option<Metadata>,
+}
+
+/// What to do with the request.
+#[derive(Clone, PartialEq, prost::Oneof)]
+pub enum Answer {
+    /// Send it on.
+    #[prost(message, tag = "1")]
+    RequestHeaders(HeadersResponse),
+    /// Answer it instead.
+    #[prost(message, tag = "7")]
+    ImmediateResponse(ImmediateResponse),
+}
+
+/// How it is sent on.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct HeadersResponse {
+    #[prost(message, optional, tag = "1")]
+    pub response: Option<CommonResponse>,
+}
+
+/// The same.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct CommonResponse {
+    #[prost(message, optional, tag = "2")]
+    pub header_mutation: Option<HeaderMutation>,
+    #[prost(bool, tag = "5")]
+    pub clear_route_cache: bool,
+}
+
+/// A field; its value always goes into `raw_value`.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct HeaderValue {
+    #[prost(string, tag = "1")]
+    pub key: String,
+    #[prost(bytes = "vec", tag = "3")]
+    pub raw_value: Vec<u8>,
+}
+
+/// Fields to set and to take out.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct HeaderMutation {
+    #[prost(message, repeated, tag = "1")]
+    pub set_headers: Vec<HeaderValueOption>,
+    #[prost(string, repeated, tag = "2")]
+    pub remove_headers: Vec<String>,
+}
+
+/// A field to set.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct HeaderValueOption {
+    #[prost(message, optional, tag = "1")]
+    pub header: Option<HeaderValue>,
+    #[prost(int32, tag = "3")]
+    pub append_action: i32,
+}
+
+/// The answer to a request that is not sent on.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct ImmediateResponse {
+    #[prost(message, optional, tag = "1")]
+    pub status: Option<HttpStatus>,
+    #[prost(message, optional, tag = "2")]
+    pub headers: Option<HeaderMutation>,
+    #[prost(bytes = "vec", tag = "3")]
+    pub body: Vec<u8>,
+    #[prost(message, optional, tag = "4")]
+    pub grpc_status: Option<GrpcStatus>,
+    #[prost(string, tag = "5")]
+    pub details: String,
+}
+
+/// Its status.
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub struct HttpStatus {
+    #[prost(int32, tag = "1")]
+    pub code: i32,
+}
+
+/// Its status for a caller that speaks gRPC.
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub struct GrpcStatus {
+    #[prost(uint32, tag = "1")]
+    pub status: u32,
+}
+
+/// Dynamic metadata: a `Struct` of one field, the namespace, which holds another.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Metadata {
+    #[prost(message, optional, tag = "1")]
+    pub namespace: Option<Namespace>,
+}
+
+impl Metadata {
+    /// Says `fields` in a `namespace`.
+    pub fn of<const N: usize>(namespace: &'static str, fields: [(&'static str, String); N]) -> Self {
+        let field = |(key, text): (&'static str, _)| Entry {
+            key: Bytes::from_static(key.as_bytes()),
+            value: Some(Text { string_value: Some(text) }),
+        };
+        let said = Struct { fields: fields.into_iter().map(field).collect() };
+        let namespace = Namespace {
+            key: Bytes::from_static(namespace.as_bytes()),
+            value: Some(NamespaceValue { struct_value: Some(said) }),
+        };
+        Self { namespace: Some(namespace) }
     }
 }
 
-/// Sets a field and drops every other of its name: an agent may have sent two.
-fn set_header(name: &str, value: Vec<u8>) -> HeaderValueOption {
-    HeaderValueOption {
-        header: Some(HeaderValue { key: name.into(), value: String::new(), raw_value: value }),
-        append_action: HeaderAppendAction::OverwriteIfExistsOrAdd.into(),
-        ..Default::default()
-    }
+/// The namespace. Keys are `string` to Envoy; as `bytes` they are the same on the wire and need no copy here.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Namespace {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub key: Bytes,
+    #[prost(message, optional, tag = "2")]
+    pub value: Option<NamespaceValue>,
 }
 
-fn metadata(entries: &[(&str, &str)]) -> Struct {
-    let text = |value: &str| Value { kind: Some(Kind::StringValue(value.to_owned())) };
-    let ours: HashMap<_, _> = entries.iter().map(|(key, value)| ((*key).to_owned(), text(value))).collect();
-    let ours = Value { kind: Some(Kind::StructValue(Struct { fields: ours })) };
-    Struct { fields: HashMap::from([(NAMESPACE.to_owned(), ours)]) }
+/// Its value, a `Struct`.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct NamespaceValue {
+    #[prost(message, optional, tag = "5")]
+    pub struct_value: Option<Struct>,
+}
+
+/// What is said in it.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Struct {
+    #[prost(message, repeated, tag = "1")]
+    pub fields: Vec<Entry>,
+}
+
+/// One thing.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Entry {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub key: Bytes,
+    #[prost(message, optional, tag = "2")]
+    pub value: Option<Text>,
+}
+
+/// Its text.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Text {
+    /// There even when empty, as a member of a `oneof` is.
+    #[prost(string, optional, tag = "3")]
+    pub string_value: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use envoy_types::pb::envoy::config::core::v3 as core;
+    use envoy_types::pb::envoy::config::core::v3::header_value_option::HeaderAppendAction;
+    use envoy_types::pb::envoy::service::ext_proc::v3 as envoy;
+    use envoy_types::pb::envoy::service::ext_proc::v3::processing_request::Request as Part;
+    use envoy_types::pb::envoy::service::ext_proc::v3::processing_response::Response as PartReply;
+    use envoy_types::pb::envoy::r#type::v3 as envoy_type;
+    use envoy_types::pb::google::protobuf as google;
+    use envoy_types::pb::google::protobuf::value::Kind;
+    use prost::Message;
+
+    use super::*;
+
+    /// What Envoy reads in what we write.
+    fn read(ours: &ProcessingResponse) -> envoy::ProcessingResponse {
+        envoy::ProcessingResponse::decode(ours.encode_to_vec().as_slice()).unwrap()
+    }
+
+    /// What we read in what Envoy writes.
+    fn written(envoys: &envoy::ProcessingRequest) -> ProcessingRequest {
+        ProcessingRequest::read(&envoys.encode_to_vec()).unwrap()
+    }
+
+    fn value(kind: Kind) -> google::Value {
+        google::Value { kind: Some(kind) }
+    }
+
+    fn text(text: &str) -> google::Value {
+        value(Kind::StringValue(text.into()))
+    }
+
+    fn struct_of(fields: impl IntoIterator<Item = (&'static str, google::Value)>) -> google::Struct {
+        google::Struct { fields: fields.into_iter().map(|(key, value)| (key.to_owned(), value)).collect() }
+    }
+
+    fn set(key: &str, value: &str) -> (HeaderValueOption, core::HeaderValueOption) {
+        let ours = HeaderValueOption {
+            header: Some(HeaderValue { key: key.into(), raw_value: value.into() }),
+            append_action: OVERWRITE_IF_EXISTS_OR_ADD,
+        };
+        let header = core::HeaderValue { key: key.into(), value: String::new(), raw_value: value.into() };
+        let envoys = core::HeaderValueOption {
+            header: Some(header),
+            append_action: HeaderAppendAction::OverwriteIfExistsOrAdd.into(),
+            ..Default::default()
+        };
+        (ours, envoys)
+    }
+
+    #[test]
+    fn a_head_is_read_as_envoy_writes_it() {
+        let headers = vec![
+            core::HeaderValue { key: ":path".into(), value: String::new(), raw_value: b"/\xff".into() },
+            core::HeaderValue { key: "x-request-id".into(), value: "r1".into(), raw_value: Vec::new() },
+            core::HeaderValue { key: "x-empty".into(), value: String::new(), raw_value: Vec::new() },
+        ];
+        let asked = struct_of([
+            ("source.address", text("192.0.2.1:5")),
+            ("filter_state['attache.session']", text("1;a;b;;")),
+            ("connection.requested_server_name", value(Kind::NumberValue(1.0))),
+            ("another", text("value")),
+        ]);
+        let others = struct_of([("source.address", text("198.51.100.1:1"))]);
+        let read = written(&envoy::ProcessingRequest {
+            request: Some(Part::RequestHeaders(envoy::HttpHeaders {
+                headers: Some(core::HeaderMap { headers }),
+                end_of_stream: true,
+                ..Default::default()
+            })),
+            attributes: HashMap::from([
+                ("envoy.filters.http.ext_proc".to_owned(), asked),
+                ("another.filter".to_owned(), others),
+            ]),
+            metadata_context: Some(core::Metadata {
+                filter_metadata: HashMap::from([("other".to_owned(), struct_of([("key", text("value"))]))]),
+                ..Default::default()
+            }),
+            protocol_config: Some(envoy::ProtocolConfiguration { request_body_mode: 1, ..Default::default() }),
+            ..Default::default()
+        });
+
+        let expected = ProcessingRequest {
+            request_headers: Some(vec![
+                (":path".to_owned(), b"/\xff".to_vec()),
+                ("x-request-id".to_owned(), b"r1".to_vec()),
+                ("x-empty".to_owned(), Vec::new()),
+            ]),
+            attributes: Attributes { session: Some("1;a;b;;".into()), sni: None, source: Some("192.0.2.1:5".into()) },
+        };
+        assert_eq!(read, expected);
+    }
+
+    #[test]
+    fn everything_else_that_envoy_may_say_is_no_head() {
+        for part in [
+            Part::ResponseHeaders(envoy::HttpHeaders::default()),
+            Part::RequestBody(envoy::HttpBody { body: b"body".into(), ..Default::default() }),
+            Part::ResponseBody(envoy::HttpBody::default()),
+            Part::RequestTrailers(envoy::HttpTrailers::default()),
+            Part::ResponseTrailers(envoy::HttpTrailers::default()),
+        ] {
+            let read = written(&envoy::ProcessingRequest { request: Some(part), ..Default::default() });
+            assert_eq!(read.request_headers, None);
+        }
+    }
+
+    #[test]
+    fn what_sends_a_request_on_is_read_by_envoy_as_it_was_written() {
+        let (ours, envoys) = set("authorization", "Bearer x");
+        let mutation = HeaderMutation { set_headers: vec![ours], remove_headers: vec!["x-agent".into()] };
+        let common = CommonResponse { header_mutation: Some(mutation), clear_route_cache: true };
+        let headers = HeadersResponse { response: Some(common) };
+        let read = read(&ProcessingResponse {
+            response: Some(Answer::RequestHeaders(headers)),
+            dynamic_metadata: Some(Metadata::of("attache", [("decision", "allow".into()), ("empty", String::new())])),
+        });
+
+        let mutation = envoy::HeaderMutation { set_headers: vec![envoys], remove_headers: vec!["x-agent".into()] };
+        let common =
+            envoy::CommonResponse { header_mutation: Some(mutation), clear_route_cache: true, ..Default::default() };
+        let headers = envoy::HeadersResponse { response: Some(common) };
+        let said = struct_of([("decision", text("allow")), ("empty", text(""))]);
+        let expected = envoy::ProcessingResponse {
+            response: Some(PartReply::RequestHeaders(headers)),
+            dynamic_metadata: Some(struct_of([("attache", value(Kind::StructValue(said)))])),
+            ..Default::default()
+        };
+        assert_eq!(read, expected);
+    }
+
+    #[test]
+    fn a_refusal_is_read_by_envoy_as_it_was_written() {
+        let (ours, envoys) = set("content-type", "application/json");
+        let read = read(&ProcessingResponse {
+            response: Some(Answer::ImmediateResponse(ImmediateResponse {
+                status: Some(HttpStatus { code: 403 }),
+                headers: Some(HeaderMutation { set_headers: vec![ours], remove_headers: Vec::new() }),
+                body: b"{}".into(),
+                grpc_status: Some(GrpcStatus { status: 7 }),
+                details: "denied".into(),
+            })),
+            dynamic_metadata: None,
+        });
+
+        let expected = envoy::ProcessingResponse {
+            response: Some(PartReply::ImmediateResponse(envoy::ImmediateResponse {
+                status: Some(envoy_type::HttpStatus { code: 403 }),
+                headers: Some(envoy::HeaderMutation { set_headers: vec![envoys], remove_headers: Vec::new() }),
+                body: b"{}".into(),
+                grpc_status: Some(envoy::GrpcStatus { status: 7 }),
+                details: "denied".into(),
+            })),
+            ..Default::default()
+        };
+        assert_eq!(read, expected);
+    }
 }

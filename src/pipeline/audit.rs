@@ -1,6 +1,7 @@
 //! What is put on record: one decision for each exchange, written before it is answered, and its outcome when
 //! Envoy reports it. Neither ever holds a secret: credentials stand by name, query values are taken out.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -52,14 +53,14 @@ pub struct DecisionRecord {
     pub agent: Option<Arc<str>>,
     /// What said who it is: `token`, `header`, `fixed` or `default`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub identity: Option<String>,
+    pub identity: Option<Cow<'static, str>>,
     /// Where the agent called from: address and port.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<Box<str>>,
     /// The method; `CONNECT` only where a tunnel was refused, `TLS` where a handshake was.
     pub method: Box<str>,
     /// `https` or `http`: how the upstream is, or would be, spoken to.
-    pub scheme: Option<String>,
+    pub scheme: Option<Cow<'static, str>>,
     /// The host, without port.
     pub host: Box<str>,
     /// The upstream's port.
@@ -72,7 +73,7 @@ pub struct DecisionRecord {
     /// What was enforced.
     pub decision: Verdict,
     /// Why, where it was refused.
-    pub reason: Option<String>,
+    pub reason: Option<Cow<'static, str>>,
     /// More on why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<Box<str>>,
@@ -121,12 +122,21 @@ pub struct OutcomeRecord {
 /// A query with its values taken out: `a=1&b` becomes `a=***&b`. What is too long to be a name is a value.
 pub fn redacted_query(query: &str) -> Box<str> {
     let name = |text| if str::len(text) > MAX_NAME { REDACTED } else { text };
-    let pairs = query.split('&').map(|pair| match pair.split_once('=') {
-        Some((key, "")) => format!("{}=", name(key)),
-        Some((key, _)) => format!("{}={REDACTED}", name(key)),
-        None => name(pair).to_owned(),
-    });
-    pairs.collect::<Vec<_>>().join("&").into()
+    let mut out = String::with_capacity(query.len() + REDACTED.len());
+    for (at, pair) in query.split('&').enumerate() {
+        if at > 0 {
+            out.push('&');
+        }
+        match pair.split_once('=') {
+            Some((key, value)) => {
+                out.push_str(name(key));
+                out.push('=');
+                out.push_str(if value.is_empty() { "" } else { REDACTED });
+            }
+            None => out.push_str(name(pair)),
+        }
+    }
+    out.into()
 }
 
 /// An authority that could not be read, without the user information it may hold.
@@ -169,16 +179,40 @@ const MAX_NAME: usize = 32;
 pub(crate) mod rfc3339 {
     use std::time::SystemTime;
 
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+    use serde::{Deserialize, Deserializer, Serializer, de, ser};
+
+    /// A time as RFC 3339 in UTC with microseconds; none outside the years 0 to 9999. Two of them are written for each
+    /// request, which is why this is no format string.
+    pub fn text(time: SystemTime) -> Option<[u8; 27]> {
+        let utc = jiff::tz::Offset::UTC.to_datetime(time.try_into().ok()?);
+        let mut text = *b"0000-00-00T00:00:00.000000Z";
+        let parts = [
+            (0..4, i32::from(utc.year())),
+            (5..7, utc.month().into()),
+            (8..10, utc.day().into()),
+            (11..13, utc.hour().into()),
+            (14..16, utc.minute().into()),
+            (17..19, utc.second().into()),
+            (20..26, utc.subsec_nanosecond() / 1000),
+        ];
+        for (place, number) in parts {
+            let mut rest = u32::try_from(number).ok()?;
+            for digit in text.get_mut(place).into_iter().flatten().rev() {
+                *digit = b'0' + (rest % 10) as u8;
+                rest /= 10;
+            }
+        }
+        Some(text)
+    }
 
     pub fn serialize<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
-        let stamp = jiff::Timestamp::try_from(*time).map_err(serde::ser::Error::custom)?;
-        serializer.collect_str(&format_args!("{stamp:.6}"))
+        let text = text(*time).ok_or_else(|| ser::Error::custom("a time that no record can hold"))?;
+        serializer.serialize_str(std::str::from_utf8(&text).map_err(ser::Error::custom)?)
     }
 
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SystemTime, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let stamp: jiff::Timestamp = text.parse().map_err(D::Error::custom)?;
+        let stamp: jiff::Timestamp = text.parse().map_err(de::Error::custom)?;
         Ok(stamp.into())
     }
 }
@@ -219,6 +253,15 @@ mod tests {
         ] {
             let (found, rest) = redacted_target(target);
             assert_eq!((&*found, rest.as_deref()), (path, query), "{target}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_time_is_written_as_rfc_3339_says(second in -62_000_000_000_i64..253_000_000_000, nanos in 0..1_000_000_000) {
+            let stamp = jiff::Timestamp::new(second, nanos).unwrap();
+            let written = rfc3339::text(stamp.into()).unwrap();
+            proptest::prop_assert_eq!(std::str::from_utf8(&written).unwrap(), format!("{:.6}", stamp));
         }
     }
 

@@ -279,7 +279,9 @@ fn split_target(target: &[u8]) -> Result<(Box<str>, Option<Box<str>>), Malformed
 pub fn parse_path(path: &str) -> Result<Box<str>, Malformed> {
     check_encoding(path)?;
     let path = normal_path(path);
-    if path.contains("//") || path.split('/').any(|s| matches!(bare_segment(s), "." | "..")) {
+    // Only what starts with a dot can be one without what follows it; few segments do.
+    let is_dots = |segment: &str| segment.starts_with('.') && matches!(bare_segment(segment), "." | "..");
+    if path.contains("//") || path.split('/').any(is_dots) {
         return Err(Malformed::Path("has an empty or dot segment"));
     }
     Ok(path)

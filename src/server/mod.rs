@@ -23,11 +23,11 @@ use crate::certificates::discovery::{Discovery, Options as DiscoveryOptions};
 use crate::certificates::{Authority, Minter};
 use crate::config::Problems;
 use crate::control::{Control, ControlServer};
-use crate::ext_proc::{ExternalProcessorServer, Needs, Recorder, Resolve, Service};
+use crate::ext_proc::{ExternalProcessor, Needs, Recorder, Resolve};
 use crate::journal::Journal;
 use crate::live::Live;
 use crate::peer::Peer;
-use crate::pipeline::audit::{DecisionRecord, Record};
+use crate::pipeline::audit::DecisionRecord;
 use crate::pipeline::exchange::{ResolveFailure, Resolved};
 use crate::pipeline::message::Host;
 use crate::pipeline::policy::Reason;
@@ -175,7 +175,7 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
         in_flight: in_flight.clone(),
     };
     let services = workers::Services {
-        ext_proc: ExternalProcessorServer::new(Service::new(needs)),
+        ext_proc: ExternalProcessor::new(needs),
         access_log: AccessLogServer::new(AccessLog {
             journal: journal.clone(),
             live: live.clone(),
@@ -363,13 +363,7 @@ fn resolved(answer: Result<Arc<crate::resolver::Answer>, ResolveError>) -> Resul
 
 impl Recorder for Journal {
     fn record(&self, record: &DecisionRecord) -> bool {
-        // The same shape as `Record::Decision`, without a copy of the record.
-        #[derive(serde::Serialize)]
-        #[serde(tag = "type", rename_all = "camelCase")]
-        enum Line<'a> {
-            Decision(&'a DecisionRecord),
-        }
-        match self.append(&Line::Decision(record)) {
+        match self.append(record) {
             Ok(()) => true,
             Err(error) => {
                 tracing::error!(%error, request_id = %record.request_id, "a decision cannot be put on record");
@@ -381,7 +375,7 @@ impl Recorder for Journal {
 
 /// Appends a decision that no exchange stands behind.
 fn record_alone(journal: &Journal, record: DecisionRecord) {
-    if let Err(error) = journal.append(&Record::Decision(Box::new(record))) {
+    if let Err(error) = journal.append(&record) {
         tracing::error!(%error, "a refusal cannot be put on record");
     }
 }

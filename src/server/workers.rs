@@ -20,7 +20,7 @@ use tonic_health::pb::health_server::{Health, HealthServer};
 use super::listen::{Connection, stopped};
 use crate::access_log::AccessLogServer;
 use crate::certificates::discovery::DiscoveryServer;
-use crate::ext_proc::{ExternalProcessorServer, Service};
+use crate::ext_proc::ExternalProcessor;
 use crate::telemetry::Relay;
 
 /// HTTP/2 flow-control windows, in bytes: a body of 1 MiB never waits for an update.
@@ -31,7 +31,7 @@ const FAREWELL: Duration = Duration::from_millis(500);
 
 /// What every worker serves.
 pub struct Services<H: Health> {
-    pub ext_proc: ExternalProcessorServer<Service>,
+    pub ext_proc: ExternalProcessor,
     pub access_log: AccessLogServer,
     pub discovery: DiscoveryServer,
     pub relay: Relay,

@@ -247,7 +247,7 @@ impl Exchange {
             port: Some(permit.port()),
             rule: permit.rule().cloned(),
             credential: credentials,
-            upstream: Some(upstream.first.to_string()),
+            upstream: Some(address::socket_text(upstream.first)),
             ..self.record(Verdict::Allow, now)
         };
         self.stage = Stage::Recording(Reply::Allow(Box::new(forward)));
@@ -350,7 +350,7 @@ impl Exchange {
                 record.method = head.method.clone();
                 record.host = head.authority.host.to_string().into();
                 record.port = head.authority.port;
-                record.scheme = (head.door == Door::Tls).then(|| "https".to_owned());
+                record.scheme = (head.door == Door::Tls).then(|| "https".into());
                 record.path = head.path.clone();
                 record.query = head.query.as_deref().map(redacted_query);
             }

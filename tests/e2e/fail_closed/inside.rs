@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use ::attache::config::{self, compile};
-use ::attache::ext_proc::{ExternalProcessorServer, Needs, Recorder, Resolve, Service};
+use ::attache::ext_proc::{ExternalProcessor, Needs, Recorder, Resolve};
 use ::attache::live::{InForce, Live};
 use ::attache::pipeline::audit::DecisionRecord;
 use ::attache::pipeline::exchange::{ResolveFailure, Resolved};
@@ -124,7 +124,7 @@ impl Parts {
             .compile(None, |policy, problems| compile::compile(policy, setting, revision.as_str(), problems))
             .unwrap_or_else(|problems| panic!("{problems}"));
         let in_force = InForce { rules: Arc::new(compiled.value.rules), secrets: Secrets::default() };
-        let service = Service::new(Needs {
+        let service = ExternalProcessor::new(Needs {
             live: Arc::new(Live::new(in_force)),
             resolver: self.names.clone(),
             recorder: self.recorded.clone(),
@@ -134,12 +134,12 @@ impl Parts {
         let (health, health_service) = tonic_health::server::health_reporter();
         health.set_service_status("attache", tonic_health::ServingStatus::Serving).await;
         let listener = UnixListener::bind(place.service()).unwrap();
-        let server = accept(listener, ExternalProcessorServer::new(service), health_service);
+        let server = accept(listener, service, health_service);
         Serving(tokio::spawn(server).abort_handle())
     }
 }
 
-async fn accept(listener: UnixListener, service: ExternalProcessorServer<Service>, health: HealthServer<impl Health>) {
+async fn accept(listener: UnixListener, service: ExternalProcessor, health: HealthServer<impl Health>) {
     let mut connections = JoinSet::new();
     loop {
         let (stream, _) = listener.accept().await.unwrap();

@@ -166,7 +166,10 @@ impl Attache {
 
     /// Stops the service where it stands, as if it hung, until [`Attache::resume`].
     pub async fn hang(&self) {
-        assert!(process::signal(self.service().await, Signal::STOP));
+        let service = self.service().await;
+        assert!(process::signal(service, Signal::STOP));
+        // Its other threads go on until the one that takes the signal has been scheduled.
+        super::until("every thread to stop", async || process::is_stopped(service).then_some(())).await;
     }
 
     pub async fn resume(&self) {

@@ -108,6 +108,15 @@ pub fn lives(pid: u32) -> bool {
     processes().any(|p| p.pid == pid && p.state != 'Z')
 }
 
+/// Whether every thread of a process stands still (proc_pid_stat(5): state `T`).
+pub fn is_stopped(pid: u32) -> bool {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("stat")).ok()).all(|stat| {
+        let after = stat.rsplit_once(") ").map(|(_, after)| after);
+        after.is_some_and(|after| after.starts_with('T'))
+    })
+}
+
 /// Sends one process a signal; `false` if there is no such process.
 pub fn signal(pid: u32, signal: Signal) -> bool {
     kill_process(Pid::from_raw(pid as i32).unwrap(), signal).is_ok()

@@ -2,6 +2,7 @@
 
 mod wire;
 
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -19,7 +20,7 @@ use crate::pipeline::policy::{Class, Reason};
 use crate::resolver::Resolver;
 use crate::telemetry::Telemetry;
 pub use wire::AccessLogServer;
-use wire::{Entry, each_entry};
+use wire::{Common, Entry, each_entry};
 
 /// How long an outcome may wait for others to be written together with: a write is most of what one costs. Nobody waits
 /// for outcomes, as Envoy does for a decision, which is written before its answer.
@@ -71,9 +72,7 @@ impl AccessLog {
         if common.decision == Some("tunnel") {
             return;
         }
-        if common.response_flags.upstream_connection_failure
-            && let Some(address) = common.upstream
-        {
+        if let Some(address) = unreachable(common) {
             self.resolver.failed(address, Instant::now());
         }
         let outcome = outcome(entry);
@@ -176,6 +175,15 @@ fn outcome(entry: &Entry<'_>) -> OutcomeRecord {
     }
 }
 
+/// The address that did not take a connection. Envoy names only the last one it tried: where that is another than
+/// the first, the first has failed before it.
+fn unreachable(common: &Common<'_>) -> Option<SocketAddr> {
+    match (common.pinned, common.upstream) {
+        (Some(first), Some(last)) if first != last => Some(first),
+        (first, last) => last.or(first).filter(|_| common.response_flags.upstream_connection_failure),
+    }
+}
+
 /// Envoy's short names (*Access logging*, `%RESPONSE_FLAGS%`).
 fn short(flags: &ResponseFlags) -> String {
     let names = [
@@ -202,4 +210,29 @@ fn short(flags: &ResponseFlags) -> String {
         (flags.downstream_remote_reset, "DR"),
     ];
     names.iter().filter(|(set, _)| *set).map(|(_, name)| *name).collect::<Vec<_>>().join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_that_took_no_connection_is_known_by_what_envoy_tried_last() {
+        let [one, two] = [1, 2].map(|last| SocketAddr::from(([192, 0, 2, last], 443)));
+        for (pinned, upstream, failure, expected) in [
+            (Some(one), Some(one), false, None),
+            (Some(one), Some(one), true, Some(one)),
+            // A second attempt, whether it worked or not.
+            (Some(one), Some(two), false, Some(one)),
+            (Some(one), Some(two), true, Some(one)),
+            (Some(one), None, true, Some(one)),
+            (None, Some(two), true, Some(two)),
+            (None, None, true, None),
+            (Some(one), None, false, None),
+        ] {
+            let response_flags = ResponseFlags { upstream_connection_failure: failure, ..Default::default() };
+            let common = Common { pinned, upstream, response_flags, ..Common::default() };
+            assert_eq!(unreachable(&common), expected, "{pinned:?} {upstream:?} {failure}");
+        }
+    }
 }

@@ -101,8 +101,10 @@ pub struct Common<'a> {
     pub response_flags: ResponseFlags,
     /// What attaché itself said about the request, come back as dynamic metadata: its id,
     pub id: Option<&'a str>,
-    /// and the decision.
+    /// the decision,
     pub decision: Option<&'a str>,
+    /// and the address to connect to first.
+    pub pinned: Option<SocketAddr>,
 }
 
 /// `HTTPRequestProperties`.
@@ -186,6 +188,7 @@ impl<'a> Common<'a> {
                 match entry(field)? {
                     ("id", value) => self.id = string_value(value)?,
                     ("decision", value) => self.decision = string_value(value)?,
+                    ("upstream", value) => self.pinned = string_value(value)?.and_then(|text| text.parse().ok()),
                     _ => {}
                 }
             }
@@ -301,7 +304,8 @@ mod tests {
         let ours = HashMap::from([
             ("id".to_owned(), text("r1")),
             ("decision".to_owned(), text("allow")),
-            ("upstream".to_owned(), text("other")),
+            ("upstream".to_owned(), text("192.0.2.1:443")),
+            ("upstream2".to_owned(), text("other")),
         ]);
         let common = data::AccessLogCommon {
             downstream_remote_address: Some(address("192.0.2.1", 5)),
@@ -366,6 +370,7 @@ mod tests {
                 response_flags: flags,
                 id: Some("r1"),
                 decision: Some("allow"),
+                pinned: Some(SocketAddr::from(([192, 0, 2, 1], 443))),
             },
             request: Asked {
                 request_method: core::RequestMethod::Put as i32,

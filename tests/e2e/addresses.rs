@@ -305,7 +305,7 @@ async fn a_dead_first_address_is_passed_over_within_the_request() {
         if record["status"] != 200 {
             assert_eq!(record["status"], 503, "{record}");
             let next = place.curl(&[protocol, "--data-binary", &data, &place.url(host)]).await;
-            assert_eq!(next.status, 200, "{host}: {}", next.error);
+            assert_eq!(next.status, 200, "{host}: {} after {record}", next.error);
         }
         let seen = place.upstream("127.0.0.7").requests().pop().unwrap();
         assert!(seen.complete && seen.body.len() == 4 << 20, "{host}");

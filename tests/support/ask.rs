@@ -178,11 +178,6 @@ impl Ask {
         self
     }
 
-    pub fn body(mut self, body: &str) -> Ask {
-        self.body = body.to_owned();
-        self
-    }
-
     /// Sends it. Over HTTP/2 by a library, which allows what [`http::Request`] does.
     pub async fn send(self, attache: &Attache) -> Reply {
         self.send_by(attache, Http2::Library).await

@@ -24,6 +24,7 @@ pub struct Attache {
 }
 
 /// The ready line of `attache up -o json`.
+#[expect(dead_code, reason = "reading it shows that every field is there")]
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Ready {

@@ -7,11 +7,11 @@ use tokio::net::TcpStream;
 use tokio::process::Command;
 
 use super::process::Running;
-use super::{envoy_binary, script, until};
+use super::{envoy_binary, until};
 
 /// A running Envoy; it ends with this value.
 pub struct Envoy {
-    running: Running,
+    _running: Running,
     _directory: TempDir,
 }
 
@@ -39,19 +39,6 @@ impl Envoy {
             TcpStream::connect(listener).await.ok()
         };
         until("Envoy's listener", accepts).await;
-        Envoy { running, _directory: directory }
+        Envoy { _running: running, _directory: directory }
     }
-
-    pub fn stderr(&self) -> String {
-        self.running.stderr()
-    }
-}
-
-/// The bootstrap as `attache envoy render` prints it with these flags.
-pub async fn render(flags: &[&str]) -> String {
-    let home = tempfile::tempdir().unwrap();
-    let mut command = super::attache::attache(home.path());
-    let output = script::output(command.args(["envoy", "render"]).args(flags)).await;
-    assert_eq!(output.exit, 0, "{output:?}");
-    output.stdout
 }

@@ -126,11 +126,6 @@ impl Interposer {
         *self.shared.script.lock().unwrap() = Box::new(script);
     }
 
-    /// Every request that Envoy has asked about.
-    pub fn consulted(&self) -> Vec<Consulted> {
-        self.shared.consulted.borrow().clone()
-    }
-
     /// Waits until Envoy has asked about so many requests.
     pub async fn wait_for(&self, count: usize) -> Vec<Consulted> {
         let mut consulted = self.shared.consulted.subscribe();

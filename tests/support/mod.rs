@@ -23,7 +23,6 @@
 //!
 //! Everything listens on loopback, on ports the kernel picks; everything ends with the value that
 //! started it; every wait has a deadline, and a test that meets one fails with what was seen so far.
-#![allow(dead_code, unused_imports, reason = "a helper may wait for the test that needs it")]
 
 pub mod ask;
 pub mod attache;

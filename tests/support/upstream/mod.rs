@@ -30,8 +30,6 @@ pub struct Upstream {
 /// A request as it reached the upstream, as far as it has.
 #[derive(Clone, Debug)]
 pub struct Seen {
-    /// Which connection, counted from 0.
-    pub connection: usize,
     /// The TLS server name of that connection.
     pub sni: Option<String>,
     pub version: Version,
@@ -264,7 +262,6 @@ impl Place {
         let host = head.headers.get("host").map(|host| host.to_str().unwrap().to_owned());
         let authority = head.uri.authority().map(ToString::to_string).or(host);
         let seen = Seen {
-            connection: self.index,
             sni: self.sni,
             version: head.version,
             method: head.method.to_string(),

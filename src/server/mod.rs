@@ -39,8 +39,6 @@ use listen::{Accepted, Guard};
 
 /// How long a leaf certificate is valid.
 const LEAF_LIFETIME: Duration = Duration::from_secs(24 * 3600);
-/// How long requests that are being decided may still take when the service is told to stop.
-const DRAIN: Duration = Duration::from_secs(10);
 
 /// What a service runs with.
 pub struct Settings {
@@ -131,7 +129,6 @@ pub struct Running {
     journal: Arc<Journal>,
     telemetry: Telemetry,
     stop: watch::Sender<bool>,
-    in_flight: Arc<AtomicUsize>,
     ready: Arc<AtomicBool>,
     sockets: Vec<PathBuf>,
     workers: Vec<std::thread::JoinHandle<()>>,
@@ -175,6 +172,7 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
         in_flight: in_flight.clone(),
     };
     let services = workers::Services {
+        in_flight,
         ext_proc: ExternalProcessor::new(needs),
         access_log: AccessLogServer::new(AccessLog {
             journal: journal.clone(),
@@ -223,7 +221,7 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
     tokio::spawn(policy::watch(source, revision, live.clone(), telemetry.clone()));
     tokio::spawn(policy::refresh_secrets(live.clone()));
     tokio::spawn(keep_on_disk(journal.clone()));
-    Ok(Running { live, journal, telemetry, stop, in_flight, ready, sockets, workers, metrics })
+    Ok(Running { live, journal, telemetry, stop, ready, sockets, workers, metrics })
 }
 
 impl Running {
@@ -236,10 +234,6 @@ impl Running {
     pub async fn drain(self) {
         self.ready.store(false, Ordering::Relaxed);
         self.stop.send_replace(true);
-        let deadline = tokio::time::Instant::now() + DRAIN;
-        while self.in_flight.load(Ordering::Relaxed) > 0 && tokio::time::Instant::now() < deadline {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
         for socket in &self.sockets {
             // A socket that is gone already is as good.
             let _ = std::fs::remove_file(socket);

@@ -4,6 +4,7 @@
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use hyper::body::Incoming;
@@ -26,11 +27,15 @@ use crate::telemetry::Relay;
 /// HTTP/2 flow-control windows, in bytes: a body of 1 MiB never waits for an update.
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 16 << 20;
+/// How long requests that are being decided may still take when the service is told to stop.
+const DRAIN: Duration = Duration::from_secs(10);
 /// How long Envoy's own streams (certificates, access log), which never end by themselves, get at the end.
 const FAREWELL: Duration = Duration::from_millis(500);
 
 /// What every worker serves.
 pub struct Services<H: Health> {
+    /// Counts the requests that are being decided.
+    pub in_flight: Arc<AtomicUsize>,
     pub ext_proc: ExternalProcessor,
     pub access_log: AccessLogServer,
     pub discovery: DiscoveryServer,
@@ -137,9 +142,19 @@ async fn serve<H: Health>(
         served = &mut connection => return ended(served),
         () = stopped(&mut stop) => connection.as_mut().graceful_shutdown(),
     }
-    if let Ok(served) = tokio::time::timeout(FAREWELL, connection).await {
-        ended(served);
+    tokio::select! {
+        served = &mut connection => ended(served),
+        () = decided(&services.in_flight) => {}
     }
+}
+
+/// Completes when no request is being decided any more, or has had its time; then Envoy's own streams have had theirs.
+async fn decided(in_flight: &AtomicUsize) {
+    let deadline = tokio::time::Instant::now() + DRAIN;
+    while in_flight.load(Ordering::Relaxed) > 0 && tokio::time::Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    tokio::time::sleep(FAREWELL).await;
 }
 
 fn ended(served: Result<(), hyper::Error>) {

@@ -179,6 +179,8 @@ async fn serve_lets_what_it_has_begun_end() {
             get("first.example.com").await.starts_with("HTTP/1.1 503").then_some(())
         })
         .await;
+        // Longer than Envoy's own streams are given: a request is given more.
+        tokio::time::sleep(std::time::Duration::from_millis(900)).await;
         dns.answer("waits.example.com", ["127.0.0.1"]);
     };
     let (answer, ()) = tokio::join!(get("waits.example.com"), stop);

@@ -12,7 +12,7 @@ use tonic::{Request, Response, Status};
 use crate::live::Live;
 
 /// The messages of `proto/attache/control/v1/control.proto`.
-#[allow(missing_docs, clippy::pedantic)]
+#[allow(missing_docs, reason = "generated: the documentation is in the proto file")]
 pub mod api {
     tonic::include_proto!("attache.control.v1");
 }

@@ -1,7 +1,7 @@
 //! Envoy's External Processing service, with the parts of its messages that are read or written and no others.
 //!
-//! What is read is copied once, into what the core takes; the rest of a message is stepped over. Names and numbers are those of `envoy.service.ext_proc.v3`, `envoy.config.core.v3` and
-//! `google.protobuf`; tests hold them against Envoy's own.
+//! What is read is copied once, into what the core takes; the rest of a message is stepped over. Names and numbers are
+//! those of `envoy.service.ext_proc.v3`, `envoy.config.core.v3` and `google.protobuf`; tests hold them against Envoy's own.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};

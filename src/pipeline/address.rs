@@ -274,7 +274,7 @@ fn class_v6(address: Ipv6Addr) -> AddressClass {
 
 /// The 32 bits of `address` that have `shift` bits to their right.
 fn bits(address: Ipv6Addr, shift: u32) -> Ipv4Addr {
-    #[allow(clippy::cast_possible_truncation)] // the 32 bits wanted are the low ones
+    // The cast keeps the low 32 bits, which are the ones wanted.
     Ipv4Addr::from((u128::from(address) >> shift) as u32)
 }
 

@@ -19,6 +19,8 @@ const TABLE: &[(&str, &[&str])] = &[
     ("pipeline::policy::matcher", &["pipeline::message"]),
     ("pipeline::session", &["pipeline::message"]),
     ("pipeline::agent", &["pipeline::message", "pipeline::policy::decision", "pipeline::session"]),
+    ("pipeline::limit", &["pipeline::policy::decision"]),
+    ("pipeline::approval", &["pipeline::policy::decision", "pipeline::limit"]),
     ("pipeline::credential", &["pipeline::message", "pipeline::policy::decision", "pipeline::policy::matcher"]),
     (
         "pipeline::policy",
@@ -27,6 +29,8 @@ const TABLE: &[(&str, &[&str])] = &[
             "pipeline::policy::decision",
             "pipeline::policy::matcher",
             "pipeline::agent",
+            "pipeline::limit",
+            "pipeline::approval",
             "pipeline::credential",
         ],
     ),
@@ -41,6 +45,8 @@ const TABLE: &[(&str, &[&str])] = &[
             "pipeline::policy::matcher",
             "pipeline::session",
             "pipeline::agent",
+            "pipeline::limit",
+            "pipeline::approval",
             "pipeline::credential",
             "pipeline::policy",
             "pipeline::answer",
@@ -52,6 +58,8 @@ const TABLE: &[(&str, &[&str])] = &[
     ("config", &[CORE, "secrets"]),
     ("live", &["pipeline::policy", "secrets"]),
     ("resolver", &["pipeline::address", "pipeline::message"]),
+    // What is counted and asked for, longer than a policy lives.
+    ("store", &["pipeline::limit", "pipeline::approval"]),
     // Where it is written down and shown.
     ("journal", &["pipeline::audit"]),
     ("telemetry", &["pipeline::audit"]),
@@ -60,7 +68,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("certificates", &[]),
     ("grpc", &[]),
     ("protobuf", &[]),
-    ("ext_proc", &[CORE, "live", "telemetry", "grpc", "protobuf"]),
+    ("ext_proc", &[CORE, "live", "store", "telemetry", "grpc", "protobuf"]),
     ("access_log", &[CORE, "live", "resolver", "journal", "telemetry", "grpc", "protobuf"]),
     ("control", &["pipeline::policy", "config", "live", "journal"]),
     // What holds it together, and what a person starts.
@@ -73,6 +81,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "config",
             "live",
             "resolver",
+            "store",
             "journal",
             "telemetry",
             "peer",

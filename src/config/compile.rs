@@ -7,7 +7,8 @@ use super::error::{Problems, Spanned, quote};
 use super::schema::{self, Identity, Policy, SecretSource, TokenSource};
 use crate::pipeline::agent::{AgentId, Agents, TokenHash};
 use crate::pipeline::credential::{CredentialId, Format, Injection, Slot};
-use crate::pipeline::policy::matcher::{HostPattern, Methods, NamePattern, PathPattern, Scheme};
+use crate::pipeline::policy::matcher::{HostPattern, Methods, NamePattern, Scheme};
+use crate::pipeline::policy::path::PathPattern;
 use crate::pipeline::policy::{Action, Binding, Entry, RuleId, Ruleset};
 use crate::secrets::{Environment, Source};
 

@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use crate::pipeline::message::percent_byte;
 use crate::pipeline::policy::decision::RuleId;
-use crate::pipeline::policy::matcher::PathPattern;
+use crate::pipeline::policy::path::PathPattern;
 
 /// A secret's value. It cannot be printed, compared, serialised or cloned, and is wiped when dropped.
 pub struct Secret(Zeroizing<Vec<u8>>);

@@ -4,6 +4,7 @@
 
 pub mod decision;
 pub mod matcher;
+pub mod path;
 
 use std::sync::Arc;
 
@@ -14,7 +15,8 @@ use crate::pipeline::agent::{AgentId, Agents};
 use crate::pipeline::credential::{Injection, Slot};
 use crate::pipeline::message::{Door, Host, RequestHead, token};
 pub use decision::{Class, Denial, Reason, RuleId, Upstream};
-use matcher::{HostPattern, HostTable, Level, Methods, NamePattern, PathPattern, Scheme, levels};
+use matcher::{HostPattern, HostTable, Level, Methods, NamePattern, Scheme, levels};
+use path::PathPattern;
 
 /// A whole policy, compiled. It is swapped whole and never changed.
 #[derive(Debug, Default)]

@@ -5,6 +5,7 @@
 pub mod decision;
 pub mod matcher;
 pub mod path;
+pub mod tree;
 
 use std::sync::Arc;
 
@@ -346,7 +347,9 @@ impl Entry {
         match (&self.pairs, request) {
             (None, _) => true,
             (Some(_), None) => false,
-            (Some(pairs), Some((method, path))) => pairs.iter().any(|(m, p)| m.restricts(method) && p.restricts(path)),
+            (Some(pairs), Some((method, path))) => {
+                pairs.iter().any(|(m, p)| m.restricts(method) && p.restricts(&path::PathView::of(path)))
+            }
         }
     }
 }

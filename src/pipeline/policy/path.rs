@@ -1,5 +1,7 @@
 //! Patterns of paths: exact where they permit, looser where they restrict.
 
+use smallvec::SmallVec;
+
 use crate::pipeline::message::{Malformed, parse_path, percent_byte};
 
 /// A pattern of paths: `*` is one segment or part of it, a trailing `/*` everything below, `**` anything,
@@ -9,6 +11,70 @@ pub struct PathPattern {
     exact: Glob,
     loose: Glob,
     specificity: (bool, usize),
+    trail: Box<[Step]>,
+}
+
+/// One segment of the way along which a pattern's paths are found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// This segment, in the looser spelling.
+    Named(Box<str>),
+    /// Any one segment.
+    Any,
+}
+
+/// A request's path in the two spellings in which patterns meet it.
+#[derive(Debug)]
+pub struct PathView<'a> {
+    exact: &'a str,
+    loose: Loose,
+    /// The looser spelling with its empty segments, where it has any.
+    kept: Option<String>,
+}
+
+#[derive(Debug)]
+enum Loose {
+    /// The exact one.
+    Same,
+    /// Where only letters and a final slash differ; most are short.
+    Short(SmallVec<[u8; 128]>),
+    Long(String),
+}
+
+impl<'a> PathView<'a> {
+    /// Looks at the path of a request.
+    pub fn of(path: &'a str) -> Self {
+        let odd = |b: u8| matches!(b, b'%' | b';' | b'*' | b'{' | b'}' | b' ');
+        if path.bytes().any(odd) || path.contains("//") {
+            let loose = loosened(path, false);
+            let kept = loosened_segments(path, false);
+            return Self { exact: path, kept: (kept != loose).then_some(kept), loose: Loose::Long(loose) };
+        }
+        let bare = if path == "/" { path } else { path.strip_suffix('/').unwrap_or(path) };
+        let loose = match bare.len() == path.len() && !path.bytes().any(|b| b.is_ascii_uppercase()) {
+            true => Loose::Same,
+            false => Loose::Short(bare.bytes().map(|b| b.to_ascii_lowercase()).collect()),
+        };
+        Self { exact: path, loose, kept: None }
+    }
+
+    /// The path as it goes out.
+    pub fn exact(&self) -> &'a str {
+        self.exact
+    }
+
+    /// The ways along which patterns that fit can be found.
+    pub fn trails(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(self.loose()).chain(self.kept.as_deref())
+    }
+
+    fn loose(&self) -> &str {
+        match &self.loose {
+            Loose::Same => self.exact,
+            Loose::Short(text) => std::str::from_utf8(text).unwrap_or(self.exact),
+            Loose::Long(text) => text,
+        }
+    }
 }
 
 /// Why a pattern of paths cannot be read.
@@ -39,9 +105,10 @@ impl PathPattern {
         }
         let normal = parse_path(text)?;
         let exact = Glob::parse(&normal);
-        let loose = Glob::parse(&loosened(&normal, true));
+        let loose = loosened(&normal, true);
+        let trail = trail(&normal, &loose);
         let literals = exact.literal_len();
-        Ok(Self { specificity: (exact.is_literal(), literals), exact, loose })
+        Ok(Self { specificity: (exact.is_literal(), literals), exact, loose: Glob::parse(&loose), trail })
     }
 
     /// For lists that permit: the path as it is.
@@ -51,17 +118,18 @@ impl PathPattern {
 
     /// For lists that restrict: also with case folded, every escape undone, and `;parameters`, blanks at the end of
     /// segments, empty segments and a final slash removed, since some server takes those for the same path.
-    pub fn restricts(&self, path: &str) -> bool {
-        if self.exact.matches(path) {
+    pub fn restricts(&self, path: &PathView<'_>) -> bool {
+        if self.exact.matches(path.exact) {
             return true;
         }
-        let mut path = loosened(path, false);
+        let loose = path.loose();
         // A final slash is there or not: `/a` is where `/a/**` begins.
-        self.loose.matches(&path)
-            || (path != "/" && {
-                path.push('/');
-                self.loose.matches(&path)
-            })
+        self.loose.matches(loose) || (loose != "/" && self.loose.matches_below(loose))
+    }
+
+    /// The way along which every path that it fits is found.
+    pub fn trail(&self) -> &[Step] {
+        &self.trail
     }
 
     /// Orders patterns: exact before wildcard, more literal text before less.
@@ -83,13 +151,24 @@ impl PathPattern {
 /// The spelling in which restricting patterns and paths meet. The signs that patterns give a meaning stay, or are
 /// put, in escapes, so that neither a path nor an escape in a pattern can be taken for a wildcard.
 fn loosened(path: &str, is_pattern: bool) -> String {
+    let kept = loosened_segments(path, is_pattern);
+    let mut text = String::with_capacity(kept.len());
+    for segment in kept.split('/').filter(|segment| !segment.is_empty()) {
+        text.push('/');
+        text.push_str(segment);
+    }
+    if text.is_empty() {
+        text.push('/');
+    }
+    text
+}
+
+/// The same with the segments of which nothing is left.
+fn loosened_segments(path: &str, is_pattern: bool) -> String {
     let mut text = String::with_capacity(path.len());
     // `%2561` is `%61` to a server that decodes twice; deeper ones are malformed.
-    for segment in unescaped(&unescaped(path)).split('/') {
+    for segment in unescaped(&unescaped(path)).split('/').skip(1) {
         let segment = segment.split(';').next().unwrap_or_default().trim_end_matches(' ');
-        if segment.is_empty() {
-            continue;
-        }
         text.push('/');
         for c in segment.chars() {
             match c {
@@ -100,10 +179,27 @@ fn loosened(path: &str, is_pattern: bool) -> String {
             }
         }
     }
-    if text.is_empty() {
-        text.push('/');
-    }
     text
+}
+
+/// The way to a pattern's paths: as many of its first segments as stand for exactly one segment each.
+fn trail(normal: &str, loose: &str) -> Box<[Step]> {
+    let segments = |text: &str| text.split('/').skip(1).filter(|s| !s.is_empty()).count();
+    // A segment that the looser spelling drops is there in the exact one: no single way leads to both.
+    if segments(normal) != segments(loose) {
+        return Box::default();
+    }
+    let mut steps = Vec::new();
+    let mut rest = loose.split('/').skip(1).filter(|s| !s.is_empty()).peekable();
+    while let Some(segment) = rest.next() {
+        let whole = segment.starts_with('{') || (segment == "*" && rest.peek().is_some());
+        steps.push(match segment.contains(['*', '{']) {
+            false => Step::Named(segment.into()),
+            true if whole => Step::Any,
+            true => break,
+        });
+    }
+    steps.into()
 }
 
 /// One layer of escapes undone, but for bytes that are not printable and signs that patterns give a meaning.
@@ -187,7 +283,23 @@ impl Glob {
             [Piece::Literal(literal)] => **literal == *path,
             [Piece::Literal(prefix), Piece::Something] => path.len() > prefix.len() && path.starts_with(&**prefix),
             [Piece::Literal(prefix), Piece::Anything] => path.starts_with(&**prefix),
-            pieces => follow(pieces, path),
+            pieces => follow(pieces, path.as_bytes()),
+        }
+    }
+
+    /// Whether it matches the path with a slash behind it.
+    fn matches_below(&self, path: &str) -> bool {
+        match self.0.as_slice() {
+            // A pattern's looser spelling has no final slash but that of the root.
+            [] | [Piece::Literal(_)] => false,
+            [Piece::Literal(prefix), Piece::Something] => path.len() + 1 > prefix.len() && path.starts_with(&**prefix),
+            [Piece::Literal(prefix), Piece::Anything] => {
+                path.starts_with(&**prefix) || prefix.strip_suffix('/') == Some(path)
+            }
+            pieces => {
+                let with_slash: SmallVec<[u8; 256]> = path.bytes().chain(*b"/").collect();
+                follow(pieces, &with_slash)
+            }
         }
     }
 
@@ -207,10 +319,12 @@ impl Glob {
     }
 }
 
+/// For each offset, whether the pieces so far can end there. Most paths are shorter, in bytes.
+type Reached = SmallVec<[bool; 256]>;
+
 /// Keeps the set of offsets that the pieces so far can have reached.
-fn follow(pieces: &[Piece], path: &str) -> bool {
-    let bytes = path.as_bytes();
-    let mut reached = vec![false; bytes.len() + 1];
+fn follow(pieces: &[Piece], bytes: &[u8]) -> bool {
+    let mut reached: Reached = smallvec::smallvec![false; bytes.len() + 1];
     if let Some(first) = reached.first_mut() {
         *first = true;
     }
@@ -221,8 +335,8 @@ fn follow(pieces: &[Piece], path: &str) -> bool {
 }
 
 /// The offsets that one more piece reaches, in one pass over the path.
-fn advance(piece: &Piece, bytes: &[u8], reached: &[bool]) -> Vec<bool> {
-    let mut next = vec![false; reached.len()];
+fn advance(piece: &Piece, bytes: &[u8], reached: &[bool]) -> Reached {
+    let mut next: Reached = smallvec::smallvec![false; reached.len()];
     match piece {
         Piece::Literal(literal) => {
             for (start, _) in reached.iter().enumerate().filter(|(_, r)| **r) {
@@ -267,6 +381,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    fn restricts(pattern: &PathPattern, path: &str) -> bool {
+        pattern.restricts(&PathView::of(path))
+    }
 
     #[test]
     fn paths_that_permit_match_exactly() {
@@ -313,33 +431,35 @@ mod tests {
         for path in
             ["/v1/Users/1", "/V1/users/1", "/v1/users/1/", "/v1;x/users;y/1;z", "/v1/users/1%20", "/v1/users/1%20/%09"]
         {
-            assert!(restricted.restricts(path), "{path}");
+            assert!(restricts(&restricted, path), "{path}");
         }
-        assert!(!restricted.restricts("/v1/orders/1"));
+        assert!(!restricts(&restricted, "/v1/orders/1"));
         let restricted = PathPattern::parse("/admin").unwrap();
         for path in ["/admin", "/ADMIN/", "/admin;a=b", "/admin%20"] {
-            assert!(restricted.restricts(path), "{path}");
+            assert!(restricts(&restricted, path), "{path}");
         }
-        assert!(!restricted.restricts("/admin/x") && !restricted.restricts("/adminx"));
-        assert!(PathPattern::parse("/admin/").unwrap().restricts("/admin"));
-        assert!(PathPattern::parse("/").unwrap().restricts("/"));
+        assert!(!restricts(&restricted, "/admin/x") && !restricts(&restricted, "/adminx"));
+        assert!(restricts(&PathPattern::parse("/admin/").unwrap(), "/admin"));
+        assert!(restricts(&PathPattern::parse("/").unwrap(), "/"));
         let below = PathPattern::parse("/a/**").unwrap();
         for path in ["/a/", "/A/", "/a", "/A;x", "/a%20/"] {
-            assert!(below.restricts(path), "{path}");
+            assert!(restricts(&below, path), "{path}");
         }
-        assert!(!below.restricts("/ab") && !PathPattern::parse("/a/*").unwrap().restricts("/a"));
-        assert!(!PathPattern::parse("/*").unwrap().restricts("/") && PathPattern::parse("/**").unwrap().restricts("/"));
+        assert!(!restricts(&below, "/ab") && !restricts(&PathPattern::parse("/a/*").unwrap(), "/a"));
+        assert!(
+            !restricts(&PathPattern::parse("/*").unwrap(), "/") && restricts(&PathPattern::parse("/**").unwrap(), "/")
+        );
         let nested = PathPattern::parse("/api/admin").unwrap();
         for path in ["/;/api/admin", "/api/;x/admin", "/api/%20/admin", "/api%20/admin", "/api/;x;y/admin%3Bz"] {
-            assert!(nested.restricts(path), "{path}");
+            assert!(restricts(&nested, path), "{path}");
         }
         let verb = PathPattern::parse("/v1/*:cancel").unwrap();
         for path in ["/v1/7:cancel", "/v1/7%3Acancel", "/v1/7%3acanc%65l", "/v1/7:c%2561ncel"] {
-            assert!(verb.restricts(path), "{path}");
+            assert!(restricts(&verb, path), "{path}");
         }
-        assert!(PathPattern::parse("/a%2Cb").unwrap().restricts("/a,b"));
-        assert!(PathPattern::parse("/a%2Ab").unwrap().restricts("/a*b"));
-        assert!(!PathPattern::parse("/a%2Ab").unwrap().restricts("/axb"));
+        assert!(restricts(&PathPattern::parse("/a%2Cb").unwrap(), "/a,b"));
+        assert!(restricts(&PathPattern::parse("/a%2Ab").unwrap(), "/a*b"));
+        assert!(!restricts(&PathPattern::parse("/a%2Ab").unwrap(), "/axb"));
     }
 
     #[test]
@@ -357,7 +477,7 @@ mod tests {
         let path = "/a".repeat(32 * 1024);
         let pattern = PathPattern::parse(&"/**/a*".repeat(16)).unwrap();
         assert!(pattern.permits(&path));
-        assert!(!PathPattern::parse(&format!("{}/z", "/**/a*".repeat(16))).unwrap().restricts(&path));
+        assert!(!restricts(&PathPattern::parse(&format!("{}/z", "/**/a*".repeat(16))).unwrap(), &path));
     }
 
     proptest! {
@@ -385,7 +505,7 @@ mod tests {
         #[test]
         fn what_permits_also_restricts(pattern in "(/(a|B|\\*|\\*\\*|\\{i\\})){1,4}", path in "(/(a|B|aB)?){1,5}") {
             let pattern = PathPattern::parse(&pattern).unwrap();
-            prop_assert!(!pattern.permits(&path) || pattern.restricts(&path));
+            prop_assert!(!pattern.permits(&path) || restricts(&pattern, &path));
         }
     }
 }

@@ -147,10 +147,15 @@ impl<T> Default for HostTable<T> {
 impl<T> HostTable<T> {
     /// Files a value.
     pub fn insert(&mut self, name: &NamePattern, value: T) {
+        self.filed(name).push(value);
+    }
+
+    /// What is filed under a pattern.
+    pub fn filed(&mut self, name: &NamePattern) -> &mut Vec<T> {
         match name {
-            NamePattern::Exact(host) => self.exact.entry(host.clone()).or_default().push(value),
-            NamePattern::Below(name) => self.below.entry(name.clone()).or_default().push(value),
-            NamePattern::Any => self.any.push(value),
+            NamePattern::Exact(host) => self.exact.entry(host.clone()).or_default(),
+            NamePattern::Below(name) => self.below.entry(name.clone()).or_default(),
+            NamePattern::Any => &mut self.any,
         }
     }
 

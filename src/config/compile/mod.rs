@@ -1,18 +1,17 @@
 //! From a policy as written to the [`Ruleset`] that decides, reporting every pattern, format and token that
 //! cannot mean anything.
 
+mod agents;
+
 use std::sync::Arc;
 
 use super::error::{Problems, Spanned, quote};
-use super::schema::{self, Identity, Policy, SecretSource, TokenSource};
-use crate::pipeline::agent::{AgentId, Agents, TokenHash};
+use super::schema::{self, Policy, SecretSource};
+use crate::pipeline::agent::AgentId;
 use crate::pipeline::credential::{CredentialId, Format, Injection, Slot};
 use crate::pipeline::policy::matcher::{HostPattern, Methods, NamePattern, PathPattern, Scheme};
 use crate::pipeline::policy::{Action, Binding, Entry, RuleId, Ruleset};
 use crate::secrets::{Environment, Source};
-
-/// Shorter tokens, in bytes, are warned about: they can be guessed.
-const SHORT_TOKEN: usize = 16;
 
 /// What a policy is compiled for.
 #[derive(Clone, Copy)]
@@ -35,7 +34,7 @@ pub struct Compiled {
 
 /// Compiles a policy. `None` only where a problem says why.
 pub fn compile(policy: &Policy, setting: Setting<'_>, revision: &str, problems: &mut Problems) -> Option<Compiled> {
-    let agents = agents(policy, setting, problems);
+    let agents = agents::compile(policy, setting, problems);
     let mut rules = Ruleset::new(revision, agents);
     let mut lists = Lists { rules: &mut rules, problems };
     lists.add(None, "", &policy.allowed_domains, &policy.blocked_domains);
@@ -61,84 +60,6 @@ fn source_of(source: &SecretSource) -> Source {
         SecretSource::Environment(name) => Source::Variable(name.clone()),
         SecretSource::File(path) => Source::File(path.clone()),
     }
-}
-
-fn agents(policy: &Policy, setting: Setting<'_>, problems: &mut Problems) -> Agents {
-    let Some(listed) = &policy.agents else {
-        return Agents::implicit(setting.agent.unwrap_or("default"));
-    };
-    let mut agents = Agents::default();
-    for agent in listed {
-        let id = agents.add(agent.name.as_str());
-        for identity in &agent.identity {
-            match &identity.value {
-                Identity::Token(source) => {
-                    let token = token(source, setting, identity, problems);
-                    if let Some(other) = token.and_then(|t| agents.add_token(t, id))
-                        && other != id
-                    {
-                        let message = format!("this token is also that of the agent `{}`", agents.name(other));
-                        problems.error(identity.span, message).fix("give each agent a token of its own");
-                    }
-                }
-                Identity::Header(header) if header.trusted => {
-                    agents.add_header(header.name.as_str(), &header.value, id);
-                }
-                Identity::Header(header) => agents.strip_header(header.name.as_str()),
-            }
-        }
-    }
-    if let Some(fixed) = setting.agent.and_then(|name| agents.find(name)) {
-        agents.fix(fixed);
-    }
-    if let Some(default) = policy.default_agent.as_ref().and_then(|name| agents.find(name.as_str())) {
-        agents.set_default(default);
-    }
-    agents.set_challenge(policy.proxy_challenge);
-    agents
-}
-
-fn token(
-    source: &TokenSource,
-    setting: Setting<'_>,
-    at: &Spanned<Identity>,
-    problems: &mut Problems,
-) -> Option<TokenHash> {
-    let source = match source {
-        TokenSource::Sha256(hash) if TokenHash(*hash) == TokenHash::of(b"") => {
-            problems
-                .error(at.span, "this is the SHA-256 of nothing: whoever shows an empty token would be this agent")
-                .fix("check that the variable was set when you hashed it: `printf %s \"$TOKEN\" | sha256sum`");
-            return None;
-        }
-        TokenSource::Sha256(hash) => return Some(TokenHash(*hash)),
-        TokenSource::Environment(name) => Source::Variable(name.clone()),
-        TokenSource::File(path) => Source::File(path.clone()),
-    };
-    let value = match source.read(setting.environment?) {
-        Ok(value) => value,
-        Err(error) => {
-            problems
-                .error(at.span, format!("the token cannot be had: {error}"))
-                .fix("provide it, or remove the identity");
-            return None;
-        }
-    };
-    let token = value.strip_suffix(b"\n").unwrap_or(&value);
-    let token = token.strip_suffix(b"\r").unwrap_or(token);
-    // RFC 6750 §2.1: what may stand in a Bearer header.
-    if token.is_empty() || !token.iter().all(u8::is_ascii_graphic) {
-        problems
-            .error(at.span, "the token is empty, or has a blank, control or non-ASCII byte in it")
-            .fix("make one with `openssl rand -hex 32`");
-        return None;
-    }
-    if token.len() < SHORT_TOKEN {
-        problems
-            .warning(at.span, format!("the token has fewer than {SHORT_TOKEN} characters and can be guessed"))
-            .fix("make one with `openssl rand -hex 32`");
-    }
-    Some(TokenHash::of(token))
 }
 
 /// Files the lists of domains into the rules.

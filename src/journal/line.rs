@@ -43,6 +43,9 @@ impl Line for DecisionRecord {
             reason,
             detail,
             rule,
+            would,
+            watched,
+            approval,
             credential,
             policy_revision,
             upstream,
@@ -65,6 +68,15 @@ impl Line for DecisionRecord {
         object.text_or_null("reason", reason.as_deref())?;
         object.text_if_any("detail", detail.as_deref())?;
         object.text_or_null("rule", rule.as_deref())?;
+        if let Some(would) = would {
+            object.value("would", would)?;
+        }
+        if !watched.is_empty() {
+            object.value("watched", watched)?;
+        }
+        if let Some(approval) = approval {
+            object.value("approval", approval)?;
+        }
         if !credential.is_empty() {
             object.value("credential", credential)?;
         }

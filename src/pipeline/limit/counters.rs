@@ -134,7 +134,7 @@ mod tests {
     fn one_count_that_is_charged_twice_needs_room_for_both() {
         let (mut counters, now) = (Counters::default(), Instant::now());
         let three = charge("cap", "a", 5, SECOND, 3);
-        assert_eq!(look(&mut counters, &[three.clone()], now), Ok(()));
+        assert_eq!(look(&mut counters, std::slice::from_ref(&three), now), Ok(()));
         assert!(look(&mut counters, &[three.clone(), three], now).is_err());
     }
 

@@ -42,7 +42,12 @@ pub fn compile(policy: &Policy, setting: Setting<'_>, revision: &str, problems: 
     let mut work = Work { rules: Ruleset::new(revision, agents), places: HashMap::new(), problems };
     if let Some(organization) = &policy.organization {
         let allowed = organization.allowed_domains.as_deref();
-        work.add_lists(Scope::Organization, "organization.", allowed.unwrap_or_default(), &organization.blocked_domains);
+        work.add_lists(
+            Scope::Organization,
+            "organization.",
+            allowed.unwrap_or_default(),
+            &organization.blocked_domains,
+        );
         if allowed.is_some() {
             work.rules.set_ceiling();
         }
@@ -152,6 +157,7 @@ fn check_restrictions(lists: &[&Vec<schema::AllowEntry>], problems: &mut Problem
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pipeline::agent::AgentId;
     use crate::pipeline::message::{Door, Fields, RequestHead};
     use crate::pipeline::policy::Reason;
 
@@ -198,7 +204,7 @@ mod tests {
         let fields = [(":method", method), (":authority", authority), (":path", &path)];
         let fields = fields.iter().map(|(n, v)| ((*n).to_owned(), v.as_bytes().to_vec())).collect();
         let head = RequestHead::parse(door, Fields::new(fields)).map_err(|(m, _)| panic!("{m}")).unwrap();
-        let permit = compiled.rules.decide(AgentId(0), &head).map_err(|d| d.reason)?;
+        let permit = compiled.rules.decide(AgentId(0), &head, std::time::SystemTime::now()).map_err(|d| d.reason)?;
         let way = format!("{}:{}", permit.scheme().as_str(), permit.port());
         Ok((way, permit.injections().map(|i| i.name.to_string()).collect()))
     }
@@ -251,7 +257,11 @@ mod tests {
             let fields = [(":method", "GET"), (":authority", host), (":path", "/"), (":scheme", scheme)];
             let fields = fields.iter().map(|(n, v)| ((*n).to_owned(), v.as_bytes().to_vec())).collect();
             let head = RequestHead::parse(Door::Proxy, Fields::new(fields)).map_err(|(m, _)| m).unwrap();
-            policy.rules.decide(AgentId(0), &head).map(|permit| permit.port()).map_err(|d| d.reason)
+            policy
+                .rules
+                .decide(AgentId(0), &head, std::time::SystemTime::now())
+                .map(|permit| permit.port())
+                .map_err(|d| d.reason)
         };
         assert_eq!(ask("http", "plain.example"), Ok(80));
         assert_eq!(ask("https", "plain.example"), Err(Reason::DomainNotAllowed));

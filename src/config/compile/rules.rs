@@ -20,9 +20,10 @@ impl Work<'_> {
             self.places.entry(id.clone()).or_insert(rule.span);
             let pattern = host(&rule.host, self.problems);
             let path = rule.path.as_ref().map(|text| path(text, self.problems));
-            let agents = rule.agents.as_ref().map(|names| {
-                names.iter().filter_map(|name| self.rules.agents.find(name.as_str())).collect()
-            });
+            let agents = rule
+                .agents
+                .as_ref()
+                .map(|names| names.iter().filter_map(|name| self.rules.agents.find(name.as_str())).collect());
             let (Some(pattern), None | Some(Some(_))) = (pattern, &path) else { continue };
             self.rules.add_rule(Rule {
                 pattern,

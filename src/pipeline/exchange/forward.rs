@@ -10,9 +10,9 @@ use crate::pipeline::agent::is_override_header;
 use crate::pipeline::audit::{DecisionRecord, Verdict};
 use crate::pipeline::credential::{Slot, with_query};
 use crate::pipeline::message::RequestHead;
+use crate::pipeline::policy::Permit;
 use crate::pipeline::policy::decision::{Denial, Reason};
 use crate::pipeline::policy::matcher::Scheme;
-use crate::pipeline::policy::Permit;
 
 impl Exchange {
     /// Puts the credentials in, takes out what must not leave, and says what is about to happen.

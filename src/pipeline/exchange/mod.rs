@@ -316,7 +316,7 @@ impl Exchange {
         let rule = found.permit.approvals().first().map(|terms| terms.rule.clone());
         let denial = |reason| Denial { rule, ..Denial::new(reason) };
         let (ticket, standing, expires) = match asked {
-            Asked::Open { ticket, standing, expires } => (ticket, standing, expires),
+            Asked::Open { ticket, standing, expires, .. } => (ticket, standing, expires),
             Asked::TooMany => {
                 return Err(Denial { retry_after: Some(COME_LATER), ..denial(Reason::TooManyApprovals) });
             }

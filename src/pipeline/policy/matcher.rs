@@ -1,5 +1,7 @@
 //! Patterns of hosts, paths and methods, and the table that finds a host's patterns, most specific first.
 
+mod overlap;
+
 use std::collections::HashMap;
 use std::fmt;
 
@@ -234,8 +236,18 @@ impl PathPattern {
         let normal = parse_path(text)?;
         let exact = Glob::parse(&normal);
         let loose = Glob::parse(&loosened(&normal, true));
-        let literals = exact.literal_len();
-        Ok(Self { specificity: (exact.is_literal(), literals), exact, loose })
+        Ok(Self::of(exact, loose))
+    }
+
+    /// Reads a pattern of which one without wildcard is a prefix that ends at a segment's end: `/v1/models` is that
+    /// path and all below it, not `/v1/models2`.
+    pub fn prefix(text: &str) -> Result<Self, BadPathPattern> {
+        let Self { exact, loose, .. } = Self::parse(text)?;
+        Ok(Self::of(exact.or_below(), loose.or_below()))
+    }
+
+    fn of(exact: Glob, loose: Glob) -> Self {
+        Self { specificity: (exact.is_literal(), exact.literal_len()), exact, loose }
     }
 
     /// For lists that permit: the path as it is.
@@ -265,12 +277,7 @@ impl PathPattern {
 
     /// False only where no path can match both.
     pub fn may_overlap(&self, other: &Self) -> bool {
-        let (a, b) = (self.exact.literal_prefix(), other.exact.literal_prefix());
-        match (self.exact.is_literal(), other.exact.is_literal()) {
-            (true, _) => other.permits(a),
-            (_, true) => self.permits(b),
-            _ => a.starts_with(b) || b.starts_with(a),
-        }
+        overlap::overlap(&self.exact.0, &other.exact.0)
     }
 }
 
@@ -342,6 +349,8 @@ enum Piece {
     Anything,
     /// Anything of at least one byte.
     Something,
+    /// Nothing, or a slash and anything; only at the end.
+    Below,
 }
 
 impl Glob {
@@ -381,6 +390,9 @@ impl Glob {
             [Piece::Literal(literal)] => **literal == *path,
             [Piece::Literal(prefix), Piece::Something] => path.len() > prefix.len() && path.starts_with(&**prefix),
             [Piece::Literal(prefix), Piece::Anything] => path.starts_with(&**prefix),
+            [Piece::Literal(prefix), Piece::Below] => {
+                path.strip_prefix(&**prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            }
             pieces => follow(pieces, path),
         }
     }
@@ -389,11 +401,14 @@ impl Glob {
         matches!(self.0.as_slice(), [] | [Piece::Literal(_)])
     }
 
-    fn literal_prefix(&self) -> &str {
-        match self.0.first() {
-            Some(Piece::Literal(literal)) => literal,
-            _ => "",
+    /// The same for what lies below it too, if it is one path.
+    fn or_below(mut self) -> Self {
+        if self.is_literal() {
+            // Below `/v1/` is what begins with it.
+            let at_slash = matches!(self.0.last(), Some(Piece::Literal(path)) if path.ends_with('/'));
+            self.0.push(if at_slash { Piece::Anything } else { Piece::Below });
         }
+        self
     }
 
     fn literal_len(&self) -> usize {
@@ -430,6 +445,12 @@ fn advance(piece: &Piece, bytes: &[u8], reached: &[bool]) -> Vec<bool> {
             let least = usize::from(*piece == Piece::Something);
             if let Some(first) = reached.iter().position(|r| *r) {
                 next.iter_mut().skip(first + least).for_each(|end| *end = true);
+            }
+        }
+        Piece::Below => {
+            let ends = |(at, reached): (usize, &bool)| *reached && matches!(bytes.get(at), None | Some(b'/'));
+            if let Some(end) = next.last_mut() {
+                *end = reached.iter().enumerate().any(ends);
             }
         }
         Piece::WithinSegment => {
@@ -484,6 +505,14 @@ impl Methods {
         match self {
             Self::Any => !["TRACE", "CONNECT"].iter().any(|m| m.eq_ignore_ascii_case(method)),
             Self::Only(names) => names.iter().any(|n| **n == *method),
+        }
+    }
+
+    /// False only where no method is in both.
+    pub fn may_overlap(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Any, Self::Any) => true,
+            (Self::Only(names), methods) | (methods, Self::Only(names)) => names.iter().any(|n| methods.permits(n)),
         }
     }
 
@@ -637,6 +666,48 @@ mod tests {
             ["", "a", "/a?b", "/a#b", "/a/../b", "/a//b", "/a%2fb", "/u/{id", "/u/x{id}", "/u/{}", "/u/{*}", "/ü"]
         {
             assert!(PathPattern::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_prefix_ends_where_a_segment_does() {
+        for (pattern, path, matches) in [
+            ("/v1/models", "/v1/models", true),
+            ("/v1/models", "/v1/models/", true),
+            ("/v1/models", "/v1/models/gpt/x", true),
+            ("/v1/models", "/v1/models2", false),
+            ("/v1/models", "/v1/models;x", false),
+            ("/v1/models", "/V1/models", false),
+            ("/v1/models", "/v1", false),
+            ("/v1/", "/v1/models", true),
+            ("/v1/", "/v1/", true),
+            ("/v1/", "/v1", false),
+            ("/", "/anything", true),
+            ("/repos/*", "/repos/a/b", true),
+            ("/repos/*", "/repos", false),
+            ("/repos/{owner}", "/repos/a", true),
+            ("/repos/{owner}", "/repos/a/b", false),
+            ("/**/end", "/a/end/x", false),
+        ] {
+            assert_eq!(PathPattern::prefix(pattern).unwrap().permits(path), matches, "{pattern} {path}");
+        }
+        assert!(PathPattern::prefix("/a").unwrap().restricts("/A;x/b"));
+        assert!(PathPattern::prefix("a").is_err());
+    }
+
+    #[test]
+    fn methods_overlap_where_one_is_in_both() {
+        let methods = |names: &[&str]| Methods::parse(names.iter().copied()).unwrap();
+        for (a, b, meet) in [
+            (&["GET"][..], &["GET"][..], true),
+            (&["GET"], &["POST", "GET"], true),
+            (&["GET"], &["HEAD"], false),
+            (&[], &["DELETE"], true),
+            (&[], &["TRACE"], false),
+            (&[], &[], true),
+        ] {
+            assert_eq!(methods(a).may_overlap(&methods(b)), meet, "{a:?} {b:?}");
+            assert_eq!(methods(b).may_overlap(&methods(a)), meet, "{b:?} {a:?}");
         }
     }
 

@@ -122,6 +122,7 @@ impl AccessLog {
             detail: Some(outcome.details.clone().into()),
             rule: None,
             credential: Vec::new(),
+            placeholders: Vec::new(),
             policy_revision: live.rules.revision.clone(),
             upstream: None,
             status,

@@ -44,6 +44,7 @@ impl Line for DecisionRecord {
             detail,
             rule,
             credential,
+            placeholders,
             policy_revision,
             upstream,
             status,
@@ -67,6 +68,9 @@ impl Line for DecisionRecord {
         object.text_or_null("rule", rule.as_deref())?;
         if !credential.is_empty() {
             object.value("credential", credential)?;
+        }
+        if !placeholders.is_empty() {
+            object.value("placeholders", placeholders)?;
         }
         object.text("policyRevision", policy_revision)?;
         object.text_if_any("upstream", upstream.as_deref())?;
@@ -197,6 +201,7 @@ mod tests {
             detail: maybe.map(Into::into),
             rule: maybe.map(Into::into),
             credential: maybe.into_iter().flat_map(|text| [Arc::from(text), Arc::from("second")]).collect(),
+            placeholders: maybe.into_iter().map(Arc::from).collect(),
             policy_revision: text.into(),
             upstream: maybe.map(Into::into),
             status: some.then_some(number as u16),

@@ -82,6 +82,9 @@ pub struct DecisionRecord {
     /// The names of the credentials injected.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub credential: Vec<Arc<str>>,
+    /// The names of the credentials whose placeholder the agent sent where nothing replaces it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub placeholders: Vec<Arc<str>>,
     /// The policy that decided.
     pub policy_revision: Arc<str>,
     /// The address it was pinned to.

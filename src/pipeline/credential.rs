@@ -232,8 +232,8 @@ pub fn with_query(query: Option<&str>, name: &str, value: &[u8]) -> Zeroizing<St
     out
 }
 
-/// A query key as servers compare it: percent-encoding and `+` undone.
-fn decoded(key: &str) -> Vec<u8> {
+/// A part of a query as servers compare it: percent-encoding and `+` undone.
+pub fn decoded(key: &str) -> Vec<u8> {
     let mut out = Vec::with_capacity(key.len());
     let mut rest = key;
     while let Some(at) = rest.find(['%', '+']) {

@@ -59,6 +59,7 @@ impl NameGate for Gate {
                 detail: None,
                 rule: None,
                 credential: Vec::new(),
+                placeholders: Vec::new(),
                 policy_revision: live.rules.revision.clone(),
                 upstream: None,
                 status: None,

@@ -166,6 +166,7 @@ pub mod tests {
             detail: None,
             rule: Some("allowedDomains[0]".into()),
             credential: Vec::new(),
+            placeholders: Vec::new(),
             policy_revision: "rev".into(),
             upstream: None,
             status: (verdict == Verdict::Deny).then_some(403),

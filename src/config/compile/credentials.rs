@@ -131,5 +131,5 @@ fn binding(
         return None;
     }
     let injection = Injection { credential, name: name.clone(), slot, format, path, plaintext: injection.plaintext };
-    Some(Binding { pattern, agents, injection })
+    Some(Binding { pattern, agents, endpoints: None, injection })
 }

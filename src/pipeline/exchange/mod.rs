@@ -19,7 +19,7 @@ use crate::pipeline::credential::{CredentialId, Secret, Slot, with_query};
 use crate::pipeline::message::{Door, Fields, Host, RequestHead};
 use crate::pipeline::policy::decision::{Class, Denial, Reason};
 use crate::pipeline::policy::matcher::Scheme;
-use crate::pipeline::policy::{Permit, Ruleset, Upstream};
+use crate::pipeline::policy::{Permit, Placeholder, Ruleset, Upstream};
 use crate::pipeline::session::Session;
 pub use event::{Effect, Event, Forward, Incoming, Now, Reply, ResolveFailure, Resolved, SetField};
 
@@ -247,11 +247,37 @@ impl Exchange {
             port: Some(permit.port()),
             rule: permit.rule().cloned(),
             credential: credentials,
+            placeholders: self.misplaced(request, head, &permit, &forward),
             upstream: Some(address::socket_text(upstream.first)),
             ..self.record(Verdict::Allow, now)
         };
         self.stage = Stage::Recording(Reply::Allow(Box::new(forward)));
         Ok(Effect::Record(Box::new(record)))
+    }
+
+    /// The credentials whose placeholder leaves with the request: it stands where no injection replaces it.
+    fn misplaced(&self, request: &Request, head: &RequestHead, permit: &Permit, forward: &Forward) -> Vec<Arc<str>> {
+        let Some(caller) = request.caller else { return Vec::new() };
+        let mut placeholders = self.rules.placeholders(caller.agent).peekable();
+        if placeholders.peek().is_none() {
+            return Vec::new();
+        }
+        let slots = permit.injections().map(|injection| &injection.slot);
+        let query = slots.fold(head.query.clone().unwrap_or_default(), |query, slot| match slot {
+            Slot::Query(name) => with_query(Some(&query), name, b"").as_str().into(),
+            Slot::Header(_) => query,
+        });
+        let replaced = |name: &str| {
+            let mut names = forward.remove.iter().chain(forward.set.iter().map(|(name, _)| name));
+            name.starts_with(':') || names.any(|gone| **gone == *name)
+        };
+        let leaves = |placeholder: &&Placeholder| {
+            let mut fields = head.fields.iter().filter(|(name, _)| !replaced(name));
+            placeholder.is_in_target(&head.path)
+                || placeholder.is_in_target(&query)
+                || fields.any(|(_, value)| placeholder.is_in_field(value))
+        };
+        placeholders.filter(leaves).map(|placeholder| placeholder.credential.clone()).collect()
     }
 
     /// The names of the fields that are for this proxy alone, or that would make the upstream see another request.
@@ -333,6 +359,7 @@ impl Exchange {
             detail: None,
             rule: None,
             credential: Vec::new(),
+            placeholders: Vec::new(),
             policy_revision: self.rules.revision.clone(),
             upstream: None,
             status: None,

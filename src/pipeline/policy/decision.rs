@@ -107,6 +107,8 @@ pub enum Reason {
     RouteNotAllowed,
     /// A protocol upgrade that no entry allows.
     UpgradeNotAllowed,
+    /// The credential that would go with the request is not for this method and path.
+    EndpointNotAllowed,
     /// The name leads to no address that may be reached.
     AddressForbidden,
     /// The name does not exist, or has no address.
@@ -129,7 +131,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::InvalidToken,
         Self::NoIdentity,
         Self::UnknownIdentity,
@@ -142,6 +144,7 @@ impl Reason {
         Self::DomainBlocked,
         Self::RouteNotAllowed,
         Self::UpgradeNotAllowed,
+        Self::EndpointNotAllowed,
         Self::AddressForbidden,
         Self::NameNotFound,
         Self::DnsFailure,
@@ -264,6 +267,13 @@ impl Reason {
                 403,
                 "protocol upgrade not allowed by policy",
                 "do without the upgrade, or ask for it to be added to the domain's `upgrades`",
+            ),
+            Self::EndpointNotAllowed => (
+                "endpoint_not_allowed",
+                Denied,
+                403,
+                "the credential of this request is not for this method and path",
+                "use a method and path that the credential is for, or ask for this pair to be added to its `endpoints`",
             ),
             Self::AddressForbidden => (
                 "address_forbidden",

@@ -2,8 +2,11 @@
 //!
 //! [`Ruleset::decide`] is the only maker of a [`Permit`], and credentials are reached only through a permit.
 
+mod binding;
 pub mod decision;
 pub mod matcher;
+mod placeholder;
+mod routes;
 
 use std::sync::Arc;
 
@@ -11,10 +14,13 @@ use ipnet::IpNet;
 use smallvec::SmallVec;
 
 use crate::pipeline::agent::{AgentId, Agents};
-use crate::pipeline::credential::{Injection, Slot};
+use crate::pipeline::credential::Injection;
 use crate::pipeline::message::{Door, Host, RequestHead, token};
+pub use binding::{Binding, Bindings, Chosen};
 pub use decision::{Class, Denial, Reason, RuleId, Upstream};
 use matcher::{HostPattern, HostTable, Level, Methods, NamePattern, PathPattern, Scheme, levels};
+pub use placeholder::Placeholder;
+pub use routes::Routes;
 
 /// A whole policy, compiled. It is swapped whole and never changed.
 #[derive(Debug, Default)]
@@ -25,7 +31,8 @@ pub struct Ruleset {
     pub agents: Agents,
     common: Domains,
     own: Vec<Domains>,
-    injections: HostTable<Arc<Binding>>,
+    bindings: Bindings,
+    placeholders: Vec<Placeholder>,
 }
 
 /// The lists of domains of the whole policy, or of one agent.
@@ -69,17 +76,6 @@ pub enum Action {
     Deny,
 }
 
-/// An injection at the place it is bound to.
-#[derive(Debug)]
-pub struct Binding {
-    /// The hosts, scheme and port.
-    pub pattern: HostPattern,
-    /// The agents that may use it; none means all.
-    pub agents: Option<Vec<AgentId>>,
-    /// What is injected.
-    pub injection: Injection,
-}
-
 /// Leave to send one request. Only [`Ruleset::decide`] makes one.
 #[derive(Debug, Clone)]
 pub struct Permit {
@@ -87,7 +83,7 @@ pub struct Permit {
     scheme: Scheme,
     port: u16,
     entries: Entries,
-    bindings: SmallVec<[Arc<Binding>; 1]>,
+    bindings: Chosen,
 }
 
 impl Permit {
@@ -154,8 +150,17 @@ impl Ruleset {
 
     /// Binds an injection.
     pub fn bind(&mut self, binding: Binding) {
-        let name = binding.pattern.name.clone();
-        self.injections.insert(&name, Arc::new(binding));
+        self.bindings.add(binding);
+    }
+
+    /// Tells what agents may hold in a credential's place.
+    pub fn hold(&mut self, placeholder: Placeholder) {
+        self.placeholders.push(placeholder);
+    }
+
+    /// What this agent may hold in the place of the credentials that it may use.
+    pub fn placeholders(&self, agent: AgentId) -> impl Iterator<Item = &Placeholder> {
+        self.placeholders.iter().filter(move |placeholder| placeholder.is_for(agent))
     }
 
     /// Whether an agent may send a request. The order is POLICY's: block lists, the governing entry, upgrades,
@@ -175,7 +180,7 @@ impl Ruleset {
             let is_name = protocol.len() <= 24 && token(protocol.as_bytes()).is_some();
             return Err(if is_name { denial.because(format!("`{protocol}`")) } else { denial });
         }
-        let bindings = self.bindings(agent, host, target, &head.path);
+        let bindings = self.bindings.choose(agent, target, head)?;
         Ok(Permit { agent, scheme: target.scheme, port: target.port, entries, bindings })
     }
 
@@ -282,29 +287,6 @@ impl Ruleset {
         }
         Err(Denial::new(Reason::DomainNotAllowed))
     }
-
-    /// For each slot, the credential bound most closely to this place among those the agent may use.
-    fn bindings(&self, agent: AgentId, host: &Host, target: Target, path: &str) -> SmallVec<[Arc<Binding>; 1]> {
-        let mut found: SmallVec<[Arc<Binding>; 1]> = SmallVec::new();
-        for level in levels(host) {
-            let above = found.len();
-            for binding in self.injections.at(level).iter().filter(|b| b.fits(agent, target, path)) {
-                let slot = found.iter().position(|f| f.injection.slot.is_same_as(&binding.injection.slot));
-                match slot {
-                    None => found.push(binding.clone()),
-                    Some(at) if at < above => {}
-                    Some(at) => {
-                        if let Some(held) = found.get_mut(at)
-                            && held.specificity() < binding.specificity()
-                        {
-                            *held = binding.clone();
-                        }
-                    }
-                }
-            }
-        }
-        found
-    }
 }
 
 impl Domains {
@@ -345,45 +327,6 @@ impl Entry {
             (None, _) => true,
             (Some(_), None) => false,
             (Some(pairs), Some((method, path))) => pairs.iter().any(|(m, p)| m.restricts(method) && p.restricts(path)),
-        }
-    }
-}
-
-impl Binding {
-    fn fits(&self, agent: AgentId, target: Target, path: &str) -> bool {
-        self.pattern.scheme == target.scheme
-            && self.pattern.permitted_port() == target.port
-            && (target.scheme == Scheme::Https || self.injection.plaintext)
-            && self.agents.as_ref().is_none_or(|agents| agents.contains(&agent))
-            && self.injection.path.as_ref().is_none_or(|p| p.permits(path))
-    }
-
-    fn specificity(&self) -> Option<(bool, usize)> {
-        self.injection.path.as_ref().map(PathPattern::specificity)
-    }
-
-    /// True if neither of two bindings is closer to some request than the other: which one is used would then
-    /// hang on the order of the file.
-    pub fn ties_with(&self, other: &Self) -> bool {
-        let agents_meet = match (&self.agents, &other.agents) {
-            (Some(a), Some(b)) => a.iter().any(|agent| b.contains(agent)),
-            _ => true,
-        };
-        let paths_meet = match (&self.injection.path, &other.injection.path) {
-            (Some(a), Some(b)) => a.specificity() == b.specificity() && a.may_overlap(b),
-            (None, None) => true,
-            _ => false,
-        };
-        let (a, b) = (&self.pattern, &other.pattern);
-        let same_place = a.name == b.name && a.scheme == b.scheme && a.permitted_port() == b.permitted_port();
-        self.injection.slot.is_same_as(&other.injection.slot) && same_place && agents_meet && paths_meet
-    }
-
-    /// The slot's name for messages.
-    pub fn slot_name(&self) -> String {
-        match &self.injection.slot {
-            Slot::Header(name) => format!("header `{name}`"),
-            Slot::Query(name) => format!("query parameter `{name}`"),
         }
     }
 }

@@ -12,11 +12,14 @@ mod credentials;
 mod domains;
 mod names;
 mod references;
+mod services;
 
 pub use agents::{Agent, HeaderIdentity, Identity, TokenSource};
-pub use credentials::{Credential, Injection, SecretSource, Slot};
+pub use credentials::{Credential, Endpoint, Injection, SecretSource, Slot};
 pub use domains::{Action, AllowEntry, HttpRestriction, Methods, Upgrade};
 pub use names::Name;
+pub(super) use services::services;
+pub use services::{Api, Service};
 
 use super::decode::{Fields, boolean, list, mismatch, text};
 use super::error::{Problems, Spanned};
@@ -35,6 +38,8 @@ pub struct Policy {
     pub default_agent: Option<Spanned<Name>>,
     /// Whether a CONNECT without identity is asked for one.
     pub proxy_challenge: bool,
+    /// The services it adds to the catalogue.
+    pub services: Vec<Service>,
     /// What attaché adds to requests on the agents' behalf.
     pub credentials: Vec<Credential>,
 }
@@ -44,7 +49,6 @@ impl Policy {
     pub fn decode(node: &Node, problems: &mut Problems) -> Option<Self> {
         let mut fields = Fields::of(node, "a policy", problems)?.later(&[
             "organization",
-            "services",
             "profiles",
             "rules",
             "dlp",
@@ -58,6 +62,7 @@ impl Policy {
             agents: fields.optional("agents", agents::agents),
             default_agent: fields.optional("defaultAgent", names::name("the name of an agent")),
             proxy_challenge: fields.optional("proxyChallenge", boolean).unwrap_or_default(),
+            services: fields.optional("services", services).unwrap_or_default(),
             credentials: fields.optional("credentials", credentials::credentials).unwrap_or_default(),
         };
         // What is wrong has been reported; the rest is of use to the stages that report more.

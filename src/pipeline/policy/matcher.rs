@@ -56,6 +56,17 @@ pub enum NamePattern {
     Any,
 }
 
+impl NamePattern {
+    /// The names that those of the pattern lie below, but for the pattern's own, nearest first.
+    pub fn parents(&self) -> impl Iterator<Item = &str> {
+        let name = match self {
+            Self::Exact(Host::Name(name)) | Self::Below(name) => Some(&**name),
+            Self::Exact(Host::Address(_)) | Self::Any => None,
+        };
+        std::iter::successors(name, |name| name.split_once('.').map(|(_, parent)| parent)).skip(1)
+    }
+}
+
 /// Why a pattern of hosts cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadHostPattern {
@@ -277,7 +288,12 @@ impl PathPattern {
 
     /// False only where no path can match both.
     pub fn may_overlap(&self, other: &Self) -> bool {
-        overlap::overlap(&self.exact.0, &other.exact.0)
+        let (a, b) = (self.exact.literal_prefix(), other.exact.literal_prefix());
+        match (self.exact.is_literal(), other.exact.is_literal()) {
+            (true, true) => a == b,
+            // Most pairs part here, at no cost.
+            _ => (a.starts_with(b) || b.starts_with(a)) && overlap::overlap(&self.exact.0, &other.exact.0),
+        }
     }
 }
 
@@ -409,6 +425,13 @@ impl Glob {
             self.0.push(if at_slash { Piece::Anything } else { Piece::Below });
         }
         self
+    }
+
+    fn literal_prefix(&self) -> &str {
+        match self.0.first() {
+            Some(Piece::Literal(literal)) => literal,
+            _ => "",
+        }
     }
 
     fn literal_len(&self) -> usize {

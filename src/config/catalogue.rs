@@ -7,7 +7,7 @@ use super::error::{Problems, Spanned, did_you_mean, quote};
 use super::schema::{self, Name};
 use super::{compile, yaml};
 use crate::pipeline::credential::{Format, Slot};
-use crate::pipeline::policy::matcher::{HostPattern, NamePattern, Scheme};
+use crate::pipeline::policy::matcher::{HostPattern, NamePattern, PathPattern, Scheme};
 
 /// Services by name.
 #[derive(Debug, Default)]
@@ -21,6 +21,10 @@ pub struct Catalogue {
 pub struct Service {
     /// The hosts that get it, all of them over TLS. None: every customer has a host of its own.
     pub hosts: Vec<HostPattern>,
+    /// The paths of those hosts that get it; none means all.
+    pub path: Option<PathPattern>,
+    /// The same as text.
+    pub written_path: Option<String>,
     /// The part of the request that carries it.
     pub slot: Slot,
     /// How it is written there.
@@ -105,6 +109,10 @@ impl Catalogue {
 impl Service {
     fn compile(api: &schema::Api, problems: &mut Problems) -> Option<Self> {
         let hosts: Vec<_> = api.hosts.iter().map(|text| host(text, problems)).collect();
+        let path = match &api.path {
+            Some(text) => Some(compile::path(text, problems)?),
+            None => None,
+        };
         let (slot, format, written) = match &api.slot {
             Some(written) => {
                 let (slot, format) = compile::slot(written, problems)?;
@@ -121,6 +129,8 @@ impl Service {
         };
         Some(Self {
             hosts: hosts.into_iter().collect::<Option<_>>()?,
+            path,
+            written_path: api.path.as_ref().map(|text| text.value.clone()),
             slot,
             format,
             written,
@@ -145,4 +155,67 @@ fn host(text: &Spanned<String>, problems: &mut Problems) -> Option<HostPattern> 
         return None;
     }
     Some(pattern)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    const TEXT: &str = include_str!("services.yaml");
+
+    #[test]
+    fn the_catalogue_has_no_mistake_in_it() {
+        let mut problems = Problems::default();
+        let catalogue = Catalogue::read("services.yaml", TEXT, &mut problems);
+        assert!(problems.is_empty(), "{problems}");
+        assert!(catalogue.iter().count() >= 100, "{}", catalogue.iter().count());
+        assert_eq!(catalogue.iter().count(), built_in().services.len());
+    }
+
+    #[test]
+    fn every_service_says_where_its_facts_are_and_keeps_its_place() {
+        let keys = TEXT.lines().filter_map(|line| line.strip_suffix(':'));
+        let names: Vec<_> = keys.filter(|key| key.starts_with(|c: char| c.is_ascii_lowercase())).collect();
+        assert!(names.is_sorted(), "in the order of the names");
+        for (name, service) in built_in().iter() {
+            let documentation = service.documentation.as_deref().unwrap_or_default();
+            assert!(documentation.starts_with("https://"), "{name}: {documentation}");
+        }
+    }
+
+    /// A key goes only to hosts that are the vendor's own, never to a name below which anyone may have one.
+    #[test]
+    fn every_host_is_exact_on_port_443_and_its_slot_is_one_services() {
+        let mut slots = HashSet::new();
+        for (name, service) in built_in().iter() {
+            for host in &service.hosts {
+                assert!(matches!(host.name, NamePattern::Exact(_)) && host.port.is_none(), "{name}: {host}");
+                let slot = (host.to_string(), service.slot.clone());
+                assert!(slots.insert(slot), "{name}: another service fills the same slot of {host}");
+            }
+        }
+    }
+
+    #[test]
+    fn well_known_services_are_what_their_vendors_say() {
+        for (name, host, slot, written) in [
+            ("openai", Some("api.openai.com"), Slot::Header("authorization".into()), "Bearer {value}"),
+            ("anthropic", Some("api.anthropic.com"), Slot::Header("x-api-key".into()), "{value}"),
+            ("github", Some("api.github.com"), Slot::Header("authorization".into()), "Bearer {value}"),
+            ("gitlab", Some("gitlab.com"), Slot::Header("private-token".into()), "{value}"),
+            ("slack", Some("slack.com"), Slot::Header("authorization".into()), "Bearer {value}"),
+            ("stripe", Some("api.stripe.com"), Slot::Header("authorization".into()), "Bearer {value}"),
+            ("pagerduty", Some("api.pagerduty.com"), Slot::Header("authorization".into()), "Token token={value}"),
+            ("datadog", Some("api.datadoghq.com"), Slot::Header("dd-api-key".into()), "{value}"),
+            ("jira", None, Slot::Header("authorization".into()), "Basic {base64:{value}}"),
+            ("serpapi", Some("serpapi.com"), Slot::Query("api_key".into()), "{value}"),
+        ] {
+            let (_, service) = built_in().iter().find(|(known, _)| *known == name).unwrap();
+            assert_eq!(service.hosts.first().map(ToString::to_string).as_deref(), host, "{name}");
+            assert_eq!((&service.slot, &*service.written), (&slot, written), "{name}");
+            assert_eq!(service.format, Format::parse(written).unwrap(), "{name}");
+        }
+    }
 }

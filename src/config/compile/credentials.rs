@@ -123,8 +123,12 @@ fn of_service(
         }
         _ => {}
     }
-    let bind = |host: &HostPattern| draft.binding(host.clone(), service.slot.clone(), service.format.clone());
-    service.hosts.iter().map(|host| (bind(host), named.span)).collect()
+    let bind = |host: &HostPattern| {
+        let mut binding = draft.binding(host.clone(), service.slot.clone(), service.format.clone());
+        binding.injection.path = service.path.clone();
+        (binding, named.span)
+    };
+    service.hosts.iter().map(bind).collect()
 }
 
 fn of_injection(
@@ -470,7 +474,7 @@ mod tests {
         let policy = load(
             "allowedDomains: [billing.example, 'billing.example:8443', mine.example, api.openai.com]\n\
              services:\n\
-             \x20 billing: {hosts: [billing.example, 'billing.example:8443'], headerName: X-Key, headerFormat: 'k {value}'}\n\
+             \x20 billing: {hosts: [billing.example, 'billing.example:8443'], path: /api/**, headerName: X-Key, headerFormat: 'k {value}'}\n\
              \x20 tenants: {hosts: [], queryParam: key}\n\
              credentials:\n\
              - {name: billing, envVarKey: A, service: billing, injections: [{domain: mine.example}, {domain: mine.example, headerName: X-Other, headerFormat: '{value}'}]}\n\
@@ -479,8 +483,9 @@ mod tests {
         )
         .unwrap();
         let list = |names: &[&str]| Ok(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
-        assert_eq!(names(&policy, "GET", "billing.example/"), list(&["billing"]));
-        assert_eq!(names(&policy, "GET", "billing.example:8443/"), list(&["billing"]));
+        assert_eq!(names(&policy, "GET", "billing.example/api/x"), list(&["billing"]));
+        assert_eq!(names(&policy, "GET", "billing.example/other"), list(&[]));
+        assert_eq!(names(&policy, "GET", "billing.example:8443/api/x"), list(&["billing"]));
         assert_eq!(names(&policy, "GET", "mine.example/t/x"), list(&["billing", "billing", "tenants"]));
         assert_eq!(names(&policy, "POST", "api.openai.com/v1/chat/completions"), list(&["openai"]));
         assert_eq!(names(&policy, "GET", "api.openai.com/v1/chat"), Err(Reason::EndpointNotAllowed));

@@ -222,7 +222,7 @@ pub(super) fn host(text: &Spanned<String>, problems: &mut Problems) -> Option<Ho
     }
 }
 
-fn path(text: &Spanned<String>, problems: &mut Problems) -> Option<PathPattern> {
+pub(super) fn path(text: &Spanned<String>, problems: &mut Problems) -> Option<PathPattern> {
     PathPattern::parse(&text.value).inspect_err(|error| bad_path(text, error, problems)).ok()
 }
 

@@ -18,6 +18,8 @@ pub struct Service {
 pub struct Api {
     /// The hosts that get the key, as host patterns. None: every customer has a host of its own.
     pub hosts: Vec<Spanned<String>>,
+    /// The paths of those hosts that get it, as a pattern; `None`: every path.
+    pub path: Option<Spanned<String>>,
     /// The part of the request that carries the key; `None`: `Authorization: Bearer {value}`.
     pub slot: Option<Slot>,
     /// Where the vendor says so.
@@ -52,10 +54,11 @@ fn api(node: &Node, problems: &mut Problems) -> Option<Api> {
     let mut fields = Fields::of(node, "a service", problems)?;
     check_slot(&mut fields, "a service", true);
     let hosts = fields.required("hosts", list("a list of hosts", text("a host")));
+    let path = fields.optional("path", text("a path"));
     let slot = slot(&mut fields);
     let documentation = fields.optional("documentation", text("the address of the vendor's documentation"));
     let note = fields.optional("note", text("a note"));
     let replaces = fields.optional("override", boolean).unwrap_or_default();
     fields.finish()?;
-    Some(Api { hosts: hosts?, slot, documentation, note, replaces })
+    Some(Api { hosts: hosts?, path, slot, documentation, note, replaces })
 }

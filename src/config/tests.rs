@@ -91,6 +91,19 @@ credentials:
 }
 
 #[test]
+fn the_example_of_the_reference_is_a_policy_without_mistakes() {
+    let page = include_str!("../../docs/policy.md");
+    let example = page.split("```yaml\n").nth(1).unwrap().split("```").next().unwrap();
+    let setting = super::compile::Setting { agent: None, environment: None };
+    let outcome = parse("policy.md", example)
+        .compile(None, |policy, problems| super::compile::compile(policy, setting, "rev", problems));
+    match outcome {
+        Ok(accepted) => assert_eq!(accepted.warnings.to_string(), ""),
+        Err(problems) => panic!("{problems}"),
+    }
+}
+
+#[test]
 fn everything_this_version_enforces_is_read() {
     let policy = accepted(
         r#"

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::{Failure, agent_env, state};
 use crate::certificates::authorities_in;
 use crate::config::compile::{Setting, compile};
-use crate::config::schema::{Identity, SecretSource, TokenSource};
+use crate::config::schema::{Identity, SecretSource, TokenIdentity, TokenSource};
 use crate::config::{self, Policy};
 use crate::envoy::install;
 use crate::peer::forbid_inspection;
@@ -189,7 +189,7 @@ fn secret_variables(policy: &Policy) -> BTreeSet<String> {
     });
     let identities = policy.agents.iter().flatten().flat_map(|agent| &agent.identity);
     let tokens = identities.filter_map(|identity| match &identity.value {
-        Identity::Token(TokenSource::Environment(name)) => Some(name.clone()),
+        Identity::Token(TokenIdentity { source: TokenSource::Environment(name), .. }) => Some(name.clone()),
         _ => None,
     });
     credentials.chain(tokens).collect()

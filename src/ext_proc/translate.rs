@@ -41,6 +41,7 @@ pub fn incoming(door: Door, message: ProcessingRequest) -> Option<Incoming> {
         session: attributes.session,
         sni: attributes.sni,
         source: attributes.source.map(Into::into),
+        peer: attributes.peer,
         fields: Fields::new(fields),
         request_id: request_id.unwrap_or_else(|| "".into()),
     })

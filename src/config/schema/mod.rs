@@ -10,12 +10,14 @@
 mod agents;
 mod credentials;
 mod domains;
+mod identities;
 mod names;
 mod references;
 
-pub use agents::{Agent, HeaderIdentity, Identity, TokenSource};
+pub use agents::Agent;
 pub use credentials::{Credential, Injection, SecretSource, Slot};
 pub use domains::{Action, AllowEntry, HttpRestriction, Methods, Upgrade};
+pub use identities::{HeaderIdentity, Identity, TokenIdentity, TokenSource};
 pub use names::Name;
 
 use super::decode::{Fields, boolean, list, mismatch, text};

@@ -12,7 +12,7 @@ use smallvec::SmallVec;
 use zeroize::Zeroizing;
 
 use crate::pipeline::address;
-use crate::pipeline::agent::{Caller, How, is_override_header};
+use crate::pipeline::agent::{Caller, How, Origin, is_override_header};
 use crate::pipeline::answer::{Answer, Manner};
 use crate::pipeline::audit::{DecisionRecord, Verdict, redacted_authority, redacted_query, redacted_target};
 use crate::pipeline::credential::{CredentialId, Secret, Slot, with_query};
@@ -20,7 +20,7 @@ use crate::pipeline::message::{Door, Fields, Host, RequestHead};
 use crate::pipeline::policy::decision::{Class, Denial, Reason};
 use crate::pipeline::policy::matcher::Scheme;
 use crate::pipeline::policy::{Permit, Ruleset, Upstream};
-use crate::pipeline::session::Session;
+use crate::pipeline::session::{Peer, Session};
 pub use event::{Effect, Event, Forward, Incoming, Now, Reply, ResolveFailure, Resolved, SetField};
 
 /// One request on its way. [`on`](Self::on) takes what happened and says what to do next.
@@ -41,6 +41,7 @@ struct Request {
     session: Option<Session>,
     sni: Option<String>,
     source: Option<Box<str>>,
+    peer: Option<Peer>,
     caller: Option<Caller>,
 }
 
@@ -71,13 +72,13 @@ impl Exchange {
             (Stage::Start, Event::Request(incoming)) => {
                 // The stream may have been open for a while.
                 self.rules = rules.clone();
-                self.arrive(incoming)
+                self.arrive(incoming, now)
             }
             (Stage::Resolving(_) | Stage::Fetching(..), Event::Resolved(_) | Event::Secrets(_))
                 if self.outdated(rules) =>
             {
                 self.rules = rules.clone();
-                self.decide()
+                self.decide(now)
             }
             (Stage::Resolving(permit), Event::Resolved(found)) => self.pin(permit, found),
             (Stage::Fetching(permit, upstream), Event::Secrets(secrets)) => {
@@ -101,38 +102,39 @@ impl Exchange {
         self.request.as_ref().map(|r| &r.id)
     }
 
-    fn arrive(&mut self, incoming: Incoming) -> Result<Effect, Denial> {
-        let Incoming { door, fields, session, sni, source, request_id } = incoming;
+    fn arrive(&mut self, incoming: Incoming, now: Now) -> Result<Effect, Denial> {
+        let Incoming { door, fields, session, sni, source, peer, request_id } = incoming;
         let (head, malformed) = match RequestHead::parse(door, fields) {
             Ok(head) => (Ok(head), None),
             Err((malformed, fields)) => (Err(fields), Some(malformed)),
         };
         let session = session.as_deref().and_then(Session::decode);
         let source = source.or_else(|| session.as_ref().map(|s| s.source.clone()));
-        self.request = Some(Request { id: request_id, door, head, session, sni, source, caller: None });
+        let peer = peer.as_deref().and_then(Peer::read).or_else(|| session.as_ref().and_then(|s| s.peer.clone()));
+        self.request = Some(Request { id: request_id, door, head, session, sni, source, peer, caller: None });
         if let Some(malformed) = malformed {
-            self.attribute();
+            self.attribute(now);
             return Err(malformed.into());
         }
         match &self.request {
-            Some(Request { head: Ok(head), .. }) if head.is_connect() => self.tunnel(),
-            _ => self.decide(),
+            Some(Request { head: Ok(head), .. }) if head.is_connect() => self.tunnel(now),
+            _ => self.decide(now),
         }
     }
 
     /// Finds out who sent a request that cannot be read: that attempt, too, is somebody's.
-    fn attribute(&mut self) {
+    fn attribute(&mut self, now: Now) {
         let Some(request) = &mut self.request else { return };
         let fields = request.fields();
         let in_front = request.door == Door::Proxy && fields.get(":method") != Some(b"CONNECT");
-        let found = self.rules.agents.identify_fields(fields, in_front, request.session.as_ref());
+        let found = self.rules.agents.identify_fields(fields, in_front, &request.origin(now));
         request.caller = found.ok().flatten();
     }
 
     /// Identity, form and policy; then the name is looked up, never before policy admits it.
-    fn decide(&mut self) -> Result<Effect, Denial> {
+    fn decide(&mut self, now: Now) -> Result<Effect, Denial> {
         let request = self.request.as_mut().ok_or_else(no_request)?;
-        let permit = request.decide(&self.rules)?;
+        let permit = request.decide(&self.rules, now)?;
         let host = request.head()?.authority.host.clone();
         let port = permit.port();
         self.stage = Stage::Resolving(permit);
@@ -146,12 +148,12 @@ impl Exchange {
     }
 
     /// CONNECT: only what is certain is refused. It is not put on record unless it is.
-    fn tunnel(&mut self) -> Result<Effect, Denial> {
+    fn tunnel(&mut self, now: Now) -> Result<Effect, Denial> {
         let request = self.request.as_mut().ok_or_else(no_request)?;
         if request.door != Door::Proxy {
             return Err(Denial::new(Reason::MalformedRequest).because("CONNECT inside a tunnel"));
         }
-        request.caller = self.rules.agents.identify(request.head()?, None)?;
+        request.caller = self.rules.agents.identify(request.head()?, &request.origin(now))?;
         let head = request.head()?;
         if head.upgrades().next().is_some() {
             return Err(Denial::new(Reason::MalformedRequest).because("CONNECT together with another protocol"));
@@ -172,12 +174,13 @@ impl Exchange {
             }
             Some(caller) => self.rules.decide_tunnel(std::iter::once(caller.agent), &head.authority.host, port)?,
         }
-        let (token, header) = self.rules.agents.inherited(head);
+        let (tokens, headers) = self.rules.agents.inherited(head);
         let session = Session {
             authority: head.authority.clone(),
             source: request.source.clone().unwrap_or_default(),
-            token,
-            header,
+            peer: request.peer.clone(),
+            tokens,
+            headers,
         };
         Ok(Effect::Reply(Reply::Tunnel { session: session.encode() }))
     }
@@ -367,7 +370,7 @@ impl Exchange {
 
 impl Request {
     /// Identify, check that tunnel, TLS name and authority agree, then ask the policy.
-    fn decide(&mut self, rules: &Ruleset) -> Result<Permit, Denial> {
+    fn decide(&mut self, rules: &Ruleset, now: Now) -> Result<Permit, Denial> {
         // Agents are numbered by their policy: who the last one's caller was means nothing in this one.
         self.caller = None;
         let head = self.head.as_ref().map_err(|_| no_request())?;
@@ -376,11 +379,21 @@ impl Request {
                 Denial::new(Reason::InternalError).because("a request inside a tunnel came without its session")
             );
         }
-        let caller = rules.agents.identify(head, self.session.as_ref())?;
+        let caller = rules.agents.identify(head, &self.origin(now))?;
         self.caller = caller;
         let caller = caller.ok_or_else(|| Denial::new(Reason::NoIdentity))?;
         check_authority(head, self.session.as_ref(), self.sni.as_deref())?;
         rules.decide(caller.agent, head)
+    }
+
+    /// What identifies its caller beside its own fields.
+    fn origin(&self, now: Now) -> Origin<'_> {
+        Origin {
+            session: self.session.as_ref(),
+            peer: self.peer.as_ref(),
+            source: self.source.as_deref(),
+            now: now.wall,
+        }
     }
 
     fn head(&self) -> Result<&RequestHead, Denial> {

@@ -59,8 +59,8 @@ fn policy(revision: &str, change: impl FnOnce(&mut Ruleset)) -> Arc<Ruleset> {
     let mut agents = Agents::default();
     let ann = agents.add("ann");
     let bob = agents.add("bob");
-    agents.add_token(TokenHash::of(ANN.as_bytes()), ann);
-    agents.add_token(TokenHash::of(BOB.as_bytes()), bob);
+    agents.add_token(TokenHash::of(ANN.as_bytes()), ann, None);
+    agents.add_token(TokenHash::of(BOB.as_bytes()), bob, None);
     agents.add_header("x-agent", "ann", ann);
     agents.strip_header("x-untrusted");
     let mut rules = Ruleset::new(revision, agents);
@@ -257,6 +257,7 @@ fn incoming(door: Door, method: &str, url: &str, extra: &[(&str, &str)]) -> Inco
         session: None,
         sni: None,
         source: Some("192.0.2.7:1234".into()),
+        peer: None,
         request_id: "r1".into(),
     }
 }
@@ -265,8 +266,9 @@ fn session(authority: &str, token: Option<&str>) -> String {
     let session = Session {
         authority: crate::pipeline::message::Authority::parse(authority.as_bytes()).unwrap(),
         source: "192.0.2.7:1234".into(),
-        token: token.map(|t| TokenHash::of(t.as_bytes())),
-        header: None,
+        peer: None,
+        tokens: token.map(|t| TokenHash::of(t.as_bytes())).into_iter().collect(),
+        headers: Vec::new(),
     };
     session.encode()
 }

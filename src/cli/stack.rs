@@ -5,7 +5,7 @@ use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 
-use super::{Failure, agent_env, state};
+use super::{Failure, agent_env, proxy_tls, state};
 use crate::certificates::authorities_in;
 use crate::config::compile::{Setting, compile};
 use crate::config::schema::{Identity, SecretSource, TokenIdentity, TokenSource};
@@ -96,13 +96,14 @@ pub struct Up {
 }
 
 /// Brings service and Envoy up. Everything a person can get wrong is checked first, and said clearly.
-pub async fn bring_up(flags: &Flags, listen: Option<SocketAddr>) -> Result<Up, Failure> {
+pub async fn bring_up(flags: &Flags, listen: Option<SocketAddr>, proxy_tls: &proxy_tls::Flags) -> Result<Up, Failure> {
     // Before a secret is read.
     forbid_inspection().map_err(Failure::runtime)?;
     let environment = Environment::of_process();
     let Checked { secret_variables, anonymous } = check_policy(&flags.common, &environment)?;
     flags.common.resolver()?;
     let extra = flags.upstream_ca.as_deref().map(read_ca).transpose()?;
+    let proxy_tls = proxy_tls.checked()?;
     let listen = match listen {
         Some(address) => try_listen(address)?,
         None => try_listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?,
@@ -127,7 +128,7 @@ pub async fn bring_up(flags: &Flags, listen: Option<SocketAddr>) -> Result<Up, F
     serve.extend(["--state-dir".into(), ".".into(), "--metrics".into(), flags.metrics.clone()]);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let upstream_ca = UPSTREAM_CA.into();
-    let plan = Plan { listen, state_dir, envoy, upstream_ca, serve, environment, threads: cores.min(4) };
+    let plan = Plan { listen, state_dir, envoy, upstream_ca, proxy_tls, serve, environment, threads: cores.min(4) };
     // Daemons that an agent leaves behind stay recognisable as its own.
     let own = rustix::process::getpid();
     rustix::process::set_child_subreaper(Some(own)).map_err(Failure::runtime)?;

@@ -595,7 +595,7 @@ mod tests {
         let of_variable = "{identity: [{token: {env: TOKEN}}]}";
         for (x, y) in [(&*of_file, of_variable), (of_variable, &*of_file)] {
             let text =
-                format!("agents: {{x: {x}, y: {y}, z: {{identity: [{{token: {{sha256: {}}}}}]}}}}", "0".repeat(64));
+                format!("agents: {{x: {x}, y: {y}, z: {{identity: [{{token: {{sha256: {}}}}}]}}}}", "a".repeat(64));
             let load = |revocable: HashSet<PathBuf>| {
                 super::super::parse("p", &text)
                     .compile(None, |policy, problems| compile_again(policy, setting, &revocable, "rev", problems))

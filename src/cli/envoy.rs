@@ -71,7 +71,7 @@ struct Render {
     upstream_ca: PathBuf,
 
     #[command(flatten)]
-    proxy_tls: super::proxy_tls::Flags,
+    proxy_tls: super::proxy_tls::TlsFlags,
 }
 
 /// Check a bootstrap of your own, and say what it no longer protects

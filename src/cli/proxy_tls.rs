@@ -8,7 +8,7 @@ use crate::envoy::bootstrap::ProxyTls;
 
 /// TLS between agents and the proxy.
 #[derive(clap::Args, Clone, Debug, Default)]
-pub struct Flags {
+pub struct TlsFlags {
     /// Speak TLS with agents, by this certificate and its chain, in PEM
     #[arg(long, value_name = "FILE", env = "ATTACHE_PROXY_TLS_CERT", requires = "proxy_tls_key")]
     proxy_tls_cert: Option<PathBuf>,
@@ -22,7 +22,7 @@ pub struct Flags {
     client_ca: Option<PathBuf>,
 }
 
-impl Flags {
+impl TlsFlags {
     /// As given: the files need not be on this machine.
     pub fn as_given(&self) -> Option<ProxyTls> {
         Some(ProxyTls {

@@ -53,7 +53,7 @@ async fn run_command(args: Args) -> Outcome {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::runtime)?;
     let mut hangup = signal(SignalKind::hangup()).map_err(Failure::runtime)?;
     // The command is on this machine: what it says to the proxy goes no further in clear.
-    let no_tls = proxy_tls::Flags::default();
+    let no_tls = proxy_tls::TlsFlags::default();
     let mut up = tokio::select! {
         up = bring_up(&args.flags, args.listen, &no_tls) => up?,
         _ = terminate.recv() => return Ok(ExitCode::from(143)),

@@ -96,7 +96,11 @@ pub struct Up {
 }
 
 /// Brings service and Envoy up. Everything a person can get wrong is checked first, and said clearly.
-pub async fn bring_up(flags: &Flags, listen: Option<SocketAddr>, proxy_tls: &proxy_tls::Flags) -> Result<Up, Failure> {
+pub async fn bring_up(
+    flags: &Flags,
+    listen: Option<SocketAddr>,
+    proxy_tls: &proxy_tls::TlsFlags,
+) -> Result<Up, Failure> {
     // Before a secret is read.
     forbid_inspection().map_err(Failure::runtime)?;
     let environment = Environment::of_process();

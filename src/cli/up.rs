@@ -21,7 +21,7 @@ pub struct Args {
     #[arg(long, value_name = "ADDR:PORT", env = "ATTACHE_LISTEN", default_value = "127.0.0.1:10080")]
     listen: SocketAddr,
     #[command(flatten)]
-    proxy_tls: super::proxy_tls::Flags,
+    proxy_tls: super::proxy_tls::TlsFlags,
     /// How the ready line is printed.
     #[arg(short, long, value_enum, default_value = "text")]
     output: Output,

@@ -84,6 +84,13 @@ pub struct Origin<'a> {
     pub now: SystemTime,
 }
 
+impl Origin<'_> {
+    /// Of a request of which nothing but its own fields is known.
+    pub fn unknown(now: SystemTime) -> Self {
+        Self { session: None, peer: None, source: None, now }
+    }
+}
+
 /// Every agent of a policy and what identifies it.
 #[derive(Debug, Clone, Default)]
 pub struct Agents {

@@ -602,8 +602,7 @@ mod tests {
             };
             let agents = load(HashSet::from([file.clone()])).unwrap().value.rules.agents;
             let fields = vec![("authorization".to_owned(), b"Bearer a-token-of-good-length".to_vec())];
-            let now = std::time::SystemTime::now();
-            let origin = crate::pipeline::agent::Origin { session: None, peer: None, source: None, now };
+            let origin = crate::pipeline::agent::Origin::unknown(std::time::SystemTime::now());
             let found = agents.identify_fields(&Fields::new(fields), true, &origin);
             assert_eq!(found.unwrap_err().reason, Reason::InvalidToken);
             assert!(load(HashSet::new()).unwrap_err().to_string().contains("this token is also that of the agent `x`"));

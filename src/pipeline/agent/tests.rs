@@ -36,12 +36,10 @@ fn head(door: Door, method: &str, fields: &[(&str, &str)]) -> RequestHead {
     RequestHead::parse(door, Fields::new(fields)).unwrap()
 }
 
-const NOWHERE: Origin<'static> = Origin { session: None, peer: None, source: None, now: SystemTime::UNIX_EPOCH };
-
 type Found = Result<Option<(String, How)>, Reason>;
 
 fn who(agents: &Agents, door: Door, fields: &[(&str, &str)]) -> Found {
-    who_from(agents, door, fields, &Origin { now: at(NOW), ..NOWHERE })
+    who_from(agents, door, fields, &Origin::unknown(at(NOW)))
 }
 
 fn who_from(agents: &Agents, door: Door, fields: &[(&str, &str)], origin: &Origin<'_>) -> Found {
@@ -165,7 +163,7 @@ fn a_certificate_names_an_agent_by_its_one_spiffe_id_while_it_lasts() {
         ("spiffe://a.example/ann,", Err(Reason::IdentityConflict)),
     ] {
         let peer = peer(uris);
-        let origin = Origin { peer: peer.as_ref(), now: at(NOW), ..NOWHERE };
+        let origin = Origin { peer: peer.as_ref(), ..Origin::unknown(at(NOW)) };
         assert_eq!(who_from(&agents, Door::Proxy, &[], &origin), expected, "{uris}");
         // What was shown does not vanish because policy says who everybody is, or who nobody is.
         let mut more = agents.clone();
@@ -174,11 +172,11 @@ fn a_certificate_names_an_agent_by_its_one_spiffe_id_while_it_lasts() {
     }
     let peer = peer("spiffe://a.example/ann");
     for (now, expected) in [(NOW + 99, is("ann", How::Mtls)), (NOW + 100, Err(Reason::UnknownIdentity))] {
-        let origin = Origin { peer: peer.as_ref(), now: at(now), ..NOWHERE };
+        let origin = Origin { peer: peer.as_ref(), ..Origin::unknown(at(now)) };
         assert_eq!(who_from(&agents, Door::Proxy, &[], &origin), expected, "{now}");
     }
     let token = [("proxy-authorization", "Bearer bob-token")];
-    let origin = Origin { peer: peer.as_ref(), now: at(NOW), ..NOWHERE };
+    let origin = Origin { peer: peer.as_ref(), ..Origin::unknown(at(NOW)) };
     assert_eq!(who_from(&agents, Door::Proxy, &token, &origin), Err(Reason::IdentityConflict));
 }
 
@@ -199,7 +197,7 @@ fn a_token_that_has_expired_is_nobodys_from_that_moment_on() {
         (NOW + 100, Err(Reason::InvalidToken)),
         (NOW + 100_000, Err(Reason::InvalidToken)),
     ] {
-        let origin = Origin { now: at(now), ..NOWHERE };
+        let origin = Origin::unknown(at(now));
         for name in ["proxy-authorization", "authorization"] {
             let fields = [(name, "Bearer ann-short")];
             for door in [Door::Proxy, Door::Tls] {
@@ -209,10 +207,8 @@ fn a_token_that_has_expired_is_nobodys_from_that_moment_on() {
         let inside = Origin { session: Some(&session), ..origin };
         assert_eq!(who_from(&agents, Door::Tls, &[], &inside), expected, "{now}");
     }
-    let denial = agents.identify(
-        &head(Door::Proxy, "GET", &[("authorization", "Bearer ann-old")]),
-        &Origin { now: at(NOW), ..NOWHERE },
-    );
+    let denial =
+        agents.identify(&head(Door::Proxy, "GET", &[("authorization", "Bearer ann-old")]), &Origin::unknown(at(NOW)));
     assert_eq!(denial.unwrap_err().detail.as_deref(), Some("a token of `ann` that has expired"));
 }
 
@@ -231,11 +227,11 @@ fn the_narrowest_range_of_an_address_names_its_agent() {
         ("/tmp/socket", None),
         ("", None),
     ] {
-        let origin = Origin { source: Some(source), now: at(NOW), ..NOWHERE };
+        let origin = Origin { source: Some(source), ..Origin::unknown(at(NOW)) };
         let expected = expected.map(|name| (name.to_owned(), How::Source));
         assert_eq!(who_from(&agents, Door::Tls, &[], &origin), Ok(expected), "{source}");
     }
-    let origin = Origin { source: Some("10.1.0.1:1"), now: at(NOW), ..NOWHERE };
+    let origin = Origin { source: Some("10.1.0.1:1"), ..Origin::unknown(at(NOW)) };
     let token = |value| [("proxy-authorization", value)];
     assert_eq!(who_from(&agents, Door::Tls, &token("Bearer ann-token"), &origin), is("ann", How::Token));
     assert_eq!(who_from(&agents, Door::Tls, &token("Bearer bob-token"), &origin), Err(Reason::IdentityConflict));
@@ -255,7 +251,7 @@ fn a_session_is_checked_against_the_policy_of_the_moment() {
     assert_eq!(headers, [("x-agent".into(), Box::from(*b"ann"))]);
     let session =
         Session { authority: connect.authority.clone(), source: "192.0.2.7:1".into(), peer: None, tokens, headers };
-    let origin = Origin { session: Some(&session), now: at(NOW), ..NOWHERE };
+    let origin = Origin { session: Some(&session), ..Origin::unknown(at(NOW)) };
     assert_eq!(who_from(&agents, Door::Tls, &[], &origin), is("ann", How::Token));
     let mut revoked = Agents::default();
     let ann = revoked.add("ann");

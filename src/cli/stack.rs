@@ -104,10 +104,20 @@ pub async fn bring_up(
     // Before a secret is read.
     forbid_inspection().map_err(Failure::runtime)?;
     let environment = Environment::of_process();
-    let Checked { secret_variables, anonymous } = check_policy(&flags.common, &environment)?;
+    let Checked { secret_variables, anonymous, by_certificate } = check_policy(&flags.common, &environment)?;
     flags.common.resolver()?;
     let extra = flags.upstream_ca.as_deref().map(read_ca).transpose()?;
     let proxy_tls = proxy_tls.checked()?;
+    let asks_for_certificates = proxy_tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
+    match (asks_for_certificates, by_certificate) {
+        (true, false) => eprintln!(
+            "attache: --client-ca asks every agent for a certificate, and the policy knows none by its `spiffe`: all are refused"
+        ),
+        (false, true) => eprintln!(
+            "attache: the policy knows agents by `spiffe`, and without --client-ca nobody is asked for a certificate"
+        ),
+        _ => {}
+    }
     let listen = match listen {
         Some(address) => try_listen(address)?,
         None => try_listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?,
@@ -162,6 +172,8 @@ struct Checked {
     secret_variables: BTreeSet<String>,
     /// True if callers have to identify themselves.
     anonymous: bool,
+    /// True if certificates identify callers.
+    by_certificate: bool,
 }
 
 /// Reports everything that is wrong with the policy at once.
@@ -173,6 +185,7 @@ fn check_policy(common: &Common, environment: &Environment) -> Result<Checked, F
     let mut checked = Checked::default();
     let accepted = draft.compile(agent, |policy, problems| {
         checked.secret_variables = secret_variables(policy);
+        checked.by_certificate = identities(policy).any(|identity| matches!(identity, Identity::Spiffe(_)));
         checked.anonymous = policy.agents.is_some() && agent.is_none() && policy.default_agent.is_none();
         compile(policy, setting, revision.as_str(), problems)
     });
@@ -192,12 +205,15 @@ fn secret_variables(policy: &Policy) -> BTreeSet<String> {
         SecretSource::Environment(name) => Some(name.clone()),
         SecretSource::File(_) => None,
     });
-    let identities = policy.agents.iter().flatten().flat_map(|agent| &agent.identity);
-    let tokens = identities.filter_map(|identity| match &identity.value {
+    let tokens = identities(policy).filter_map(|identity| match identity {
         Identity::Token(TokenIdentity { source: TokenSource::Environment(name), .. }) => Some(name.clone()),
         _ => None,
     });
     credentials.chain(tokens).collect()
+}
+
+fn identities(policy: &Policy) -> impl Iterator<Item = &Identity> {
+    policy.agents.iter().flatten().flat_map(|agent| &agent.identity).map(|identity| &identity.value)
 }
 
 fn read_ca(path: &Path) -> Result<String, Failure> {

@@ -277,3 +277,19 @@ async fn files_that_cannot_serve_are_named_before_anything_starts() {
         assert!(output.stderr.contains(says), "{flags:?} {output:?}");
     }
 }
+
+#[tokio::test]
+async fn a_policy_and_flags_that_do_not_go_together_are_named() {
+    let upstream = Upstream::https(["shared.example"]).await;
+    let plain = Attache::up(POLICY).env("BOB_TOKEN", BOB).resolve("shared.example", &upstream).start().await;
+    plain.wait_stderr("without --client-ca nobody is asked for a certificate").await;
+    // What an agent says of a certificate counts for nothing.
+    for header in ["X-Forwarded-Client-Cert: URI=spiffe://prod.example/ns/agents/sa/ann", "Attache-Peer: 9999999999;"] {
+        for url in ["https://shared.example/", "http://shared.example/"] {
+            let answer = plain.curl(["--proxy-header", header, "-H", header, url]).await;
+            assert_eq!(answer.status, 401, "{answer:?}");
+            assert_eq!(records(&plain).pop().unwrap()["reason"], "no_identity");
+        }
+    }
+    assert!(upstream.requests().is_empty());
+}

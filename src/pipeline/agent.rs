@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -60,15 +60,23 @@ pub struct Caller {
     pub how: How,
     /// True if `Authorization` held a proxy token, which must not go on.
     pub token_in_authorization: bool,
+    /// From this moment on one of the identities that were shown names nobody.
+    pub expires: Option<SystemTime>,
 }
 
-/// Whose a token is, and until when.
+/// Whose an identity is, and until when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Holder {
     /// The agent.
     pub agent: AgentId,
-    /// From this moment on it identifies nobody.
+    /// From this moment on it names nobody.
     pub expires: Option<SystemTime>,
+}
+
+impl Holder {
+    fn forever(agent: AgentId) -> Self {
+        Self { agent, expires: None }
+    }
 }
 
 /// The circumstances of a request that identify beside its own fields.
@@ -221,14 +229,14 @@ impl Agents {
             claims.add(self.by_token(*token, origin.now)?, How::Token)?;
         }
         if let Some(agent) = origin.source.and_then(|source| self.by_source(source)) {
-            claims.add(agent, How::Source)?;
+            claims.add(Holder::forever(agent), How::Source)?;
         }
         for (name, value) in origin.session.iter().flat_map(|session| &session.headers) {
-            claims.add(self.by_header(name, value)?, How::Header)?;
+            claims.add(Holder::forever(self.by_header(name, value)?), How::Header)?;
         }
         for name in self.headers.keys() {
             for value in fields.all(name) {
-                claims.add(self.by_header(name, value)?, How::Header)?;
+                claims.add(Holder::forever(self.by_header(name, value)?), How::Header)?;
             }
         }
         let mut token_in_authorization = false;
@@ -245,16 +253,16 @@ impl Agents {
                 Err(Unknown) => {}
             }
         }
-        if let (Some(fixed), Some((claimed, _))) = (self.fixed, claims.0)
-            && fixed != claimed
+        let claimed = claims.0.map(|(holder, _)| holder);
+        if let (Some(fixed), Some(claimed)) = (self.fixed, claimed)
+            && fixed != claimed.agent
         {
             return Err(Denial::new(Reason::IdentityConflict).because("this proxy serves another agent"));
         }
-        let known = claims
-            .0
-            .or(self.fixed.map(|agent| (agent, How::Fixed)))
-            .or(self.default.map(|agent| (agent, How::Default)));
-        Ok(known.map(|(agent, how)| Caller { agent, how, token_in_authorization }))
+        let known = (claims.0)
+            .or(self.fixed.map(|agent| (Holder::forever(agent), How::Fixed)))
+            .or(self.default.map(|agent| (Holder::forever(agent), How::Default)));
+        Ok(known.map(|(Holder { agent, expires }, how)| Caller { agent, how, token_in_authorization, expires }))
     }
 
     /// The refusal of a request without identity, where there must be one: always inside, and at CONNECT only if
@@ -290,9 +298,10 @@ impl Agents {
     }
 
     /// By the one URI of the certificate (SPIFFE X509-SVID, 2 and 5.2: with more than one it is refused).
-    fn by_certificate(&self, peer: &Peer, now: SystemTime) -> Result<AgentId, Denial> {
+    fn by_certificate(&self, peer: &Peer, now: SystemTime) -> Result<Holder, Denial> {
         let unknown = Denial::new(Reason::UnknownIdentity);
-        if now.duration_since(SystemTime::UNIX_EPOCH).map_or(true, |now| now.as_secs() >= peer.not_after) {
+        let expires = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(peer.not_after));
+        if expires.is_some_and(|end| now >= end) {
             return Err(unknown.because("the client certificate has expired"));
         }
         if peer.uris.is_empty() {
@@ -301,31 +310,33 @@ impl Agents {
         if peer.uris.contains(',') {
             return Err(Denial::new(Reason::IdentityConflict).because("the client certificate has more than one URI"));
         }
-        let agent = self.certificates.get(&peer.uris).copied();
-        agent.ok_or_else(|| unknown.because("no agent has the SPIFFE ID of the client certificate"))
-    }
-
-    fn by_proxy_authorization(&self, credentials: &[u8], now: SystemTime) -> Result<AgentId, Denial> {
-        let (user, token) = token_of(credentials).ok_or_else(|| {
-            Denial::new(Reason::InvalidToken).because("`Proxy-Authorization` is neither `Basic` nor `Bearer`")
-        })?;
-        let agent = self.by_token(TokenHash::of(&token), now)?;
-        match user {
-            Some(user) if user.as_slice() != self.name(agent).as_bytes() => {
-                Err(Denial::new(Reason::IdentityConflict).because("the user name is not the agent of the token"))
-            }
-            _ => Ok(agent),
+        match self.certificates.get(&peer.uris) {
+            Some(agent) => Ok(Holder { agent: *agent, expires }),
+            None => Err(unknown.because("no agent has the SPIFFE ID of the client certificate")),
         }
     }
 
-    fn by_token(&self, token: TokenHash, now: SystemTime) -> Result<AgentId, Denial> {
-        let invalid = Denial::new(Reason::InvalidToken);
-        let Some(Holder { agent, expires }) = self.tokens.get(&token).copied() else { return Err(invalid) };
-        match expires {
-            Some(end) if now >= end => {
-                Err(invalid.because(format!("a token of `{}` that has expired", self.name(agent))))
+    fn by_proxy_authorization(&self, credentials: &[u8], now: SystemTime) -> Result<Holder, Denial> {
+        let (user, token) = token_of(credentials).ok_or_else(|| {
+            Denial::new(Reason::InvalidToken).because("`Proxy-Authorization` is neither `Basic` nor `Bearer`")
+        })?;
+        let holder = self.by_token(TokenHash::of(&token), now)?;
+        match user {
+            Some(user) if user.as_slice() != self.name(holder.agent).as_bytes() => {
+                Err(Denial::new(Reason::IdentityConflict).because("the user name is not the agent of the token"))
             }
-            _ => Ok(agent),
+            _ => Ok(holder),
+        }
+    }
+
+    fn by_token(&self, token: TokenHash, now: SystemTime) -> Result<Holder, Denial> {
+        let invalid = Denial::new(Reason::InvalidToken);
+        let Some(holder) = self.tokens.get(&token).copied() else { return Err(invalid) };
+        match holder.expires {
+            Some(end) if now >= end => {
+                Err(invalid.because(format!("a token of `{}` that has expired", self.name(holder.agent))))
+            }
+            _ => Ok(holder),
         }
     }
 
@@ -354,16 +365,18 @@ struct Unknown;
 
 /// What the identities seen so far say.
 #[derive(Default)]
-struct Claims(Option<(AgentId, How)>);
+struct Claims(Option<(Holder, How)>);
 
 impl Claims {
-    fn add(&mut self, agent: AgentId, how: How) -> Result<(), Denial> {
-        let how = match self.0 {
-            Some((other, _)) if other != agent => return Err(Denial::new(Reason::IdentityConflict)),
-            Some((_, before)) => how.min(before),
-            None => how,
-        };
-        self.0 = Some((agent, how));
+    fn add(&mut self, more: Holder, how: How) -> Result<(), Denial> {
+        self.0 = Some(match self.0 {
+            Some((before, _)) if before.agent != more.agent => return Err(Denial::new(Reason::IdentityConflict)),
+            Some((before, how_before)) => {
+                let expires = before.expires.into_iter().chain(more.expires).min();
+                (Holder { expires, ..before }, how.min(how_before))
+            }
+            None => (more, how),
+        });
         Ok(())
     }
 

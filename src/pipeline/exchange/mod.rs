@@ -75,7 +75,7 @@ impl Exchange {
                 self.arrive(incoming, now)
             }
             (Stage::Resolving(_) | Stage::Fetching(..), Event::Resolved(_) | Event::Secrets(_))
-                if self.outdated(rules) =>
+                if self.outdated(rules, now) =>
             {
                 self.rules = rules.clone();
                 self.decide(now)
@@ -141,10 +141,11 @@ impl Exchange {
         Ok(Effect::Resolve { host, port })
     }
 
-    /// True if the policy has changed during a wait. Then the request is decided again from the start, since
-    /// neither the permit nor the secrets and addresses fetched for it are the new policy's.
-    fn outdated(&self, rules: &Arc<Ruleset>) -> bool {
-        !Arc::ptr_eq(&self.rules, rules)
+    /// True if the policy has changed during a wait, or the caller's identity has ended. Then the request is decided
+    /// again from the start, since neither the permit nor the secrets and addresses fetched for it are the new policy's.
+    fn outdated(&self, rules: &Arc<Ruleset>, now: Now) -> bool {
+        let ends = self.request.as_ref().and_then(|request| request.caller?.expires);
+        !Arc::ptr_eq(&self.rules, rules) || ends.is_some_and(|end| now.wall >= end)
     }
 
     /// CONNECT: only what is certain is refused. It is not put on record unless it is.

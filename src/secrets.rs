@@ -183,8 +183,33 @@ impl Held {
     }
 }
 
+/// Files, and what they were when they were last looked at.
+#[derive(Debug, Clone, Default)]
+pub struct Files(Vec<(PathBuf, Option<Stamp>)>);
+
+impl Files {
+    /// These files as they are now. To be called before they are read, so that no change is missed.
+    pub fn look(paths: impl IntoIterator<Item = PathBuf>) -> Self {
+        Self(paths.into_iter().map(|path| (path.clone(), stamp_of(&path))).collect())
+    }
+
+    /// The files, whether they are there or not.
+    pub fn paths(&self) -> impl Iterator<Item = &PathBuf> {
+        self.0.iter().map(|(path, _)| path)
+    }
+
+    /// True if one of them is another than when it was looked at, or has come or gone.
+    pub fn have_changed(&self) -> bool {
+        self.0.iter().any(|(path, seen)| stamp_of(path) != *seen)
+    }
+}
+
 fn stamp(source: &Source) -> Option<Stamp> {
     let Source::File(path) = source else { return None };
+    stamp_of(path)
+}
+
+fn stamp_of(path: &Path) -> Option<Stamp> {
     let about = std::fs::metadata(path).ok()?;
     Some((
         about.dev(),

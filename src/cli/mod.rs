@@ -8,6 +8,7 @@ mod health;
 mod isolate;
 mod logs;
 mod output;
+mod proxy_tls;
 mod run;
 mod serve;
 mod services;

@@ -10,15 +10,17 @@
 mod agents;
 mod credentials;
 mod domains;
+mod identities;
 mod names;
 mod organization;
 mod references;
 mod rules;
 mod services;
 
-pub use agents::{Agent, HeaderIdentity, Identity, TokenSource};
+pub use agents::Agent;
 pub use credentials::{Credential, Endpoint, Injection, SecretSource, Slot};
 pub use domains::{Action, AllowEntry, HttpRestriction, Methods, Upgrade};
+pub use identities::{HeaderIdentity, Identity, TokenIdentity, TokenSource};
 pub use names::Name;
 pub use organization::{Organization, Profile};
 pub use rules::{Approval, Hours, Mode, RateLimit, Rule, RuleAction, Schedule, Weight};

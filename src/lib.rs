@@ -13,6 +13,7 @@ pub mod control;
 pub mod envoy;
 pub mod ext_proc;
 mod grpc;
+pub mod https;
 pub mod journal;
 pub mod live;
 pub mod peer;

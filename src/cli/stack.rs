@@ -186,6 +186,7 @@ fn secret_variables(policy: &Policy) -> BTreeSet<String> {
     let credentials = policy.credentials.iter().filter_map(|credential| match &credential.source.value {
         SecretSource::Environment(name) => Some(name.clone()),
         SecretSource::File(_) => None,
+        SecretSource::Vault(source) => source.token_variable().map(str::to_owned),
     });
     let identities = policy.agents.iter().flatten().flat_map(|agent| &agent.identity);
     let tokens = identities.filter_map(|identity| match &identity.value {

@@ -9,7 +9,7 @@ use crate::pipeline::agent::{AgentId, Agents, TokenHash};
 use crate::pipeline::credential::{CredentialId, Format, Injection, Slot};
 use crate::pipeline::policy::matcher::{HostPattern, Methods, NamePattern, PathPattern, Scheme};
 use crate::pipeline::policy::{Action, Binding, Entry, RuleId, Ruleset};
-use crate::secrets::{Environment, Source};
+use crate::secrets::{Environment, Origin, Source};
 
 /// Shorter tokens, in bytes, are warned about: they can be guessed.
 const SHORT_TOKEN: usize = 16;
@@ -30,7 +30,7 @@ pub struct Compiled {
     /// What decides.
     pub rules: Ruleset,
     /// Where each credential's secret is, in the order of [`CredentialId`], with the credential's name.
-    pub secrets: Vec<(String, Source)>,
+    pub secrets: Vec<(String, Origin)>,
 }
 
 /// Compiles a policy. `None` only where a problem says why.
@@ -56,10 +56,11 @@ pub fn compile(policy: &Policy, setting: Setting<'_>, revision: &str, problems: 
     Some(Compiled { rules, secrets: secrets.collect() })
 }
 
-fn source_of(source: &SecretSource) -> Source {
+fn source_of(source: &SecretSource) -> Origin {
     match source {
-        SecretSource::Environment(name) => Source::Variable(name.clone()),
-        SecretSource::File(path) => Source::File(path.clone()),
+        SecretSource::Environment(name) => Source::Variable(name.clone()).into(),
+        SecretSource::File(path) => Source::File(path.clone()).into(),
+        SecretSource::Vault(source) => Origin::Vault(source.clone()),
     }
 }
 

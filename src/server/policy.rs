@@ -58,8 +58,9 @@ pub async fn watch(source: PolicySource, first: Revision, live: Arc<Live>, telem
     loop {
         watch.changed().await;
         match source.load() {
-            Ok(loaded) => {
+            Ok(mut loaded) => {
                 loaded.warn();
+                loaded.in_force.secrets.keep(&live.load().secrets);
                 telemetry.reloaded(true, loaded.revision.as_str());
                 tracing::info!(revision = loaded.revision.as_str(), "the policy has been loaded again");
                 live.replace(loaded.in_force);

@@ -12,6 +12,7 @@ mod credentials;
 mod domains;
 mod names;
 mod references;
+mod vault;
 
 pub use agents::{Agent, HeaderIdentity, Identity, TokenSource};
 pub use credentials::{Credential, Injection, SecretSource, Slot};

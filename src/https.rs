@@ -41,8 +41,8 @@ pub struct Call {
     pub body: Bytes,
     /// How long all of it may take, from the name's lookup to the last byte of the answer.
     pub deadline: Duration,
-    /// The longest answer that is taken, in bytes.
-    pub longest_answer: usize,
+    /// The longest answer that is taken, in bytes; none, where only the status counts and no body is read.
+    pub longest_answer: Option<usize>,
 }
 
 /// What came back. Its body may hold a secret: it is wiped when dropped.
@@ -250,10 +250,13 @@ async fn speak(stream: impl AsyncRead + AsyncWrite + Unpin + Send, url: &Url, ca
     let answer = async {
         let response = sender.send_request(request).await.map_err(broken)?;
         let (head, body) = response.into_parts();
-        let body = whole(body, limit).await.map_err(|e| match e {
-            Some(source) => broken(source),
-            None => CallError::TooLong { place: url.place(), limit },
-        })?;
+        let body = match limit {
+            Some(limit) => whole(body, limit).await.map_err(|e| match e {
+                Some(source) => broken(source),
+                None => CallError::TooLong { place: url.place(), limit },
+            })?,
+            None => Zeroizing::default(),
+        };
         Ok(Reply { status: head.status, headers: head.headers, body })
     };
     tokio::pin!(answer, connection);

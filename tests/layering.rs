@@ -56,7 +56,8 @@ const TABLE: &[(&str, &[&str])] = &[
     // What the core is told.
     ("https", &[]),
     ("secrets", &["pipeline::credential", "https"]),
-    ("config", &[CORE, "https", "secrets"]),
+    ("notify", &["pipeline::audit", "https", "secrets"]),
+    ("config", &[CORE, "https", "secrets", "notify"]),
     ("live", &["pipeline::policy", "secrets"]),
     ("resolver", &["pipeline::address", "pipeline::message"]),
     // What is counted and asked for, longer than a policy lives.

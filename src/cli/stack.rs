@@ -13,7 +13,7 @@ use crate::config::{self, Policy};
 use crate::envoy::install;
 use crate::peer::forbid_inspection;
 use crate::resolver::{Options as ResolverOptions, Resolver, Stated};
-use crate::secrets::Environment;
+use crate::secrets::{Environment, Source};
 use crate::supervisor::{Plan, Stack, SupervisorError, ephemeral_authority};
 
 /// Flags of every command that decides.
@@ -193,7 +193,11 @@ fn secret_variables(policy: &Policy) -> BTreeSet<String> {
         Identity::Token(TokenSource::Environment(name)) => Some(name.clone()),
         _ => None,
     });
-    credentials.chain(tokens).collect()
+    let webhooks = policy.notifications.iter().filter_map(|channel| match &channel.secret.value {
+        Source::Variable(name) => Some(name.clone()),
+        Source::File(_) => None,
+    });
+    credentials.chain(tokens).chain(webhooks).collect()
 }
 
 fn read_ca(path: &Path) -> Result<String, Failure> {

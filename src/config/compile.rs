@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::error::{Problems, Spanned, quote};
 use super::schema::{self, Identity, Policy, SecretSource, TokenSource};
+use crate::notify::Channel;
 use crate::pipeline::agent::{AgentId, Agents, TokenHash};
 use crate::pipeline::credential::{CredentialId, Format, Injection, Slot};
 use crate::pipeline::policy::matcher::{HostPattern, Methods, NamePattern, PathPattern, Scheme};
@@ -31,6 +32,8 @@ pub struct Compiled {
     pub rules: Ruleset,
     /// Where each credential's secret is, in the order of [`CredentialId`], with the credential's name.
     pub secrets: Vec<(String, Origin)>,
+    /// Who is told of what.
+    pub notifications: Vec<Channel>,
 }
 
 /// Compiles a policy. `None` only where a problem says why.
@@ -53,7 +56,8 @@ pub fn compile(policy: &Policy, setting: Setting<'_>, revision: &str, problems: 
     }
     bind_credentials(policy, &mut rules, problems);
     let secrets = policy.credentials.iter().map(|c| (c.name.as_str().to_owned(), source_of(&c.source.value)));
-    Some(Compiled { rules, secrets: secrets.collect() })
+    let notifications = policy.notifications.iter().map(|n| n.channel()).collect();
+    Some(Compiled { rules, secrets: secrets.collect(), notifications })
 }
 
 fn source_of(source: &SecretSource) -> Origin {

@@ -325,7 +325,9 @@ impl Vault {
         if !body.is_empty() {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
-        client.send(&self.address.below(path), Call { method, headers, body, deadline, longest_answer: LONGEST }).await
+        client
+            .send(&self.address.below(path), Call { method, headers, body, deadline, longest_answer: Some(LONGEST) })
+            .await
     }
 
     fn field(&self, body: &[u8], what: &str) -> Result<Secret, VaultError> {

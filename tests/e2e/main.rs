@@ -25,3 +25,4 @@ mod supervise;
 mod telemetry;
 mod tls;
 mod upgrades;
+mod vault;

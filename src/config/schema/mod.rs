@@ -11,6 +11,7 @@ mod agents;
 mod credentials;
 mod domains;
 mod names;
+mod notifications;
 mod references;
 mod vault;
 
@@ -18,6 +19,7 @@ pub use agents::{Agent, HeaderIdentity, Identity, TokenSource};
 pub use credentials::{Credential, Injection, SecretSource, Slot};
 pub use domains::{Action, AllowEntry, HttpRestriction, Methods, Upgrade};
 pub use names::Name;
+pub use notifications::Notification;
 
 use super::decode::{Fields, boolean, list, mismatch, text};
 use super::error::{Problems, Spanned};
@@ -38,6 +40,8 @@ pub struct Policy {
     pub proxy_challenge: bool,
     /// What attaché adds to requests on the agents' behalf.
     pub credentials: Vec<Credential>,
+    /// Who is told of what.
+    pub notifications: Vec<Notification>,
 }
 
 impl Policy {
@@ -50,7 +54,6 @@ impl Policy {
             "rules",
             "dlp",
             "responseFilters",
-            "notifications",
         ]);
         fields.optional("version", version);
         let policy = Self {
@@ -60,6 +63,7 @@ impl Policy {
             default_agent: fields.optional("defaultAgent", names::name("the name of an agent")),
             proxy_challenge: fields.optional("proxyChallenge", boolean).unwrap_or_default(),
             credentials: fields.optional("credentials", credentials::credentials).unwrap_or_default(),
+            notifications: fields.optional("notifications", notifications::notifications).unwrap_or_default(),
         };
         // What is wrong has been reported; the rest is of use to the stages that report more.
         let _ = fields.finish();

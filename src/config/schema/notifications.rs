@@ -56,6 +56,10 @@ fn notification(key: &Key, node: &Node, problems: &mut Problems) -> Option<Notif
             None
         }
     };
+    if matches!(node.value, Value::Scalar(_)) {
+        // As likely as not it is a URL.
+        problems.hide(node.span);
+    }
     let mut fields = Fields::of(node, "a notification", problems)?.secretive();
     let webhook = fields.required("webhook", webhook);
     let event = word("an event", EVENTS);

@@ -19,6 +19,7 @@ mod credentials;
 mod fail_closed;
 mod identity;
 mod isolation;
+mod notifications;
 mod paths;
 mod reload;
 mod supervise;

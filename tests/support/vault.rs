@@ -46,10 +46,6 @@ pub enum Ill {
 
 impl Vault {
     /// With this token and no entries.
-    pub async fn start(token: &str) -> Vault {
-        Vault::start_at(SocketAddr::from(([127, 0, 0, 1], 0)), true, token).await
-    }
-
     pub async fn start_at(address: SocketAddr, tls: bool, token: &str) -> Vault {
         let state = Arc::new(Mutex::new(State::default()));
         state.lock().unwrap().tokens.insert(token.to_owned());
@@ -80,16 +76,8 @@ impl Vault {
         self.endpoint.url()
     }
 
-    pub fn address(&self) -> SocketAddr {
-        self.endpoint.address()
-    }
-
     pub fn requests(&self) -> Vec<Received> {
         self.endpoint.requests()
-    }
-
-    pub async fn wait_for(&self, count: usize) -> Vec<Received> {
-        self.endpoint.wait_for(count).await
     }
 }
 

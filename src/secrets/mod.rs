@@ -130,13 +130,12 @@ impl Secrets {
     /// The secrets as they are now, in the order asked. Vault is asked only here, and so only for requests that
     /// policy has allowed. Needs a tokio runtime where it is.
     pub fn fetch(&self, wanted: &[CredentialId]) -> Fetch {
-        let now = Instant::now();
         let mut waits = Vec::new();
         let mut found = Found::new();
         for id in wanted {
             found.push(match self.0.get(id.0).map(|held| &held.kept) {
                 Some(Kept::Local { value, .. }) => value.load_full(),
-                Some(Kept::Remote(remote)) => match remote.ask(now) {
+                Some(Kept::Remote(remote)) => match remote.ask(Instant::now()) {
                     Answer::Known(secret) => secret,
                     Answer::Flying(flight) => {
                         waits.push((found.len(), remote.clone(), flight));

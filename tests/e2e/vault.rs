@@ -1,6 +1,7 @@
 //! A secret in Vault is fetched for a request that policy has allowed, and for no other; where it cannot be had,
 //! nothing goes out without it.
 
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -122,6 +123,49 @@ async fn a_mute_vault_costs_its_deadline_and_the_agent_gets_an_answer() {
 }
 
 #[tokio::test]
+async fn a_request_that_waited_for_vault_is_decided_again() {
+    let (upstream, desk) = (Upstream::https(["api.example.com"]).await, Desk::with("late").await);
+    desk.vault.change(|state| state.ill = Some(Ill::Mute));
+    let open = policy(&desk.vault.url(), "5m");
+    let closed = open.clone() + "blockedDomains: [api.example.com]\n";
+    let attache = start(&open, &upstream, &desk.files).await;
+    until("a refusal by the newer policy", async || {
+        let (before, ended) = (desk.vault.requests().len(), Cell::new(false));
+        let asked = || desk.vault.requests().len() > before;
+        let request = async {
+            let answer = attache.curl(["https://api.example.com/v1/x"]).await;
+            ended.set(true);
+            answer
+        };
+        let reload = async {
+            until("vault to be asked", async || (asked() || ended.get()).then_some(())).await;
+            attache.replace_policy(if asked() { &closed } else { &open });
+        };
+        let (answer, ()) = tokio::join!(request, reload);
+        if answer.status == 503 {
+            // The reload has taken longer than vault's deadline, or vault is not asked so soon again.
+            attache.replace_policy(&open);
+            return None;
+        }
+        // Had it not been allowed at first, vault would not have been asked.
+        assert_eq!((answer.status, &answer.json()["reason"]), (403, &"domain_blocked".into()), "{answer:?}");
+        asked().then_some(())
+    })
+    .await;
+    assert!(upstream.requests().is_empty());
+}
+
+#[tokio::test]
+async fn the_agent_inherits_no_variable_that_opens_vault_or_signs_webhooks() {
+    let policy = policy("https://127.0.0.1:1", "5m")
+        + "notifications: {ops: {webhook: {url: 'https://127.0.0.1:1/', secret: {env: MY_HOOK}}, events: [blocked]}}\n";
+    let ran = Attache::up(&policy).env("MY_TOKEN", TOKEN).env("MY_HOOK", TOKEN).env("MY_OWN", "kept");
+    let ran = ran.run(vec!["env".into()]).await;
+    assert!(ran.stdout.contains("MY_OWN=kept"), "{ran:?}");
+    assert!(!ran.stdout.contains(TOKEN), "{ran:?}");
+}
+
+#[tokio::test]
 async fn everyone_who_waits_shares_one_fetch() {
     let desk = Desk::with("shared").await;
     let secrets = load(desk.source(LONG));
@@ -176,7 +220,7 @@ async fn a_value_serves_its_time_through_an_outage_and_no_longer() {
 #[tokio::test]
 async fn a_no_of_vault_ends_a_value_before_its_time() {
     let refresh = Duration::from_secs(6);
-    let cases: [(&str, fn(&Desk)); 4] = [
+    let cases: [(&str, Change); 4] = [
         ("deleted", |desk| desk.vault.change(|state| state.entries.clear())),
         ("forbidden", |desk| desk.vault.change(|state| state.tokens.clear())),
         ("another field", |desk| desk.vault.put("agents/api", "other", "x")),
@@ -240,7 +284,7 @@ async fn a_service_account_logs_in_and_again_when_its_login_is_taken_back() {
 #[tokio::test]
 async fn what_is_wrong_is_said_without_token_and_secret() {
     let upstream = Upstream::https(["api.example.com"]).await;
-    let cases: [(&str, fn(&Desk), &str); 7] = [
+    let cases: [(&str, Change, &str); 7] = [
         ("a secret of two lines", |_| {}, "the field `token` of `secret/agents/api` in vault has"),
         ("an unknown token", |desk| desk.vault.change(|s| s.tokens.clear()), "403 Forbidden for `secret/agents/api`;"),
         ("nothing there", |desk| desk.vault.change(|s| s.entries.clear()), "404 Not Found for `secret/agents/api`; is"),
@@ -290,6 +334,9 @@ async fn start(policy: &str, upstream: &Upstream, files: &TempDir) -> Attache {
         .start()
         .await
 }
+
+/// What happens at a desk.
+type Change = fn(&Desk);
 
 /// A vault, and the files by which attaché gets at it.
 struct Desk {

@@ -5,7 +5,9 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
-use crate::pipeline::audit::{DecisionRecord, rfc3339};
+use crate::pipeline::approval::{About, Standing, Ticket};
+use crate::pipeline::audit::{DecisionRecord, redacted_query, rfc3339};
+use crate::pipeline::policy::decision::RuleId;
 
 /// A kind of event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -68,79 +70,90 @@ impl Event {
     }
 }
 
-/// A request that waits for a person: what it is bound to, without its secrets.
+/// A request that waits for a person: what it is bound to, without what only the one who decides may see.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ApprovalRequested {
-    /// What approves or refuses it.
-    pub ticket: Arc<str>,
-    /// Who sends it.
-    pub agent: Arc<str>,
-    /// The method as sent.
-    pub method: Box<str>,
-    /// How the upstream is spoken to.
-    pub scheme: Box<str>,
-    /// The host in its normal form.
-    pub host: Box<str>,
-    /// The upstream's port.
-    pub port: u16,
-    /// The path as it will go out.
-    pub path: Box<str>,
-    /// The query with its values taken out, as [`redacted_query`](crate::pipeline::audit::redacted_query) does.
+    ticket: Ticket,
+    agent: Arc<str>,
+    method: Box<str>,
+    scheme: &'static str,
+    host: Box<str>,
+    port: u16,
+    path: Box<str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub query: Option<Box<str>>,
-    /// What of its body may be told.
-    pub body: Body,
-    /// The rules that ask.
-    pub rules: Vec<Arc<str>>,
-    /// How long the question stays open.
+    query: Option<Box<str>>,
+    body: Body,
+    rules: Vec<RuleId>,
     #[serde(with = "rfc3339")]
-    pub expires: SystemTime,
-    /// The request's id in the record.
-    pub request_id: Arc<str>,
+    expires: SystemTime,
 }
 
-/// A body, without what is in it.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Body {
-    /// In bytes.
-    pub size: u64,
-    /// SHA-256 in hexadecimal.
-    pub sha256: Box<str>,
-    /// `content-type`, where there is one.
+struct Body {
+    size: u64,
+    sha256: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub content_type: Option<Box<str>>,
+    content_type: Option<Box<str>>,
+}
+
+impl ApprovalRequested {
+    /// A question that stays open until `expires`. The query's values and the body are left out.
+    pub fn new(ticket: &Ticket, about: &About, expires: SystemTime) -> Self {
+        let sha256 = about.body_sha256.iter().map(|byte| format!("{byte:02x}")).collect();
+        Self {
+            ticket: ticket.clone(),
+            agent: about.agent.clone(),
+            method: about.method.clone(),
+            scheme: about.scheme,
+            host: about.host.clone(),
+            port: about.port,
+            path: about.path.clone(),
+            query: about.query.as_deref().map(redacted_query),
+            body: Body { size: about.body_bytes, sha256, content_type: about.content_type.clone() },
+            rules: about.rules.clone(),
+            expires,
+        }
+    }
 }
 
 /// What became of a question.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ApprovalDecided {
-    /// Which question.
-    pub ticket: Arc<str>,
-    /// Whose request.
-    pub agent: Arc<str>,
-    /// What was decided.
-    pub decision: Verdict,
-    /// Who decided, as the system knows them.
+    ticket: Ticket,
+    agent: Arc<str>,
+    method: Box<str>,
+    host: Box<str>,
+    path: Box<str>,
+    rules: Vec<RuleId>,
+    decision: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub by: Option<Box<str>>,
-    /// Why, in their words.
+    by: Option<Arc<str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub why: Option<Box<str>>,
-    /// The rules that asked.
-    pub rules: Vec<Arc<str>>,
+    why: Option<Arc<str>>,
 }
 
-/// What a question ends with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Verdict {
-    /// The request may go out once.
-    Approved,
-    /// It may not.
-    Refused,
-    /// Nobody decided in time: it may not.
-    Expired,
+impl ApprovalDecided {
+    /// The end of a question; none while it is open.
+    pub fn new(ticket: &Ticket, about: &About, standing: &Standing) -> Option<Self> {
+        let (decision, answered) = match standing {
+            Standing::Pending => return None,
+            Standing::Approved(answered) => ("approved", Some(answered)),
+            Standing::Refused(answered) => ("refused", Some(answered)),
+            Standing::Expired => ("expired", None),
+        };
+        Some(Self {
+            ticket: ticket.clone(),
+            agent: about.agent.clone(),
+            method: about.method.clone(),
+            host: about.host.clone(),
+            path: about.path.clone(),
+            rules: about.rules.clone(),
+            decision,
+            by: answered.map(|answered| answered.by.clone()),
+            why: answered.and_then(|answered| answered.why.clone()),
+        })
+    }
 }

@@ -18,7 +18,7 @@ use tokio::task::AbortHandle;
 use crate::https::{Trust, Url};
 use crate::secrets::{Environment, Source};
 use deliver::Courier;
-pub use event::{ApprovalDecided, ApprovalRequested, Body, Event, Kind, Verdict};
+pub use event::{ApprovalDecided, ApprovalRequested, Event, Kind};
 use queue::Queue;
 
 /// Where events go.

@@ -8,9 +8,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use ::attache::https::{Trust, Url};
-use ::attache::notify::{
-    ApprovalDecided, ApprovalRequested, Body, Channel, Event, Kind, Notifier, Outcome, Timing, Verdict,
-};
+use ::attache::notify::{ApprovalDecided, ApprovalRequested, Channel, Event, Kind, Notifier, Outcome, Timing};
+use ::attache::pipeline::approval::{About, Answered, Standing};
 use ::attache::secrets::{Environment, Source};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -36,34 +35,41 @@ async fn every_event_arrives_signed_and_in_its_documented_shape() {
     desk.notifier.replace(vec![text, channel("encoded", &hook, Source::File(desk.path("encoded")))]);
 
     desk.notifier.send(requested("T1"), &["text"]);
-    desk.notifier.send(decided("T1"), &["encoded", "nobody"]);
+    let answered = Answered { by: "uid 1000".into(), why: Some("not today".into()) };
+    desk.notifier.send(decided("T1", &Standing::Refused(answered)), &["encoded", "nobody"]);
+    desk.notifier.send(decided("T2", &Standing::Expired), &["text"]);
     desk.notifier.send(blocked("r1"), &ANY);
-    desk.outcomes(&[Outcome::Delivered; 4]).await;
+    desk.outcomes(&[Outcome::Delivered; 5]).await;
 
-    let received = hook.wait_for(4).await;
+    let received = hook.wait_for(5).await;
     received.iter().for_each(verify);
     let ids: std::collections::BTreeSet<_> = received.iter().map(|r| r.header("webhook-id").to_owned()).collect();
-    assert_eq!(ids.len(), 4, "an id for each message: {ids:?}");
+    assert_eq!(ids.len(), 5, "an id for each message: {ids:?}");
     assert!(received.iter().all(|r| r.header("content-type") == "application/json" && r.path == "/hook?key=hidden"));
-    let data = |r#type: &str| {
-        let found = received.iter().map(Received::json).find(|event| event["type"] == r#type).unwrap();
+    assert!(received.iter().all(|r| !String::from_utf8_lossy(&r.body).contains("hidden-value")));
+    let data = |r#type: &str, ticket: &str| {
+        let mut events = received.iter().map(Received::json);
+        let found = events.find(|e| e["type"] == r#type && e["data"]["ticket"].as_str().unwrap_or_default() == ticket);
+        let found = found.unwrap();
         let time: jiff::Timestamp = found["timestamp"].as_str().unwrap().parse().unwrap();
         assert!(SystemTime::from(time).elapsed().unwrap() < Duration::from_secs(60), "{found}");
         found["data"].clone()
     };
+    let rules = ["rules[Refunds need a person]"];
     let expected = json!({
         "ticket": "T1", "agent": "researcher", "method": "POST", "scheme": "https", "host": "api.example.com",
         "port": 443, "path": "/v1/refunds", "query": "dry=***",
-        "body": {"size": 12, "sha256": "ab", "contentType": "application/json"},
-        "rules": ["rules[Refunds need a person]"], "expires": "1970-01-01T00:15:00.000000Z", "requestId": "r0",
+        "body": {"size": 12, "sha256": "ab".repeat(32), "contentType": "application/json"},
+        "rules": rules, "expires": "1970-01-01T00:15:00.000000Z",
     });
-    assert_eq!(data("approval.requested"), expected);
+    assert_eq!(data("approval.requested", "T1"), expected);
     let expected = json!({
-        "ticket": "T1", "agent": "researcher", "decision": "refused", "by": "uid 1000", "why": "not today",
-        "rules": ["rules[Refunds need a person]"],
+        "ticket": "T1", "agent": "researcher", "method": "POST", "host": "api.example.com", "path": "/v1/refunds",
+        "rules": rules, "decision": "refused", "by": "uid 1000", "why": "not today",
     });
-    assert_eq!(data("approval.decided"), expected);
-    let record = data("request.blocked");
+    assert_eq!(data("approval.decided", "T1"), expected);
+    assert_eq!(data("approval.decided", "T2")["decision"], "expired");
+    let record = data("request.blocked", "");
     assert_eq!((&record["requestId"], &record["reason"]), (&json!("r1"), &json!("domain_not_allowed")));
 }
 
@@ -369,31 +375,29 @@ fn channel_at(name: &str, address: SocketAddr, secret: Source) -> Channel {
 }
 
 fn requested(ticket: &str) -> Event {
-    Event::ApprovalRequested(Box::new(ApprovalRequested {
-        ticket: ticket.into(),
+    let expires = SystemTime::UNIX_EPOCH + Duration::from_secs(900);
+    Event::ApprovalRequested(Box::new(ApprovalRequested::new(&ticket.into(), &about(), expires)))
+}
+
+fn decided(ticket: &str, standing: &Standing) -> Event {
+    Event::ApprovalDecided(Box::new(ApprovalDecided::new(&ticket.into(), &about(), standing).unwrap()))
+}
+
+fn about() -> About {
+    About {
         agent: "researcher".into(),
+        rules: vec!["rules[Refunds need a person]".into()],
         method: "POST".into(),
-        scheme: "https".into(),
+        scheme: "https",
         host: "api.example.com".into(),
         port: 443,
         path: "/v1/refunds".into(),
-        query: Some("dry=***".into()),
-        body: Body { size: 12, sha256: "ab".into(), content_type: Some("application/json".into()) },
-        rules: vec!["rules[Refunds need a person]".into()],
-        expires: SystemTime::UNIX_EPOCH + Duration::from_secs(900),
-        request_id: "r0".into(),
-    }))
-}
-
-fn decided(ticket: &str) -> Event {
-    Event::ApprovalDecided(Box::new(ApprovalDecided {
-        ticket: ticket.into(),
-        agent: "researcher".into(),
-        decision: Verdict::Refused,
-        by: Some("uid 1000".into()),
-        why: Some("not today".into()),
-        rules: vec!["rules[Refunds need a person]".into()],
-    }))
+        query: Some("dry=hidden-value".into()),
+        content_type: Some("application/json".into()),
+        body_bytes: 12,
+        body_sha256: [0xab; 32],
+        body_preview: (*b"hidden-value").into(),
+    }
 }
 
 fn blocked(request_id: &str) -> Event {

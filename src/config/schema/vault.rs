@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::super::decode::{Rejection, parsed, quiet};
+use super::super::decode::{Rejection, duration, parsed, quiet};
 use super::super::error::quote;
 use super::credentials::file;
 use super::names::variable;
@@ -13,6 +13,8 @@ use crate::secrets::{Auth, Source, VaultSource};
 
 /// How long a value is used where policy does not say.
 const REFRESH: Duration = Duration::from_secs(300);
+const SHORTEST: Duration = Duration::from_secs(1);
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
 /// Where Vault's clients look for a token, and where Kubernetes puts a service account's.
 const TOKEN_VARIABLE: &str = "VAULT_TOKEN";
@@ -28,7 +30,7 @@ pub(super) fn vault(node: &Node, problems: &mut Problems) -> Option<Spanned<Vaul
     let field = fields.required("field", text("the name of a field"));
     let auth = fields.optional("auth", auth);
     let ca_file = fields.optional("caFile", file);
-    let refresh = fields.optional("refresh", parsed("a time such as `5m`", refresh));
+    let refresh = fields.optional("refresh", duration("how long a value is used", SHORTEST..=LONGEST));
     if let Some(address) = address.as_ref().filter(|address| address.is_plaintext() && !plaintext) {
         fields.reject(
             address.span,
@@ -49,7 +51,7 @@ pub(super) fn vault(node: &Node, problems: &mut Problems) -> Option<Spanned<Vaul
         field: field?.value,
         auth: auth.unwrap_or_else(|| Auth::Token(Source::Variable(TOKEN_VARIABLE.to_owned()))),
         ca_file: ca_file.map(|file| file.value),
-        refresh: refresh.map_or(REFRESH, |refresh| refresh.value),
+        refresh: refresh.unwrap_or(REFRESH),
     };
     Some(Spanned { value: source, span: node.span })
 }
@@ -101,23 +103,4 @@ fn path(text: &str) -> Result<String, Rejection> {
         return Err(Rejection::new(format!("{} is no path in vault", quote(text)), "write it like `agents/jira`"));
     }
     Ok(path.to_owned())
-}
-
-/// From a second to a day.
-fn refresh(text: &str) -> Result<Duration, Rejection> {
-    let number = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let unit = match text.get(number.len()..) {
-        Some("s") => Some(1),
-        Some("m") => Some(60),
-        Some("h") => Some(3600),
-        _ => None,
-    };
-    let digits = !number.is_empty() && number.bytes().all(|digit| digit.is_ascii_digit());
-    let seconds = unit.zip(number.parse::<u64>().ok().filter(|_| digits)).and_then(|(unit, n)| n.checked_mul(unit));
-    seconds.filter(|seconds| (1..=86_400).contains(seconds)).map(Duration::from_secs).ok_or_else(|| {
-        Rejection::new(
-            format!("{} is no time between `1s` and `24h`", quote(text)),
-            "write a number and `s`, `m` or `h`: `5m`",
-        )
-    })
 }

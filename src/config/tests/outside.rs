@@ -78,7 +78,7 @@ fn every_mistake_is_reported_with_its_place_and_the_fix() {
             "vault",
             "credentials:\n\
              - {name: a, vault: {}}\n\
-             - {name: b, vault: {address: 'http://v:8200', path: /a/../b, field: '', refresh: 1d}}\n\
+             - {name: b, vault: {address: 'http://v:8200', path: /a/../b, field: '', refresh: 2d}}\n\
              - {name: c, vault: {address: 'v:8200', path: data/a, field: f, auth: {}, mount: '/'}}\n\
              - {name: d, vault: {path: a, field: f, auth: {kubernetes: {mount: k}}, role: x}}\n\
              - {name: e, vault: {path: a, field: f, auth: {tokenFile: t, tokenEnv: 'A B'}, refresh: 0s}}\n",
@@ -88,7 +88,7 @@ fn every_mistake_is_reported_with_its_place_and_the_fix() {
                 "3:30 the token and the secret would travel without TLS | write `https://`, or add `plaintext: true` where nobody can listen",
                 "3:53 `/a/../b` is no path in vault | write it like `agents/jira`",
                 "3:69 expected the name of a field, found an empty text | -",
-                "3:82 `1d` is no time between `1s` and `24h` | write a number and `s`, `m` or `h`: `5m`",
+                "3:82 `2d` is out of range: how long a value is used is 1s to 1d | write a number and its unit, such as `500ms`, `20s`, `15m`, `1h` or `7d`",
                 "4:30 a URL here begins with `https://` | -",
                 "4:46 warning: `data/` is put before the path by itself | write the path as `vault kv get` takes it",
                 "4:70 `auth` has one of `tokenFile`, `tokenEnv` and `kubernetes` | write `{tokenFile: …}`, `{tokenEnv: VAULT_TOKEN}` or `{kubernetes: {role: …}}`",
@@ -97,7 +97,7 @@ fn every_mistake_is_reported_with_its_place_and_the_fix() {
                 "5:72 unknown key `role` in an entry in vault | the keys of an entry in vault are `address`, `plaintext`, `namespace`, `mount`, `path`, `field`, `auth`, `caFile` and `refresh`",
                 "6:46 `auth` has one of `tokenFile`, `tokenEnv` and `kubernetes` | write `{tokenFile: …}`, `{tokenEnv: VAULT_TOKEN}` or `{kubernetes: {role: …}}`",
                 "6:71 this is not the name of an environment variable | write the variable's name (letters, digits and `_`), not its value",
-                "6:88 `0s` is no time between `1s` and `24h` | write a number and `s`, `m` or `h`: `5m`",
+                "6:88 `0s` is out of range: how long a value is used is 1s to 1d | write a number and its unit, such as `500ms`, `20s`, `15m`, `1h` or `7d`",
             ][..],
         ),
         (

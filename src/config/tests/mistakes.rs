@@ -22,11 +22,11 @@ fn every_mistake_is_reported_with_its_place_and_the_fix() {
         (
             "unknown and unenforced keys",
             "allowDomains: []\n\
-                 rules: []\n\
+                 dlp: {}\n\
                  service: x\n",
             &[
                 "1:1 unknown key `allowDomains` in a policy | did you mean `allowedDomains`?",
-                "2:1 `rules` is not enforced by this version of attache, so a policy that relies on it is refused | remove `rules`, or use a version that enforces it",
+                "2:1 `dlp` is not enforced by this version of attache, so a policy that relies on it is refused | remove `dlp`, or use a version that enforces it",
                 "3:1 unknown key `service` in a policy | did you mean `services`?",
             ],
         ),

@@ -55,7 +55,8 @@ pub(super) fn bind(policy: &Policy, rules: &mut Ruleset, problems: &mut Problems
 /// The hosts that some agent may reach, for all that this pass has to know.
 fn allowed_somewhere(policy: &Policy) -> Vec<HostPattern> {
     let of_agents = policy.agents.iter().flatten().flat_map(|agent| &agent.allowed_domains);
-    let entries = policy.allowed_domains.iter().chain(of_agents);
+    let of_profiles = policy.profiles.iter().flat_map(|profile| &profile.allowed_domains);
+    let entries = policy.allowed_domains.iter().chain(of_agents).chain(of_profiles);
     let allowed = entries.filter(|entry| entry.action == schema::Action::Allow);
     // One that does not parse has been reported where it stands.
     allowed.filter_map(|entry| HostPattern::parse(&entry.pattern.value).ok()).collect()

@@ -80,6 +80,8 @@ pub fn compile(policy: &Policy, setting: Setting<'_>, revision: &str, problems: 
     if policy.agents.is_none() {
         check_restrictions(&[&policy.allowed_domains], problems);
     }
+    let ceiling = policy.organization.as_ref().and_then(|organization| organization.allowed_domains.as_ref());
+    check_restrictions(ceiling.as_slice(), problems);
     credentials::bind(policy, &mut rules, problems);
     let secrets = policy.credentials.iter().map(|c| (c.name.as_str().to_owned(), source_of(&c.source.value)));
     Some(Compiled { rules, secrets: secrets.collect(), places })

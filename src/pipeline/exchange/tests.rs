@@ -2,11 +2,13 @@
 
 mod allowed;
 mod arbitrary;
+mod monitored;
+mod obligations;
 mod refused;
 mod reload;
 mod tunnels;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -119,15 +121,22 @@ struct World {
     writes: bool,
     /// The policy and secrets that are put in force while this effect is waited for.
     swap: Option<(&'static str, Arc<Ruleset>, Secrets)>,
+    /// The time, and how much of it this effect takes.
+    now: Now,
+    slow: Option<(&'static str, Duration)>,
 }
 
 /// A store that counts nothing, and a person who says what the test has them say.
 #[derive(Default)]
 struct Store {
-    /// What limits say; nothing is too much otherwise.
-    excess: Option<Excess>,
+    /// What limits say when they are looked at, in turn; nothing is too much otherwise.
+    looks: VecDeque<Excess>,
+    /// What comes of asking where no question is opened.
+    turned_away: Option<Asked>,
     /// How each question stands, in turn; the last one stays.
     standing: Vec<Standing>,
+    /// What comes of charging and using, in turn; it succeeds otherwise.
+    refusals: VecDeque<NotAdmitted>,
     /// What was asked.
     petitions: Vec<Petition>,
     /// What was charged and used.
@@ -135,23 +144,35 @@ struct Store {
 }
 
 impl Store {
-    fn look(&self, _: &Charges) -> Result<(), Excess> {
-        self.excess.clone().map_or(Ok(()), Err)
+    fn look(&mut self, _: &Charges) -> Result<(), Excess> {
+        self.looks.pop_front().map_or(Ok(()), Err)
     }
 
     fn ask(&mut self, petition: &Petition) -> Asked {
         let at = self.petitions.len().min(self.standing.len().saturating_sub(1));
         let standing = self.standing.get(at).cloned().unwrap_or(Standing::Pending);
         self.petitions.push(petition.clone());
-        Asked::Open { ticket: "apr_1".into(), standing, expires: petition.expires, new: at == 0 }
+        let open = Asked::Open { ticket: "apr_1".into(), standing, expires: petition.expires, new: at == 0 };
+        self.turned_away.clone().unwrap_or(open)
     }
 
     fn admit(&mut self, charges: &Charges, redeem: Option<Fingerprint>) -> Result<Option<Redeemed>, NotAdmitted> {
-        self.look(charges).map_err(NotAdmitted::Excess)?;
+        if let Some(refusal) = self.refusals.pop_front() {
+            return Err(refusal);
+        }
         self.admitted.push((charges.clone(), redeem));
-        let answered = Answered { by: "ann".into(), why: None };
-        Ok(redeem.map(|_| Redeemed { ticket: "apr_1".into(), answered }))
+        Ok(redeem.map(|_| Redeemed { ticket: "apr_1".into(), answered: answered() }))
     }
+
+    /// The rules under which something was charged, and how much.
+    fn charged(&self) -> Vec<(&str, u64)> {
+        let charges = self.admitted.iter().flat_map(|(charges, _)| charges);
+        charges.map(|charge| (&*charge.limit.rule, charge.units)).collect()
+    }
+}
+
+fn answered() -> Answered {
+    Answered { by: "carla".into(), why: None }
 }
 
 type Secrets = Vec<Option<&'static str>>;
@@ -175,16 +196,23 @@ impl World {
             body: (Box::default(), true),
             writes: true,
             swap: None,
+            now: now(),
+            slow: None,
         }
+    }
+
+    /// One in which the policy has more to say.
+    fn under(change: impl FnOnce(&mut Ruleset)) -> Self {
+        Self { rules: policy("one", change), ..Self::new() }
     }
 
     /// Runs one exchange to its reply.
     fn run(&mut self, incoming: Incoming) -> Outcome {
-        let mut exchange = Exchange::new(self.rules.clone(), now());
+        let mut exchange = Exchange::new(self.rules.clone(), self.now);
         let mut outcome = Outcome { asked: Vec::new(), records: Vec::new(), reply: None };
         let mut event = Event::Request(incoming);
-        for _ in 0..16 {
-            let effect = exchange.on(event, &self.rules, now());
+        for _ in 0..64 {
+            let effect = exchange.on(event, &self.rules, self.now);
             let wait = match &effect {
                 Effect::Resolve { .. } => "resolve",
                 Effect::Look(_) => "look",
@@ -192,6 +220,7 @@ impl World {
                 Effect::Admit { .. } => "admit",
                 Effect::FetchSecrets(_) => "secrets",
                 Effect::Record(_) => "record",
+                Effect::Reply(Reply::HoldBody) => "hold",
                 Effect::Reply(_) => "reply",
             };
             outcome.asked.push(wait);
@@ -224,6 +253,10 @@ impl World {
                     return outcome;
                 }
             };
+            if let Some((_, time)) = self.slow.filter(|(at, _)| *at == wait) {
+                self.now.wall += time;
+                self.now.monotonic += time;
+            }
             if let Some((_, rules, secrets)) = self.swap.take_if(|(at, ..)| *at == wait) {
                 (self.rules, self.secrets) = (rules, secrets);
             }

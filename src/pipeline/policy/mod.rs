@@ -23,7 +23,7 @@ use crate::pipeline::limit::Limit;
 use crate::pipeline::message::{Door, Host, RequestHead};
 pub use decision::{Class, Denial, Reason, RuleId, Upstream};
 pub use domains::{Action, Domains, Entry};
-use domains::{Lists, Target, Targets, targets};
+use domains::{Governing, Lists, Target, Targets, targets};
 use matcher::{HostPattern, HostTable, NamePattern, Scheme, levels};
 use path::PathPattern;
 use permit::Draft;
@@ -136,14 +136,16 @@ impl Ruleset {
     pub fn decide(&self, agent: AgentId, head: &RequestHead, wall: SystemTime) -> Result<Permit, Denial> {
         let asked = Asked::of(head, wall);
         let (host, port) = (&head.authority.host, head.authority.port);
-        let targets = self.within_organization(host, port, targets(head.door, head.says_https, port), Some(&asked))?;
-        let mut draft = Draft::new(self.mode(agent), &targets)?;
+        let targets = targets(head.door, head.says_https, port);
         let lists = self.lists(agent);
+        let Governing { target, says } = lists.governing(host, &targets, Some(&asked));
+        let target = self.within_organization(host, port, &targets, target, Some(&asked))?;
+        let mut draft = Draft::new(self.mode(agent), target);
         if let Some(rule) = lists.blocked(host, port, &targets) {
             draft.refuse(Denial::by(Reason::DomainBlocked, rule))?;
         }
-        match lists.governing(host, &targets, Some(&asked)) {
-            Ok((target, entries)) => draft.leave_by(target, entries),
+        match says {
+            Ok(entries) => draft.allow_by(entries),
             Err(denial) => draft.refuse(denial)?,
         }
         if let Some(denial) = draft.upgrade_refused(head) {
@@ -169,8 +171,7 @@ impl Ruleset {
                 match self.could_reach(agent, host, Some(port), targets(door, false, Some(port))) {
                     Ok(()) => return Ok(()),
                     // A refusal that names its entry says more than that nothing allows it.
-                    Err(denial) if refusal.rule.is_none() => refusal = denial,
-                    Err(_) => {}
+                    Err(denial) => refusal = more_telling(refusal, denial),
                 }
             }
         }
@@ -214,43 +215,40 @@ impl Ruleset {
     }
 
     fn could_reach(&self, agent: AgentId, host: &Host, port: Option<u16>, targets: Targets) -> Result<(), Denial> {
-        let targets = self.within_organization(host, port, targets, None)?;
+        let lists = self.lists(agent);
+        let Governing { target, says } = lists.governing(host, &targets, None);
+        self.within_organization(host, port, &targets, target, None)?;
         if self.mode(agent) == Mode::Monitor {
             return Ok(());
         }
-        let lists = self.lists(agent);
         match lists.blocked(host, port, &targets) {
             Some(rule) => Err(Denial::by(Reason::DomainBlocked, rule)),
-            None => lists.governing(host, &targets, None).map(|_| ()),
+            None => says.map(|_| ()),
         }
     }
 
-    /// The ways that the organization leaves open.
+    /// The way out, if the organization leaves it open: the one that the lists below chose, or else the preferred one.
+    /// Were it chosen among those that the ceiling leaves, a ceiling could open a way that nobody chose.
     fn within_organization(
         &self,
         host: &Host,
         port: Option<u16>,
-        targets: Targets,
+        targets: &[Target],
+        chosen: Option<Target>,
         request: Option<&Asked<'_>>,
-    ) -> Result<Targets, Denial> {
+    ) -> Result<Target, Denial> {
         let lists = Lists([Some(&self.organization.domains), None]);
-        if let Some(rule) = lists.blocked(host, port, &targets) {
+        if let Some(rule) = lists.blocked(host, port, targets) {
             return Err(Denial::by(Reason::DomainBlocked, rule));
         }
+        let preferred = targets.first().copied();
+        let target = chosen.or(preferred).ok_or_else(|| Denial::new(Reason::DomainNotAllowed))?;
         if !self.organization.ceiling {
-            return Ok(targets);
+            return Ok(target);
         }
-        let mut refusal = None;
-        let mut open = Targets::new();
-        for target in targets {
-            match lists.governing(host, &[target], request) {
-                Ok(_) => open.push(target),
-                Err(denial) => refusal = refusal.or(Some(denial)),
-            }
-        }
-        match refusal {
-            Some(denial) if open.is_empty() => Err(Denial { reason: Reason::OutsideOrganization, ..denial }),
-            _ => Ok(open),
+        match lists.governing(host, &[target], request).says {
+            Ok(_) => Ok(target),
+            Err(denial) => Err(Denial { reason: Reason::OutsideOrganization, ..denial }),
         }
     }
 
@@ -305,6 +303,15 @@ impl Ruleset {
             }
         }
         found
+    }
+}
+
+/// Of two refusals the one that names its entry, and of two that do the first by name.
+fn more_telling(a: Denial, b: Denial) -> Denial {
+    match (&a.rule, &b.rule) {
+        (Some(of_a), Some(of_b)) if of_b < of_a => b,
+        (None, _) => b,
+        _ => a,
     }
 }
 

@@ -122,6 +122,7 @@ fn every_refusal_has_its_reason_its_status_and_its_record() {
 #[test]
 fn every_reason_is_reached() {
     let mut reached: HashSet<_> = refused().into_iter().map(|(_, _, reason, _)| reason).collect();
+    reached.extend(obligations::refused().into_iter().map(|(_, _, _, reason, _)| reason));
     // By tests of their own, below.
     reached.extend([Reason::RecordFailed, Reason::ClientGone]);
     // These are written by the certificate service and from the access log.

@@ -1,5 +1,7 @@
 mod approvals;
 mod limits;
+mod outage;
+mod server;
 
 use super::*;
 use crate::pipeline::limit::{Charge, Limit, Weight};
@@ -16,6 +18,15 @@ macro_rules! for_each_store {
             async fn $name() {
                 let store = std::sync::Arc::new($crate::store::Memory::default());
                 super::$name(store.clone(), store).await;
+            })*
+        }
+
+        mod redis {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                let server = $crate::store::tests::server::Server::start();
+                let (one, other) = (server.patient().await, server.patient().await);
+                super::$name(std::sync::Arc::new(one), std::sync::Arc::new(other)).await;
             })*
         }
     };

@@ -15,7 +15,7 @@ use crate::pipeline::approval::{
 use crate::pipeline::limit::{Charges, Excess};
 
 pub use memory::Memory;
-pub use redis::{OnError, Options as RedisOptions, OptionsError as RedisOptionsError, Redis};
+pub use redis::{Identity, OnError, Options as RedisOptions, OptionsError as RedisOptionsError, Redis};
 
 /// An answer that is at hand, or comes.
 pub enum Soon<T> {

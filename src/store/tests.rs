@@ -1,7 +1,7 @@
 mod approvals;
 mod limits;
 mod outage;
-mod server;
+pub(super) mod server;
 
 use super::*;
 use crate::pipeline::limit::{Charge, Limit, Weight};
@@ -36,14 +36,14 @@ use for_each_store;
 /// A store as two attachés see it.
 type Shared = Arc<dyn Store>;
 
-async fn soon<T>(soon: Soon<T>) -> T {
+pub(super) async fn soon<T>(soon: Soon<T>) -> T {
     match soon {
         Soon::Now(now) => now,
         Soon::Later(coming) => coming.await,
     }
 }
 
-fn charge(rule: &str, agent: &str, most: u64, per: Duration, units: u64) -> Charge {
+pub(super) fn charge(rule: &str, agent: &str, most: u64, per: Duration, units: u64) -> Charge {
     let limit = Limit { rule: rule.into(), most, per, weight: Weight::Request };
     Charge { limit: Arc::new(limit), agent: agent.into(), units }
 }
@@ -52,7 +52,7 @@ fn reached(rule: &str, retry_after: Option<Duration>) -> Excess {
     Excess::Reached { rule: rule.into(), retry_after }
 }
 
-fn petition(agent: &str, request: u8, expires: Duration) -> Petition {
+pub(super) fn petition(agent: &str, request: u8, expires: Duration) -> Petition {
     let mut fingerprint = [request; 32];
     for (place, byte) in fingerprint.iter_mut().zip(agent.bytes()) {
         *place = byte;
@@ -79,6 +79,6 @@ fn petition(agent: &str, request: u8, expires: Duration) -> Petition {
     }
 }
 
-fn by(who: &str, why: Option<&str>) -> Answered {
+pub(super) fn by(who: &str, why: Option<&str>) -> Answered {
     Answered { by: who.into(), why: why.map(Into::into) }
 }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use redis::Client;
+use redis::{Client, ClientTlsConfig, IntoConnectionInfo, TlsCertificates};
 use tokio::sync::Notify;
 
 use self::link::{Lost, Server};
@@ -42,6 +42,10 @@ pub enum OnError {
 pub struct Options {
     /// `redis://`, `rediss://` (TLS) or `unix://`, with user and password where the server wants them.
     pub url: String,
+    /// The CA that the server's certificate must come from, as PEM; none: those the system trusts.
+    pub ca: Option<Vec<u8>>,
+    /// What this end shows a server that asks for a certificate.
+    pub identity: Option<Identity>,
     /// Attachés with the same one share counts and approvals.
     pub namespace: String,
     /// How long a call may take.
@@ -50,7 +54,29 @@ pub struct Options {
     pub on_error: OnError,
 }
 
+/// A client certificate with its chain, and its key, as PEM.
+pub struct Identity {
+    /// The certificate, then its chain.
+    pub certificate: Vec<u8>,
+    /// Its key.
+    pub key: Vec<u8>,
+}
+
 impl Options {
+    /// What is at this URL, with nothing else said.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            ca: None,
+            identity: None,
+            namespace: Self::NAMESPACE.to_owned(),
+            budget: Self::BUDGET,
+            on_error: OnError::default(),
+        }
+    }
+
+    /// The namespace where nothing else is said.
+    pub const NAMESPACE: &str = "default";
     /// How long a call may take where nothing else is said.
     pub const BUDGET: Duration = Duration::from_millis(20);
 }
@@ -61,6 +87,9 @@ pub enum OptionsError {
     /// It is none, or of another kind.
     #[error("the store's URL cannot be read: {0}; write `redis://HOST:PORT`, `rediss://HOST:PORT` or `unix:///PATH`")]
     Url(String),
+    /// A CA or a client certificate goes with `rediss://` alone, and has to be PEM.
+    #[error("the store's certificates cannot be used: {0}; they are PEM, and go with `rediss://`")]
+    Certificates(String),
     /// It would break the keys apart.
     #[error("`{0}` cannot be a namespace; letters, digits, `-`, `_` and `.` can")]
     Namespace(String),
@@ -94,7 +123,7 @@ impl Redis {
         if options.namespace.is_empty() || !options.namespace.chars().all(is_plain) {
             return Err(OptionsError::Namespace(options.namespace));
         }
-        let client = Client::open(options.url).map_err(|error| OptionsError::Url(kind_of(&error)))?;
+        let client = client(options.url, options.ca, options.identity)?;
         // The braces make it one slot of a cluster.
         let base = format!("attache:{{{}}}:1", options.namespace);
         let shared = Arc::new(Shared {
@@ -298,7 +327,17 @@ impl Drop for Place {
     }
 }
 
-/// What kind of error it is, in words that hold nothing of the URL.
-fn kind_of(error: &redis::RedisError) -> String {
-    error.category().to_owned()
+fn client(url: String, ca: Option<Vec<u8>>, identity: Option<Identity>) -> Result<Client, OptionsError> {
+    // The error's kind alone: the rest may hold some of the URL.
+    let info = url.into_connection_info().map_err(|error| OptionsError::Url(error.category().to_owned()))?;
+    if ca.is_none() && identity.is_none() {
+        return Client::open(info).map_err(|error| OptionsError::Url(error.category().to_owned()));
+    }
+    let client_tls =
+        identity.map(|Identity { certificate, key }| ClientTlsConfig { client_cert: certificate, client_key: key });
+    Client::build_with_tls(info, TlsCertificates { client_tls, root_cert: ca })
+        .map_err(|error| OptionsError::Certificates(error.category().to_owned()))
 }
+
+#[cfg(test)]
+mod tests;

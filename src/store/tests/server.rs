@@ -8,19 +8,24 @@ use tempfile::TempDir;
 use super::*;
 
 /// A `redis-server` (or `valkey-server`: name it in `REDIS_SERVER_BIN`) on a socket in a folder of its own.
-pub(super) struct Server {
+pub(in crate::store) struct Server {
     folder: TempDir,
     process: Child,
 }
 
 impl Server {
-    pub(super) fn start() -> Self {
+    pub(in crate::store) fn start() -> Self {
+        Self::with(&[])
+    }
+
+    /// With more on its command line.
+    pub(in crate::store) fn with(arguments: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let process = launch(&folder);
+        let process = launch(&folder, arguments);
         Self { folder, process }
     }
 
-    pub(super) fn url(&self) -> String {
+    pub(in crate::store) fn url(&self) -> String {
         format!("unix://{}", self.socket().display())
     }
 
@@ -29,15 +34,18 @@ impl Server {
     }
 
     /// A store that gives the server all the time it needs: here it is what is right that is tested, not how fast.
-    pub(super) async fn patient(&self) -> Redis {
+    pub(in crate::store) async fn patient(&self) -> Redis {
         self.store(SECOND * 10, OnError::Deny).await
     }
 
     pub(super) async fn store(&self, budget: Duration, on_error: OnError) -> Redis {
-        let options = RedisOptions { url: self.url(), namespace: "tests".to_owned(), budget, on_error };
-        let store = Redis::start(options).unwrap();
+        let store = Redis::start(RedisOptions { budget, on_error, ..RedisOptions::new(self.url()) }).unwrap();
         assert!(store.connected(FAR).await, "the server does not answer");
         store
+    }
+
+    pub(in crate::store) async fn connection(&self) -> ::redis::aio::MultiplexedConnection {
+        ::redis::Client::open(self.url()).unwrap().get_multiplexed_async_connection().await.unwrap()
     }
 
     /// SIGKILL: it has no time to write anything down.
@@ -47,7 +55,12 @@ impl Server {
     }
 
     pub(super) fn start_again(&mut self) {
-        self.process = launch(&self.folder);
+        self.process = launch(&self.folder, &[]);
+    }
+
+    /// Takes from it all it wrote down, while it is dead.
+    pub(super) fn forget(&self) {
+        std::fs::remove_dir_all(self.folder.path().join("appendonlydir")).unwrap();
     }
 
     /// Stops it where it stands, and lets it go on.
@@ -64,14 +77,16 @@ impl Drop for Server {
     }
 }
 
-fn launch(folder: &TempDir) -> Child {
+/// It writes down whatever it answered before it answers: what is lost when it is killed is lost on purpose.
+fn launch(folder: &TempDir, arguments: &[&str]) -> Child {
     let binary = std::env::var_os("REDIS_SERVER_BIN").unwrap_or_else(|| "redis-server".into());
     let socket = folder.path().join("redis.sock");
     Command::new(&binary)
-        .args(["--port", "0", "--save", "", "--appendonly", "yes", "--appendfsync", "everysec", "--unixsocket"])
+        .args(["--port", "0", "--save", "", "--appendonly", "yes", "--appendfsync", "always", "--unixsocket"])
         .arg(&socket)
         .arg("--dir")
         .arg(folder.path())
+        .args(arguments)
         .stdout(Stdio::null())
         .stderr(Stdio::inherit())
         .spawn()

@@ -118,8 +118,14 @@ impl Server {
             Ok(connection)
         };
         let mut connection = timeout(CONNECT * 2, connect).await.map_err(|_| None)?.map_err(Some)?;
-        let probe = self.scripts.run::<String>(Script::Probe, &self.base, Arguments::new(), &mut connection);
-        timeout(self.budget, probe).await.map_err(|_| None)?.map_err(Some)?;
+        let probe = self.scripts.run::<(String, String)>(Script::Probe, &self.base, Arguments::new(), &mut connection);
+        let (_, eviction) = timeout(self.budget, probe).await.map_err(|_| None)?.map_err(Some)?;
+        if eviction != "noeviction" {
+            tracing::warn!(
+                "the store's server throws keys away when its memory is full (`{eviction}`), counts too: set \
+                 `maxmemory-policy noeviction`"
+            );
+        }
         Ok(connection)
     }
 

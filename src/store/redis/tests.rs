@@ -51,6 +51,55 @@ async fn namespaces_are_apart() {
 }
 
 #[tokio::test]
+async fn a_server_that_may_throw_counts_away_says_so() {
+    let full = ["--maxmemory", "64mb", "--maxmemory-policy", "volatile-lru"];
+    for (arguments, expected) in [(&full[..], "volatile-lru"), (&full[..2], "noeviction"), (&full[2..], "noeviction")] {
+        let server = Server::with(arguments);
+        drop(server.patient().await);
+        let (mut connection, scripts) = (server.connection().await, scripts::Scripts::default());
+        let (_, eviction): (String, String) =
+            scripts.run(Script::Probe, "test", Arguments::new(), &mut connection).await.unwrap();
+        assert_eq!(eviction, expected);
+    }
+}
+
+#[tokio::test]
+async fn a_user_who_may_no_more_than_the_documents_say_is_enough() {
+    use crate::store::tests::{by, charge, petition, soon};
+    let text = include_str!("../../../docs/store.md").replace('\n', " ");
+    let rights = text.split("ACL SETUSER attache on >… ").nth(1).unwrap().split('`').next().unwrap();
+    let server = Server::start();
+    drop(server.patient().await);
+    let mut user = redis::cmd("ACL");
+    user.arg("SETUSER").arg("attache").arg("on").arg(">hunter2");
+    rights.split_whitespace().for_each(|right| _ = user.arg(right));
+    let _: () = user.query_async(&mut server.connection().await).await.unwrap();
+    let url = format!("{}?user=attache&pass=hunter2", server.url());
+    let store = Redis::start(Options { budget: Duration::from_secs(10), ..Options::new(url) }).unwrap();
+    assert!(store.connected(Duration::from_secs(20)).await);
+    let far = Duration::from_secs(60);
+    let cap: Charges = [charge("cap", "a", 1, far, 1)].into_iter().collect();
+    assert_eq!(soon(store.admit(&cap, None)).await, Ok(None));
+    let petition = petition("a", 1, far);
+    let Asked::Open { ticket, .. } = soon(store.ask(&petition)).await else { panic!() };
+    store.answer(&ticket, Verdict::Approve, by("ops", None)).await.unwrap();
+    assert!(matches!(store.wait(&ticket, Instant::now() + far).await, Standing::Approved(_)));
+    assert_eq!(store.list().await.unwrap().len(), 1);
+    assert!(soon(store.admit(&Charges::new(), Some(petition.fingerprint))).await.is_ok());
+    let mut connection = Client::open(format!("{}?user=attache&pass=hunter2", server.url()))
+        .unwrap()
+        .get_multiplexed_async_connection()
+        .await
+        .unwrap();
+    for command in ["FLUSHALL", "KEYS"] {
+        let refused = redis::cmd(command).arg("*").query_async::<()>(&mut connection).await.unwrap_err();
+        assert_eq!(refused.code(), Some("NOPERM"), "{command}: {refused}");
+    }
+    let outside = redis::cmd("SET").arg("other").arg(1).query_async::<()>(&mut connection).await.unwrap_err();
+    assert_eq!(outside.code(), Some("NOPERM"), "{outside}");
+}
+
+#[tokio::test]
 async fn options_that_cannot_be_are_refused_without_their_password() {
     let refused = |options: Options| Redis::start(options).err().unwrap().to_string();
     for url in ["http://user:hunter2@host", "redis://:hunter2@host:port", "hunter2", "redis://:hunter2@host/x", ""] {

@@ -16,7 +16,7 @@ fn an_allowed_request_goes_out_with_its_credential_and_on_record() {
     assert_eq!((&*record.host, record.port, record.scheme.as_deref()), ("api.example", Some(443), Some("https")));
     assert_eq!((&*record.path, record.query.as_deref()), ("/x", Some("token=***&v")));
     assert_eq!(record.rule.as_deref(), Some("allowedDomains[api.example]"));
-    assert_eq!(record.credential, ["api".into()]);
+    assert_eq!(record.credential, [std::sync::Arc::<str>::from("api")]);
     assert_eq!(record.source.as_deref(), Some("192.0.2.7:1234"));
     let line = serde_json::to_string(record).unwrap();
     assert!(!line.contains("s-api") && !line.contains("abc") && !line.contains(ANN), "{line}");

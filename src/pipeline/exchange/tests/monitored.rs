@@ -103,7 +103,7 @@ fn rules_that_watch_neither_refuse_nor_ask_nor_limit() {
     let mut world = World::under(|rules| rules.add_rule(rule("look", Does::Monitor)));
     let outcome = world.run(tls("GET", "api.example/", &[]));
     assert_eq!((would(&outcome), outcome.forward().set.len()), (None, 1));
-    assert_eq!(outcome.record().watched, ["rules[look]".into()]);
+    assert_eq!(outcome.record().watched, [Arc::<str>::from("rules[look]")]);
 }
 
 #[test]

@@ -40,7 +40,7 @@ fn secrets_of_one_policy_never_fill_the_slots_of_another() {
         world.swap = Some((wait, renumbered, vec![Some("n-zero"), Some("n-one")]));
         let outcome = world.run(tls("GET", "api.example/exact", &[]));
         assert_eq!(outcome.set("authorization").as_deref(), Some("Bearer n-one"), "{wait}");
-        assert_eq!(outcome.record().credential, ["only".into()], "{wait}");
+        assert_eq!(outcome.record().credential, [Arc::<str>::from("only")], "{wait}");
         let repeated = outcome.asked.iter().filter(|a| **a == "resolve").count();
         assert_eq!(repeated, 2, "the address is looked up for the newer policy");
     }

@@ -72,7 +72,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("protobuf", &[]),
     ("ext_proc", &[CORE, "live", "store", "telemetry", "grpc", "protobuf"]),
     ("access_log", &[CORE, "live", "resolver", "journal", "telemetry", "grpc", "protobuf"]),
-    ("control", &["pipeline::policy", "config", "live", "journal"]),
+    ("control", &["pipeline::policy", "pipeline::approval", "config", "live", "store", "journal", "peer"]),
     // What holds it together, and what a person starts.
     ("envoy", &[]),
     (

@@ -1,6 +1,7 @@
 //! The command line: one file a command.
 
 mod agent_env;
+mod approvals;
 mod ca;
 mod check;
 mod envoy;
@@ -10,6 +11,7 @@ mod logs;
 mod output;
 mod run;
 mod serve;
+mod service;
 mod stack;
 mod state;
 mod trust_store;
@@ -46,6 +48,7 @@ enum Command {
     Serve(serve::Args),
     Check(check::Args),
     Logs(logs::Args),
+    Approvals(approvals::Args),
     Health(health::Args),
     Ca(ca::Args),
     Envoy(envoy::Args),
@@ -96,6 +99,7 @@ pub fn main() -> ExitCode {
         Command::Serve(args) => serve::run(args),
         Command::Check(args) => check::run(args),
         Command::Logs(args) => logs::run(args),
+        Command::Approvals(args) => approvals::run(args),
         Command::Health(args) => health::run(args),
         Command::Ca(args) => ca::run(args),
         Command::Envoy(args) => envoy::run(args),

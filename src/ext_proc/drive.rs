@@ -58,8 +58,8 @@ pub trait Recorder: Send + Sync {
 
 /// Tells people what waits for them and what was refused. It never keeps a request waiting.
 pub trait Herald: Send + Sync {
-    /// A request waits for approval under this name; it is open for so long.
-    fn asked(&self, ticket: &Ticket, petition: &Petition, expires: Duration);
+    /// A request waits for approval under this name; it is open for so long. The id is the request's.
+    fn asked(&self, ticket: &Ticket, petition: &Petition, expires: Duration, request_id: &Arc<str>);
     /// A request was decided.
     fn decided(&self, record: &DecisionRecord);
 }
@@ -185,7 +185,7 @@ impl Driver {
 
     /// Asks, and holds the request until there is an answer or its time is up. Envoy is asked for patience first.
     fn ask(&self, petition: Petition) -> Step {
-        let needs = self.needs.clone();
+        let (needs, request_id) = (self.needs.clone(), self.request_id.clone());
         let patience = translate::patience(petition.hold + SLACK);
         let hold = !petition.hold.is_zero();
         let answer = Box::pin(async move {
@@ -198,7 +198,7 @@ impl Driver {
                 return Event::Asked(asked);
             };
             if new {
-                needs.herald.asked(&ticket, &petition, expires);
+                needs.herald.asked(&ticket, &petition, expires, &request_id);
             }
             let standing = if hold { needs.store.wait(&ticket, until).await } else { Standing::Pending };
             Event::Asked(Asked::Open { ticket, standing, expires, new })

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use crate::pipeline::audit::{DecisionRecord, OutcomeRecord, Record, Verdict};
+use crate::pipeline::audit::{ApprovalNote, DecisionRecord, OutcomeRecord, Record, Verdict, Would};
 
 /// How long a refusal waits for its outcome before it is shown without. An allowed request waits until it ends.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -107,6 +107,9 @@ impl Serialize for Exchange {
             reason: Option<&'a str>,
             detail: Option<&'a str>,
             rule: Option<&'a str>,
+            would: Option<&'a Would>,
+            watched: Option<&'a [Arc<str>]>,
+            approval: Option<&'a ApprovalNote>,
             credential: Option<String>,
             status: Option<u16>,
             request_bytes: Option<u64>,
@@ -137,6 +140,9 @@ impl Serialize for Exchange {
             reason: decision.reason.as_deref(),
             detail: decision.detail.as_deref(),
             rule: decision.rule.as_deref(),
+            would: decision.would.as_ref(),
+            watched: (!decision.watched.is_empty()).then_some(&decision.watched),
+            approval: decision.approval.as_ref(),
             credential: (!decision.credential.is_empty()).then(|| decision.credential.join(",")),
             status: self.status(),
             request_bytes: outcome.map(|outcome| outcome.bytes_sent),
@@ -306,7 +312,11 @@ impl Reader {
     fn take(&mut self, line: Line<'_>, now: Instant) -> Option<u64> {
         let record = match line {
             Line::Whole(line) if line.trim_ascii().is_empty() => return None,
-            Line::Whole(line) => serde_json::from_slice(line).ok(),
+            Line::Whole(line) => match serde_json::from_slice(line) {
+                Ok(record) => Some(record),
+                Err(_) if is_of_another_kind(line) => return None,
+                Err(_) => None,
+            },
             Line::TooLong => None,
         };
         match record {
@@ -331,12 +341,23 @@ impl Reader {
                 self.waiting.get_mut(&place)?.exchange.outcome = Some(*outcome);
                 Some(place)
             }
+            // What became of the requests that waited for it, their decisions say.
+            Some(Record::Approval(_)) => None,
             None => {
                 self.unreadable += 1;
                 None
             }
         }
     }
+}
+
+/// Whether a line is whole and of a kind that a later version writes and this one does not know.
+fn is_of_another_kind(line: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Kind<'a> {
+        r#type: &'a str,
+    }
+    serde_json::from_slice(line).is_ok_and(|Kind { r#type }| !matches!(r#type, "decision" | "outcome" | "approval"))
 }
 
 /// One file of the journal, as far as it has been read.

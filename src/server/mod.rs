@@ -23,7 +23,7 @@ use crate::access_log::{AccessLog, AccessLogServer};
 use crate::certificates::discovery::{Discovery, Options as DiscoveryOptions};
 use crate::certificates::{Authority, Minter};
 use crate::config::Problems;
-use crate::control::{Control, ControlServer};
+use crate::control::{Answered, Control, ControlServer};
 use crate::ext_proc::{ExternalProcessor, Needs, Recorder, Resolve};
 use crate::journal::Journal;
 use crate::live::Live;
@@ -34,7 +34,7 @@ use crate::pipeline::message::Host;
 use crate::pipeline::policy::Reason;
 use crate::resolver::{Lookup, Options as ResolverOptions, ResolveError, Resolver, StatedError};
 use crate::secrets::Environment;
-use crate::store::Memory;
+use crate::store::{Memory, Store};
 use crate::telemetry::{self, Relay, Telemetry, TelemetryError};
 pub use listen::MAX_SOCKET_PATH;
 use listen::{Accepted, Guard};
@@ -166,11 +166,13 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
     let options = DiscoveryOptions { trace_percent, ..DiscoveryOptions::default() };
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_service_status("attache", tonic_health::ServingStatus::Serving).await;
+    let store: Arc<dyn Store> = Arc::new(Memory::default());
+    let crier = Arc::new(herald::Crier::new(journal.clone()));
     let needs = Needs {
         live: live.clone(),
         resolver: Arc::new(Names(resolver.clone())),
-        store: Arc::new(Memory::default()),
-        herald: Arc::new(herald::Crier),
+        store: store.clone(),
+        herald: crier.clone(),
         recorder: journal.clone(),
         telemetry: telemetry.clone(),
         in_flight: in_flight.clone(),
@@ -208,7 +210,12 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
         let ready = ready.clone();
         Arc::new(move || ready.load(Ordering::Relaxed))
     };
-    let control = Control { live: live.clone(), policy: policy.clone(), ready: is_ready.clone() };
+    let answered: Answered = {
+        let crier = crier.clone();
+        Arc::new(move |open, verdict| crier.answered(open, verdict))
+    };
+    let control =
+        Control { live: live.clone(), policy: policy.clone(), ready: is_ready.clone(), store: store.clone(), answered };
     let path = state_dir.join("control.sock");
     let listener = listen::unix(&path, 0o600)?;
     sockets.push(path);
@@ -225,6 +232,7 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
     tokio::spawn(policy::watch(source, revision, live.clone(), telemetry.clone()));
     tokio::spawn(policy::refresh_secrets(live.clone()));
     tokio::spawn(keep_on_disk(journal.clone()));
+    tokio::spawn(crier.watch(store, telemetry.clone()));
     Ok(Running { live, journal, telemetry, stop, ready, sockets, workers, metrics })
 }
 
@@ -289,16 +297,19 @@ async fn serve_control(
             }
         };
         let agent = |peer: &Peer| supervisor.is_some_and(|s| peer.pid != Some(s) && peer.descends_from(s));
-        match Peer::of(&stream) {
-            Ok(peer) if peer.is_own_user() && !agent(&peer) => {}
+        let peer = match Peer::of(&stream) {
+            Ok(peer) if peer.is_own_user() && !agent(&peer) => peer,
             peer => {
                 tracing::warn!(?peer, "the control socket refused a process");
                 continue;
             }
-        }
+        };
         let service = service.clone();
         tokio::spawn(async move {
-            let call = service_fn(move |request| tonic::codegen::Service::call(&mut service.clone(), request));
+            let call = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
+                request.extensions_mut().insert(peer);
+                tonic::codegen::Service::call(&mut service.clone(), request)
+            });
             let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
             if let Err(error) = connection.serve_connection(TokioIo::new(stream), call).await {
                 tracing::debug!(%error, "a control connection has ended");

@@ -537,6 +537,24 @@ mod tests {
         assert_eq!(reader.unreadable, 1);
     }
 
+    #[test]
+    fn lines_that_are_no_exchange_are_passed_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let lines = concat!(
+            r#"{"type":"approval","ticket":"apr_1","time":"2026-11-20T12:00:00.000000Z","event":"asked","agent":"a","#,
+            r#""method":"GET","scheme":"https","host":"h","port":443,"path":"/","bodySha256":"00","rules":["r"]}"#,
+            "\n",
+            r#"{"type":"checkpoint","of":"a later version"}"#,
+            "\n",
+            r#"{"type":"approval","ticket":"apr_1"}"#,
+            "\n",
+        );
+        std::fs::write(folder.path().join("a.jsonl"), lines).unwrap();
+        let mut reader = Reader::open(folder.path()).unwrap();
+        assert_eq!(reader.poll(true, Instant::now()).unwrap().len(), 0);
+        assert_eq!(reader.unreadable, 1, "the last one lacks what it must have");
+    }
+
     fn replayed(reader: &mut Reader) -> Vec<String> {
         let mut shown = Vec::new();
         reader

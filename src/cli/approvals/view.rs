@@ -240,7 +240,7 @@ pub mod tests {
             path: "/v1/refunds".into(),
             query: Some("id=7&dry".into()),
             content_type: Some("application/json".into()),
-            body_bytes: 10,
+            body_bytes: 9,
             body_sha256: vec![0xab, 0x01],
             body_preview: b"{\"a\": 1}\n".to_vec(),
             by: String::new(),
@@ -276,7 +276,7 @@ rules    Refunds, Large
 request  POST https://api.example.com/v1/refunds
 query    id=7&dry
 type     application/json
-body     10 bytes, sha256 ab01
+body     9 bytes, sha256 ab01
   | {\"a\": 1}
 ";
         assert_eq!(whole(&approval(), now()), expected);

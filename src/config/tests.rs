@@ -1,6 +1,7 @@
 mod arbitrary;
 mod files;
 mod mistakes;
+mod outside;
 
 use std::path::PathBuf;
 

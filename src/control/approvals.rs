@@ -39,7 +39,7 @@ pub async fn answer(
     let why = reason(&why)?;
     let ticket = Ticket::from(ticket);
     let open = store.answer(&ticket, verdict, approval::Answered { by: by.into(), why }).await.map_err(refused)?;
-    answered(&open, verdict);
+    answered(&open);
     Ok(shown(&open))
 }
 

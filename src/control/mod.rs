@@ -12,7 +12,6 @@ use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Request, Response, Status};
 
 use crate::live::Live;
-use crate::pipeline::approval;
 use crate::store::{Open, Store};
 
 /// The messages of `proto/attache/control/v1/control.proto`.
@@ -40,7 +39,7 @@ pub struct Control {
 }
 
 /// Takes a question as it was answered.
-pub type Answered = Arc<dyn Fn(&Open, approval::Verdict) + Send + Sync>;
+pub type Answered = Arc<dyn Fn(&Open) + Send + Sync>;
 
 #[tonic::async_trait]
 impl api::control_server::Control for Control {

@@ -18,6 +18,7 @@ use crate::pipeline::audit::{DecisionRecord, Verdict};
 use crate::pipeline::exchange::{Effect, Event, Exchange, Now, Reply, ResolveFailure, Resolved};
 use crate::pipeline::message::{Door, Host};
 use crate::pipeline::policy::Reason;
+use crate::secrets::Fetch;
 use crate::store::{Soon, Store};
 use crate::telemetry::{Parent, Telemetry};
 
@@ -58,8 +59,8 @@ pub trait Recorder: Send + Sync {
 
 /// Tells people what waits for them and what was refused. It never keeps a request waiting.
 pub trait Herald: Send + Sync {
-    /// A request waits for approval under this name; it is open for so long. The id is the request's.
-    fn asked(&self, ticket: &Ticket, petition: &Petition, expires: Duration, request_id: &Arc<str>);
+    /// A request waits for approval under this name; it is open for so long.
+    fn asked(&self, ticket: &Ticket, petition: &Petition, expires: Duration);
     /// A request was decided.
     fn decided(&self, record: &DecisionRecord);
 }
@@ -159,7 +160,12 @@ impl Driver {
             let event = match effect {
                 Effect::Reply(reply) => return self.reply(reply),
                 Effect::Record(record) => Event::Recorded(self.record(*record)),
-                Effect::FetchSecrets(wanted) => Event::Secrets(live.secrets.fetch(&wanted)),
+                Effect::FetchSecrets(wanted) => match live.secrets.fetch(&wanted) {
+                    Fetch::AtHand(found) => Event::Secrets(found),
+                    Fetch::Awaited(found) => {
+                        return Step::Wait(Box::pin(async move { Event::Secrets(found.await) }));
+                    }
+                },
                 Effect::Resolve { host, port } => match self.needs.resolver.cached(&host, port) {
                     Some(found) => Event::Resolved(found),
                     None => {
@@ -185,7 +191,7 @@ impl Driver {
 
     /// Asks, and holds the request until there is an answer or its time is up. Envoy is asked for patience first.
     fn ask(&self, petition: Petition) -> Step {
-        let (needs, request_id) = (self.needs.clone(), self.request_id.clone());
+        let needs = self.needs.clone();
         let patience = translate::patience(petition.hold + SLACK);
         let hold = !petition.hold.is_zero();
         let answer = Box::pin(async move {
@@ -198,7 +204,7 @@ impl Driver {
                 return Event::Asked(asked);
             };
             if new {
-                needs.herald.asked(&ticket, &petition, expires, &request_id);
+                needs.herald.asked(&ticket, &petition, expires);
             }
             let standing = if hold { needs.store.wait(&ticket, until).await } else { Standing::Pending };
             Event::Asked(Asked::Open { ticket, standing, expires, new })

@@ -264,7 +264,6 @@ mod tests {
             fingerprint: maybe.map(Into::into),
             by: maybe.map(Into::into),
             why: maybe.map(Into::into),
-            request_id: maybe.map(Into::into),
         }
     }
 

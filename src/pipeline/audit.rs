@@ -207,9 +207,6 @@ pub struct ApprovalRecord {
     /// Why, as far as they said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<Arc<str>>,
-    /// The request that asked.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub request_id: Option<Arc<str>>,
 }
 
 /// What happens to a question.

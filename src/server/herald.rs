@@ -1,4 +1,5 @@
-//! Tells people what waits for them and what became of it: in the record, in the service's own log, in metrics.
+//! Tells people what waits for them, what became of it, and what was refused: in the record, in the service's own
+//! log, by webhook.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -6,8 +7,9 @@ use std::time::{Duration, SystemTime};
 
 use crate::ext_proc::Herald;
 use crate::journal::Journal;
-use crate::pipeline::approval::{About, Answered, Fingerprint, Petition, Standing, Ticket, Verdict};
-use crate::pipeline::audit::{self, ApprovalEvent, ApprovalRecord, DecisionRecord, Record, redacted_query};
+use crate::notify::{ApprovalDecided, ApprovalRequested, Event, Kind, Notifier};
+use crate::pipeline::approval::{About, Fingerprint, Petition, Standing, Ticket};
+use crate::pipeline::audit::{ApprovalEvent, ApprovalRecord, DecisionRecord, Record, Verdict, redacted_query};
 use crate::store::{Open, Store};
 use crate::telemetry::Telemetry;
 
@@ -17,48 +19,81 @@ const GLANCE: Duration = Duration::from_secs(1);
 /// Says what happens to the questions that people are asked.
 pub struct Crier {
     journal: Arc<Journal>,
-    /// The questions this service asked, until one request went out for them or they expired.
+    notifier: Notifier,
+    /// The questions this service asked, until one request went out for them or their time is over.
     asked: Mutex<HashMap<Ticket, Asked>>,
 }
 
 struct Asked {
     fingerprint: Fingerprint,
     about: Arc<About>,
-    approved: bool,
-    /// One request went out for it, and whoever approved it is not through yet.
-    used: bool,
+    /// Whom the rules tell.
+    notify: Vec<Arc<str>>,
+    standing: Standing,
     until: SystemTime,
+    /// A request went out for it before it was heard here that somebody had agreed.
+    used: bool,
+}
+
+impl Herald for Crier {
+    fn asked(&self, ticket: &Ticket, petition: &Petition, expires: Duration) {
+        let Petition { about, fingerprint, notify, .. } = petition;
+        tracing::info!(
+            %ticket, agent = %about.agent, method = %about.method, host = %about.host, path = %about.path,
+            expires = ?expires, "a request waits for approval: `attache approvals show {ticket}`"
+        );
+        let until = SystemTime::now() + expires;
+        self.record(ticket, about, Some(*fingerprint), &Standing::Pending);
+        let event = ApprovalRequested::new(ticket, about, until);
+        self.notifier.send(Event::ApprovalRequested(Box::new(event)), notify);
+        let asked = Asked {
+            fingerprint: *fingerprint,
+            about: Arc::new(about.clone()),
+            notify: notify.clone(),
+            standing: Standing::Pending,
+            until,
+            used: false,
+        };
+        self.questions().insert(ticket.clone(), asked);
+    }
+
+    fn decided(&self, record: &DecisionRecord) {
+        if matches!(record.decision, Verdict::Deny | Verdict::RateLimited) && self.notifier.wants(Kind::Blocked) {
+            const EVERYBODY: [&str; 0] = [];
+            self.notifier.send(Event::Blocked(Box::new(record.clone())), &EVERYBODY);
+        }
+        let (Some(approval), Verdict::Allow) = (&record.approval, record.decision) else { return };
+        let mut questions = self.questions();
+        match questions.get_mut(&approval.ticket) {
+            Some(Asked { standing: Standing::Approved(_), .. }) => drop(questions.remove(&approval.ticket)),
+            // Either whoever agreed is about to be heard, or another request has opened it anew.
+            Some(asked) => asked.used = true,
+            None => {}
+        }
+    }
 }
 
 impl Crier {
-    pub fn new(journal: Arc<Journal>) -> Self {
-        Self { journal, asked: Mutex::default() }
+    pub fn new(journal: Arc<Journal>, notifier: Notifier) -> Self {
+        Self { journal, notifier, asked: Mutex::default() }
     }
 
     /// A person has answered a question.
-    pub fn answered(&self, open: &Open, verdict: Verdict) {
+    pub fn answered(&self, open: &Open) {
         let Open { ticket, about, standing, expires, .. } = open;
-        let mut known = self.asked();
-        let fingerprint = known.get_mut(ticket).map(|asked| {
-            asked.approved = verdict == Verdict::Approve;
+        let (mut fingerprint, mut notify) = (None, Vec::new());
+        let mut questions = self.questions();
+        if let Some(asked) = questions.get_mut(ticket) {
+            fingerprint = Some(asked.fingerprint);
+            notify = asked.notify.clone();
+            asked.standing = standing.clone();
             asked.until = *expires;
-            asked.fingerprint
-        });
-        if known.get(ticket).is_some_and(|asked| asked.used) {
-            known.remove(ticket);
+            if asked.used {
+                questions.remove(ticket);
+            }
         }
-        drop(known);
-        let answered = match standing {
-            Standing::Approved(answered) | Standing::Refused(answered) => Some(answered),
-            Standing::Pending | Standing::Expired => None,
-        };
-        let event = match verdict {
-            Verdict::Approve => ApprovalEvent::Approved,
-            Verdict::Refuse => ApprovalEvent::Refused,
-        };
-        let by = answered.map(|answered| &*answered.by).unwrap_or_default();
-        tracing::info!(%ticket, by, agent = %about.agent, "a person answered: {}", word(event));
-        self.record(ApprovalRecord { fingerprint: fingerprint.map(text), ..about_it(ticket, event, about, answered) });
+        drop(questions);
+        self.end(ticket, about, fingerprint, standing, &notify);
     }
 
     /// Shows how much waits, and notes what nobody answered in time, until the process ends.
@@ -67,16 +102,13 @@ impl Crier {
             tokio::time::sleep(GLANCE).await;
             match store.pending().await {
                 Ok(pending) => telemetry.approvals(pending.count, pending.oldest),
-                Err(error) => {
-                    tracing::debug!(%error, "it is not known how many requests wait for a person");
-                    continue;
-                }
+                Err(error) => tracing::debug!(%error, "it is not known how many requests wait for a person"),
             }
             let now = SystemTime::now();
-            if self.asked().values().all(|asked| now < asked.until) {
+            if self.questions().values().all(|asked| now < asked.until) {
                 continue;
             }
-            // Answered through another service, say: then it counts for longer.
+            // What was answered through another service counts for longer.
             if let Ok(open) = store.list().await {
                 self.expire(&open, now);
             }
@@ -84,102 +116,78 @@ impl Crier {
     }
 
     fn expire(&self, open: &[Open], now: SystemTime) {
-        let mut over = Vec::new();
-        self.asked().retain(|ticket, asked| {
-            if let Some(open) = open.iter().find(|open| open.ticket == *ticket) {
+        let mut questions = self.questions();
+        for open in open {
+            if let Some(asked) = questions.get_mut(&open.ticket) {
                 asked.until = open.expires;
-                asked.approved = matches!(open.standing, Standing::Approved(_));
+                asked.standing = open.standing.clone();
             }
-            let keep = now < asked.until;
-            if !keep {
-                over.push((ticket.clone(), asked.about.clone(), asked.fingerprint));
+        }
+        let over: Vec<_> = questions.extract_if(|_, asked| asked.until <= now).collect();
+        drop(questions);
+        for (ticket, asked) in over {
+            let Asked { fingerprint, about, notify, standing, .. } = asked;
+            // A refusal has been told.
+            if !matches!(standing, Standing::Refused(_)) {
+                self.end(&ticket, &about, Some(fingerprint), &Standing::Expired, &notify);
             }
-            keep
-        });
-        for (ticket, about, fingerprint) in over {
-            tracing::info!(%ticket, agent = %about.agent, "the question has expired");
-            let record = about_it(&ticket, ApprovalEvent::Expired, &about, None);
-            self.record(ApprovalRecord { fingerprint: Some(text(fingerprint)), ..record });
         }
     }
 
-    fn asked(&self) -> MutexGuard<'_, HashMap<Ticket, Asked>> {
-        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
+    fn end(
+        &self,
+        ticket: &Ticket,
+        about: &About,
+        fingerprint: Option<Fingerprint>,
+        standing: &Standing,
+        notify: &[Arc<str>],
+    ) {
+        let record = self.record(ticket, about, fingerprint, standing);
+        let by = record.by.as_deref().unwrap_or_default();
+        tracing::info!(%ticket, agent = %about.agent, end = ?record.event, by, "a question has ended");
+        if let Some(event) = ApprovalDecided::new(ticket, about, standing) {
+            self.notifier.send(Event::ApprovalDecided(Box::new(event)), notify);
+        }
     }
 
-    fn record(&self, record: ApprovalRecord) {
+    fn record(
+        &self,
+        ticket: &Ticket,
+        about: &About,
+        fingerprint: Option<Fingerprint>,
+        standing: &Standing,
+    ) -> ApprovalRecord {
+        let (event, answered) = match standing {
+            Standing::Pending => (ApprovalEvent::Asked, None),
+            Standing::Approved(answered) => (ApprovalEvent::Approved, Some(answered)),
+            Standing::Refused(answered) => (ApprovalEvent::Refused, Some(answered)),
+            Standing::Expired => (ApprovalEvent::Expired, None),
+        };
+        let record = ApprovalRecord {
+            ticket: ticket.clone(),
+            time: SystemTime::now(),
+            event,
+            agent: about.agent.clone(),
+            method: about.method.clone(),
+            scheme: about.scheme.into(),
+            host: about.host.clone(),
+            port: about.port,
+            path: about.path.clone(),
+            query: about.query.as_deref().map(redacted_query),
+            body_sha256: about.body_sha256.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into(),
+            rules: about.rules.clone(),
+            fingerprint: fingerprint.map(|fingerprint| fingerprint.to_string().into()),
+            by: answered.map(|answered| answered.by.clone()),
+            why: answered.and_then(|answered| answered.why.clone()),
+        };
         // Whatever goes out for an approval has a record of its own, with the answer in it, or does not go out.
-        if let Err(error) = self.journal.append(&Record::Approval(Box::new(record))) {
+        if let Err(error) = self.journal.append(&Record::Approval(Box::new(record.clone()))) {
             tracing::error!(%error, "what happened to an approval cannot be put on record");
         }
-    }
-}
-
-impl Herald for Crier {
-    fn asked(&self, ticket: &Ticket, petition: &Petition, expires: Duration, request_id: &Arc<str>) {
-        let Petition { about, fingerprint, .. } = petition;
-        tracing::info!(
-            %ticket, agent = %about.agent, method = %about.method, host = %about.host, path = %about.path,
-            expires = ?expires, "a request waits for approval: `attache approvals show {ticket}`"
-        );
-        self.record(ApprovalRecord {
-            fingerprint: Some(text(*fingerprint)),
-            request_id: Some(request_id.clone()),
-            ..about_it(ticket, ApprovalEvent::Asked, about, None)
-        });
-        let until = SystemTime::now() + expires;
-        let asked =
-            Asked { fingerprint: *fingerprint, about: Arc::new(about.clone()), approved: false, used: false, until };
-        self.asked().insert(ticket.clone(), asked);
+        record
     }
 
-    fn decided(&self, record: &DecisionRecord) {
-        if let (Some(approval), audit::Verdict::Allow) = (&record.approval, record.decision) {
-            let mut asked = self.asked();
-            match asked.get_mut(&approval.ticket) {
-                Some(known) if known.approved => drop(asked.remove(&approval.ticket)),
-                // Either whoever approved it is about to say so, or another request has opened it anew.
-                Some(known) => known.used = true,
-                None => {}
-            }
-        }
+    fn questions(&self) -> MutexGuard<'_, HashMap<Ticket, Asked>> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn about_it(ticket: &Ticket, event: ApprovalEvent, about: &About, answered: Option<&Answered>) -> ApprovalRecord {
-    ApprovalRecord {
-        ticket: ticket.clone(),
-        time: SystemTime::now(),
-        event,
-        agent: about.agent.clone(),
-        method: about.method.clone(),
-        scheme: about.scheme.into(),
-        host: about.host.clone(),
-        port: about.port,
-        path: about.path.clone(),
-        query: about.query.as_deref().map(redacted_query),
-        body_sha256: hex(&about.body_sha256).into(),
-        rules: about.rules.clone(),
-        fingerprint: None,
-        by: answered.map(|answered| answered.by.clone()),
-        why: answered.and_then(|answered| answered.why.clone()),
-        request_id: None,
-    }
-}
-
-fn word(event: ApprovalEvent) -> &'static str {
-    match event {
-        ApprovalEvent::Asked => "asked",
-        ApprovalEvent::Approved => "approved",
-        ApprovalEvent::Refused => "refused",
-        ApprovalEvent::Expired => "expired",
-    }
-}
-
-fn text(fingerprint: Fingerprint) -> Box<str> {
-    fingerprint.to_string().into()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -22,11 +22,13 @@ use tokio::sync::watch;
 use crate::access_log::{AccessLog, AccessLogServer};
 use crate::certificates::discovery::{Discovery, Options as DiscoveryOptions};
 use crate::certificates::{Authority, Minter};
-use crate::config::Problems;
+use crate::config::{Origin, Problems};
 use crate::control::{Answered, Control, ControlServer};
 use crate::ext_proc::{ExternalProcessor, Needs, Recorder, Resolve};
+use crate::https::Trust;
 use crate::journal::Journal;
 use crate::live::Live;
+use crate::notify::{self, Notifier};
 use crate::peer::Peer;
 use crate::pipeline::audit::DecisionRecord;
 use crate::pipeline::exchange::{ResolveFailure, Resolved};
@@ -42,10 +44,13 @@ use listen::{Accepted, Guard};
 /// How long a leaf certificate is valid.
 const LEAF_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 
+/// How long notifications that still wait may take at the end.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
 /// What a service runs with.
 pub struct Settings {
-    /// The policy: a file or a directory.
-    pub policy: PathBuf,
+    /// The policy.
+    pub policy: Origin,
     /// Who every caller is.
     pub agent: Option<String>,
     /// Where the journal and the control socket are.
@@ -129,6 +134,7 @@ pub enum ServeError {
 pub struct Running {
     live: Arc<Live>,
     journal: Arc<Journal>,
+    notifier: Notifier,
     telemetry: Telemetry,
     stop: watch::Sender<bool>,
     ready: Arc<AtomicBool>,
@@ -144,13 +150,13 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
         settings;
     let collector = telemetry::collector()?;
     let telemetry = Telemetry::new(collector.as_deref())?;
-    let source = policy::PolicySource { path: policy.clone(), agent, environment: Arc::new(environment) };
+    let source = policy::PolicySource { origin: policy.clone(), agent, environment: Arc::new(environment) };
     let loaded = source.load().map_err(ServeError::Policy)?;
     // A supervisor has said it already.
     if supervisor.is_none() {
         loaded.warn();
     }
-    let policy::Loaded { in_force: first, revision, .. } = loaded;
+    let policy::Loaded { in_force: first, revision, notifications, .. } = loaded;
     telemetry.reloaded(true, &first.rules.revision);
     let live = Arc::new(Live::new(first));
     let resolver = Arc::new(Resolver::new(resolver)?);
@@ -167,7 +173,9 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_service_status("attache", tonic_health::ServingStatus::Serving).await;
     let store: Arc<dyn Store> = Arc::new(Memory::default());
-    let crier = Arc::new(herald::Crier::new(journal.clone()));
+    let notifier = notifier(source.environment.clone(), telemetry.clone());
+    notifier.replace(notifications);
+    let crier = Arc::new(herald::Crier::new(journal.clone(), notifier.clone()));
     let needs = Needs {
         live: live.clone(),
         resolver: Arc::new(Names(resolver.clone())),
@@ -212,10 +220,15 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
     };
     let answered: Answered = {
         let crier = crier.clone();
-        Arc::new(move |open, verdict| crier.answered(open, verdict))
+        Arc::new(move |open| crier.answered(open))
     };
-    let control =
-        Control { live: live.clone(), policy: policy.clone(), ready: is_ready.clone(), store: store.clone(), answered };
+    let control = Control {
+        live: live.clone(),
+        policy: policy.policy.clone(),
+        ready: is_ready.clone(),
+        store: store.clone(),
+        answered,
+    };
     let path = state_dir.join("control.sock");
     let listener = listen::unix(&path, 0o600)?;
     sockets.push(path);
@@ -229,11 +242,11 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
         }
         None => None,
     };
-    tokio::spawn(policy::watch(source, revision, live.clone(), telemetry.clone()));
+    tokio::spawn(policy::watch(source, revision, live.clone(), notifier.clone(), telemetry.clone()));
     tokio::spawn(policy::refresh_secrets(live.clone()));
     tokio::spawn(keep_on_disk(journal.clone()));
     tokio::spawn(crier.watch(store, telemetry.clone()));
-    Ok(Running { live, journal, telemetry, stop, ready, sockets, workers, metrics })
+    Ok(Running { live, journal, notifier, telemetry, stop, ready, sockets, workers, metrics })
 }
 
 impl Running {
@@ -256,9 +269,16 @@ impl Running {
         if let Err(error) = self.journal.sync() {
             tracing::error!(%error, "the journal may not be on disk in full");
         }
+        self.notifier.drain(LAST_WORDS).await;
         let telemetry = self.telemetry.clone();
         let _ = tokio::task::spawn_blocking(move || telemetry.flush()).await;
     }
+}
+
+/// Delivers what people are told, and shows what becomes of it.
+fn notifier(environment: Arc<Environment>, telemetry: Telemetry) -> Notifier {
+    let observe: notify::Observe = Arc::new(move |channel, outcome| telemetry.notified(channel, outcome.as_str()));
+    Notifier::new(Trust::System, environment, notify::Timing::default(), observe)
 }
 
 async fn tcp(address: SocketAddr) -> Result<TcpListener, ServeError> {

@@ -1,20 +1,20 @@
 //! Loads the policy, and loads it again when it changes. A policy that is wrong never takes the place of one
 //! that is right.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::compile::{Setting, compile};
 use crate::config::watch::{Timing, Watch};
-use crate::config::{self, Problems, Revision};
+use crate::config::{self, Origin, Problems, Revision};
 use crate::live::{InForce, Live};
+use crate::notify::{Channel, Notifier};
 use crate::secrets::{Environment, Secrets};
 use crate::telemetry::Telemetry;
 
 /// Where the policy comes from, and what it is compiled with.
 pub struct PolicySource {
-    pub path: PathBuf,
+    pub origin: Origin,
     pub agent: Option<String>,
     pub environment: Arc<Environment>,
 }
@@ -22,7 +22,7 @@ pub struct PolicySource {
 impl PolicySource {
     /// Reads and compiles the policy and its secrets, and gives what is doubtful about it.
     pub fn load(&self) -> Result<Loaded, Problems> {
-        let draft = config::read(&self.path);
+        let draft = config::read(&self.origin);
         let revision = draft.revision().clone();
         let setting = Setting { agent: self.agent.as_deref(), environment: Some(&self.environment) };
         let accepted = draft
@@ -32,7 +32,8 @@ impl PolicySource {
             tracing::warn!(credential, %error, "requests that need this credential will be answered 503");
         }
         let in_force = InForce { rules: Arc::new(accepted.value.rules), secrets };
-        Ok(Loaded { in_force, revision, warnings: accepted.warnings })
+        let notifications = accepted.value.notifications;
+        Ok(Loaded { in_force, revision, notifications, warnings: accepted.warnings })
     }
 }
 
@@ -40,6 +41,7 @@ impl PolicySource {
 pub struct Loaded {
     pub in_force: InForce,
     pub revision: Revision,
+    pub notifications: Vec<Channel>,
     warnings: Problems,
 }
 
@@ -53,15 +55,17 @@ impl Loaded {
 }
 
 /// Puts each policy that is right in force, and says loudly when one is not.
-pub async fn watch(source: PolicySource, first: Revision, live: Arc<Live>, telemetry: Telemetry) {
-    let mut watch = Watch::new(&source.path, &first, Timing::default());
+pub async fn watch(source: PolicySource, first: Revision, live: Arc<Live>, notifier: Notifier, telemetry: Telemetry) {
+    let mut watch = Watch::new(&source.origin, &first, Timing::default());
     loop {
         watch.changed().await;
         match source.load() {
-            Ok(loaded) => {
+            Ok(mut loaded) => {
                 loaded.warn();
+                loaded.in_force.secrets.keep(&live.load().secrets);
                 telemetry.reloaded(true, loaded.revision.as_str());
                 tracing::info!(revision = loaded.revision.as_str(), "the policy has been loaded again");
+                notifier.replace(loaded.notifications);
                 live.replace(loaded.in_force);
             }
             Err(problems) => {

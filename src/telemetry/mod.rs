@@ -44,6 +44,7 @@ struct Inner {
     undecided: Counter<u64>,
     approvals_pending: Gauge<u64>,
     approvals_oldest: Gauge<f64>,
+    notifications: Counter<u64>,
     tracer: Option<SdkTracer>,
     traces: Option<SdkTracerProvider>,
     _meters: SdkMeterProvider,
@@ -145,6 +146,10 @@ impl Telemetry {
                 .f64_gauge("attache_approvals_oldest_seconds")
                 .with_description("How long the oldest of them has waited; 0 without any")
                 .build(),
+            notifications: meter
+                .u64_counter("attache_notifications")
+                .with_description("Messages to people, by channel and what became of them")
+                .build(),
             tracer: traces.as_ref().map(|t| t.tracer("attache")),
             traces,
             registry,
@@ -201,6 +206,12 @@ impl Telemetry {
     pub fn approvals(&self, pending: usize, oldest: Option<Duration>) {
         self.0.approvals_pending.record(pending as u64, &[]);
         self.0.approvals_oldest.record(oldest.unwrap_or_default().as_secs_f64(), &[]);
+    }
+
+    /// Shows what became of a message to a channel of the policy.
+    pub fn notified(&self, channel: &str, outcome: &'static str) {
+        let labels = [KeyValue::new("channel", channel.to_owned()), KeyValue::new("outcome", outcome)];
+        self.0.notifications.add(1, &labels);
     }
 
     /// Shows what was done with a leaf certificate: `minted`, `rotated`, `evicted` or `refused`.

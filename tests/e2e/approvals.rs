@@ -75,12 +75,13 @@ impl Place {
 
     /// Sends what curl is told to, and approves the question about it, before which nothing may have left.
     async fn approved(&self, path: &str, arguments: &[&str]) -> Answer {
-        let before = self.upstream.connections().len();
+        let before = self.upstream.requests().len();
         let url = format!("{ORIGIN}{path}");
-        let (answer, ()) = tokio::join!(self.attache.curl(arguments.iter().chain([&url.as_str()])), async {
+        let arguments: Vec<&str> = arguments.iter().copied().chain([&*url]).collect();
+        let (answer, ()) = tokio::join!(self.attache.curl(arguments), async {
             let asked = path.split('?').next().unwrap();
             let question = self.question(asked, 1).await;
-            assert_eq!(self.upstream.connections().len(), before, "{path}: it has left before anybody agreed");
+            assert_eq!(self.upstream.requests().len(), before, "{path}: it has left before anybody agreed");
             self.approve(&question.ticket).await;
         });
         answer

@@ -11,14 +11,17 @@ mod agents;
 mod credentials;
 mod domains;
 mod names;
+mod notifications;
 mod organization;
 mod references;
 mod rules;
+mod vault;
 
 pub use agents::{Agent, HeaderIdentity, Identity, TokenSource};
 pub use credentials::{Credential, Injection, SecretSource, Slot};
 pub use domains::{Action, AllowEntry, HttpRestriction, Methods, Upgrade};
 pub use names::Name;
+pub use notifications::Notification;
 pub use organization::{Organization, Profile};
 pub use rules::{Approval, Hours, Mode, RateLimit, Rule, RuleAction, Schedule, Weight};
 
@@ -47,13 +50,14 @@ pub struct Policy {
     pub rules: Vec<Rule>,
     /// What attaché adds to requests on the agents' behalf.
     pub credentials: Vec<Credential>,
+    /// Who is told of what.
+    pub notifications: Vec<Notification>,
 }
 
 impl Policy {
     /// Reads a whole policy, reporting everything that is wrong with it.
     pub fn decode(node: &Node, problems: &mut Problems) -> Option<Self> {
-        let mut fields =
-            Fields::of(node, "a policy", problems)?.later(&["services", "dlp", "responseFilters", "notifications"]);
+        let mut fields = Fields::of(node, "a policy", problems)?.later(&["services", "dlp", "responseFilters"]);
         fields.optional("version", version);
         let policy = Self {
             organization: fields.optional("organization", organization::organization),
@@ -65,6 +69,7 @@ impl Policy {
             proxy_challenge: fields.optional("proxyChallenge", boolean).unwrap_or_default(),
             rules: fields.optional("rules", rules::rules).unwrap_or_default(),
             credentials: fields.optional("credentials", credentials::credentials).unwrap_or_default(),
+            notifications: fields.optional("notifications", notifications::notifications).unwrap_or_default(),
         };
         // What is wrong has been reported; the rest is of use to the stages that report more.
         let _ = fields.finish();

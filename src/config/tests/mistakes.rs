@@ -194,13 +194,13 @@ fn every_mistake_is_reported_with_its_place_and_the_fix() {
                  \x20 - {name: a, value: hunter2}\n\
                  \x20 - {name: b, vault: x, service: openai, endpoints: []}\n",
             &[
-                "2:5 a credential has one of `envVarKey` and `file` | write where the secret is: `envVarKey: NAME` or `file: /run/secrets/name`",
-                "3:5 a credential has one of `envVarKey` and `file` | write where the secret is: `envVarKey: NAME` or `file: /run/secrets/name`",
+                "2:5 a credential has one of `envVarKey`, `file` and `vault` | write where the secret is: `envVarKey: NAME`, `file: /run/secrets/name` or `vault: {…}`",
+                "3:5 a credential has one of `envVarKey`, `file` and `vault` | write where the secret is: `envVarKey: NAME`, `file: /run/secrets/name` or `vault: {…}`",
                 "3:12 `a b` cannot be a name | a name is 1 to 64 characters of `A-Z a-z 0-9 . _ -`, the first of them a letter or digit",
                 "3:28 this is not the name of an environment variable | write the variable's name (letters, digits and `_`), not its value",
-                "4:5 a credential has one of `envVarKey` and `file` | write where the secret is: `envVarKey: NAME` or `file: /run/secrets/name`",
-                "4:15 unknown key `value` in a credential | the keys of a credential are `name`, `envVarKey`, `file`, `injections`, `agents` and `placeholder`",
-                "5:15 `vault` is not enforced by this version of attache, so a policy that relies on it is refused | remove `vault`, or use a version that enforces it",
+                "4:5 a credential has one of `envVarKey`, `file` and `vault` | write where the secret is: `envVarKey: NAME`, `file: /run/secrets/name` or `vault: {…}`",
+                "4:15 unknown key `value` in a credential | the keys of a credential are `name`, `envVarKey`, `file`, `vault`, `injections`, `agents` and `placeholder`",
+                "5:22 expected an entry in vault, found a text | -",
                 "5:25 `service` is not enforced by this version of attache, so a policy that relies on it is refused | remove `service`, or use a version that enforces it",
                 "5:42 `endpoints` is not enforced by this version of attache, so a policy that relies on it is refused | remove `endpoints`, or use a version that enforces it",
             ],

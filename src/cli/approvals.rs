@@ -10,7 +10,7 @@ use std::time::SystemTime;
 use tonic::Code;
 
 use super::output::{Format, json_line, printable, terminal_width};
-use super::service::{self, Refused};
+use super::running::{self, Refused};
 use super::state::StateDir;
 use super::{Failure, Outcome};
 use crate::control;
@@ -106,7 +106,7 @@ pub fn run(args: Args) -> Outcome {
 }
 
 async fn approvals(args: Args) -> Outcome {
-    let socket = service::socket(&args.state_dir)?;
+    let socket = running::socket(&args.state_dir)?;
     match args.command {
         Command::List(list) => show_all(&socket, &list).await,
         Command::Show(show) => show_one(&socket, &show).await,
@@ -150,7 +150,7 @@ async fn decide(socket: &Path, args: &Answer, verdict: Verdict) -> Outcome {
         None => args.ticket.clone(),
     };
     let request = AnswerApprovalRequest { ticket, verdict: verdict.into(), by: args.by.clone(), why: args.why.clone() };
-    let answered = service::ask(socket, control::answer_approval(socket, request)).await?.map_err(not_taken)?;
+    let answered = running::ask(socket, control::answer_approval(socket, request)).await?.map_err(not_taken)?;
     let mut out = std::io::stdout().lock();
     match args.output {
         Format::Json => writeln!(out, "{}", json_line(&view::json(&answered))?)?,
@@ -160,7 +160,7 @@ async fn decide(socket: &Path, args: &Answer, verdict: Verdict) -> Outcome {
 }
 
 async fn list(socket: &Path) -> Result<Vec<Approval>, Failure> {
-    Ok(service::ask(socket, control::list_approvals(socket)).await??)
+    Ok(running::ask(socket, control::list_approvals(socket)).await??)
 }
 
 /// The question whose ticket begins like this.

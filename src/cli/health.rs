@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::output::{Format, json_line, printable};
 use super::state::StateDir;
-use super::{Outcome, service};
+use super::{Outcome, running};
 
 /// Ask a running attaché how it is doing
 ///
@@ -41,8 +41,8 @@ pub fn run(args: Args) -> Outcome {
 }
 
 async fn health(args: &Args) -> Outcome {
-    let socket = service::socket(&args.state_dir)?;
-    let status = service::ask(&socket, control::status(&socket)).await??;
+    let socket = running::socket(&args.state_dir)?;
+    let status = running::ask(&socket, control::status(&socket)).await??;
     let mut out = std::io::stdout().lock();
     match args.output {
         Format::Text => write!(out, "{}", text(&status))?,

@@ -9,9 +9,11 @@ mod health;
 mod isolate;
 mod logs;
 mod output;
+mod proxy_tls;
 mod run;
+mod running;
 mod serve;
-mod service;
+mod services;
 mod stack;
 mod state;
 mod trust_store;
@@ -49,6 +51,7 @@ enum Command {
     Check(check::Args),
     Logs(logs::Args),
     Approvals(approvals::Args),
+    Services(services::Args),
     Health(health::Args),
     Ca(ca::Args),
     Envoy(envoy::Args),
@@ -100,6 +103,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(args),
         Command::Logs(args) => logs::run(args),
         Command::Approvals(args) => approvals::run(args),
+        Command::Services(args) => services::run(args),
         Command::Health(args) => health::run(args),
         Command::Ca(args) => ca::run(args),
         Command::Envoy(args) => envoy::run(args),

@@ -96,15 +96,10 @@ impl Source {
 
     /// The file's identity as it is now; none for a variable, and for a file that is not there.
     pub(super) fn stamp(&self) -> Option<Stamp> {
-        let Self::File(path) = self else { return None };
-        let about = std::fs::metadata(path).ok()?;
-        Some((
-            about.dev(),
-            about.ino(),
-            about.size(),
-            about.mtime_nsec() ^ (about.mtime() << 30),
-            about.ctime_nsec() ^ (about.ctime() << 30),
-        ))
+        match self {
+            Self::File(path) => stamp(path),
+            Self::Variable(_) => None,
+        }
     }
 
     fn place(&self) -> String {
@@ -115,8 +110,40 @@ impl Source {
     }
 }
 
+/// Files, and what they were when they were last looked at.
+#[derive(Debug, Clone, Default)]
+pub struct Files(Vec<(PathBuf, Option<Stamp>)>);
+
+impl Files {
+    /// These files as they are now. To be called before they are read, so that no change is missed.
+    pub fn look(paths: impl IntoIterator<Item = PathBuf>) -> Self {
+        Self(paths.into_iter().map(|path| (path.clone(), stamp(&path))).collect())
+    }
+
+    /// The files, whether they are there or not.
+    pub fn paths(&self) -> impl Iterator<Item = &PathBuf> {
+        self.0.iter().map(|(path, _)| path)
+    }
+
+    /// True if one of them is another than when it was looked at, or has come or gone.
+    pub fn have_changed(&self) -> bool {
+        self.0.iter().any(|(path, seen)| stamp(path) != *seen)
+    }
+}
+
 /// What changes when a file does.
 pub(super) type Stamp = (u64, u64, u64, i64, i64);
+
+fn stamp(path: &Path) -> Option<Stamp> {
+    let about = std::fs::metadata(path).ok()?;
+    Some((
+        about.dev(),
+        about.ino(),
+        about.size(),
+        about.mtime_nsec() ^ (about.mtime() << 30),
+        about.ctime_nsec() ^ (about.ctime() << 30),
+    ))
+}
 
 fn read_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, LocalError> {
     let unreadable = |source| LocalError::Unreadable { path: path.to_owned(), source };

@@ -16,7 +16,7 @@ use smallvec::SmallVec;
 
 use crate::https::{Client, Trust, TrustError};
 use crate::pipeline::credential::{CredentialId, Secret};
-pub use local::{Environment, LocalError, Source};
+pub use local::{Environment, Files, LocalError, Source};
 use remote::{Answer, Remote};
 use vault::Vault;
 pub use vault::{Auth, VaultError, VaultSource};

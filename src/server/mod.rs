@@ -156,7 +156,7 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
     if supervisor.is_none() {
         loaded.warn();
     }
-    let policy::Loaded { in_force: first, revision, notifications, .. } = loaded;
+    let policy::Loaded { in_force: first, notifications, kept, .. } = loaded;
     telemetry.reloaded(true, &first.rules.revision);
     let live = Arc::new(Live::new(first));
     let resolver = Arc::new(Resolver::new(resolver)?);
@@ -242,7 +242,7 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
         }
         None => None,
     };
-    tokio::spawn(policy::watch(source, revision, live.clone(), notifier.clone(), telemetry.clone()));
+    tokio::spawn(policy::watch(source, kept, live.clone(), notifier.clone(), telemetry.clone()));
     tokio::spawn(policy::refresh_secrets(live.clone()));
     tokio::spawn(keep_on_disk(journal.clone()));
     tokio::spawn(crier.watch(store, telemetry.clone()));

@@ -32,7 +32,9 @@ async fn a_person_sees_what_waits_and_answers_it() {
         // So much of it suffices as no other has.
         let short = &ticket[..8];
         let shown = succeeded(command(&["show", short]).await);
-        for text in ["query    to=ann%40example.com&token=t0p\n", "type     application/json\n", "rules    Held\n"] {
+        for text in
+            ["query    to=ann%40example.com&token=t0p\n", "type     application/json\n", "rules    rules[Held]\n"]
+        {
             assert!(shown.contains(text), "{text}: {shown}");
         }
         assert!(shown.contains("  | {\"text\": \"hello\\u{1b}[2J\\u{202e}\n  | agent    root\"}\n"), "{shown}");

@@ -59,7 +59,7 @@ async fn what_a_person_approves_goes_out_once_and_whole() {
         assert_eq!((&approved["by"], &approved["why"]), (&approval["by"], &approval["why"]));
         assert_eq!(asked["fingerprint"].as_str().unwrap().len(), 64);
         assert_eq!(asked["fingerprint"], approved["fingerprint"]);
-        assert_eq!((&asked["rules"][0], &asked["path"]), (&"Held".into(), &record["path"]));
+        assert_eq!((&asked["rules"][0], &asked["path"]), (&"rules[Held]".into(), &record["path"]));
     }
     assert_eq!(place.open().await, [], "what was used is gone");
 }
@@ -111,7 +111,7 @@ async fn what_a_person_refuses_never_goes_out_and_the_agent_learns_why() {
         let json = answer.json();
         assert_eq!((&json["error"], &json["reason"]), (&"denied".into(), &"approval_refused".into()));
         assert!(json["message"].as_str().unwrap().contains("not without an order number"), "{json}");
-        assert_eq!(json["rule"], "Held");
+        assert_eq!(json["rule"], "rules[Held]");
     }
     assert!(place.upstream.connections().is_empty());
     let records = place.attache.records();
@@ -151,7 +151,7 @@ async fn who_comes_again_after_the_hold_gets_through_once() {
         let json = first.json();
         assert_eq!((&json["error"], &json["status"]), (&"pending".into(), &"approval_pending".into()), "{json}");
         assert_eq!((first.header("retry-after"), &json["retryAfterSeconds"]), (Some("5"), &5.into()));
-        assert_eq!(json["rule"], "Brief");
+        assert_eq!(json["rule"], "rules[Brief]");
         assert_eq!(Place::ticket(&get().await), ticket, "the same question");
         until("the gauge", async || (metric("attache_approvals_pending").await == Some(1.0)).then_some(())).await;
         assert!(metric("attache_approvals_oldest_seconds").await > Some(0.5));

@@ -53,7 +53,7 @@ async fn a_policy_that_changed_meanwhile_decides_again() {
     for (case, changed, status, reason) in [
         ("a newer rule blocks it", &blocked, 403, Some("rule_blocked")),
         ("its host is blocked", &host_blocked, 403, Some("domain_blocked")),
-        ("its token is revoked", &revoked, 401, Some("invalid_token")),
+        ("its token is revoked", &revoked, 407, Some("invalid_token")),
         ("another rule asks", &renamed, 403, Some("approval_pending")),
         ("one more rule asks", &more, 403, Some("approval_pending")),
         ("nothing asks any more", &unasked, 200, None),

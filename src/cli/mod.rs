@@ -1,6 +1,7 @@
 //! The command line: one file a command.
 
 mod agent_env;
+mod approvals;
 mod ca;
 mod check;
 mod envoy;
@@ -10,6 +11,7 @@ mod logs;
 mod output;
 mod proxy_tls;
 mod run;
+mod running;
 mod serve;
 mod services;
 mod stack;
@@ -48,6 +50,7 @@ enum Command {
     Serve(serve::Args),
     Check(check::Args),
     Logs(logs::Args),
+    Approvals(approvals::Args),
     Services(services::Args),
     Health(health::Args),
     Ca(ca::Args),
@@ -99,6 +102,7 @@ pub fn main() -> ExitCode {
         Command::Serve(args) => serve::run(args),
         Command::Check(args) => check::run(args),
         Command::Logs(args) => logs::run(args),
+        Command::Approvals(args) => approvals::run(args),
         Command::Services(args) => services::run(args),
         Command::Health(args) => health::run(args),
         Command::Ca(args) => ca::run(args),

@@ -10,6 +10,7 @@ mod support;
 mod addresses;
 mod allow_deny;
 mod answers;
+mod approvals;
 mod attacks;
 mod audit;
 mod bad_input;

@@ -5,6 +5,7 @@ mod ca;
 mod check;
 mod envoy;
 mod health;
+mod import;
 mod isolate;
 mod logs;
 mod output;
@@ -46,6 +47,7 @@ enum Command {
     Serve(serve::Args),
     Check(check::Args),
     Logs(logs::Args),
+    Import(import::Args),
     Health(health::Args),
     Ca(ca::Args),
     Envoy(envoy::Args),
@@ -96,6 +98,7 @@ pub fn main() -> ExitCode {
         Command::Serve(args) => serve::run(args),
         Command::Check(args) => check::run(args),
         Command::Logs(args) => logs::run(args),
+        Command::Import(args) => import::run(args),
         Command::Health(args) => health::run(args),
         Command::Ca(args) => ca::run(args),
         Command::Envoy(args) => envoy::run(args),

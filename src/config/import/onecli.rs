@@ -1,0 +1,412 @@
+//! onecli's rules, as `GET /rules` of its API lists them: block, rate limit, approval and allow, for one agent or all.
+
+use super::super::decode::{Fields, Rejection, boolean, text, word};
+use super::super::error::{Problems, Span, Spanned, quote};
+use super::super::yaml::{Kind, Node, Value as Written};
+use super::document::{List, Mapping, Value, text as as_text, texts};
+use super::read::{any_text, name, nullable, number, skip};
+use super::{Options, PolicyMode, Root};
+use crate::pipeline::policy::matcher::{HostPattern, NamePattern, PathPattern};
+
+/// The policy that all rules together make.
+pub fn convert(roots: &[Root], options: &Options<'_>, problems: &mut Problems) -> Option<Mapping> {
+    let (mut rules, mut disabled) = (Vec::new(), Vec::new());
+    for root in roots {
+        for (place, node) in listed(root) {
+            match is_disabled(node) {
+                true => disabled.push(place),
+                false => rules.extend(rule(node, place, problems)),
+            }
+        }
+    }
+    let agents = Agents::of(&rules, options, problems);
+    check_agents_rules(&rules, problems);
+    let mode = mode(&rules, options, problems)?;
+    let mut policy = Mapping::default();
+    for place in disabled {
+        policy.note(format!("{place} is left out: it is disabled there"));
+    }
+    let organization = written(&rules, &agents, true, mode);
+    if !organization.is_empty() {
+        let mut bounds = Mapping::default();
+        bounds.add("rules", Value::List(organization));
+        policy.add("organization", Value::Mapping(bounds));
+    }
+    match mode {
+        PolicyMode::Allow => {
+            policy.note("onecli lets every request pass that no rule is about");
+            policy.add("allowedDomains", Value::InlineList(vec![as_text("*")]));
+        }
+        PolicyMode::Deny => {
+            policy.note("what its rules permit");
+            policy.add_list("allowedDomains", permitted(&rules, None));
+        }
+    }
+    if !agents.0.is_empty() {
+        let mut entries = Mapping::default();
+        for (id, agent) in &agents.0 {
+            entries.note(format!("agentId {id}"));
+            let mut entry = Mapping::default();
+            let token = Value::Inline(vec![("env", as_text(variable(agent)))]);
+            let mut identity = List::default();
+            identity.add(Value::Inline(vec![("token", token)]));
+            entry.add("identity", Value::List(identity));
+            if mode == PolicyMode::Deny {
+                entry.add_list("allowedDomains", permitted(&rules, Some(id)));
+            }
+            entries.add(agent, Value::Mapping(entry));
+        }
+        policy.add("agents", Value::Mapping(entries));
+    }
+    policy.add_list("rules", written(&rules, &agents, false, mode));
+    Some(policy)
+}
+
+/// One rule that can be said here.
+struct Rule {
+    /// `rules.json [0]`.
+    place: String,
+    span: Span,
+    name: String,
+    host: Spanned<HostPattern>,
+    /// In our language; `None`: every path.
+    path: Option<String>,
+    method: Option<String>,
+    agent: Option<Spanned<String>>,
+    action: Action,
+    organization: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Action {
+    Block,
+    Approval,
+    RateLimit { requests: u64, window: &'static str },
+    Allow,
+}
+
+/// The agents that rules name, as pairs of onecli's id and our name.
+struct Agents(Vec<(String, String)>);
+
+impl Agents {
+    fn of(rules: &[Rule], options: &Options<'_>, problems: &mut Problems) -> Self {
+        let mut agents: Vec<(String, String)> = Vec::new();
+        for agent in rules.iter().filter_map(|rule| rule.agent.as_ref()) {
+            if agents.iter().any(|(id, _)| *id == agent.value) {
+                continue;
+            }
+            let taken: Vec<_> = agents.iter().map(|(_, name)| name.clone()).collect();
+            let given = options.agents.iter().find(|(id, _)| *id == agent.value).map(|(_, name)| name.as_str());
+            let named = name(given.unwrap_or(&agent.value), &taken);
+            if given.is_none() {
+                problems
+                    .warning(agent.span, format!("the agent {} is called `{named}` here", quote(&agent.value)))
+                    .fix(format!("import with `--agent {}=NAME` to give it its name", agent.value));
+            }
+            agents.push((agent.value.clone(), named));
+        }
+        if let Some(agent) = rules.iter().find_map(|rule| rule.agent.as_ref()) {
+            problems
+                .warning(agent.span, "agents are known here by tokens, and only those that rules name are in the policy")
+                .fix("provide their variables, and add the agents that no rule names: others are 401");
+        }
+        Self(agents)
+    }
+
+    fn name(&self, id: &str) -> Option<&str> {
+        self.0.iter().find(|(known, _)| known == id).map(|(_, name)| name.as_str())
+    }
+}
+
+/// The variable with an agent's token.
+fn variable(agent: &str) -> String {
+    let upper = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' };
+    let name: String = agent.chars().map(upper).collect();
+    let front = if name.starts_with(|first: char| first.is_ascii_digit()) { "_" } else { "" };
+    format!("{front}{name}_TOKEN")
+}
+
+/// A rule for one agent may take the place of the same one for all: here both hold.
+fn check_agents_rules(rules: &[Rule], problems: &mut Problems) {
+    for rule in rules.iter().filter(|rule| rule.agent.is_some() && rule.action != Action::Block) {
+        let same = |other: &&Rule| {
+            other.agent.is_none()
+                && !other.organization
+                && other.action != Action::Allow
+                && (&other.host.value, &other.path, &other.method) == (&rule.host.value, &rule.path, &rule.method)
+        };
+        if let Some(other) = rules.iter().find(same) {
+            let place = problems.place(other.span);
+            problems
+                .error(rule.span, format!("this rule for one agent stands in the place of {place}: here both would hold"))
+                .fix("scope the other one to the agents it is still about, or remove one");
+        }
+    }
+}
+
+fn mode(rules: &[Rule], options: &Options<'_>, problems: &mut Problems) -> Option<PolicyMode> {
+    let allow = rules.iter().find(|rule| rule.action == Action::Allow);
+    match (options.mode, allow) {
+        (Some(PolicyMode::Deny), _) => {
+            problems
+                .warning(None, "in that mode onecli lets the hosts of model providers pass without a rule; here they need one")
+                .fix("add the ones that agents need to `allowedDomains`");
+            Some(PolicyMode::Deny)
+        }
+        (None, Some(rule)) => {
+            problems
+                .error(rule.span, "what an `allow` rule means hangs on the organization's policy mode, which the rules do not say")
+                .fix("import with `--policy-mode deny` where only what rules allow passes, else with `--policy-mode allow`");
+            None
+        }
+        (mode, _) => {
+            problems
+                .warning(None, "every host is allowed that no rule blocks, as in onecli's policy mode `allow`")
+                .fix("name the hosts that agents need in the place of `*`; for the mode `deny` give `--policy-mode deny`");
+            mode.or(Some(PolicyMode::Allow))
+        }
+    }
+}
+
+/// The rules as ours, those of the organization or the others.
+fn written(rules: &[Rule], agents: &Agents, organization: bool, mode: PolicyMode) -> List {
+    let mut list = List::default();
+    for rule in rules.iter().filter(|rule| rule.organization == organization) {
+        let action = match rule.action {
+            Action::Block => as_text("block"),
+            Action::RateLimit { requests, window } => {
+                let limit = vec![("requests", Value::Number(requests)), ("per", as_text(window))];
+                Value::Inline(vec![("rateLimit", Value::Inline(limit))])
+            }
+            Action::Approval => {
+                let approval = vec![("hold", as_text("20s")), ("expires", as_text("15m"))];
+                Value::Inline(vec![("approval", Value::Inline(approval))])
+            }
+            Action::Allow => {
+                let why = if mode == PolicyMode::Allow { "everything is allowed" } else { "see allowedDomains" };
+                list.note(format!("{} allows: {why}", rule.place));
+                continue;
+            }
+        };
+        let mut entry = Mapping::default();
+        entry.add("name", as_text(&rule.name)).add("host", as_text(rule.host.to_string()));
+        if let Some(path) = &rule.path {
+            entry.add("path", as_text(path));
+        }
+        if let Some(method) = &rule.method {
+            entry.add("method", as_text(method));
+        }
+        match rule.agent.as_ref().and_then(|id| agents.name(id)) {
+            Some(agent) => entry.add("agents", texts([agent])),
+            None => entry.add("agents", as_text("all")),
+        };
+        entry.add("action", action);
+        list.note(&rule.place).add(Value::Mapping(entry));
+    }
+    list
+}
+
+/// What rules for all (`None`), or the ones of an agent beside them, permit where nothing passes without a rule.
+///
+/// Here the closest pattern of hosts alone decides, there all that match: each entry therefore also says what wider
+/// patterns permit for its hosts.
+fn permitted(rules: &[Rule], agent: Option<&str>) -> List {
+    let permits = |rule: &&Rule| rule.action != Action::Block;
+    let of_all: Vec<&Rule> = rules.iter().filter(permits).filter(|rule| rule.agent.is_none()).collect();
+    let is_mine = |rule: &&Rule| agent.is_some() && rule.agent.as_ref().map(|id| id.as_str()) == agent;
+    let mine: Vec<&Rule> = rules.iter().filter(permits).filter(is_mine).collect();
+    let mut hosts: Vec<&HostPattern> = Vec::new();
+    for rule in of_all.iter().chain(&mine) {
+        if !hosts.contains(&&rule.host.value) {
+            hosts.push(&rule.host.value);
+        }
+    }
+    let mut list = List::default();
+    for host in hosts {
+        let for_all = of_all.iter().any(|rule| rule.host.value == *host);
+        // What the entry for all says of this host adds up with the agent's; where there is none, it is said again.
+        let said_for_all = if agent.is_none() || !for_all { of_all.as_slice() } else { &[] };
+        let pairs: Vec<&Rule> =
+            said_for_all.iter().chain(&mine).copied().filter(|rule| covers(&rule.host, host)).collect();
+        if pairs.is_empty() {
+            continue;
+        }
+        let mut restrictions = List::default();
+        for rule in pairs {
+            restrictions.note(&rule.place);
+            for path in exact(rule.path.as_deref()) {
+                let mut pair = vec![("path", as_text(path))];
+                if let Some(method) = &rule.method {
+                    pair.insert(0, ("method", as_text(method)));
+                }
+                restrictions.add(Value::Inline(pair));
+            }
+        }
+        let mut entry = Mapping::default();
+        entry.add("pattern", as_text(host.to_string())).add_list("httpRestrictions", restrictions);
+        list.add(Value::Mapping(entry));
+    }
+    list
+}
+
+/// A path that restricts, as the patterns that permit the same: those are taken by the letter.
+fn exact(path: Option<&str>) -> Vec<String> {
+    match path {
+        None => vec!["/**".to_owned()],
+        Some(path) => match path.strip_suffix("/**") {
+            Some(prefix) if !prefix.is_empty() => vec![prefix.to_owned(), format!("{prefix}/**")],
+            _ => vec![path.to_owned()],
+        },
+    }
+}
+
+fn covers(wide: &HostPattern, narrow: &HostPattern) -> bool {
+    let below = |name: &str, parent: &str| name.strip_suffix(parent).is_some_and(|rest| rest.ends_with('.'));
+    match (&wide.name, &narrow.name) {
+        (NamePattern::Any, _) => true,
+        (NamePattern::Below(parent), NamePattern::Exact(host)) => below(&host.to_string(), parent),
+        (NamePattern::Below(parent), NamePattern::Below(name)) => parent == name || below(name, parent),
+        (wide, narrow) => wide == narrow,
+    }
+}
+
+/// A list of rules, or one alone, each with its place.
+fn listed(root: &Root) -> Vec<(String, &Node)> {
+    match &root.node.value {
+        Written::Sequence(items) => {
+            items.iter().enumerate().map(|(index, node)| (format!("{} [{index}]", root.name), node)).collect()
+        }
+        _ => vec![(root.name.clone(), &root.node)],
+    }
+}
+
+fn is_disabled(node: &Node) -> bool {
+    let Written::Mapping(entries) = &node.value else { return false };
+    entries.iter().any(|(key, value)| key.text == "enabled" && value.kind() == Some(Kind::Boolean(false)))
+}
+
+fn rule(node: &Node, place: String, problems: &mut Problems) -> Option<Rule> {
+    let mut fields = Fields::of(node, "a rule", problems)?;
+    skip(&mut fields, &["id", "createdAt", "updatedAt", "projectId", "organizationId", "metadata"]);
+    if !fields.has("hostPattern") {
+        fields.reject(
+            node.span,
+            "this rule has no `hostPattern`: of an app's permissions the API does not say which requests they are about",
+            Some("remove it, and write a rule for the requests of the app into the imported policy"),
+        );
+    }
+    let name = fields.required("name", text("a name"));
+    let host = fields.optional("hostPattern", host);
+    let path = nullable(&mut fields, "pathPattern", path).flatten();
+    let method = nullable(&mut fields, "method", method).flatten();
+    let action = fields.required("action", word("an action", ACTIONS));
+    fields.optional("enabled", boolean);
+    let agent = nullable(&mut fields, "agentId", text("the id of an agent"));
+    let requests = nullable(&mut fields, "rateLimit", number);
+    let window = nullable(&mut fields, "rateLimitWindow", word("a window", WINDOWS));
+    let organization = nullable(&mut fields, "scope", word("a scope", SCOPES)).is_some_and(|scope| scope.value);
+    nullable(&mut fields, "conditions", conditions);
+    let span = fields.span();
+    let action = match (action.map(|action| action.value), requests.map(|r| r.value), window.map(|w| w.value)) {
+        (Some(Action::RateLimit { .. }), Some(requests @ 1..), Some(window)) => {
+            Some(Action::RateLimit { requests, window })
+        }
+        (Some(Action::RateLimit { .. }), ..) => {
+            fields.reject(span, "a rate limit needs `rateLimit` from 1 on and `rateLimitWindow`", None);
+            None
+        }
+        (action, ..) => action,
+    };
+    if organization && agent.is_some() {
+        fields.reject(span, "a rule of the organization is about every agent", Some("remove `agentId`, or `scope`"));
+    }
+    fields.finish()?;
+    let (name, host, action) = (name?.value, host?, action?);
+    if action == Action::Approval {
+        problems
+            .warning(span, "an approval is held for 20 s here and can be given for 15 min")
+            .fix("change `hold` and `expires` in the policy if that does not suit you");
+    }
+    Some(Rule { place, span, name, host, path, method, agent, action, organization })
+}
+
+const ACTIONS: &[(&str, Action)] = &[
+    ("block", Action::Block),
+    ("manual_approval", Action::Approval),
+    ("rate_limit", Action::RateLimit { requests: 0, window: "" }),
+    ("allow", Action::Allow),
+];
+const WINDOWS: &[(&str, &str)] = &[("minute", "minute"), ("hour", "hour"), ("day", "day")];
+const SCOPES: &[(&str, bool)] = &[("project", false), ("organization", true)];
+
+/// A host or `*.host`; a port is never part of what is compared there.
+fn host(node: &Node, problems: &mut Problems) -> Option<Spanned<HostPattern>> {
+    let host = text("a host")(node, problems)?;
+    match HostPattern::parse(host.trim()) {
+        Ok(pattern) if pattern.port.is_none() && !host.contains("://") && pattern.name != NamePattern::Any => {
+            Some(Spanned { value: pattern, span: node.span })
+        }
+        Ok(_) => {
+            let message = format!("{} matches no host there, but would here", quote(&host));
+            problems.error(node.span, message).fix("write `host` or `*.host`, without scheme and port");
+            None
+        }
+        Err(error) => {
+            let message = format!("{} is no pattern of hosts: {error}", quote(&host));
+            problems.error(node.span, message).fix("write `host` or `*.host`");
+            None
+        }
+    }
+}
+
+/// `/prefix/*` also means the prefix itself, which here is `/prefix/**`. `None` inside: every path.
+fn path(node: &Node, problems: &mut Problems) -> Option<Option<String>> {
+    let written = any_text("a path")(node, problems)?;
+    let written = written.trim();
+    if matches!(written, "" | "*" | "/*") {
+        return Some(None);
+    }
+    let path = match written.strip_suffix("/*") {
+        Some(prefix) => format!("{prefix}/**"),
+        None => written.to_owned(),
+    };
+    let rejection = match PathPattern::parse(&path) {
+        Ok(_) if written.contains(['{', '}']) => Rejection::new("`{` and `}` are no wildcards there", "write the path"),
+        Ok(_) => return Some(Some(path)),
+        Err(error) => Rejection::new(
+            format!("{} is no pattern of paths: {error}", quote(written)),
+            "write a path, or `/path/*` for all below it",
+        ),
+    };
+    problems.error(node.span, rejection.message).fix = rejection.fix;
+    None
+}
+
+/// `None` inside: every method.
+fn method(node: &Node, problems: &mut Problems) -> Option<Option<String>> {
+    let method = any_text("a method")(node, problems)?.to_ascii_uppercase();
+    match method.as_str() {
+        "" | "ANY" => Some(None),
+        "GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE" | "OPTIONS" => Some(Some(method)),
+        _ => {
+            problems
+                .error(node.span, format!("{} is not a method that can be imported", quote(&method)))
+                .fix("write one of GET, POST, PUT, PATCH and DELETE, or leave it out for all");
+            None
+        }
+    }
+}
+
+/// Conditions look into the body, which no rule here does.
+fn conditions(node: &Node, problems: &mut Problems) -> Option<()> {
+    match &node.value {
+        Written::Sequence(items) if items.is_empty() => Some(()),
+        _ if node.kind() == Some(Kind::Null) => Some(()),
+        _ => {
+            problems
+                .error(node.span, "`conditions` on the body cannot be imported: without them the rule would be about more")
+                .fix("remove the rule, or its conditions if it may be about all these requests");
+            None
+        }
+    }
+}

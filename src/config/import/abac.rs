@@ -237,7 +237,8 @@ fn add_filter(
 }
 
 fn add_credentials(group: &Group, agent: &str, file: &str, taken: &mut Taken, credentials: &mut List) {
-    let mut variables: Vec<&str> = group.apis.iter().filter_map(|api| Some(api.key.as_ref()?.variable.as_str())).collect();
+    let mut variables: Vec<&str> =
+        group.apis.iter().filter_map(|api| Some(api.key.as_ref()?.variable.as_str())).collect();
     variables.sort_unstable();
     variables.dedup();
     for variable in variables {
@@ -365,7 +366,9 @@ fn base_url(node: &Node, problems: &mut Problems) -> Option<Spanned<Host>> {
             let host = Host { pattern: parsed.to_string(), plaintext: parsed.scheme == Scheme::Http };
             Some(Spanned { value: host, span: node.span })
         }
-        Ok(_) => refused(format!("{} is not one host", quote(host)), "a `baseUrl` matches that host only: write it out"),
+        Ok(_) => {
+            refused(format!("{} is not one host", quote(host)), "a `baseUrl` matches that host only: write it out")
+        }
         Err(error) => refused(format!("{} is no host: {error}", quote(host)), "write `https://host`"),
     }
 }
@@ -407,9 +410,9 @@ fn key(
         }
         (Some("bearer"), None) => ("Authorization".to_owned(), "Bearer {value}"),
         (None, None) => {
-            problems
-                .warning(variable.span, "no header is named for this key: `x-api-key` is assumed")
-                .fix("look up what the API wants, and correct `headerName` and `headerFormat` (often `Bearer {value}`)");
+            problems.warning(variable.span, "no header is named for this key: `x-api-key` is assumed").fix(
+                "look up what the API wants, and correct `headerName` and `headerFormat` (often `Bearer {value}`)",
+            );
             ("x-api-key".to_owned(), "{value}")
         }
         (Some("custom"), None) => {

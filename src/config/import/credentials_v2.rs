@@ -98,9 +98,9 @@ fn variable(service: &Service) -> String {
 }
 
 fn credential(service: &Service, variable: &str, problems: &mut Problems) -> Mapping {
-    problems
-        .warning(service.key, format!("the key is not taken over: the policy reads it from `{variable}`"))
-        .fix(format!("put the key where attaché is started as `{variable}`, and change it if others could read this file"));
+    problems.warning(service.key, format!("the key is not taken over: the policy reads it from `{variable}`")).fix(
+        format!("put the key where attaché is started as `{variable}`, and change it if others could read this file"),
+    );
     let mut entry = Mapping::default();
     entry.add("name", as_text(&service.name.value));
     entry.add("envVarKey", as_text(variable));
@@ -126,7 +126,8 @@ fn services(node: &Node, problems: &mut Problems) -> Option<Vec<Service>> {
     }
     let structured = fields.optional("credentials_v2", |node, problems| mapping(node, structured, problems));
     let simple = fields.optional("credentials", |node, problems| mapping(node, simple, problems));
-    if let Some(service) = simple.iter().flatten().find(|s| structured.iter().flatten().any(|o| o.name.value == s.name.value))
+    if let Some(service) =
+        simple.iter().flatten().find(|s| structured.iter().flatten().any(|o| o.name.value == s.name.value))
     {
         fields.reject(
             service.name.span,

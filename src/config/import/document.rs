@@ -257,7 +257,9 @@ fn special(character: char) -> bool {
 fn is_plain(text: &str) -> bool {
     let starts = text.starts_with(|first: char| first.is_ascii_alphabetic() || matches!(first, '/' | '_'))
         || text.starts_with(|first: char| first.is_ascii_digit());
-    let rest = text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '/' | '_' | '.' | '-' | '+' | '*' | ' '));
+    let rest = text
+        .chars()
+        .all(|c| c.is_ascii_alphanumeric() || matches!(c, '/' | '_' | '.' | '-' | '+' | '*' | '(' | ')' | ' '));
     let scalar = Scalar { text: text.to_owned(), plain: true };
     starts && rest && !text.ends_with(' ') && scalar.kind() == Kind::String
 }
@@ -346,7 +348,7 @@ allowedDomains:
         for (value, expected) in [
             ("api.example.com", "api.example.com"),
             ("/v1/*", "/v1/*"),
-            ("Block Gmail deletes", "Block Gmail deletes"),
+            ("Block Gmail deletes (2)", "Block Gmail deletes (2)"),
             ("60s", "60s"),
             ("*.example.com", "\"*.example.com\""),
             ("", "\"\""),
@@ -377,10 +379,8 @@ allowedDomains:
         let mut policy = Mapping::default();
         policy.note("a\nallowedDomains: [\"*\"]\r\u{85}\u{2028}b\u{1b}").add("x", text("y"));
         let text = write(&["c\nd: e".into()], &policy);
-        let expected = Plain::Mapping(vec![
-            ("version".into(), Plain::Other("1".into())),
-            ("x".into(), Plain::Text("y".into())),
-        ]);
+        let expected =
+            Plain::Mapping(vec![("version".into(), Plain::Other("1".into())), ("x".into(), Plain::Text("y".into()))]);
         assert_eq!(plain(&read(&text)), expected);
         assert_eq!(text.lines().count(), 6, "{text}");
     }

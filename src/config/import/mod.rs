@@ -75,9 +75,8 @@ pub struct Imported {
 pub fn import(format: Format, sources: Vec<Source>, options: &Options<'_>) -> Result<Imported, Problems> {
     let imported = draft(format, sources, options)?;
     let name = "the imported policy";
-    let accepted = super::parse(name, &imported.policy).compile(None, |policy, problems| {
-        compile(policy, Setting { agent: None, environment: None }, name, problems)
-    });
+    let accepted = super::parse(name, &imported.policy)
+        .compile(None, |policy, problems| compile(policy, Setting { agent: None, environment: None }, name, problems));
     match accepted {
         Ok(_) => Ok(imported),
         Err(problems) => Err(problems),

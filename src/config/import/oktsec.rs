@@ -53,8 +53,13 @@ pub fn convert(roots: &[Root], options: &Options<'_>, problems: &mut Problems) -
         return None;
     }
     problems
-        .warning(config.agents.first()?.name.span, format!("agents are known by `{IDENTITY_HEADER}`, which anyone can set"))
-        .fix("see to it that only these agents reach the proxy, or give each a token; whoever shows no name is 401 here");
+        .warning(
+            config.agents.first()?.name.span,
+            format!("agents are known by `{IDENTITY_HEADER}`, which anyone can set"),
+        )
+        .fix(
+            "see to it that only these agents reach the proxy, or give each a token; whoever shows no name is 401 here",
+        );
     policy.add("agents", Value::Mapping(agents));
     Some(policy)
 }
@@ -253,8 +258,7 @@ fn agent(key: &Key, node: &Node, problems: &mut Problems) -> Option<Agent> {
     let suspended = fields.optional("suspended", boolean).unwrap_or_default();
     let egress = nullable(&mut fields, "egress", egress).unwrap_or_default();
     fields.finish()?;
-    Some(Agent { name: Spanned { value: key.text.clone(), span: key.span }, suspended, egress })
-        .filter(|_| visible)
+    Some(Agent { name: Spanned { value: key.text.clone(), span: key.span }, suspended, egress }).filter(|_| visible)
 }
 
 fn egress(node: &Node, problems: &mut Problems) -> Option<Egress> {
@@ -282,7 +286,8 @@ fn egress(node: &Node, problems: &mut Problems) -> Option<Egress> {
         let categories: Vec<_> = categories.iter().map(|category| category.as_str()).collect();
         scanning.push(format!("blocked_categories: [{}]", categories.join(", ")));
     }
-    let requests = fields.optional("rate_limit", number).map(|requests| requests.value).filter(|requests| *requests > 0);
+    let requests =
+        fields.optional("rate_limit", number).map(|requests| requests.value).filter(|requests| *requests > 0);
     let window = fields.optional("rate_window", number).map(|window| window.value).filter(|window| *window > 0);
     fields.finish()?;
     let limit = requests.map(|requests| (requests, window.unwrap_or(DEFAULT_WINDOW)));

@@ -19,6 +19,11 @@ pub fn convert(roots: &[Root], options: &Options<'_>, problems: &mut Problems) -
             }
         }
     }
+    if rules.is_empty() && !problems.has_errors() {
+        problems
+            .error(None, "there is no rule to import")
+            .fix("without rules onecli restricts nothing: write the policy");
+    }
     let agents = Agents::of(&rules, options, problems);
     check_agents_rules(&rules, problems);
     let mode = mode(&rules, options, problems)?;
@@ -26,7 +31,8 @@ pub fn convert(roots: &[Root], options: &Options<'_>, problems: &mut Problems) -
     for place in disabled {
         policy.note(format!("{place} is left out: it is disabled there"));
     }
-    let organization = written(&rules, &agents, true, mode);
+    let mut names = Vec::new();
+    let organization = written(&rules, &agents, true, mode, &mut names);
     if !organization.is_empty() {
         let mut bounds = Mapping::default();
         bounds.add("rules", Value::List(organization));
@@ -58,7 +64,7 @@ pub fn convert(roots: &[Root], options: &Options<'_>, problems: &mut Problems) -
         }
         policy.add("agents", Value::Mapping(entries));
     }
-    policy.add_list("rules", written(&rules, &agents, false, mode));
+    policy.add_list("rules", written(&rules, &agents, false, mode, &mut names));
     Some(policy)
 }
 
@@ -98,7 +104,7 @@ impl Agents {
             let taken: Vec<_> = agents.iter().map(|(_, name)| name.clone()).collect();
             let given = options.agents.iter().find(|(id, _)| *id == agent.value).map(|(_, name)| name.as_str());
             let named = name(given.unwrap_or(&agent.value), &taken);
-            if given.is_none() {
+            if given.is_none() && named != agent.value {
                 problems
                     .warning(agent.span, format!("the agent {} is called `{named}` here", quote(&agent.value)))
                     .fix(format!("import with `--agent {}=NAME` to give it its name", agent.value));
@@ -107,7 +113,10 @@ impl Agents {
         }
         if let Some(agent) = rules.iter().find_map(|rule| rule.agent.as_ref()) {
             problems
-                .warning(agent.span, "agents are known here by tokens, and only those that rules name are in the policy")
+                .warning(
+                    agent.span,
+                    "agents are known here by tokens, and only those that rules name are in the policy",
+                )
                 .fix("provide their variables, and add the agents that no rule names: others are 401");
         }
         Self(agents)
@@ -138,7 +147,10 @@ fn check_agents_rules(rules: &[Rule], problems: &mut Problems) {
         if let Some(other) = rules.iter().find(same) {
             let place = problems.place(other.span);
             problems
-                .error(rule.span, format!("this rule for one agent stands in the place of {place}: here both would hold"))
+                .error(
+                    rule.span,
+                    format!("this rule for one agent stands in the place of {place}: here both would hold"),
+                )
                 .fix("scope the other one to the agents it is still about, or remove one");
         }
     }
@@ -149,7 +161,10 @@ fn mode(rules: &[Rule], options: &Options<'_>, problems: &mut Problems) -> Optio
     match (options.mode, allow) {
         (Some(PolicyMode::Deny), _) => {
             problems
-                .warning(None, "in that mode onecli lets the hosts of model providers pass without a rule; here they need one")
+                .warning(
+                    None,
+                    "in that mode onecli lets the hosts of model providers pass without a rule; here they need one",
+                )
                 .fix("add the ones that agents need to `allowedDomains`");
             Some(PolicyMode::Deny)
         }
@@ -168,8 +183,8 @@ fn mode(rules: &[Rule], options: &Options<'_>, problems: &mut Problems) -> Optio
     }
 }
 
-/// The rules as ours, those of the organization or the others.
-fn written(rules: &[Rule], agents: &Agents, organization: bool, mode: PolicyMode) -> List {
+/// The rules as ours, those of the organization or the others; `names` are those already given.
+fn written(rules: &[Rule], agents: &Agents, organization: bool, mode: PolicyMode, names: &mut Vec<String>) -> List {
     let mut list = List::default();
     for rule in rules.iter().filter(|rule| rule.organization == organization) {
         let action = match rule.action {
@@ -189,7 +204,7 @@ fn written(rules: &[Rule], agents: &Agents, organization: bool, mode: PolicyMode
             }
         };
         let mut entry = Mapping::default();
-        entry.add("name", as_text(&rule.name)).add("host", as_text(rule.host.to_string()));
+        entry.add("name", as_text(own_name(&rule.name, names))).add("host", as_text(rule.host.to_string()));
         if let Some(path) = &rule.path {
             entry.add("path", as_text(path));
         }
@@ -204,6 +219,13 @@ fn written(rules: &[Rule], agents: &Agents, organization: bool, mode: PolicyMode
         list.note(&rule.place).add(Value::Mapping(entry));
     }
     list
+}
+
+/// Records name rules, so two with one name get different ones.
+fn own_name(name: &str, names: &mut Vec<String>) -> String {
+    let earlier = names.iter().filter(|other| *other == name).count();
+    names.push(name.to_owned());
+    if earlier == 0 { name.to_owned() } else { format!("{name} ({})", earlier + 1) }
 }
 
 /// What rules for all (`None`), or the ones of an agent beside them, permit where nothing passes without a rule.
@@ -404,7 +426,10 @@ fn conditions(node: &Node, problems: &mut Problems) -> Option<()> {
         _ if node.kind() == Some(Kind::Null) => Some(()),
         _ => {
             problems
-                .error(node.span, "`conditions` on the body cannot be imported: without them the rule would be about more")
+                .error(
+                    node.span,
+                    "`conditions` on the body cannot be imported: without them the rule would be about more",
+                )
                 .fix("remove the rule, or its conditions if it may be about all these requests");
             None
         }

@@ -259,8 +259,8 @@ mod tests {
                     };
                     let first = rules.iter().find(exactly);
                     let before = first.is_some_and(|rule| rule.allow);
-                    let refused = kept.iter().filter(|r| !r.allow).any(|r| loosely(r));
-                    let after = !refused && kept.iter().filter(|r| r.allow).any(|r| exactly(r));
+                    let refused = kept.iter().filter(|r| !r.allow).any(loosely);
+                    let after = !refused && kept.iter().filter(|r| r.allow).any(exactly);
                     prop_assert!(before || !after, "{} {} is admitted only now: {:?}", method, path, rules);
                     if before && !after {
                         let place = rules.iter().position(|rule| exactly(&rule)).unwrap();

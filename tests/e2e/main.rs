@@ -18,6 +18,7 @@ mod concurrency;
 mod credentials;
 mod fail_closed;
 mod identity;
+mod imports;
 mod isolation;
 mod paths;
 mod reload;

@@ -221,8 +221,11 @@ fn written(rules: &[Rule], agents: &Agents, organization: bool, mode: PolicyMode
     list
 }
 
-/// Records name rules, so two with one name get different ones.
+/// A name that fits on a line. Records name rules, so two with one name get different ones.
 fn own_name(name: &str, names: &mut Vec<String>) -> String {
+    const LONGEST: usize = 72;
+    let name: String = name.chars().filter(|character| !character.is_control()).take(LONGEST).collect();
+    let name = if name.trim().is_empty() { "imported" } else { name.trim() };
     let earlier = names.iter().filter(|other| *other == name).count();
     names.push(name.to_owned());
     if earlier == 0 { name.to_owned() } else { format!("{name} ({})", earlier + 1) }

@@ -204,8 +204,8 @@ mod with_later_keys {
             ("coder", "api.github.com", Ok(())),
             ("coder", "raw.githubusercontent.com", Err((403, "domain_blocked"))),
             ("coordinator", "other.example", Ok(())),
-            ("coordinator", "pastebin.com", Err((403, "organization_blocked"))),
-            ("coordinator", "api.pastebin.com", Err((403, "organization_blocked"))),
+            ("coordinator", "pastebin.com", Err((403, "domain_blocked"))),
+            ("coordinator", "api.pastebin.com", Err((403, "domain_blocked"))),
             ("nobody", "api.arxiv.org", Err((401, "unknown_identity"))),
         ] {
             for (way, scheme) in [(Way::Tunnel, "https"), (Way::Absolute, "http")] {

@@ -9,7 +9,7 @@ use super::super::yaml::{Key, Kind, Node, Value as Written};
 use super::document::{List, Mapping, Value, text as as_text, texts};
 use super::read::skip;
 use super::{Options, Root};
-use crate::pipeline::policy::matcher::PathPattern;
+use crate::pipeline::policy::path::PathPattern;
 
 /// The policy that the one source makes.
 pub fn convert(roots: &[Root], options: &Options<'_>, problems: &mut Problems) -> Option<Mapping> {

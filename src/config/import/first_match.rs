@@ -6,7 +6,7 @@
 
 use super::super::decode::Rejection;
 use super::super::error::quote;
-use crate::pipeline::policy::matcher::PathPattern;
+use crate::pipeline::policy::path::PathPattern;
 
 /// One rule of such a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -170,6 +170,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::pipeline::policy::path::PathView;
 
     fn rule(allow: bool, method: &str, route: &str) -> Rule {
         let method = Some(method.to_owned()).filter(|method| !method.is_empty());
@@ -255,7 +256,7 @@ mod tests {
                     let exactly = |rule: &&Rule| is(rule, method).is_some_and(|pattern| pattern.permits(path));
                     let loosely = |rule: &&Rule| {
                         let pattern = is(rule, method).or_else(|| is(rule, "GET").filter(|_| method == "HEAD"));
-                        pattern.is_some_and(|pattern| pattern.restricts(path))
+                        pattern.is_some_and(|pattern| pattern.restricts(&PathView::of(path)))
                     };
                     let first = rules.iter().find(exactly);
                     let before = first.is_some_and(|rule| rule.allow);

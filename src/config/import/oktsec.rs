@@ -1,10 +1,10 @@
 //! oktsec's egress settings: `forward_proxy` for everyone, and `agents.*.egress`.
 
-use super::super::decode::{Fields, boolean, list, mismatch, text};
+use super::super::decode::{Fields, boolean, list, mismatch, number, text};
 use super::super::error::{Problems, Span, Spanned, quote};
 use super::super::yaml::{Key, Node, Value as Written};
 use super::document::{List, Mapping, Value, text as as_text};
-use super::read::{leave_out, name, nullable, number, refuse, skip};
+use super::read::{leave_out, name, nullable, refuse, skip};
 use super::{Options, Root};
 use crate::pipeline::policy::matcher::HostPattern;
 
@@ -217,9 +217,9 @@ fn proxy(node: &Node, problems: &mut Problems) -> Option<Proxy> {
     for key in ["scan_requests", "scan_responses"] {
         scanning.extend(fields.optional(key, boolean).filter(|on| *on).map(|_| format!("{key}: true")));
     }
-    let size = fields.optional("max_body_size", number);
+    let size = fields.optional("max_body_size", number("a number of bytes", 0..=u64::MAX));
     if let Some(size) = size.filter(|_| !scanning.is_empty()) {
-        scanning.push(format!("max_body_size: {}", size.value));
+        scanning.push(format!("max_body_size: {size}"));
     }
     fields.finish()?;
     Some(Proxy { span: Some(node.span), allowed, blocked, scanning })
@@ -286,9 +286,8 @@ fn egress(node: &Node, problems: &mut Problems) -> Option<Egress> {
         let categories: Vec<_> = categories.iter().map(|category| category.as_str()).collect();
         scanning.push(format!("blocked_categories: [{}]", categories.join(", ")));
     }
-    let requests =
-        fields.optional("rate_limit", number).map(|requests| requests.value).filter(|requests| *requests > 0);
-    let window = fields.optional("rate_window", number).map(|window| window.value).filter(|window| *window > 0);
+    let requests = positive(&mut fields, "rate_limit");
+    let window = positive(&mut fields, "rate_window");
     fields.finish()?;
     let limit = requests.map(|requests| (requests, window.unwrap_or(DEFAULT_WINDOW)));
     Some(Egress { allowed, blocked, scanning, scanned_at: Some(node.span), limit })
@@ -297,8 +296,8 @@ fn egress(node: &Node, problems: &mut Problems) -> Option<Egress> {
 /// `None` inside: it limits nothing.
 fn global_limit(node: &Node, problems: &mut Problems) -> Option<Option<(u64, u64)>> {
     let mut fields = Fields::of(node, "`rate_limit`", problems)?;
-    let requests = fields.optional("per_agent", number).map(|requests| requests.value).filter(|requests| *requests > 0);
-    let window = fields.optional("window", number).map(|window| window.value).filter(|window| *window > 0);
+    let requests = positive(&mut fields, "per_agent");
+    let window = positive(&mut fields, "window");
     if requests.is_some() {
         let span = fields.span();
         fields.warn(
@@ -309,6 +308,11 @@ fn global_limit(node: &Node, problems: &mut Problems) -> Option<Option<(u64, u64
     }
     fields.finish()?;
     Some(requests.map(|requests| (requests, window.unwrap_or(DEFAULT_WINDOW))))
+}
+
+/// A number, of which 0 says that there is none.
+fn positive(fields: &mut Fields<'_, '_>, name: &'static str) -> Option<u64> {
+    fields.optional(name, number("a number", 0..=u64::MAX)).filter(|number| *number > 0)
 }
 
 fn domain_list(node: &Node, problems: &mut Problems) -> Option<Vec<Spanned<String>>> {

@@ -1,12 +1,13 @@
 //! onecli's rules, as `GET /rules` of its API lists them: block, rate limit, approval and allow, for one agent or all.
 
-use super::super::decode::{Fields, Rejection, boolean, text, word};
+use super::super::decode::{Fields, Rejection, boolean, number, text, word};
 use super::super::error::{Problems, Span, Spanned, quote};
 use super::super::yaml::{Kind, Node, Value as Written};
 use super::document::{List, Mapping, Value, text as as_text, texts};
-use super::read::{any_text, name, nullable, number, skip};
+use super::read::{any_text, name, nullable, skip};
 use super::{Options, PolicyMode, Root};
-use crate::pipeline::policy::matcher::{HostPattern, NamePattern, PathPattern};
+use crate::pipeline::policy::matcher::{HostPattern, NamePattern};
+use crate::pipeline::policy::path::PathPattern;
 
 /// The policy that all rules together make.
 pub fn convert(roots: &[Root], options: &Options<'_>, problems: &mut Problems) -> Option<Mapping> {
@@ -327,12 +328,12 @@ fn rule(node: &Node, place: String, problems: &mut Problems) -> Option<Rule> {
     let action = fields.required("action", word("an action", ACTIONS));
     fields.optional("enabled", boolean);
     let agent = nullable(&mut fields, "agentId", text("the id of an agent"));
-    let requests = nullable(&mut fields, "rateLimit", number);
+    let requests = nullable(&mut fields, "rateLimit", number("a number of requests", 0..=u64::MAX));
     let window = nullable(&mut fields, "rateLimitWindow", word("a window", WINDOWS));
     let organization = nullable(&mut fields, "scope", word("a scope", SCOPES)).is_some_and(|scope| scope.value);
     nullable(&mut fields, "conditions", conditions);
     let span = fields.span();
-    let action = match (action.map(|action| action.value), requests.map(|r| r.value), window.map(|w| w.value)) {
+    let action = match (action.map(|action| action.value), requests, window.map(|w| w.value)) {
         (Some(Action::RateLimit { .. }), Some(requests @ 1..), Some(window)) => {
             Some(Action::RateLimit { requests, window })
         }

@@ -50,20 +50,6 @@ pub fn any_text(what: &'static str) -> impl Fn(&Node, &mut Problems) -> Option<S
     }
 }
 
-/// A number that is not negative and has no fraction.
-pub fn number(node: &Node, problems: &mut Problems) -> Option<Spanned<u64>> {
-    match &node.value {
-        Value::Scalar(scalar) if scalar.kind() == Kind::Number => match scalar.text.parse() {
-            Ok(value) => Some(Spanned { value, span: node.span }),
-            Err(_) => {
-                problems.error(node.span, "this is not a whole number from 0 on").fix("write it in digits");
-                None
-            }
-        },
-        _ => mismatch(node, "a number", problems),
-    }
-}
-
 /// The value of `name`, where `null` is the same as leaving it out.
 pub fn nullable<T>(
     fields: &mut Fields<'_, '_>,

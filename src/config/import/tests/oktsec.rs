@@ -239,8 +239,8 @@ fn what_could_restrict_and_is_not_read_is_refused() {
         ("allowed_domains: [\"a.example:443\"]", "", "`a.example:443` matches no host there, but would here"),
         ("allowed_domains: [\"http://a.example\"]", "", "`http://a.example` matches no host there, but would here"),
         ("blocked_domains: [\"a.*\"]", "", "`a.*` is no pattern of hosts"),
-        ("", "egress: {rate_limit: 2.5}", "this is not a whole number"),
-        ("", "egress: {rate_limit: -1}", "this is not a whole number"),
+        ("", "egress: {rate_limit: 2.5}", "expected a number, found `"),
+        ("", "egress: {rate_limit: -1}", "expected a number, found `"),
     ] {
         let problems = refused(Format::Oktsec, &[(FILE, &config(proxy, agent))], &without_dlp());
         assert!(problems.to_string().contains(expected), "{proxy} {agent}: {problems}");

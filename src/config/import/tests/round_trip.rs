@@ -1,9 +1,11 @@
 //! What is imported is read back by our own reader as what was meant, and compiles.
 
+use std::time::Duration;
+
 use proptest::prelude::*;
 
 use super::super::super::error::Spanned;
-use super::super::super::schema::{Identity, Methods, Policy, SecretSource};
+use super::super::super::schema::{Identity, Methods, Policy, RateLimit, RuleAction, SecretSource};
 use super::super::super::yaml;
 use super::super::first_match::Route;
 use super::*;
@@ -70,6 +72,10 @@ agents:
         let agent = &policy.agents.as_ref().unwrap()[0];
         assert_eq!(agent.allowed_domains[0].pattern.as_str(), "*.a.example");
         assert_eq!(agent.blocked_domains[0].as_str(), "b.a.example");
+        let limit = agent.rate_limit.as_ref().unwrap();
+        assert_eq!((limit.requests, limit.per), (5, Duration::from_secs(60)));
+        assert_eq!(policy.organization.unwrap().blocked_domains[0].as_str(), "paste.ee");
+        assert_eq!(policy.allowed_domains[0].pattern.as_str(), "c.example");
     }
 
     #[test]
@@ -90,6 +96,17 @@ agents:
             {"name": "d", "hostPattern": "d.example", "action": "block", "scope": "organization"}]"#;
         let policy = round(Format::Onecli, text, &options());
         assert_eq!(policy.agents.unwrap()[0].name.as_str(), "bob");
+        let names: Vec<_> = policy.rules.iter().map(|rule| rule.name.as_str()).collect();
+        assert_eq!(names, ["Block: #1", "true", "c"]);
+        let [block, limit, approval] = &policy.rules[..] else { panic!("{:?}", policy.rules) };
+        assert_eq!((block.host.as_str(), block.path.as_deref().map(String::as_str)), ("*.a.example", Some("/x/**")));
+        assert_eq!((block.agents.as_ref().unwrap()[0].as_str(), &block.action.value), ("bob", &RuleAction::Block));
+        let RuleAction::RateLimit(RateLimit { requests: 3, per, .. }) = &limit.action.value else {
+            panic!("{limit:?}")
+        };
+        assert_eq!(*per, Duration::from_secs(24 * 3600));
+        assert!(matches!(approval.action.value, RuleAction::Approval(_)) && approval.agents.is_none());
+        assert_eq!(policy.organization.unwrap().rules[0].name.as_str(), "d");
     }
 }
 
@@ -182,9 +199,9 @@ proptest! {
         }
     }
 
-    /// The same for the texts of rules, as far as they can be read by a reader that does not know the keys yet.
+    /// The same for the texts of rules.
     #[test]
-    fn whatever_is_imported_from_onecli_is_yaml(
+    fn whatever_is_imported_from_onecli_is_a_policy(
         name in any_piece(), host in any_host(), path in any_piece(), method in any_piece(), agent in any_piece(),
         scope in prop::sample::select(vec!["project", "organization"]),
     ) {
@@ -194,11 +211,22 @@ proptest! {
                "action": "block"}}]"#,
             json(&name), json(&host), json(&path), json(&method),
         );
-        if let Ok(imported) = draft(Format::Onecli, vec![source("rules.json", &text)], &options()) {
-            let written = texts(&yaml_of(&imported.policy));
+        let sources = vec![source("rules.json", &text)];
+        if draft(Format::Onecli, sources.clone(), &options()).is_ok() {
+            let imported = match import(Format::Onecli, sources, &options()) {
+                Ok(imported) => imported,
+                Err(problems) => return Err(TestCaseError::fail(format!("{text}\n{problems}"))),
+            };
+            let read = config::parse("policy.yaml", &imported.policy).compile(None, |policy, _| Some(policy.clone()));
+            let policy = read.unwrap().value;
+            let rules = policy.organization.map(|organization| organization.rules).unwrap_or(policy.rules);
+            let rule = &rules[0];
             let name: String = name.chars().filter(|character| !character.is_control()).take(72).collect();
-            let name = if name.trim().is_empty() { "imported" } else { name.trim() };
-            prop_assert!(written.iter().any(|text| text == name), "{:?} is not in\n{}", name, imported.policy);
+            prop_assert_eq!(rule.name.as_str(), if name.trim().is_empty() { "imported" } else { name.trim() });
+            prop_assert_eq!(HostPattern::parse(&rule.host).unwrap(), HostPattern::parse(host.trim()).unwrap());
+            prop_assert_eq!(&rule.action.value, &RuleAction::Block);
+            prop_assert_eq!(rule.agents.is_some(), scope == "project");
+            prop_assert_eq!(rule.path.is_none(), ["", "*", "/*"].contains(&path.trim()), "{:?}", path);
         }
     }
 
@@ -272,13 +300,4 @@ fn yaml_of(text: &str) -> Node {
     let node = yaml::parse(file, &mut problems);
     assert!(problems.is_empty(), "{problems}\n{text}");
     node.unwrap()
-}
-
-fn texts(node: &Node) -> Vec<String> {
-    match &node.value {
-        yaml::Value::Scalar(scalar) => vec![scalar.text.clone()],
-        yaml::Value::Sequence(items) => items.iter().flat_map(texts).collect(),
-        yaml::Value::Mapping(entries) => entries.iter().flat_map(|(_, node)| texts(node)).collect(),
-        yaml::Value::Refused => Vec::new(),
-    }
 }

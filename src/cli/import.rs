@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use crate::config::Problems;
-use crate::config::import::{self, Options, PolicyMode, Source};
+use crate::config::import::{self, Options, Place, PolicyMode, Source};
 
 use super::{Failure, Outcome};
 
@@ -99,7 +99,7 @@ pub fn run(args: Args) -> Outcome {
             Mode::Allow => PolicyMode::Allow,
             Mode::Deny => PolicyMode::Deny,
         }),
-        hosts_of: &|service| hosts_of(service),
+        place_of: &|service| place_of(service),
     };
     match import::import(format, sources, &options) {
         Ok(imported) => {
@@ -126,8 +126,8 @@ fn stdin() -> Result<Source, Failure> {
     }
 }
 
-/// Where the keys of a well-known service belong.
-fn hosts_of(_service: &str) -> Option<Vec<String>> {
+/// Where a well-known service is.
+fn place_of(_service: &str) -> Option<Place> {
     None
 }
 

@@ -8,33 +8,27 @@ use super::super::schema::Name;
 use super::super::yaml::{Key, Kind, Node, Value as Written};
 use super::document::{List, Mapping, Value, text as as_text, texts};
 use super::read::skip;
-use super::{Options, Root};
+use super::{Options, Place, Root};
 use crate::pipeline::policy::path::PathPattern;
 
 /// The policy that the one source makes.
 pub fn convert(roots: &[Root], options: &Options<'_>, problems: &mut Problems) -> Option<Mapping> {
     let root = roots.first()?;
     let services = services(&root.node, problems)?;
-    let (mut allowed, mut credentials) = (List::default(), List::default());
-    let mut written: Vec<String> = Vec::new();
+    let (mut allowed, mut credentials) = (Vec::new(), List::default());
+    let mut nothing = Vec::new();
     let mut variables: Vec<String> = Vec::new();
     for service in &services {
+        let Some(known) = known(service, options, problems) else { continue };
         let place = format!("{}, {}.{}", root.name, service.place, service.name.value);
         if service.endpoints.as_ref().is_some_and(Vec::is_empty) {
             problems
                 .warning(service.name.span, "this service has no endpoints, so nothing of it is allowed")
                 .fix("list the endpoints that agents need, or remove the service");
-            allowed.note(format!("{place} allows nothing"));
+            nothing.push(format!("{place} allows nothing"));
             continue;
         }
-        let Some(hosts) = hosts(service, options, problems) else { continue };
-        allowed.note(&place);
-        for host in hosts {
-            if !written.contains(&host) {
-                allowed.add(as_text(&host));
-                written.push(host);
-            }
-        }
+        allow(known, &place, &mut allowed);
         let variable = variable(service);
         if variables.contains(&variable) {
             problems
@@ -45,13 +39,52 @@ pub fn convert(roots: &[Root], options: &Options<'_>, problems: &mut Problems) -
         variables.push(variable);
     }
     let mut policy = Mapping::default();
-    match allowed.is_empty() {
-        // Without the key nothing is allowed either, but here it is said.
-        true => policy.add("allowedDomains", Value::List(allowed)),
-        false => policy.add_list("allowedDomains", allowed),
-    };
-    policy.add_list("credentials", credentials);
+    for comment in nothing {
+        policy.note(comment);
+    }
+    let mut hosts = List::default();
+    for host in &allowed {
+        hosts.note(host.places.join("; ")).add(host.entry());
+    }
+    policy.add("allowedDomains", Value::List(hosts)).add_list("credentials", credentials);
     Some(policy)
+}
+
+/// A host that services have, alone or together.
+struct Allowed {
+    pattern: String,
+    /// Who has it.
+    places: Vec<String>,
+    /// `None`: every path.
+    paths: Option<Vec<String>>,
+}
+
+fn allow(known: Place, place: &str, allowed: &mut Vec<Allowed>) {
+    for pattern in known.hosts {
+        let path = known.path.clone();
+        match allowed.iter_mut().find(|host| host.pattern == pattern) {
+            Some(host) => {
+                host.places.push(place.to_owned());
+                host.paths = host.paths.take().zip(path).map(|(mut paths, path)| {
+                    paths.push(path);
+                    paths
+                });
+            }
+            None => {
+                let paths = path.map(|path| vec![path]);
+                allowed.push(Allowed { pattern, places: vec![place.to_owned()], paths });
+            }
+        }
+    }
+}
+
+impl Allowed {
+    fn entry(&self) -> Value {
+        let Some(paths) = &self.paths else { return as_text(&self.pattern) };
+        let paths = paths.iter().map(|path| Value::Inline(vec![("path", as_text(path))]));
+        let paths = Value::InlineList(paths.collect());
+        Value::Inline(vec![("pattern", as_text(&self.pattern)), ("httpRestrictions", paths)])
+    }
 }
 
 /// One service and its key, which has been left where it was.
@@ -69,11 +102,11 @@ struct Endpoint {
     paths: Vec<String>,
 }
 
-fn hosts(service: &Service, options: &Options<'_>, problems: &mut Problems) -> Option<Vec<String>> {
+fn known(service: &Service, options: &Options<'_>, problems: &mut Problems) -> Option<Place> {
     let span = service.name.span;
     // Where names and keys have changed places, this is a secret: it is not shown.
-    match (options.hosts_of)(&service.name) {
-        Some(hosts) if !hosts.is_empty() => Some(hosts),
+    match (options.place_of)(&service.name) {
+        Some(place) if !place.hosts.is_empty() => Some(place),
         Some(_) => {
             problems
                 .error(span, "this service has other hosts for each customer, and the source does not name yours")

@@ -47,8 +47,17 @@ pub struct Options<'a> {
     pub agents: &'a [(String, String)],
     /// What the source does with requests that no rule is about, where the source itself does not say.
     pub mode: Option<PolicyMode>,
-    /// The host patterns of a well-known service. `None`: no such service; none at all: they are the customer's own.
-    pub hosts_of: &'a dyn Fn(&str) -> Option<Vec<String>>,
+    /// Where a well-known service is; `None`: there is no such service.
+    pub place_of: &'a dyn Fn(&str) -> Option<Place>,
+}
+
+/// Where a service is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// Its host patterns; none where every customer has a host of its own.
+    pub hosts: Vec<String>,
+    /// The pattern of the paths that are its; `None`: all.
+    pub path: Option<String>,
 }
 
 /// What happens to a request that no rule is about.

@@ -8,14 +8,18 @@ mod sources;
 use super::super::error::Severity;
 use super::*;
 
-/// The hosts of two services, and one whose hosts are the customer's.
-fn catalogue(service: &str) -> Option<Vec<String>> {
-    match service {
-        "openai" => Some(vec!["api.openai.com".to_owned()]),
-        "github" => Some(vec!["api.github.com".to_owned(), "uploads.github.com".to_owned()]),
-        "jira" => Some(Vec::new()),
-        _ => None,
-    }
+/// A few services: one that has a host to itself, one that shares it, one whose hosts are the customer's.
+fn catalogue(service: &str) -> Option<Place> {
+    let (hosts, path) = match service {
+        "openai" => (vec!["api.openai.com"], None),
+        "github" => (vec!["api.github.com", "uploads.github.com"], None),
+        "gitlab" => (vec!["gitlab.com"], Some("/api/**".to_owned())),
+        "gitlab-pages" => (vec!["gitlab.com"], Some("/pages/**".to_owned())),
+        "gitlab-all" => (vec!["gitlab.com"], None),
+        "jira" => (Vec::new(), None),
+        _ => return None,
+    };
+    Some(Place { hosts: hosts.into_iter().map(str::to_owned).collect(), path })
 }
 
 fn options() -> Options<'static> {
@@ -24,7 +28,7 @@ fn options() -> Options<'static> {
         without_dlp: false,
         agents: &[],
         mode: None,
-        hosts_of: &|service| catalogue(service),
+        place_of: &|service| catalogue(service),
     }
 }
 

@@ -54,6 +54,7 @@ fn reading_github_only() {
 allowedDomains:
   # sandbox.json, credentials_v2.github
   - api.github.com
+  # sandbox.json, credentials_v2.github
   - uploads.github.com
 
 credentials:
@@ -98,6 +99,17 @@ credentials:
 }
 
 #[test]
+fn of_a_shared_host_only_the_services_paths_are_allowed() {
+    let policy = body(r#"{"credentials": {"gitlab": "hunter3"}}"#);
+    assert!(policy.contains("  - {pattern: gitlab.com, httpRestrictions: [{path: /api/**}]}\n"), "{policy}");
+    let policy = body(r#"{"credentials": {"gitlab": "hunter3", "gitlab-pages": "hunter3"}}"#);
+    let both = "  # sandbox.json, credentials.gitlab; sandbox.json, credentials.gitlab-pages\n  - {pattern: gitlab.com, httpRestrictions: [{path: /api/**}, {path: /pages/**}]}\n";
+    assert!(policy.contains(both), "{policy}");
+    let policy = body(r#"{"credentials": {"gitlab": "hunter3", "gitlab-all": "hunter3"}}"#);
+    assert!(policy.contains("\n  - gitlab.com\n"), "{policy}");
+}
+
+#[test]
 fn no_methods_are_all_and_no_endpoints_are_none() {
     let text =
         r#"{"credentials_v2": {"openai": {"key": "hunter3", "endpoints": [{"methods": [], "paths": ["/v1"]}]}}}"#;
@@ -117,6 +129,10 @@ fn what_is_not_known_is_refused_and_no_key_is_shown() {
         (
             format!(r#"{{"credentials_v2": {{"jira": {{{key}}}}}}}"#),
             "1:21 this service has other hosts for each customer",
+        ),
+        (
+            r#"{"credentials_v2": {"hunter3": {"key": "openai", "endpoints": []}}}"#.into(),
+            "1:21 there is no service of this name",
         ),
         (r#"{"credentials": {"hunter3": "openai"}}"#.into(), "1:18 there is no service of this name"),
         (r#"{"credentials": {"hunter3 ": "openai"}}"#.into(), "1:18 this is not the name of a service"),

@@ -9,8 +9,10 @@ mod import;
 mod isolate;
 mod logs;
 mod output;
+mod proxy_tls;
 mod run;
 mod serve;
+mod services;
 mod stack;
 mod state;
 mod trust_store;
@@ -48,6 +50,7 @@ enum Command {
     Check(check::Args),
     Logs(logs::Args),
     Import(import::Args),
+    Services(services::Args),
     Health(health::Args),
     Ca(ca::Args),
     Envoy(envoy::Args),
@@ -99,6 +102,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(args),
         Command::Logs(args) => logs::run(args),
         Command::Import(args) => import::run(args),
+        Command::Services(args) => services::run(args),
         Command::Health(args) => health::run(args),
         Command::Ca(args) => ca::run(args),
         Command::Envoy(args) => envoy::run(args),

@@ -4,8 +4,8 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use crate::config::Problems;
 use crate::config::import::{self, Options, Place, PolicyMode, Source};
+use crate::config::{Problems, catalogue};
 
 use super::{Failure, Outcome};
 
@@ -127,13 +127,52 @@ fn stdin() -> Result<Source, Failure> {
 }
 
 /// Where a well-known service is.
-fn place_of(_service: &str) -> Option<Place> {
-    None
+fn place_of(service: &str) -> Option<Place> {
+    let (_, known) = catalogue::built_in().iter().find(|(name, _)| *name == service)?;
+    let hosts = known.hosts.iter().map(ToString::to_string).collect();
+    Some(Place { hosts, path: known.written_path.clone() })
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((id, name)) if !id.is_empty() && !name.is_empty() => Ok((id.to_owned(), name.to_owned())),
         _ => Err("write the source's id and the name here, as in `cm4x=research-agent`".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_service_of_the_catalogue_can_be_imported() {
+        let mut imported = 0;
+        for (name, service) in catalogue::built_in().iter() {
+            let text = format!(
+                r#"{{"credentials_v2": {{"{name}": {{"key": "hunter2", "endpoints": [{{"methods": [], "paths": ["/"]}}]}}}}}}"#
+            );
+            let source = Source { name: "sandbox.json".to_owned(), content: text.into_bytes() };
+            let options = Options {
+                without_response_filters: false,
+                without_dlp: false,
+                agents: &[],
+                mode: None,
+                place_of: &|service| place_of(service),
+            };
+            match import::import(import::Format::CredentialsV2, vec![source], &options) {
+                Ok(import) => assert!(!service.hosts.is_empty(), "{name}: {}", import.policy),
+                Err(problems) => assert!(service.hosts.is_empty(), "{name}: {problems}"),
+            }
+            imported += usize::from(!service.hosts.is_empty());
+        }
+        assert!(imported > 40, "{imported}");
+    }
+
+    #[test]
+    fn an_agents_name_is_given_as_a_pair() {
+        assert_eq!(pair("cm4x=research=agent"), Ok(("cm4x".to_owned(), "research=agent".to_owned())));
+        for wrong in ["cm4x", "=name", "cm4x="] {
+            assert!(pair(wrong).is_err(), "{wrong}");
+        }
     }
 }

@@ -176,148 +176,143 @@ agents:
     can_message: ['*']
 ";
 
-/// Imports that write keys which not every version enforces.
-mod with_later_keys {
-    use super::*;
-
-    #[tokio::test]
-    async fn oktsec_answers_as_its_example_says() {
-        let policy = policy("oktsec", &[("oktsec.yaml", OKTSEC)], &["--without-dlp"]).await;
-        const HOSTS: [&str; 6] = [
-            "api.arxiv.org",
-            "api.github.com",
-            "other.example",
-            "pastebin.com",
-            "api.pastebin.com",
-            "raw.githubusercontent.com",
-        ];
-        let upstream = Upstream::https(HOSTS).await;
-        let mut setup = Attache::up(&policy);
-        for host in HOSTS {
-            setup = setup.resolve(host, &upstream);
-        }
-        let attache = setup.start().await;
-        for (agent, host, expected) in [
-            ("researcher", "api.arxiv.org", Ok(())),
-            ("researcher", "api.github.com", Err((403, "domain_not_allowed"))),
-            ("researcher", "other.example", Err((403, "domain_not_allowed"))),
-            ("coder", "api.github.com", Ok(())),
-            ("coder", "raw.githubusercontent.com", Err((403, "domain_blocked"))),
-            ("coordinator", "other.example", Ok(())),
-            ("coordinator", "pastebin.com", Err((403, "domain_blocked"))),
-            ("coordinator", "api.pastebin.com", Err((403, "domain_blocked"))),
-            ("nobody", "api.arxiv.org", Err((401, "unknown_identity"))),
-        ] {
-            for (way, scheme) in [(Way::Tunnel, "https"), (Way::Absolute, "http")] {
-                let before = upstream.requests().len();
-                let ask = Ask::get(Protocol::Http1, &format!("{scheme}://{host}/search")).by(way);
-                let reply = ask.header("x-oktsec-agent", agent).send(&attache).await;
-                let status = expected.map_or_else(|(status, _)| status, |()| 200);
-                assert_eq!(reply.status, status, "{agent} {host} {way:?}: {reply:?}");
-                let arrived = upstream.requests().split_off(before);
-                assert_eq!(arrived.len(), usize::from(expected.is_ok()), "{agent} {host}");
-                assert!(arrived.iter().all(|seen| seen.header("x-oktsec-agent").is_none()), "{arrived:?}");
-                if let (Err((_, reason)), Request) = (expected, reply.stage) {
-                    assert_eq!(reply.reason(), reason, "{agent} {host} {way:?}");
-                }
-            }
-        }
-        // Two of the coder's requests have passed: that is its limit.
-        let ask = Ask::get(Protocol::Http1, "https://api.github.com/").header("x-oktsec-agent", "coder");
-        let reply = ask.send(&attache).await;
-        assert_eq!((reply.status, reply.header("retry-after").is_some()), (429, true), "{reply:?}");
+#[tokio::test]
+async fn oktsec_answers_as_its_example_says() {
+    let policy = policy("oktsec", &[("oktsec.yaml", OKTSEC)], &["--without-dlp"]).await;
+    const HOSTS: [&str; 6] = [
+        "api.arxiv.org",
+        "api.github.com",
+        "other.example",
+        "pastebin.com",
+        "api.pastebin.com",
+        "raw.githubusercontent.com",
+    ];
+    let upstream = Upstream::https(HOSTS).await;
+    let mut setup = Attache::up(&policy);
+    for host in HOSTS {
+        setup = setup.resolve(host, &upstream);
     }
-
-    const ONECLI: &str = r#"[
-      {"id": "3", "name": "Keep research off GitHub", "hostPattern": "api.github.com", "pathPattern": null,
-       "method": null, "action": "block", "enabled": true, "agentId": "cm7"},
-      {"id": "2", "name": "Slack cap", "hostPattern": "slack.com", "pathPattern": "/api/chat.postMessage",
-       "method": "POST", "action": "rate_limit", "enabled": true, "agentId": null, "rateLimit": 10,
-       "rateLimitWindow": "hour"},
-      {"id": "1", "name": "Block Gmail deletes", "hostPattern": "gmail.googleapis.com",
-       "pathPattern": "/gmail/v1/users/*/messages/*", "method": "DELETE", "action": "block", "enabled": true,
-       "agentId": null},
-      {"id": "0", "name": "Keep other off itself", "hostPattern": "unused.example", "action": "block",
-       "enabled": true, "agentId": "cm8"}
-    ]"#;
-
-    #[tokio::test]
-    async fn onecli_answers_as_its_examples_say() {
-        let flags = ["--agent", "cm7=research-agent", "--agent", "cm8=other"];
-        let policy = policy("onecli", &[("rules.json", ONECLI)], &flags).await;
-        const HOSTS: [&str; 3] = ["api.github.com", "slack.com", "gmail.googleapis.com"];
-        let upstream = Upstream::https(HOSTS).await;
-        let (research, other) = ("research-0123456789", "other-0123456789");
-        let mut setup = Attache::up(&policy).env("RESEARCH_AGENT_TOKEN", research).env("OTHER_TOKEN", other);
-        for host in HOSTS {
-            setup = setup.resolve(host, &upstream);
-        }
-        let attache = setup.start().await;
-        let ask = |token: &str, method: &str, url: &str| {
-            let ask = Ask::new(Protocol::Http1, method, url);
-            ask.connect_header("proxy-authorization", &format!("Bearer {token}")).send(&attache)
-        };
-        let mail = "https://gmail.googleapis.com/gmail/v1/users/me/messages";
-        for (token, method, url, status) in [
-            (research, "DELETE", format!("{mail}/1"), 403),
-            (other, "DELETE", format!("{mail}/1"), 403),
-            (other, "DELETE", format!("{mail}/1/"), 403),
-            (other, "DELETE", mail.to_owned(), 403),
-            (other, "GET", format!("{mail}/1"), 200),
-            (research, "GET", "https://api.github.com/repos".to_owned(), 403),
-            (other, "GET", "https://api.github.com/repos".to_owned(), 200),
-        ] {
-            let reply = ask(token, method, &url).await;
-            let stages = if status == 200 { vec![Request] } else { vec![Connect, Request] };
-            assert!(reply.status == status && stages.contains(&reply.stage), "{token} {method} {url}: {reply:?}");
-        }
-        let slack = "https://slack.com/api/chat.postMessage";
-        for n in 1..=11 {
-            let reply = ask(research, "POST", slack).await;
-            assert_eq!(reply.status, if n <= 10 { 200 } else { 429 }, "{n}: {reply:?}");
-        }
-        let reply = ask(other, "POST", slack).await;
-        assert_eq!(reply.status, 200, "each agent has its own ten: {reply:?}");
-        let reply = ask(research, "GET", "https://slack.com/api/conversations.list").await;
-        assert_eq!(reply.status, 200, "{reply:?}");
-    }
-
-    /// A service by its name alone; its hosts come from the catalogue.
-    #[tokio::test]
-    async fn credentials_v2_answers_as_its_examples_say() {
-        let body = r#"{"image": "python:3.12-slim", "credentials_v2": {
-            "openai": {"key": "sk-real-openai-key", "endpoints": [
-                {"methods": ["POST"], "paths": ["/v1/chat/completions"]}, {"methods": ["GET"], "paths": ["/v1/models"]}]},
-            "github": {"key": "ghp_hunter2", "endpoints": [
-                {"methods": ["GET"], "paths": ["/repos/*"]}, {"methods": ["GET"], "paths": ["/user"]}]}}}"#;
-        let policy = policy("credentials-v2", &[("sandbox.json", body)], &[]).await;
-        const HOSTS: [&str; 3] = ["api.openai.com", "api.github.com", "other.example"];
-        let upstream = Upstream::https(HOSTS).await;
-        let mut setup = Attache::up(&policy).env("OPENAI_API_KEY", "sk-one").env("GITHUB_API_KEY", "ghp-two");
-        for host in HOSTS {
-            setup = setup.resolve(host, &upstream);
-        }
-        let attache = setup.start().await;
-        for (method, url, expected) in [
-            ("POST", "https://api.openai.com/v1/chat/completions", Some("Bearer sk-one")),
-            ("GET", "https://api.openai.com/v1/models", Some("Bearer sk-one")),
-            ("DELETE", "https://api.openai.com/v1/admin/users", None),
-            ("GET", "https://api.openai.com/v1/chat/completions", None),
-            ("GET", "https://api.github.com/repos/a/b", Some("Bearer ghp-two")),
-            ("GET", "https://api.github.com/user", Some("Bearer ghp-two")),
-            ("POST", "https://api.github.com/repos/a/b", None),
-            ("GET", "https://other.example/", None),
-        ] {
+    let attache = setup.start().await;
+    for (agent, host, expected) in [
+        ("researcher", "api.arxiv.org", Ok(())),
+        ("researcher", "api.github.com", Err((403, "domain_not_allowed"))),
+        ("researcher", "other.example", Err((403, "domain_not_allowed"))),
+        ("coder", "api.github.com", Ok(())),
+        ("coder", "raw.githubusercontent.com", Err((403, "domain_blocked"))),
+        ("coordinator", "other.example", Ok(())),
+        ("coordinator", "pastebin.com", Err((403, "domain_blocked"))),
+        ("coordinator", "api.pastebin.com", Err((403, "domain_blocked"))),
+        ("nobody", "api.arxiv.org", Err((401, "unknown_identity"))),
+    ] {
+        for (way, scheme) in [(Way::Tunnel, "https"), (Way::Absolute, "http")] {
             let before = upstream.requests().len();
-            let reply = Ask::new(Protocol::Http1, method, url).send(&attache).await;
+            let ask = Ask::get(Protocol::Http1, &format!("{scheme}://{host}/search")).by(way);
+            let reply = ask.header("x-oktsec-agent", agent).send(&attache).await;
+            let status = expected.map_or_else(|(status, _)| status, |()| 200);
+            assert_eq!(reply.status, status, "{agent} {host} {way:?}: {reply:?}");
             let arrived = upstream.requests().split_off(before);
-            match expected {
-                Some(value) => {
-                    assert_eq!(reply.status, 200, "{method} {url}: {reply:?}");
-                    assert_eq!(arrived[0].header("authorization"), Some(value), "{method} {url}");
-                }
-                None => assert_eq!((reply.status, arrived.len()), (403, 0), "{method} {url}: {reply:?}"),
+            assert_eq!(arrived.len(), usize::from(expected.is_ok()), "{agent} {host}");
+            assert!(arrived.iter().all(|seen| seen.header("x-oktsec-agent").is_none()), "{arrived:?}");
+            if let (Err((_, reason)), Request) = (expected, reply.stage) {
+                assert_eq!(reply.reason(), reason, "{agent} {host} {way:?}");
             }
+        }
+    }
+    // Two of the coder's requests have passed: that is its limit.
+    let ask = Ask::get(Protocol::Http1, "https://api.github.com/").header("x-oktsec-agent", "coder");
+    let reply = ask.send(&attache).await;
+    assert_eq!((reply.status, reply.header("retry-after").is_some()), (429, true), "{reply:?}");
+}
+
+const ONECLI: &str = r#"[
+  {"id": "3", "name": "Keep research off GitHub", "hostPattern": "api.github.com", "pathPattern": null,
+   "method": null, "action": "block", "enabled": true, "agentId": "cm7"},
+  {"id": "2", "name": "Slack cap", "hostPattern": "slack.com", "pathPattern": "/api/chat.postMessage",
+   "method": "POST", "action": "rate_limit", "enabled": true, "agentId": null, "rateLimit": 10,
+   "rateLimitWindow": "hour"},
+  {"id": "1", "name": "Block Gmail deletes", "hostPattern": "gmail.googleapis.com",
+   "pathPattern": "/gmail/v1/users/*/messages/*", "method": "DELETE", "action": "block", "enabled": true,
+   "agentId": null},
+  {"id": "0", "name": "Keep other off itself", "hostPattern": "unused.example", "action": "block",
+   "enabled": true, "agentId": "cm8"}
+]"#;
+
+#[tokio::test]
+async fn onecli_answers_as_its_examples_say() {
+    let flags = ["--agent", "cm7=research-agent", "--agent", "cm8=other"];
+    let policy = policy("onecli", &[("rules.json", ONECLI)], &flags).await;
+    const HOSTS: [&str; 3] = ["api.github.com", "slack.com", "gmail.googleapis.com"];
+    let upstream = Upstream::https(HOSTS).await;
+    let (research, other) = ("research-0123456789", "other-0123456789");
+    let mut setup = Attache::up(&policy).env("RESEARCH_AGENT_TOKEN", research).env("OTHER_TOKEN", other);
+    for host in HOSTS {
+        setup = setup.resolve(host, &upstream);
+    }
+    let attache = setup.start().await;
+    let ask = |token: &str, method: &str, url: &str| {
+        let ask = Ask::new(Protocol::Http1, method, url);
+        ask.connect_header("proxy-authorization", &format!("Bearer {token}")).send(&attache)
+    };
+    let mail = "https://gmail.googleapis.com/gmail/v1/users/me/messages";
+    for (token, method, url, status) in [
+        (research, "DELETE", format!("{mail}/1"), 403),
+        (other, "DELETE", format!("{mail}/1"), 403),
+        (other, "DELETE", format!("{mail}/1/"), 403),
+        (other, "DELETE", mail.to_owned(), 403),
+        (other, "GET", format!("{mail}/1"), 200),
+        (research, "GET", "https://api.github.com/repos".to_owned(), 403),
+        (other, "GET", "https://api.github.com/repos".to_owned(), 200),
+    ] {
+        let reply = ask(token, method, &url).await;
+        let stages = if status == 200 { vec![Request] } else { vec![Connect, Request] };
+        assert!(reply.status == status && stages.contains(&reply.stage), "{token} {method} {url}: {reply:?}");
+    }
+    let slack = "https://slack.com/api/chat.postMessage";
+    for n in 1..=11 {
+        let reply = ask(research, "POST", slack).await;
+        assert_eq!(reply.status, if n <= 10 { 200 } else { 429 }, "{n}: {reply:?}");
+    }
+    let reply = ask(other, "POST", slack).await;
+    assert_eq!(reply.status, 200, "each agent has its own ten: {reply:?}");
+    let reply = ask(research, "GET", "https://slack.com/api/conversations.list").await;
+    assert_eq!(reply.status, 200, "{reply:?}");
+}
+
+/// A service by its name alone; its hosts come from the catalogue.
+#[tokio::test]
+async fn credentials_v2_answers_as_its_examples_say() {
+    let body = r#"{"image": "python:3.12-slim", "credentials_v2": {
+        "openai": {"key": "sk-real-openai-key", "endpoints": [
+            {"methods": ["POST"], "paths": ["/v1/chat/completions"]}, {"methods": ["GET"], "paths": ["/v1/models"]}]},
+        "github": {"key": "ghp_hunter2", "endpoints": [
+            {"methods": ["GET"], "paths": ["/repos/*"]}, {"methods": ["GET"], "paths": ["/user"]}]}}}"#;
+    let policy = policy("credentials-v2", &[("sandbox.json", body)], &[]).await;
+    const HOSTS: [&str; 3] = ["api.openai.com", "api.github.com", "other.example"];
+    let upstream = Upstream::https(HOSTS).await;
+    let mut setup = Attache::up(&policy).env("OPENAI_API_KEY", "sk-one").env("GITHUB_API_KEY", "ghp-two");
+    for host in HOSTS {
+        setup = setup.resolve(host, &upstream);
+    }
+    let attache = setup.start().await;
+    for (method, url, expected) in [
+        ("POST", "https://api.openai.com/v1/chat/completions", Some("Bearer sk-one")),
+        ("GET", "https://api.openai.com/v1/models", Some("Bearer sk-one")),
+        ("DELETE", "https://api.openai.com/v1/admin/users", None),
+        ("GET", "https://api.openai.com/v1/chat/completions", None),
+        ("GET", "https://api.github.com/repos/a/b", Some("Bearer ghp-two")),
+        ("GET", "https://api.github.com/user", Some("Bearer ghp-two")),
+        ("POST", "https://api.github.com/repos/a/b", None),
+        ("GET", "https://other.example/", None),
+    ] {
+        let before = upstream.requests().len();
+        let reply = Ask::new(Protocol::Http1, method, url).send(&attache).await;
+        let arrived = upstream.requests().split_off(before);
+        match expected {
+            Some(value) => {
+                assert_eq!(reply.status, 200, "{method} {url}: {reply:?}");
+                assert_eq!(arrived[0].header("authorization"), Some(value), "{method} {url}");
+            }
+            None => assert_eq!((reply.status, arrived.len()), (403, 0), "{method} {url}: {reply:?}"),
         }
     }
 }

@@ -57,57 +57,49 @@ fn abac() {
     assert_eq!(injections, [("a.example", false), ("http://b.example:8080", true)]);
 }
 
-/// Those that hold keys which not every version enforces: they come to nothing where one is not.
-mod with_later_keys {
-    use super::*;
-
-    #[test]
-    fn oktsec() {
-        let text = "
+#[test]
+fn oktsec() {
+    let text = "
 forward_proxy: {enabled: true, blocked_domains: [paste.ee], allowed_domains: [c.example]}
 agents:
   one: {egress: {allowed_domains: ['*.a.example'], blocked_domains: [b.a.example], rate_limit: 5}}
 ";
-        let policy = round(Format::Oktsec, text, &options());
-        let agent = &policy.agents.as_ref().unwrap()[0];
-        assert_eq!(agent.allowed_domains[0].pattern.as_str(), "*.a.example");
-        assert_eq!(agent.blocked_domains[0].as_str(), "b.a.example");
-        let limit = agent.rate_limit.as_ref().unwrap();
-        assert_eq!((limit.requests, limit.per), (5, Duration::from_secs(60)));
-        assert_eq!(policy.organization.unwrap().blocked_domains[0].as_str(), "paste.ee");
-        assert_eq!(policy.allowed_domains[0].pattern.as_str(), "c.example");
-    }
+    let policy = round(Format::Oktsec, text, &options());
+    let agent = &policy.agents.as_ref().unwrap()[0];
+    assert_eq!(agent.allowed_domains[0].pattern.as_str(), "*.a.example");
+    assert_eq!(agent.blocked_domains[0].as_str(), "b.a.example");
+    let limit = agent.rate_limit.as_ref().unwrap();
+    assert_eq!((limit.requests, limit.per), (5, Duration::from_secs(60)));
+    assert_eq!(policy.organization.unwrap().blocked_domains[0].as_str(), "paste.ee");
+    assert_eq!(policy.allowed_domains[0].pattern.as_str(), "c.example");
+}
 
-    #[test]
-    fn credentials_v2() {
-        let text =
-            r#"{"credentials_v2": {"openai": {"key": "sk", "endpoints": [{"methods": [], "paths": ["/v1/*"]}]}}}"#;
-        let policy = round(Format::CredentialsV2, text, &options());
-        assert_eq!(policy.allowed_domains[0].pattern.as_str(), "api.openai.com");
-        assert_eq!(policy.credentials[0].name.as_str(), "openai");
-    }
+#[test]
+fn credentials_v2() {
+    let text = r#"{"credentials_v2": {"openai": {"key": "sk", "endpoints": [{"methods": [], "paths": ["/v1/*"]}]}}}"#;
+    let policy = round(Format::CredentialsV2, text, &options());
+    assert_eq!(policy.allowed_domains[0].pattern.as_str(), "api.openai.com");
+    assert_eq!(policy.credentials[0].name.as_str(), "openai");
+}
 
-    #[test]
-    fn onecli() {
-        let text = r#"[
-            {"name": "Block: #1", "hostPattern": "*.a.example", "pathPattern": "/x/*", "action": "block", "agentId": "bob"},
-            {"name": "true", "hostPattern": "b.example", "action": "rate_limit", "rateLimit": 3, "rateLimitWindow": "day"},
-            {"name": "c", "hostPattern": "c.example", "action": "manual_approval", "method": "POST"},
-            {"name": "d", "hostPattern": "d.example", "action": "block", "scope": "organization"}]"#;
-        let policy = round(Format::Onecli, text, &options());
-        assert_eq!(policy.agents.unwrap()[0].name.as_str(), "bob");
-        let names: Vec<_> = policy.rules.iter().map(|rule| rule.name.as_str()).collect();
-        assert_eq!(names, ["Block: #1", "true", "c"]);
-        let [block, limit, approval] = &policy.rules[..] else { panic!("{:?}", policy.rules) };
-        assert_eq!((block.host.as_str(), block.path.as_deref().map(String::as_str)), ("*.a.example", Some("/x/**")));
-        assert_eq!((block.agents.as_ref().unwrap()[0].as_str(), &block.action.value), ("bob", &RuleAction::Block));
-        let RuleAction::RateLimit(RateLimit { requests: 3, per, .. }) = &limit.action.value else {
-            panic!("{limit:?}")
-        };
-        assert_eq!(*per, Duration::from_secs(24 * 3600));
-        assert!(matches!(approval.action.value, RuleAction::Approval(_)) && approval.agents.is_none());
-        assert_eq!(policy.organization.unwrap().rules[0].name.as_str(), "d");
-    }
+#[test]
+fn onecli() {
+    let text = r#"[
+        {"name": "Block: #1", "hostPattern": "*.a.example", "pathPattern": "/x/*", "action": "block", "agentId": "bob"},
+        {"name": "true", "hostPattern": "b.example", "action": "rate_limit", "rateLimit": 3, "rateLimitWindow": "day"},
+        {"name": "c", "hostPattern": "c.example", "action": "manual_approval", "method": "POST"},
+        {"name": "d", "hostPattern": "d.example", "action": "block", "scope": "organization"}]"#;
+    let policy = round(Format::Onecli, text, &options());
+    assert_eq!(policy.agents.unwrap()[0].name.as_str(), "bob");
+    let names: Vec<_> = policy.rules.iter().map(|rule| rule.name.as_str()).collect();
+    assert_eq!(names, ["Block: #1", "true", "c"]);
+    let [block, limit, approval] = &policy.rules[..] else { panic!("{:?}", policy.rules) };
+    assert_eq!((block.host.as_str(), block.path.as_deref().map(String::as_str)), ("*.a.example", Some("/x/**")));
+    assert_eq!((block.agents.as_ref().unwrap()[0].as_str(), &block.action.value), ("bob", &RuleAction::Block));
+    let RuleAction::RateLimit(RateLimit { requests: 3, per, .. }) = &limit.action.value else { panic!("{limit:?}") };
+    assert_eq!(*per, Duration::from_secs(24 * 3600));
+    assert!(matches!(approval.action.value, RuleAction::Approval(_)) && approval.agents.is_none());
+    assert_eq!(policy.organization.unwrap().rules[0].name.as_str(), "d");
 }
 
 fn any_piece() -> impl Strategy<Value = String> {

@@ -6,6 +6,7 @@ mod ca;
 mod check;
 mod envoy;
 mod health;
+mod import;
 mod isolate;
 mod logs;
 mod output;
@@ -51,6 +52,7 @@ enum Command {
     Check(check::Args),
     Logs(logs::Args),
     Approvals(approvals::Args),
+    Import(import::Args),
     Services(services::Args),
     Health(health::Args),
     Ca(ca::Args),
@@ -103,6 +105,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(args),
         Command::Logs(args) => logs::run(args),
         Command::Approvals(args) => approvals::run(args),
+        Command::Import(args) => import::run(args),
         Command::Services(args) => services::run(args),
         Command::Health(args) => health::run(args),
         Command::Ca(args) => ca::run(args),

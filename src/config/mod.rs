@@ -13,6 +13,7 @@ pub mod compile;
 pub mod decode;
 pub mod error;
 mod files;
+pub mod import;
 pub mod schema;
 pub mod watch;
 pub mod yaml;

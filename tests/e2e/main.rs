@@ -23,6 +23,7 @@ mod identity;
 mod identity_expiry;
 mod identity_mtls;
 mod identity_source;
+mod imports;
 mod isolation;
 mod notifications;
 mod paths;

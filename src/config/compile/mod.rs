@@ -89,7 +89,7 @@ pub fn compile_again(
         work.rules.set_mode(id, rules::mode(agent.mode));
     }
     work.add_rules(&policy.rules, false);
-    let Work { mut rules, places, problems } = work;
+    let Work { mut rules, mut places, problems } = work;
     let common = Restrictions::of([&*policy.allowed_domains]);
     common.check(&common, problems);
     for agent in policy.agents.iter().flatten() {
@@ -103,7 +103,7 @@ pub fn compile_again(
         let ceiling = Restrictions::of([ceiling]);
         ceiling.check(&ceiling, problems);
     }
-    credentials::bind(policy, &mut rules, problems);
+    credentials::bind(policy, &mut rules, &mut places, problems);
     let secrets = policy.credentials.iter().map(|c| (c.name.as_str().to_owned(), source_of(&c.source.value)));
     Some(Compiled { rules, secrets: secrets.collect(), places, revoked })
 }

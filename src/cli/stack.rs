@@ -13,7 +13,7 @@ use crate::config::{self, Origin, Policy};
 use crate::envoy::install;
 use crate::peer::forbid_inspection;
 use crate::resolver::{Options as ResolverOptions, Resolver, Stated};
-use crate::secrets::Environment;
+use crate::secrets::{Environment, Source};
 use crate::supervisor::{Plan, Stack, SupervisorError, ephemeral_authority};
 
 /// Flags of every command that decides.
@@ -218,12 +218,17 @@ fn secret_variables(policy: &Policy) -> BTreeSet<String> {
     let credentials = policy.credentials.iter().filter_map(|credential| match &credential.source.value {
         SecretSource::Environment(name) => Some(name.clone()),
         SecretSource::File(_) => None,
+        SecretSource::Vault(source) => source.token_variable().map(str::to_owned),
     });
     let tokens = identities(policy).filter_map(|identity| match identity {
         Identity::Token(TokenIdentity { source: TokenSource::Environment(name), .. }) => Some(name.clone()),
         _ => None,
     });
-    credentials.chain(tokens).collect()
+    let webhooks = policy.notifications.iter().filter_map(|channel| match &channel.secret.value {
+        Source::Variable(name) => Some(name.clone()),
+        Source::File(_) => None,
+    });
+    credentials.chain(tokens).chain(webhooks).collect()
 }
 
 fn identities(policy: &Policy) -> impl Iterator<Item = &Identity> {

@@ -1,6 +1,7 @@
 mod arbitrary;
 mod files;
 mod mistakes;
+mod outside;
 
 use std::path::PathBuf;
 
@@ -232,7 +233,7 @@ fn the_command_line_may_fix_the_agent() {
 
 #[test]
 fn what_the_compiler_finds_is_reported_with_the_rest() {
-    let text = "allowedDomains: [bad..host]\nrules: []\n";
+    let text = "allowedDomains: [bad..host]\ndlp: {}\n";
     let outcome = parse("p", text).compile(None, |policy, problems| {
         let pattern = &policy.allowed_domains[0].pattern;
         problems.error(pattern.span, "an empty label").fix("remove a dot");

@@ -120,8 +120,9 @@ pub async fn watch(source: PolicySource, mut kept: Kept, live: Arc<Live>, teleme
         };
         if !is_policy {
             match source.renew(&mut kept) {
-                Ok(in_force) => {
+                Ok(mut in_force) => {
                     tracing::info!("the agents' tokens have been read again");
+                    in_force.secrets.keep(&live.load().secrets);
                     live.renew(in_force);
                 }
                 Err(problems) => tracing::error!("the agents' tokens cannot be read again:\n{problems}"),
@@ -129,8 +130,9 @@ pub async fn watch(source: PolicySource, mut kept: Kept, live: Arc<Live>, teleme
             continue;
         }
         match source.load_after(&kept.token_files) {
-            Ok(loaded) => {
+            Ok(mut loaded) => {
                 loaded.warn();
+                loaded.in_force.secrets.keep(&live.load().secrets);
                 telemetry.reloaded(true, loaded.revision.as_str());
                 tracing::info!(revision = loaded.revision.as_str(), "the policy has been loaded again");
                 kept = loaded.kept;

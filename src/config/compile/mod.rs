@@ -13,11 +13,12 @@ pub use agents::token_files;
 
 use super::error::{Problems, Span, Spanned, quote};
 use super::schema::{self, Policy, SecretSource};
+use crate::notify::Channel;
 use crate::pipeline::credential::{Format, Slot};
 use crate::pipeline::policy::matcher::{HostPattern, NamePattern, Scheme};
 use crate::pipeline::policy::path::{BadPathPattern, PathPattern};
 use crate::pipeline::policy::{RuleId, Ruleset, Scope};
-use crate::secrets::{Environment, Source};
+use crate::secrets::{Environment, Origin, Source};
 
 /// What a policy is compiled for.
 #[derive(Clone, Copy)]
@@ -35,7 +36,9 @@ pub struct Compiled {
     /// What decides.
     pub rules: Ruleset,
     /// Where each credential's secret is, in the order of [`CredentialId`], with the credential's name.
-    pub secrets: Vec<(String, Source)>,
+    pub secrets: Vec<(String, Origin)>,
+    /// Who is told of what.
+    pub notifications: Vec<Channel>,
     /// Where each entry stands that a decision can name.
     pub places: HashMap<RuleId, Span>,
     /// The tokens that [`compile_again`] found revoked, in words.
@@ -105,7 +108,8 @@ pub fn compile_again(
     }
     credentials::bind(policy, &mut rules, &mut places, problems);
     let secrets = policy.credentials.iter().map(|c| (c.name.as_str().to_owned(), source_of(&c.source.value)));
-    Some(Compiled { rules, secrets: secrets.collect(), places, revoked })
+    let notifications = policy.notifications.iter().map(|n| n.channel()).collect();
+    Some(Compiled { rules, secrets: secrets.collect(), notifications, places, revoked })
 }
 
 /// A policy in the making.
@@ -120,10 +124,11 @@ fn profiles_of<'a>(policy: &'a Policy, agent: &'a schema::Agent) -> impl Iterato
     named.filter_map(|name| policy.profiles.iter().find(|profile| profile.name.value == name.value))
 }
 
-fn source_of(source: &SecretSource) -> Source {
+fn source_of(source: &SecretSource) -> Origin {
     match source {
-        SecretSource::Environment(name) => Source::Variable(name.clone()),
-        SecretSource::File(path) => Source::File(path.clone()),
+        SecretSource::Environment(name) => Source::Variable(name.clone()).into(),
+        SecretSource::File(path) => Source::File(path.clone()).into(),
+        SecretSource::Vault(source) => Origin::Vault(source.clone()),
     }
 }
 

@@ -22,11 +22,11 @@ fn every_mistake_is_reported_with_its_place_and_the_fix() {
         (
             "unknown and unenforced keys",
             "allowDomains: []\n\
-                 rules: []\n\
+                 dlp: {}\n\
                  servces: x\n",
             &[
                 "1:1 unknown key `allowDomains` in a policy | did you mean `allowedDomains`?",
-                "2:1 `rules` is not enforced by this version of attache, so a policy that relies on it is refused | remove `rules`, or use a version that enforces it",
+                "2:1 `dlp` is not enforced by this version of attache, so a policy that relies on it is refused | remove `dlp`, or use a version that enforces it",
                 "3:1 unknown key `servces` in a policy | did you mean `services`?",
             ],
         ),
@@ -120,8 +120,8 @@ fn every_mistake_is_reported_with_its_place_and_the_fix() {
                 "1:10 `all` stands for every agent and cannot name one | choose another name",
                 "1:19 `a b` cannot be a name | a name is 1 to 64 characters of `A-Z a-z 0-9 . _ -`, the first of them a letter or digit",
                 "1:30 `-x` cannot be a name | a name is 1 to 64 characters of `A-Z a-z 0-9 . _ -`, the first of them a letter or digit",
-                "1:43 `rateLimit` is not enforced by this version of attache, so a policy that relies on it is refused | remove `rateLimit`, or use a version that enforces it",
-                "1:58 `mode` is not enforced by this version of attache, so a policy that relies on it is refused | remove `mode`, or use a version that enforces it",
+                "1:54 a rate limit needs `requests` | -",
+                "1:54 a rate limit needs `per` | -",
                 "1:73 unknown key `identities` in an agent | did you mean `identity`?",
             ],
         ),
@@ -225,13 +225,13 @@ fn every_mistake_is_reported_with_its_place_and_the_fix() {
                  \x20 - {name: a, value: hunter2}\n\
                  \x20 - {name: b, vault: x, service: openai, endpoints: []}\n",
             &[
-                "2:5 a credential has one of `envVarKey` and `file` | write where the secret is: `envVarKey: NAME` or `file: /run/secrets/name`",
-                "3:5 a credential has one of `envVarKey` and `file` | write where the secret is: `envVarKey: NAME` or `file: /run/secrets/name`",
+                "2:5 a credential has one of `envVarKey`, `file` and `vault` | write where the secret is: `envVarKey: NAME`, `file: /run/secrets/name` or `vault: {…}`",
+                "3:5 a credential has one of `envVarKey`, `file` and `vault` | write where the secret is: `envVarKey: NAME`, `file: /run/secrets/name` or `vault: {…}`",
                 "3:12 `a b` cannot be a name | a name is 1 to 64 characters of `A-Z a-z 0-9 . _ -`, the first of them a letter or digit",
                 "3:28 this is not the name of an environment variable | write the variable's name (letters, digits and `_`), not its value",
-                "4:5 a credential has one of `envVarKey` and `file` | write where the secret is: `envVarKey: NAME` or `file: /run/secrets/name`",
-                "4:15 unknown key `value` in a credential | the keys of a credential are `name`, `envVarKey`, `file`, `service`, `injections`, `endpoints`, `agents` and `placeholder`",
-                "5:15 `vault` is not enforced by this version of attache, so a policy that relies on it is refused | remove `vault`, or use a version that enforces it",
+                "4:5 a credential has one of `envVarKey`, `file` and `vault` | write where the secret is: `envVarKey: NAME`, `file: /run/secrets/name` or `vault: {…}`",
+                "4:15 unknown key `value` in a credential | the keys of a credential are `name`, `envVarKey`, `file`, `vault`, `service`, `injections`, `endpoints`, `agents` and `placeholder`",
+                "5:22 expected an entry in vault, found a text | -",
                 "5:53 expected a list of endpoints, found an empty one | to let it go with every request remove the key; to let it go with none remove the credential",
             ],
         ),

@@ -35,7 +35,7 @@ pub struct Setting<'a> {
 pub struct Compiled {
     /// What decides.
     pub rules: Ruleset,
-    /// Where each credential's secret is, in the order of [`CredentialId`], with the credential's name.
+    /// Where each credential's secret is, in the order of [`CredentialId`](crate::pipeline::credential::CredentialId), with the credential's name.
     pub secrets: Vec<(String, Origin)>,
     /// Who is told of what.
     pub notifications: Vec<Channel>,

@@ -4,6 +4,7 @@ mod agent_env;
 mod ca;
 mod check;
 mod envoy;
+mod fmt;
 mod health;
 mod isolate;
 mod logs;
@@ -45,6 +46,7 @@ enum Command {
     Up(up::Args),
     Serve(serve::Args),
     Check(check::Args),
+    Fmt(fmt::Args),
     Logs(logs::Args),
     Health(health::Args),
     Ca(ca::Args),
@@ -95,6 +97,7 @@ pub fn main() -> ExitCode {
         Command::Up(args) => up::run(args),
         Command::Serve(args) => serve::run(args),
         Command::Check(args) => check::run(args),
+        Command::Fmt(args) => fmt::run(args),
         Command::Logs(args) => logs::run(args),
         Command::Health(args) => health::run(args),
         Command::Ca(args) => ca::run(args),

@@ -12,6 +12,7 @@ pub mod compile;
 pub mod decode;
 pub mod error;
 mod files;
+pub mod fmt;
 pub mod schema;
 pub mod watch;
 pub mod yaml;

@@ -14,6 +14,8 @@
 use std::collections::HashSet;
 use std::fmt;
 
+use super::shape::Shape;
+
 /// All that was found wrong or doubtful in one policy, together with the text it was found in.
 ///
 /// [`fmt::Display`] prints every problem in the order of the text.
@@ -27,6 +29,8 @@ pub struct Problems {
     warnings: usize,
     /// Takes what [`Problems::LIMIT`] leaves no room for.
     surplus: Option<Box<Problem>>,
+    /// What decoders write down that are asked what they take, and given no text.
+    sketch: Option<Box<Shape>>,
 }
 
 impl Problems {
@@ -37,6 +41,21 @@ impl Problems {
     /// No problems yet, about policy text from `sources`.
     pub fn new(sources: Sources) -> Self {
         Self { sources, ..Self::default() }
+    }
+
+    /// No text is read: decoders write down in `shape` what they take.
+    pub(super) fn sketching(shape: Shape) -> Self {
+        Self { sketch: Some(Box::new(shape)), ..Self::default() }
+    }
+
+    /// Where to write down what a decoder takes; `None` while text is read.
+    pub(super) fn sketch(&mut self) -> Option<&mut Shape> {
+        self.sketch.as_deref_mut()
+    }
+
+    /// What was written down.
+    pub(super) fn into_sketch(self) -> Shape {
+        self.sketch.map(|shape| *shape).unwrap_or_default()
     }
 
     /// Adds an error: the policy is refused. Lower-case message, user input through [`quote`].

@@ -17,7 +17,7 @@ pub enum Unformatted {
     Unreadable(Box<Problems>),
     /// Laid out anew it would mean something else, or lose a comment, or never come to rest.
     #[error(
-        "`{name}` cannot be laid out anew without {cost}; it is left as it is: simplify the part, or format it by hand"
+        "{name} cannot be laid out anew without {cost}; it is left as it is: simplify the part, or format it by hand"
     )]
     Unsafe {
         /// The name the text was given under, as messages show it.

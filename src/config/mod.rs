@@ -14,6 +14,7 @@ pub mod error;
 mod files;
 pub mod fmt;
 pub mod schema;
+pub mod shape;
 pub mod watch;
 pub mod yaml;
 

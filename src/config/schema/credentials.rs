@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use http::HeaderName;
 
-use super::super::decode::{Rejection, filled_list, parsed, quiet};
+use super::super::decode::{Rejection, filled_list, is_word, parsed, quiet};
 use super::super::error::{Span, quote};
 use super::names::{injected_header, name, variable};
 use super::*;
@@ -132,7 +132,7 @@ fn injection(node: &Node, problems: &mut Problems) -> Option<Injection> {
 
 /// `all`, or a list of names.
 fn users(node: &Node, problems: &mut Problems) -> Option<Option<Vec<Spanned<Name>>>> {
-    if matches!(&node.value, Value::Scalar(scalar) if scalar.text == "all") {
+    if is_word("all", node, problems) {
         return Some(None);
     }
     filled_list("a list of agents", "name the agents that may use it, or write `all`", name("the name of an agent"))(

@@ -3,6 +3,7 @@
 mod agent_env;
 mod ca;
 mod check;
+mod completions;
 mod envoy;
 mod fmt;
 mod health;
@@ -10,6 +11,7 @@ mod isolate;
 mod logs;
 mod output;
 mod run;
+mod schema;
 mod serve;
 mod stack;
 mod state;
@@ -19,7 +21,7 @@ mod version;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 /// Governs what AI agents send out.
@@ -47,10 +49,12 @@ enum Command {
     Serve(serve::Args),
     Check(check::Args),
     Fmt(fmt::Args),
+    Schema(schema::Args),
     Logs(logs::Args),
     Health(health::Args),
     Ca(ca::Args),
     Envoy(envoy::Args),
+    Completions(completions::Args),
     Version(version::Args),
     #[command(hide = true)]
     Isolate(isolate::Args),
@@ -98,10 +102,12 @@ pub fn main() -> ExitCode {
         Command::Serve(args) => serve::run(args),
         Command::Check(args) => check::run(args),
         Command::Fmt(args) => fmt::run(args),
+        Command::Schema(args) => schema::run(args),
         Command::Logs(args) => logs::run(args),
         Command::Health(args) => health::run(args),
         Command::Ca(args) => ca::run(args),
         Command::Envoy(args) => envoy::run(args),
+        Command::Completions(args) => completions::run(&args, Cli::command()),
         Command::Version(args) => version::run(args),
         Command::Isolate(args) => isolate::run(args),
     };

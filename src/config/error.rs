@@ -11,7 +11,7 @@
 //!   fix: did you mean `allowedDomains`?
 //! ```
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::fmt;
 
 use super::shape::Shape;
@@ -23,7 +23,7 @@ use super::shape::Shape;
 pub struct Problems {
     sources: Sources,
     /// File and line of what must not be shown.
-    hidden: HashSet<(u32, u32)>,
+    hidden: BTreeSet<(u32, u32)>,
     list: Vec<Problem>,
     errors: usize,
     warnings: usize,

@@ -10,6 +10,7 @@
 
 pub mod compile;
 pub mod decode;
+pub mod describe;
 pub mod error;
 mod files;
 pub mod fmt;

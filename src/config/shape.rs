@@ -70,7 +70,7 @@ impl Shape {
             let mut problems = Problems::sketching(shape);
             let span = Span { file: 0, line: 1, column: 1, length: 0 };
             let node = Node { span, value };
-            let taken = decode(&node, &mut problems).is_some();
+            let taken = decode(&node, &mut problems).is_some() && !problems.has_errors();
             shape = problems.into_sketch();
             if taken {
                 shape.note(&node.value);

@@ -21,5 +21,6 @@ mod protobuf;
 pub mod resolver;
 pub mod secrets;
 pub mod server;
+pub mod store;
 pub mod supervisor;
 pub mod telemetry;

@@ -6,6 +6,8 @@
 //!
 //! The same decoders say what they take, for the schema and the reference page: see [`super::shape`].
 
+use std::time::Duration;
+
 use super::error::{Problems, Span, Spanned, did_you_mean, quote};
 use super::shape::Shape;
 use super::yaml::{Key, Kind, Node, Value};
@@ -203,6 +205,7 @@ pub fn named<T>(
         if let Some(sketch) = problems.sketch() {
             let name = Key { span: node.span, text: "sample".to_owned() };
             sketch.named = Some(Box::new(Shape::of(|node, problems| entry(&name, node, problems))));
+            return Some(Vec::new());
         }
         Some(entries.iter().filter_map(|(key, node)| entry(key, node, problems)).collect())
     }
@@ -333,6 +336,87 @@ fn read_items<T>(
         sketch.list(Shape::of(&item), filled);
     }
     items.iter().filter_map(|node| item(node, problems)).collect()
+}
+
+/// A whole number of a range.
+pub fn number(
+    what: &'static str,
+    range: std::ops::RangeInclusive<u64>,
+) -> impl Fn(&Node, &mut Problems) -> Option<u64> {
+    move |node, problems| {
+        let Value::Scalar(scalar) = &node.value else { return mismatch(node, what, problems) };
+        if node.kind() != Some(Kind::Number) {
+            return mismatch(node, what, problems);
+        }
+        if let Some(sketch) = problems.sketch() {
+            sketch.number(&range);
+        }
+        match scalar.text.replace('_', "").parse() {
+            Ok(number) if range.contains(&number) => Some(number),
+            _ => {
+                problems.error(node.span, format!("expected {what}, found {}", quote(&scalar.text))).fix(format!(
+                    "write a whole number from {} to {}",
+                    range.start(),
+                    range.end()
+                ));
+                None
+            }
+        }
+    }
+}
+
+/// A length of time: `500ms`, `20s`, `15m`, `1h`, `7d`, or one `second`, `minute`, `hour`, `day`.
+pub fn duration(
+    what: &'static str,
+    range: std::ops::RangeInclusive<Duration>,
+) -> impl Fn(&Node, &mut Problems) -> Option<Duration> {
+    move |node, problems| {
+        let refused = |problems: &mut Problems, message: String| {
+            problems
+                .error(node.span, message)
+                .fix("write a number and its unit, such as `500ms`, `20s`, `15m`, `1h` or `7d`");
+            None
+        };
+        let Value::Scalar(scalar) = &node.value else { return mismatch(node, what, problems) };
+        if let Some(sketch) = problems.sketch() {
+            sketch.text("a length of time");
+        }
+        match parse_duration(&scalar.text) {
+            Some(length) if range.contains(&length) => Some(length),
+            Some(_) => {
+                let (least, most) = (written(*range.start()), written(*range.end()));
+                refused(problems, format!("{} is out of range: {what} is {least} to {most}", quote(&scalar.text)))
+            }
+            None => refused(problems, format!("{} is not {what}", quote(&scalar.text))),
+        }
+    }
+}
+
+fn parse_duration(text: &str) -> Option<Duration> {
+    let (number, unit) = match text {
+        "second" | "minute" | "hour" | "day" => ("1", text),
+        _ => text.split_at(text.find(|c: char| !c.is_ascii_digit())?),
+    };
+    let number: u64 = number.parse().ok()?;
+    let milliseconds = match unit {
+        "ms" => 1,
+        "s" | "second" => 1000,
+        "m" | "minute" => 60_000,
+        "h" | "hour" => 3_600_000,
+        "d" | "day" => 86_400_000,
+        _ => return None,
+    };
+    Some(Duration::from_millis(number.checked_mul(milliseconds)?))
+}
+
+/// A length of time in the largest unit that gives a whole number.
+fn written(length: Duration) -> String {
+    let milliseconds = length.as_millis();
+    let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1000, "s")];
+    match units.iter().find(|(unit, _)| milliseconds >= *unit && milliseconds % unit == 0) {
+        Some((unit, name)) => format!("{}{name}", milliseconds / unit),
+        None => format!("{milliseconds}ms"),
+    }
 }
 
 /// Reports that `node` is something else than `what`. Says nothing about what was refused before.

@@ -4,8 +4,10 @@
 //! [`super::decode`] write into it what they read. So the schema and the reference page know every key that the
 //! decoder knows, and no other. What a decoder reads by itself, beside the combinators, is seen by its kind alone.
 
+use std::ops::RangeInclusive;
+
 use super::error::{Problems, Span};
-use super::yaml::{Node, Scalar, Value};
+use super::yaml::{Key as Name, Node, Scalar, Value};
 
 /// What a value may be; several at once where it may be one or the other.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -14,8 +16,8 @@ pub struct Shape {
     pub texts: Vec<Text>,
     /// `true` and `false`.
     pub boolean: bool,
-    /// Numbers.
-    pub number: bool,
+    /// Whole numbers, from the one to the other.
+    pub number: Option<(u64, u64)>,
     /// A list.
     pub list: Option<List>,
     /// A mapping with the language's own keys.
@@ -66,9 +68,9 @@ impl Shape {
     /// What `decode` takes.
     pub fn of<T>(decode: impl Fn(&Node, &mut Problems) -> Option<T>) -> Self {
         let mut shape = Self::default();
-        for value in samples() {
+        let span = Span { file: 0, line: 1, column: 1, length: 0 };
+        for value in samples(span) {
             let mut problems = Problems::sketching(shape);
-            let span = Span { file: 0, line: 1, column: 1, length: 0 };
             let node = Node { span, value };
             let taken = decode(&node, &mut problems).is_some() && !problems.has_errors();
             shape = problems.into_sketch();
@@ -81,8 +83,9 @@ impl Shape {
 
     /// This text has a meaning of its own here.
     pub(super) fn word(&mut self, word: &'static str) {
-        self.texts.retain(|text| text.what != word);
-        self.texts.insert(0, Text { what: word, words: vec![word] });
+        if !self.texts.iter().any(|text| text.what == word) {
+            self.texts.push(Text { what: word, words: vec![word] });
+        }
     }
 
     /// A text of that kind is read here.
@@ -97,6 +100,11 @@ impl Shape {
         if let Some(text) = self.texts.iter_mut().find(|text| text.what == what) {
             text.words = words;
         }
+    }
+
+    /// A whole number of this range is read here.
+    pub(super) fn number(&mut self, range: &RangeInclusive<u64>) {
+        self.number = Some((*range.start(), *range.end()));
     }
 
     /// A list is read here.
@@ -120,9 +128,9 @@ impl Shape {
     fn note(&mut self, sample: &Value) {
         match sample {
             Value::Scalar(scalar) => match scalar.text.as_str() {
-                "1" => self.number = true,
+                "1" if self.number.is_none() => self.number = Some((1, 1)),
                 "true" => self.boolean = true,
-                _ if self.texts.is_empty() => self.text("a text"),
+                "sample" if self.texts.is_empty() => self.text("a text"),
                 _ => {}
             },
             Value::Sequence(_) if self.list.is_none() => self.list(Shape::default(), false),
@@ -132,14 +140,16 @@ impl Shape {
 }
 
 /// One value of each kind. Where texts are compared with words, none of them is this one.
-fn samples() -> [Value; 5] {
+fn samples(span: Span) -> [Value; 5] {
     let plain = |text: &str| Value::Scalar(Scalar { text: text.to_owned(), plain: true });
-    [plain("sample"), plain("1"), plain("true"), Value::Sequence(Vec::new()), Value::Mapping(Vec::new())]
+    // An empty mapping may be read by itself, as the default of all its keys.
+    let entry = (Name { span, text: "sample".to_owned() }, Node { span, value: plain("~") });
+    [plain("sample"), plain("1"), plain("true"), Value::Sequence(Vec::new()), Value::Mapping(vec![entry])]
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::decode::{Fields, boolean, filled_list, is_word, list, named, one_or_list, text, word};
+    use super::super::decode::{Fields, boolean, filled_list, is_word, list, named, number, one_or_list, text, word};
     use super::*;
 
     fn texts(what: &'static str) -> Shape {
@@ -155,6 +165,7 @@ mod tests {
         let words = Shape { texts: vec![Text { what: "a mode", words: vec!["x", "y"] }], ..Shape::default() };
         assert_eq!(Shape::of(text("a host")), texts("a host"));
         assert_eq!(Shape::of(word("a mode", &[("x", 1), ("y", 2)])), words);
+        assert_eq!(Shape::of(number("a number", 3..=9)), Shape { number: Some((3, 9)), ..Shape::default() });
         assert_eq!(Shape::of(boolean), Shape { boolean: true, ..Shape::default() });
         assert_eq!(Shape::of(list("a list", text("a host"))), listed(texts("a host"), false));
         assert_eq!(Shape::of(filled_list("a list", "-", text("a host"))), listed(texts("a host"), true));
@@ -187,7 +198,7 @@ mod tests {
             Value::Scalar(scalar) => scalar.text.parse::<u32>().ok(),
             _ => None,
         };
-        assert_eq!(Shape::of(number), Shape { number: true, ..Shape::default() });
+        assert_eq!(Shape::of(number), Shape { number: Some((1, 1)), ..Shape::default() });
         let all_or_list = |node: &Node, problems: &mut Problems| {
             if is_word("all", node, problems) {
                 return Some(Vec::new());

@@ -1,5 +1,7 @@
 //! The answer an agent gets instead of the upstream's: JSON that says why and what to do, or a gRPC status.
 
+use std::time::Duration;
+
 use serde::Serialize;
 
 use crate::pipeline::policy::decision::{Class, Denial};
@@ -27,6 +29,12 @@ struct Body<'a> {
     message: &'a str,
     hint: &'static str,
     request_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ticket: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after_seconds: Option<u64>,
 }
 
 /// How the client is to be answered.
@@ -54,8 +62,13 @@ impl Answer {
         match status {
             401 => fields.push(("www-authenticate", "Bearer realm=\"attache\"".to_owned())),
             407 => fields.push(("proxy-authenticate", "Basic realm=\"attache\"".to_owned())),
-            503 => fields.push(("retry-after", "1".to_owned())),
             _ => {}
+        }
+        // RFC 9110 §10.2.3: whole seconds; a little late is better than a little early.
+        let seconds = |wait: Duration| wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        let retry_after = denial.retry_after.map(seconds).map(|s| s.max(1)).or((status == 503).then_some(1));
+        if let Some(seconds) = retry_after {
+            fields.push(("retry-after", seconds.to_string()));
         }
         if manner.grpc {
             let body = format!("{message} ({}, request {request_id}): {}", reason.as_str(), reason.hint());
@@ -69,6 +82,9 @@ impl Answer {
             message: &message,
             hint: reason.hint(),
             request_id,
+            status: (reason.class() == Class::Pending).then_some(reason.as_str()),
+            ticket: denial.ticket.as_deref(),
+            retry_after_seconds: denial.retry_after.and(retry_after),
         };
         // A struct of strings always serialises; were it ever not so, the status alone still refuses.
         let body = serde_json::to_string(&body).unwrap_or_default();
@@ -81,6 +97,9 @@ fn grpc_status(class: Class) -> u32 {
     match class {
         Class::Unauthenticated => 16,
         Class::Denied => 7,
+        Class::RateLimited => 8,
+        // Not UNAVAILABLE, on which clients try again at once by themselves.
+        Class::Pending => 9,
         Class::Malformed => 3,
         Class::Unavailable => 14,
     }

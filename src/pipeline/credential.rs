@@ -6,9 +6,9 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
-use crate::pipeline::message::percent_byte;
+use crate::pipeline::message::decoded;
 use crate::pipeline::policy::decision::RuleId;
-use crate::pipeline::policy::matcher::PathPattern;
+use crate::pipeline::policy::path::PathPattern;
 
 /// A secret's value. It cannot be printed, compared, serialised or cloned, and is wiped when dropped.
 pub struct Secret(Zeroizing<Vec<u8>>);
@@ -229,29 +229,6 @@ pub fn with_query(query: Option<&str>, name: &str, value: &[u8]) -> Zeroizing<St
             out.extend(['%', digit(byte >> 4), digit(byte & 0xf)]);
         }
     }
-    out
-}
-
-/// A query key as servers compare it: percent-encoding and `+` undone.
-fn decoded(key: &str) -> Vec<u8> {
-    let mut out = Vec::with_capacity(key.len());
-    let mut rest = key;
-    while let Some(at) = rest.find(['%', '+']) {
-        let (before, sign) = rest.split_at(at);
-        out.extend_from_slice(before.as_bytes());
-        let after = sign.get(1..).unwrap_or_default();
-        rest = match percent_byte(after).filter(|_| sign.starts_with('%')) {
-            Some(byte) => {
-                out.push(byte);
-                after.get(2..).unwrap_or_default()
-            }
-            None => {
-                out.push(if sign.starts_with('+') { b' ' } else { b'%' });
-                after
-            }
-        };
-    }
-    out.extend_from_slice(rest.as_bytes());
     out
 }
 

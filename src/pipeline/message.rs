@@ -367,6 +367,29 @@ pub(super) fn percent_byte(after: &str) -> Option<u8> {
     u8::from_str_radix(digits, 16).ok()
 }
 
+/// A name or value of a query as servers read it: percent-encoding and `+` undone.
+pub fn decoded(key: &str) -> Vec<u8> {
+    let mut out = Vec::with_capacity(key.len());
+    let mut rest = key;
+    while let Some(at) = rest.find(['%', '+']) {
+        let (before, sign) = rest.split_at(at);
+        out.extend_from_slice(before.as_bytes());
+        let after = sign.get(1..).unwrap_or_default();
+        rest = match percent_byte(after).filter(|_| sign.starts_with('%')) {
+            Some(byte) => {
+                out.push(byte);
+                after.get(2..).unwrap_or_default()
+            }
+            None => {
+                out.push(if sign.starts_with('+') { b' ' } else { b'%' });
+                after
+            }
+        };
+    }
+    out.extend_from_slice(rest.as_bytes());
+    out
+}
+
 /// Bytes whose meaning changes when one more layer of encoding is taken off.
 fn reserved(byte: u8) -> bool {
     !(byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'~' | b' ' | 0x80..))

@@ -12,7 +12,11 @@ pub mod session;
 
 pub mod agent;
 
-// What may be sent, and what goes with it.
+// What may be sent, how much of it, who has to agree, and what goes with it.
+pub mod limit;
+
+pub mod approval;
+
 pub mod credential;
 
 pub mod policy;

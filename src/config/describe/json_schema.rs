@@ -78,12 +78,19 @@ fn property(object: &Object, key: &Key) -> Map<String, Value> {
 
 /// What a value may be, as one schema or as a choice among several.
 fn value(shape: &Shape) -> Map<String, Value> {
-    let mut choices: Vec<Value> = shape.texts.iter().map(text).collect();
+    let words: Vec<_> = shape.texts.iter().flat_map(|text| &text.words).collect();
+    let mut choices = Vec::new();
+    if !words.is_empty() {
+        choices.push(json!({"enum": words}));
+    }
+    choices.extend(shape.texts.iter().filter(|text| text.words.is_empty()).map(text));
     if shape.boolean {
         choices.push(json!({"type": "boolean"}));
     }
-    if shape.number {
-        choices.push(json!({"type": "number"}));
+    match shape.number {
+        Some((least, most)) if least == most => choices.push(json!({"const": least})),
+        Some((least, most)) => choices.push(json!({"type": "integer", "minimum": least, "maximum": most})),
+        None => {}
     }
     if let Some(list) = &shape.list {
         let mut schema = json!({"type": "array", "items": value(&list.items)});
@@ -107,11 +114,9 @@ fn value(shape: &Shape) -> Map<String, Value> {
 }
 
 fn text(text: &Text) -> Value {
-    match (text.words.as_slice(), words::pattern(text.what)) {
-        ([], Some(pattern)) => json!({"type": "string", "pattern": pattern}),
-        ([], None) => json!({"type": "string", "minLength": 1}),
-        ([word], _) => json!({"const": word}),
-        (words, _) => json!({"enum": words}),
+    match words::pattern(text.what) {
+        Some(pattern) => json!({"type": "string", "pattern": pattern}),
+        None => json!({"type": "string", "minLength": 1}),
     }
 }
 

@@ -67,8 +67,10 @@ fn type_of(shape: &Shape) -> String {
     if shape.boolean {
         kinds.push("`true` or `false`".to_owned());
     }
-    if shape.number {
-        kinds.push("a number".to_owned());
+    match shape.number {
+        Some((least, most)) if least == most => kinds.push(format!("`{least}`")),
+        Some((least, most)) => kinds.push(format!("a whole number from {least} to {most}")),
+        None => {}
     }
     if let Some(list) = &shape.list {
         let filled = if list.filled { ", at least one" } else { "" };

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use http::HeaderName;
 
-use super::super::decode::{Rejection, named, parsed, quiet};
+use super::super::decode::{named, parsed, quiet};
 use super::credentials::file;
 use super::names::{header_value, identity_header, variable};
 use super::*;
@@ -20,6 +20,12 @@ pub struct Agent {
     pub allowed_domains: Vec<AllowEntry>,
     /// What this agent may not reach, as host patterns.
     pub blocked_domains: Vec<Spanned<String>>,
+    /// The profiles whose lists are its own too.
+    pub profiles: Vec<Spanned<Name>>,
+    /// How much it may send in all.
+    pub rate_limit: Option<Spanned<RateLimit>>,
+    /// Whether what is decided about it is enforced.
+    pub mode: Mode,
 }
 
 /// One way by which an agent is known.
@@ -66,28 +72,31 @@ pub(super) fn agents(node: &Node, problems: &mut Problems) -> Option<Vec<Agent>>
 }
 
 fn agent(key: &Key, node: &Node, problems: &mut Problems) -> Option<Agent> {
-    let name = match Name::parse(&key.text) {
-        Ok(name) if name.as_str() == "all" => {
-            problems.error(key.span, "`all` stands for every agent and cannot name one").fix("choose another name");
-            None
-        }
-        Ok(name) => Some(name),
-        Err(Rejection { message, fix }) => {
-            problems.error(key.span, message).fix = fix;
-            None
-        }
-    };
+    let name = names::key(key, problems)?;
+    if name.as_str() == "all" {
+        problems.error(key.span, "`all` stands for every agent and cannot name one").fix("choose another name");
+        return None;
+    }
     let mut agent = Agent {
-        name: Spanned { value: name?, span: key.span },
+        name,
         identity: Vec::new(),
         allowed_domains: Vec::new(),
         blocked_domains: Vec::new(),
+        profiles: Vec::new(),
+        rate_limit: None,
+        mode: Mode::Enforce,
     };
     if let Some(fields) = Fields::of(node, "an agent", problems) {
-        let mut fields = fields.later(&["profiles", "rateLimit", "dlp", "mode"]);
+        let mut fields = fields.later(&["dlp"]);
         agent.identity = fields.optional("identity", list("a list of identities", identity)).unwrap_or_default();
         agent.allowed_domains = fields.optional("allowedDomains", domains::allow_entries).unwrap_or_default();
         agent.blocked_domains = fields.optional("blockedDomains", domains::blocked_domains).unwrap_or_default();
+        let profiles = list("a list of profiles", names::name("the name of a profile"));
+        agent.profiles = fields.optional("profiles", profiles).unwrap_or_default();
+        agent.rate_limit = fields.optional("rateLimit", |node, problems| {
+            Some(Spanned { value: rules::rate_limit(node, problems)?, span: node.span })
+        });
+        agent.mode = fields.optional("mode", rules::mode).unwrap_or_default();
         let _ = fields.finish();
     }
     Some(agent)

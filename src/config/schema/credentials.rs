@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use http::HeaderName;
 
-use super::super::decode::{Rejection, filled_list, is_word, parsed, quiet};
+use super::super::decode::{filled_list, is_word, parsed, quiet};
 use super::super::error::{Span, quote};
 use super::names::{injected_header, name, variable};
 use super::*;
@@ -131,7 +131,7 @@ fn injection(node: &Node, problems: &mut Problems) -> Option<Injection> {
 }
 
 /// `all`, or a list of names.
-fn users(node: &Node, problems: &mut Problems) -> Option<Option<Vec<Spanned<Name>>>> {
+pub(super) fn users(node: &Node, problems: &mut Problems) -> Option<Option<Vec<Spanned<Name>>>> {
     if is_word("all", node, problems) {
         return Some(None);
     }

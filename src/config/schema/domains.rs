@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::super::decode::{Rejection, filled_list, one_or_list, parsed, word};
+use super::super::decode::{filled_list, one_or_list, parsed, word};
 use super::super::error::{Span, did_you_mean, quote};
 use super::*;
 
@@ -65,6 +65,19 @@ pub enum Upgrade {
 
 pub(super) fn allow_entries(node: &Node, problems: &mut Problems) -> Option<Vec<AllowEntry>> {
     list("a list of domains", allow_entry)(node, problems)
+}
+
+/// Entries that bound others: what they grant beside hosts, methods and paths would be no bound.
+pub(super) fn ceiling(node: &Node, problems: &mut Problems) -> Option<Vec<AllowEntry>> {
+    let entries = allow_entries(node, problems)?;
+    for entry in &entries {
+        if !entry.upgrades.is_empty() || !entry.allow_private.is_empty() || entry.allow_override_headers {
+            problems
+                .error(entry.span, "the organization's ceiling bounds hosts, methods and paths, and grants nothing")
+                .fix("write `upgrades`, `allowPrivate` and `allowOverrideHeaders` into an entry of `allowedDomains` below");
+        }
+    }
+    Some(entries)
 }
 
 pub(super) fn blocked_domains(node: &Node, problems: &mut Problems) -> Option<Vec<Spanned<String>>> {

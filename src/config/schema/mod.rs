@@ -11,30 +11,40 @@ mod agents;
 mod credentials;
 mod domains;
 mod names;
+mod organization;
 mod references;
+mod rules;
 
 pub use agents::{Agent, HeaderIdentity, Identity, TokenSource};
 pub use credentials::{Credential, Injection, SecretSource, Slot};
 pub use domains::{Action, AllowEntry, HttpRestriction, Methods, Upgrade};
 pub use names::Name;
+pub use organization::{Organization, Profile};
+pub use rules::{Approval, Hours, Mode, RateLimit, Rule, RuleAction, Schedule, Weight};
 
-use super::decode::{Fields, boolean, list, mismatch, text};
+use super::decode::{Fields, Rejection, boolean, list, mismatch, text};
 use super::error::{Problems, Spanned};
 use super::yaml::{Key, Node, Value};
 
 /// One policy, as written.
 #[derive(Debug, Clone, Default)]
 pub struct Policy {
+    /// The outer bounds.
+    pub organization: Option<Organization>,
     /// What every agent may reach.
     pub allowed_domains: Vec<AllowEntry>,
     /// What no agent may reach, as host patterns.
     pub blocked_domains: Vec<Spanned<String>>,
+    /// Lists that agents share by name.
+    pub profiles: Vec<Profile>,
     /// Who may call. `None`: the policy names no agents, and there is exactly one.
     pub agents: Option<Vec<Agent>>,
     /// Who callers are that present no identity at all.
     pub default_agent: Option<Spanned<Name>>,
     /// Whether a CONNECT without identity is asked for one.
     pub proxy_challenge: bool,
+    /// What is done about requests that the lists let pass.
+    pub rules: Vec<Rule>,
     /// What attaché adds to requests on the agents' behalf.
     pub credentials: Vec<Credential>,
 }
@@ -42,22 +52,18 @@ pub struct Policy {
 impl Policy {
     /// Reads a whole policy, reporting everything that is wrong with it.
     pub fn decode(node: &Node, problems: &mut Problems) -> Option<Self> {
-        let mut fields = Fields::of(node, "a policy", problems)?.later(&[
-            "organization",
-            "services",
-            "profiles",
-            "rules",
-            "dlp",
-            "responseFilters",
-            "notifications",
-        ]);
+        let mut fields =
+            Fields::of(node, "a policy", problems)?.later(&["services", "dlp", "responseFilters", "notifications"]);
         fields.optional("version", version);
         let policy = Self {
+            organization: fields.optional("organization", organization::organization),
             allowed_domains: fields.optional("allowedDomains", domains::allow_entries).unwrap_or_default(),
             blocked_domains: fields.optional("blockedDomains", domains::blocked_domains).unwrap_or_default(),
+            profiles: fields.optional("profiles", organization::profiles).unwrap_or_default(),
             agents: fields.optional("agents", agents::agents),
             default_agent: fields.optional("defaultAgent", names::name("the name of an agent")),
             proxy_challenge: fields.optional("proxyChallenge", boolean).unwrap_or_default(),
+            rules: fields.optional("rules", rules::rules).unwrap_or_default(),
             credentials: fields.optional("credentials", credentials::credentials).unwrap_or_default(),
         };
         // What is wrong has been reported; the rest is of use to the stages that report more.

@@ -6,7 +6,7 @@ use http::HeaderName;
 
 use super::super::decode::{Rejection, parsed};
 use super::super::error::{Problems, Spanned, quote};
-use super::Node;
+use super::{Key, Node};
 
 /// The name of an agent or a credential: 1 to 64 characters of `A-Z a-z 0-9 . _ -`, the first a
 /// letter or digit, so that it can stand in a header, a log line, a metric and a file name.
@@ -40,6 +40,17 @@ impl fmt::Display for Name {
 
 pub(super) fn name(what: &'static str) -> impl Fn(&Node, &mut Problems) -> Option<Spanned<Name>> {
     parsed(what, Name::parse)
+}
+
+/// A name that stands as a key.
+pub(super) fn key(key: &Key, problems: &mut Problems) -> Option<Spanned<Name>> {
+    match Name::parse(&key.text) {
+        Ok(value) => Some(Spanned { value, span: key.span }),
+        Err(Rejection { message, fix }) => {
+            problems.error(key.span, message).fix = fix;
+            None
+        }
+    }
 }
 
 /// The header field a credential is injected into.

@@ -12,7 +12,8 @@ use base64::engine::general_purpose::STANDARD;
 use super::*;
 use crate::pipeline::agent::{AgentId, Agents, TokenHash};
 use crate::pipeline::credential::{Format, Injection};
-use crate::pipeline::policy::matcher::{HostPattern, Methods, PathPattern};
+use crate::pipeline::policy::matcher::{HostPattern, Methods};
+use crate::pipeline::policy::path::PathPattern;
 use crate::pipeline::policy::{Action, Binding, Entry};
 
 const ANN: &str = "ann-token";

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -20,17 +21,21 @@ pub struct Denial {
     pub rule: Option<RuleId>,
     /// What exactly was wrong, without secrets and without more of the policy than the entry's name.
     pub detail: Option<Box<str>>,
+    /// When it makes sense to come again.
+    pub retry_after: Option<Duration>,
+    /// The name of the question that a person has been asked.
+    pub ticket: Option<Arc<str>>,
 }
 
 impl Denial {
     /// A refusal that no entry of the policy stands behind.
     pub fn new(reason: Reason) -> Self {
-        Self { reason, rule: None, detail: None }
+        Self { reason, rule: None, detail: None, retry_after: None, ticket: None }
     }
 
     /// A refusal by an entry.
     pub fn by(reason: Reason, rule: &RuleId) -> Self {
-        Self { reason, rule: Some(rule.clone()), detail: None }
+        Self { rule: Some(rule.clone()), ..Self::new(reason) }
     }
 
     /// The same with what exactly was wrong.
@@ -62,6 +67,10 @@ pub enum Class {
     Unauthenticated,
     /// Policy says no.
     Denied,
+    /// Policy says not now: too much already.
+    RateLimited,
+    /// Policy says not yet: a person has been asked.
+    Pending,
     /// The request can be read in more than one way, or in none.
     Malformed,
     /// Attaché or something it needs cannot answer now: refused, since nothing is let through undecided.
@@ -74,6 +83,8 @@ impl Class {
         match self {
             Self::Unauthenticated => "unauthenticated",
             Self::Denied => "denied",
+            Self::RateLimited => "rate_limited",
+            Self::Pending => "pending",
             Self::Malformed => "malformed",
             Self::Unavailable => "unavailable",
         }
@@ -107,6 +118,28 @@ pub enum Reason {
     RouteNotAllowed,
     /// A protocol upgrade that no entry allows.
     UpgradeNotAllowed,
+    /// The organization's ceiling does not reach that far.
+    OutsideOrganization,
+    /// A rule blocks the request.
+    RuleBlocked,
+    /// A limit is reached.
+    RateLimited,
+    /// A person has been asked and has not answered yet.
+    ApprovalPending,
+    /// A person has refused.
+    ApprovalRefused,
+    /// Nobody answered in time.
+    ApprovalExpired,
+    /// The agent has too many open questions already.
+    TooManyApprovals,
+    /// The body is larger than what can be held while a person is asked.
+    BodyTooLargeForApproval,
+    /// The body is larger than what can be held to be counted.
+    BodyTooLargeToCount,
+    /// The body is not what a limit counts the items of.
+    BodyNotCountable,
+    /// Counters and approvals cannot be had.
+    StoreUnavailable,
     /// The name leads to no address that may be reached.
     AddressForbidden,
     /// The name does not exist, or has no address.
@@ -129,7 +162,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: &'static [Self] = &[
         Self::InvalidToken,
         Self::NoIdentity,
         Self::UnknownIdentity,
@@ -142,6 +175,17 @@ impl Reason {
         Self::DomainBlocked,
         Self::RouteNotAllowed,
         Self::UpgradeNotAllowed,
+        Self::OutsideOrganization,
+        Self::RuleBlocked,
+        Self::RateLimited,
+        Self::ApprovalPending,
+        Self::ApprovalRefused,
+        Self::ApprovalExpired,
+        Self::TooManyApprovals,
+        Self::BodyTooLargeForApproval,
+        Self::BodyTooLargeToCount,
+        Self::BodyNotCountable,
+        Self::StoreUnavailable,
         Self::AddressForbidden,
         Self::NameNotFound,
         Self::DnsFailure,
@@ -179,7 +223,7 @@ impl Reason {
     }
 
     fn facts(self) -> (&'static str, Class, u16, &'static str, &'static str) {
-        use Class::{Denied, Malformed, Unauthenticated, Unavailable};
+        use Class::{Denied, Malformed, Pending, RateLimited, Unauthenticated, Unavailable};
         match self {
             Self::InvalidToken => (
                 "invalid_token",
@@ -264,6 +308,83 @@ impl Reason {
                 403,
                 "protocol upgrade not allowed by policy",
                 "do without the upgrade, or ask for it to be added to the domain's `upgrades`",
+            ),
+            Self::OutsideOrganization => (
+                "outside_organization",
+                Denied,
+                403,
+                "outside of what the organization allows",
+                "do without it, or ask whoever keeps the organization's policy; nothing below it can allow this",
+            ),
+            Self::RuleBlocked => (
+                "rule_blocked",
+                Denied,
+                403,
+                "blocked by a rule of the policy",
+                "do without this request: it is blocked on purpose, perhaps only at this time",
+            ),
+            Self::RateLimited => (
+                "rate_limited",
+                RateLimited,
+                429,
+                "the limit for this agent is reached",
+                "wait for the seconds in `Retry-After`, then send it again",
+            ),
+            Self::ApprovalPending => (
+                "approval_pending",
+                Pending,
+                403,
+                "a person has to approve this request, and has not answered yet",
+                "send exactly the same request again after the seconds in `Retry-After`; any change asks anew",
+            ),
+            Self::ApprovalRefused => (
+                "approval_refused",
+                Denied,
+                403,
+                "a person has refused this request",
+                "do without this request, or talk to the people who approve",
+            ),
+            Self::ApprovalExpired => (
+                "approval_expired",
+                Denied,
+                403,
+                "nobody answered in time whether this request may be sent",
+                "send it again to ask again",
+            ),
+            Self::TooManyApprovals => (
+                "too_many_approvals",
+                RateLimited,
+                429,
+                "too many requests of this agent wait for a person's approval",
+                "wait until some of them are answered",
+            ),
+            Self::BodyTooLargeForApproval => (
+                "body_too_large_for_approval",
+                Denied,
+                413,
+                "the body is too large to be held while a person is asked",
+                "send less at once: what is approved has to be seen whole, up to 1 MiB",
+            ),
+            Self::BodyTooLargeToCount => (
+                "body_too_large_to_count",
+                Denied,
+                413,
+                "the body is too large to be counted",
+                "send less at once: what a limit counts has to be seen whole, up to 1 MiB",
+            ),
+            Self::BodyNotCountable => (
+                "body_not_countable",
+                Malformed,
+                400,
+                "the body is not what a limit of the policy counts",
+                "send JSON, not compressed, with the list that the limit is about",
+            ),
+            Self::StoreUnavailable => (
+                "store_unavailable",
+                Unavailable,
+                503,
+                "limits and approvals cannot be looked up",
+                "try again later; the proxy's operator has to look at the store",
             ),
             Self::AddressForbidden => (
                 "address_forbidden",

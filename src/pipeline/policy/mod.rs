@@ -3,18 +3,32 @@
 //! [`Ruleset::decide`] is the only maker of a [`Permit`], and credentials are reached only through a permit.
 
 pub mod decision;
+pub mod domains;
 pub mod matcher;
+pub mod path;
+pub mod permit;
+pub mod routes;
+pub mod rule;
+pub mod schedule;
+pub mod tree;
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
-use ipnet::IpNet;
 use smallvec::SmallVec;
 
 use crate::pipeline::agent::{AgentId, Agents};
 use crate::pipeline::credential::{Injection, Slot};
-use crate::pipeline::message::{Door, Host, RequestHead, token};
+use crate::pipeline::limit::Limit;
+use crate::pipeline::message::{Door, Host, RequestHead};
 pub use decision::{Class, Denial, Reason, RuleId, Upstream};
-use matcher::{HostPattern, HostTable, Level, Methods, NamePattern, PathPattern, Scheme, levels};
+pub use domains::{Action, Domains, Entry};
+use domains::{Lists, Target, Targets, targets};
+use matcher::{HostPattern, HostTable, NamePattern, Scheme, levels};
+use path::PathPattern;
+use permit::Draft;
+pub use permit::Permit;
+use rule::{Asked, Does, Mode, Rule, Rules};
 
 /// A whole policy, compiled. It is swapped whole and never changed.
 #[derive(Debug, Default)]
@@ -23,50 +37,38 @@ pub struct Ruleset {
     pub revision: Arc<str>,
     /// Who may call.
     pub agents: Agents,
+    organization: Organization,
     common: Domains,
-    own: Vec<Domains>,
+    own: Vec<Own>,
+    rules: Rules,
     injections: HostTable<Arc<Binding>>,
 }
 
-/// The lists of domains of the whole policy, or of one agent.
+/// The outer bounds, which nothing in the rest of the policy widens.
 #[derive(Debug, Default)]
-pub struct Domains {
-    blocked: HostTable<Block>,
-    listed: HostTable<Arc<Entry>>,
+struct Organization {
+    domains: Domains,
+    /// Where true, the domains' entries are a ceiling; otherwise there is none.
+    ceiling: bool,
 }
 
-#[derive(Debug)]
-struct Block {
-    port: Option<u16>,
-    rule: RuleId,
+/// What one agent has for itself.
+#[derive(Debug, Default)]
+struct Own {
+    domains: Domains,
+    limit: Option<Arc<Limit>>,
+    mode: Mode,
 }
 
-/// An entry of a list of allowed domains.
-#[derive(Debug)]
-pub struct Entry {
-    /// Its name in records and answers.
-    pub rule: RuleId,
-    /// The hosts, scheme and port.
-    pub pattern: HostPattern,
-    /// Whether it allows or denies what it covers.
-    pub action: Action,
-    /// The method and path pairs it is about; none means every request.
-    pub pairs: Option<Vec<(Methods, PathPattern)>>,
-    /// True if a WebSocket may be opened.
-    pub websocket: bool,
-    /// Non-public ranges that the host's addresses may lie in.
-    pub allow_private: Vec<IpNet>,
-    /// True if the agent's own override headers pass.
-    pub allow_override_headers: bool,
-}
-
-/// What an entry does.
+/// Whose lists of domains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Action {
-    /// Lets pass.
-    Allow,
-    /// Refuses.
-    Deny,
+pub enum Scope {
+    /// The organization's.
+    Organization,
+    /// Every agent's.
+    All,
+    /// One agent's.
+    Agent(AgentId),
 }
 
 /// An injection at the place it is bound to.
@@ -80,76 +82,47 @@ pub struct Binding {
     pub injection: Injection,
 }
 
-/// Leave to send one request. Only [`Ruleset::decide`] makes one.
-#[derive(Debug, Clone)]
-pub struct Permit {
-    agent: AgentId,
-    scheme: Scheme,
-    port: u16,
-    entries: Entries,
-    bindings: SmallVec<[Arc<Binding>; 1]>,
-}
-
-impl Permit {
-    /// The agent it was given to.
-    pub fn agent(&self) -> AgentId {
-        self.agent
-    }
-
-    /// How the upstream is spoken to.
-    pub fn scheme(&self) -> Scheme {
-        self.scheme
-    }
-
-    /// The upstream's port.
-    pub fn port(&self) -> u16 {
-        self.port
-    }
-
-    /// The entry that allowed it.
-    pub fn rule(&self) -> Option<&RuleId> {
-        self.entries.first().map(|e| &e.rule)
-    }
-
-    /// Non-public ranges that the upstream's addresses may lie in.
-    pub fn allow_private(&self) -> SmallVec<[IpNet; 2]> {
-        self.entries.iter().flat_map(|e| &e.allow_private).copied().collect()
-    }
-
-    /// True if the agent's own override headers pass.
-    pub fn allows_override_headers(&self) -> bool {
-        self.entries.iter().any(|e| e.allow_override_headers)
-    }
-
-    /// The credentials that go with it.
-    pub fn injections(&self) -> impl Iterator<Item = &Injection> {
-        self.bindings.iter().map(|b| &b.injection)
-    }
-}
-
-/// One way a request could leave.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Target {
-    scheme: Scheme,
-    port: u16,
-}
-
-type Targets = SmallVec<[Target; 2]>;
-type Entries = SmallVec<[Arc<Entry>; 1]>;
-
 impl Ruleset {
     /// Builds an empty policy, which allows nothing.
     pub fn new(revision: &str, agents: Agents) -> Self {
-        let own = agents.ids().map(|_| Domains::default()).collect();
+        let own = agents.ids().map(|_| Own::default()).collect();
         Self { revision: revision.into(), agents, own, ..Self::default() }
     }
 
-    /// The lists of one agent, or of all.
-    pub fn domains_mut(&mut self, agent: Option<AgentId>) -> &mut Domains {
-        match agent.and_then(|a| self.own.get_mut(a.0)) {
-            Some(own) => own,
-            None => &mut self.common,
+    /// The lists of a scope.
+    pub fn domains_mut(&mut self, scope: Scope) -> &mut Domains {
+        match scope {
+            Scope::Organization => &mut self.organization.domains,
+            Scope::All => &mut self.common,
+            Scope::Agent(agent) => match self.own.get_mut(agent.0) {
+                Some(own) => &mut own.domains,
+                None => &mut self.common,
+            },
         }
+    }
+
+    /// Makes the organization's entries the most that anyone may reach.
+    pub fn set_ceiling(&mut self) {
+        self.organization.ceiling = true;
+    }
+
+    /// Limits an agent in all it sends.
+    pub fn set_limit(&mut self, agent: AgentId, limit: Limit) {
+        if let Some(own) = self.own.get_mut(agent.0) {
+            own.limit = Some(Arc::new(limit));
+        }
+    }
+
+    /// Says whether what is decided about an agent is enforced.
+    pub fn set_mode(&mut self, agent: AgentId, mode: Mode) {
+        if let Some(own) = self.own.get_mut(agent.0) {
+            own.mode = mode;
+        }
+    }
+
+    /// Adds a rule.
+    pub fn add_rule(&mut self, rule: Rule) {
+        self.rules.add(rule);
     }
 
     /// Binds an injection.
@@ -158,25 +131,34 @@ impl Ruleset {
         self.injections.insert(&name, Arc::new(binding));
     }
 
-    /// Whether an agent may send a request. The order is POLICY's: block lists, the governing entry, upgrades,
-    /// then which credentials go with it.
-    pub fn decide(&self, agent: AgentId, head: &RequestHead) -> Result<Permit, Denial> {
-        let host = &head.authority.host;
-        let targets = targets(head.door, head.says_https, head.authority.port);
-        if let Some(rule) = self.blocked(agent, host, head.authority.port, &targets) {
-            return Err(Denial::by(Reason::DomainBlocked, rule));
+    /// Whether an agent may send a request at this time. The order is POLICY's: the organization, block lists, the
+    /// governing entry, upgrades, rules, then which credentials go with it.
+    pub fn decide(&self, agent: AgentId, head: &RequestHead, wall: SystemTime) -> Result<Permit, Denial> {
+        let asked = Asked::of(head, wall);
+        let (host, port) = (&head.authority.host, head.authority.port);
+        let targets = self.within_organization(host, port, targets(head.door, head.says_https, port), Some(&asked))?;
+        let mut draft = Draft::new(self.mode(agent), &targets)?;
+        let lists = self.lists(agent);
+        if let Some(rule) = lists.blocked(host, port, &targets) {
+            draft.refuse(Denial::by(Reason::DomainBlocked, rule))?;
         }
-        let (target, entries) = self.governing(agent, host, &targets, Some((&head.method, &head.path)))?;
-        let websocket = entries.iter().any(|e| e.websocket);
-        if let Some(protocol) = head.upgrades().find(|protocol| !(websocket && protocol == "websocket")) {
-            let rule = entries.first().map(|e| e.rule.clone());
-            let denial = Denial { reason: Reason::UpgradeNotAllowed, rule, detail: None };
-            // The names of protocols are short; what is longer may be anything, and would go on record.
-            let is_name = protocol.len() <= 24 && token(protocol.as_bytes()).is_some();
-            return Err(if is_name { denial.because(format!("`{protocol}`")) } else { denial });
+        match lists.governing(host, &targets, Some(&asked)) {
+            Ok((target, entries)) => draft.leave_by(target, entries),
+            Err(denial) => draft.refuse(denial)?,
         }
-        let bindings = self.bindings(agent, host, target, &head.path);
-        Ok(Permit { agent, scheme: target.scheme, port: target.port, entries, bindings })
+        if let Some(denial) = draft.upgrade_refused(head) {
+            draft.refuse(denial)?;
+        }
+        self.apply_rules(agent, &asked, &mut draft)?;
+        if let Some(limit) = self.own.get(agent.0).and_then(|own| own.limit.as_ref()) {
+            draft.limit(limit, self.mode(agent));
+        }
+        // What passes only because nothing is enforced gets no credential.
+        if !draft.is_lenient() {
+            let bindings = self.bindings(agent, host, draft.target(), &head.path);
+            draft.bind(bindings);
+        }
+        Ok(draft.permit(agent))
     }
 
     /// Whether any request of these agents through a tunnel to this host and port could be allowed.
@@ -184,13 +166,8 @@ impl Ruleset {
         let mut refusal = Denial::new(Reason::DomainNotAllowed);
         for agent in agents {
             for door in [Door::Tls, Door::Plain] {
-                let targets = targets(door, false, Some(port));
-                let decided = match self.blocked(agent, host, Some(port), &targets) {
-                    Some(rule) => Err(Denial::by(Reason::DomainBlocked, rule)),
-                    None => self.governing(agent, host, &targets, None),
-                };
-                match decided {
-                    Ok(_) => return Ok(()),
+                match self.could_reach(agent, host, Some(port), targets(door, false, Some(port))) {
+                    Ok(()) => return Ok(()),
                     // A refusal that names its entry says more than that nothing allows it.
                     Err(denial) if refusal.rule.is_none() => refusal = denial,
                     Err(_) => {}
@@ -202,21 +179,20 @@ impl Ruleset {
 
     /// Whether policy could ever allow somebody a TLS request to this host: only then is there a certificate for it.
     pub fn may_intercept(&self, host: &Host) -> bool {
+        let https = |port| Targets::from_slice(&[Target { scheme: Scheme::Https, port }]);
+        let organization = Lists([Some(&self.organization.domains), None]);
         self.agents.ids().any(|agent| {
-            let entries = levels(host).flat_map(|level| self.entries_at(agent, level));
-            let mut ports = entries.filter(|e| e.action == Action::Allow && e.pattern.scheme == Scheme::Https);
-            ports.any(|entry| {
-                let target = Target { scheme: Scheme::Https, port: entry.pattern.permitted_port() };
-                self.blocked(agent, host, Some(target.port), &[target]).is_none()
-                    && self.governing(agent, host, &[target], None).is_ok()
-            })
+            let entries = self.lists(agent).knowing(host).chain(organization.knowing(host));
+            let allowing = entries.filter(|e| e.action == Action::Allow && e.pattern.scheme == Scheme::Https);
+            let mut ports = allowing.map(|e| e.pattern.permitted_port()).chain([443]);
+            ports.any(|port| self.could_reach(agent, host, Some(port), https(port)).is_ok())
         })
     }
 
     /// The address literals that an agent may call over TLS: they stand together in the certificate for
     /// handshakes that name nobody.
     pub fn literal_hosts(&self) -> Vec<std::net::IpAddr> {
-        let entries = self.own.iter().chain([&self.common]).flat_map(|d| d.listed.iter());
+        let entries = self.own.iter().map(|own| &own.domains).chain([&self.common]).flat_map(Domains::entries);
         let mut found: Vec<_> = entries
             .filter_map(|e| match &e.pattern.name {
                 NamePattern::Exact(Host::Address(address)) => Some(*address),
@@ -229,58 +205,83 @@ impl Ruleset {
         found
     }
 
-    fn lists(&self, agent: AgentId) -> impl Iterator<Item = &Domains> {
-        std::iter::once(&self.common).chain(self.own.get(agent.0))
+    fn lists(&self, agent: AgentId) -> Lists<'_> {
+        Lists([Some(&self.common), self.own.get(agent.0).map(|own| &own.domains)])
     }
 
-    fn entries_at<'a>(&'a self, agent: AgentId, level: Level<'a>) -> impl Iterator<Item = &'a Arc<Entry>> {
-        self.lists(agent).flat_map(move |d| d.listed.at(level))
+    fn mode(&self, agent: AgentId) -> Mode {
+        self.own.get(agent.0).map(|own| own.mode).unwrap_or_default()
     }
 
-    /// The block list's entry for a host, on the port the agent names or any the request could leave by.
-    fn blocked<'a>(
-        &'a self,
-        agent: AgentId,
-        host: &'a Host,
-        port: Option<u16>,
-        targets: &[Target],
-    ) -> Option<&'a RuleId> {
-        let covers = |p: u16| port == Some(p) || targets.iter().any(|t| t.port == p);
-        self.lists(agent)
-            .flat_map(|d| d.blocked.matches(host))
-            .find(|block| block.port.is_none_or(covers))
-            .map(|block| &block.rule)
+    fn could_reach(&self, agent: AgentId, host: &Host, port: Option<u16>, targets: Targets) -> Result<(), Denial> {
+        let targets = self.within_organization(host, port, targets, None)?;
+        if self.mode(agent) == Mode::Monitor {
+            return Ok(());
+        }
+        let lists = self.lists(agent);
+        match lists.blocked(host, port, &targets) {
+            Some(rule) => Err(Denial::by(Reason::DomainBlocked, rule)),
+            None => lists.governing(host, &targets, None).map(|_| ()),
+        }
     }
 
-    /// The entries that allow a request, and the way it leaves by. The most specific pattern that has anything to
-    /// say about one of the ways governs; entries of the same pattern add up, and a refusal among them wins.
-    /// Without a request, whether one could be allowed.
-    fn governing(
+    /// The ways that the organization leaves open.
+    fn within_organization(
         &self,
-        agent: AgentId,
         host: &Host,
-        targets: &[Target],
-        request: Option<(&str, &str)>,
-    ) -> Result<(Target, Entries), Denial> {
-        for level in levels(host) {
-            for entry in self.entries_at(agent, level).filter(|e| e.action == Action::Deny) {
-                let on_port = entry.pattern.port.is_none_or(|p| targets.iter().any(|t| t.port == p));
-                if on_port && entry.refuses(request) {
-                    let reason = if entry.pairs.is_some() { Reason::RouteNotAllowed } else { Reason::DomainBlocked };
-                    return Err(Denial::by(reason, &entry.rule));
-                }
-            }
-            for target in targets {
-                let mut listed = self.entries_at(agent, level).filter(|e| e.covers(*target)).peekable();
-                let Some(first) = listed.peek().map(|e| e.rule.clone()) else { continue };
-                let entries: Entries = listed.filter(|e| e.permits(request)).cloned().collect();
-                return match entries.is_empty() {
-                    false => Ok((*target, entries)),
-                    true => Err(Denial::by(Reason::RouteNotAllowed, &first)),
-                };
+        port: Option<u16>,
+        targets: Targets,
+        request: Option<&Asked<'_>>,
+    ) -> Result<Targets, Denial> {
+        let lists = Lists([Some(&self.organization.domains), None]);
+        if let Some(rule) = lists.blocked(host, port, &targets) {
+            return Err(Denial::by(Reason::DomainBlocked, rule));
+        }
+        if !self.organization.ceiling {
+            return Ok(targets);
+        }
+        let mut refusal = None;
+        let mut open = Targets::new();
+        for target in targets {
+            match lists.governing(host, &[target], request) {
+                Ok(_) => open.push(target),
+                Err(denial) => refusal = refusal.or(Some(denial)),
             }
         }
-        Err(Denial::new(Reason::DomainNotAllowed))
+        match refusal {
+            Some(denial) if open.is_empty() => Err(Denial { reason: Reason::OutsideOrganization, ..denial }),
+            _ => Ok(open),
+        }
+    }
+
+    /// What the rules say together: what refuses before what asks, what asks before what limits; none hangs on the
+    /// order in which they stand.
+    fn apply_rules(&self, agent: AgentId, asked: &Asked<'_>, draft: &mut Draft) -> Result<(), Denial> {
+        let of_agent = self.mode(agent);
+        let mut blocks: SmallVec<[(&Rule, Mode); 2]> = SmallVec::new();
+        self.rules.matching(agent, asked, draft.target().port, |rule| {
+            let mode = match rule.mode {
+                Mode::Enforce if !rule.organization => of_agent,
+                mode => mode,
+            };
+            match &rule.does {
+                Does::Block => blocks.push((rule, mode)),
+                Does::Limit(limit) => draft.limit(limit, mode),
+                Does::Approval(terms) => draft.approval(terms, mode),
+                Does::Monitor => draft.watch(&rule.id),
+            }
+        });
+        let of = |wanted| blocks.iter().filter(move |(_, mode)| *mode == wanted).map(|(rule, _)| *rule);
+        let first = |rules: &mut dyn Iterator<Item = &Rule>| {
+            rules.min_by(|a, b| (!a.organization, &a.id).cmp(&(!b.organization, &b.id))).map(|rule| rule.id.clone())
+        };
+        if let Some(rule) = first(&mut of(Mode::Enforce)) {
+            return Err(Denial::by(Reason::RuleBlocked, &rule));
+        }
+        if let Some(rule) = first(&mut of(Mode::Monitor)) {
+            draft.would(Denial::by(Reason::RuleBlocked, &rule));
+        }
+        Ok(())
     }
 
     /// For each slot, the credential bound most closely to this place among those the agent may use.
@@ -304,48 +305,6 @@ impl Ruleset {
             }
         }
         found
-    }
-}
-
-impl Domains {
-    /// Blocks a host and everything below it. A pattern without a port blocks every port.
-    pub fn block(&mut self, pattern: &HostPattern, rule: &RuleId) {
-        let block = || Block { port: pattern.port, rule: rule.clone() };
-        self.blocked.insert(&pattern.name, block());
-        if let NamePattern::Exact(Host::Name(name)) = &pattern.name {
-            self.blocked.insert(&NamePattern::Below(name.clone()), block());
-        }
-    }
-
-    /// Adds an entry.
-    pub fn list(&mut self, entry: Entry) {
-        let name = entry.pattern.name.clone();
-        self.listed.insert(&name, Arc::new(entry));
-    }
-}
-
-impl Entry {
-    fn covers(&self, target: Target) -> bool {
-        self.action == Action::Allow
-            && self.pattern.scheme == target.scheme
-            && self.pattern.permitted_port() == target.port
-    }
-
-    fn permits(&self, request: Option<(&str, &str)>) -> bool {
-        match (&self.pairs, request) {
-            (None, Some((method, _))) => Methods::Any.permits(method),
-            (Some(pairs), Some((method, path))) => pairs.iter().any(|(m, p)| m.permits(method) && p.permits(path)),
-            (Some(pairs), None) => !pairs.is_empty(),
-            (None, None) => true,
-        }
-    }
-
-    fn refuses(&self, request: Option<(&str, &str)>) -> bool {
-        match (&self.pairs, request) {
-            (None, _) => true,
-            (Some(_), None) => false,
-            (Some(pairs), Some((method, path))) => pairs.iter().any(|(m, p)| m.restricts(method) && p.restricts(path)),
-        }
     }
 }
 
@@ -385,17 +344,5 @@ impl Binding {
             Slot::Header(name) => format!("header `{name}`"),
             Slot::Query(name) => format!("query parameter `{name}`"),
         }
-    }
-}
-
-/// The ways a request could leave, the preferred first. An agent that speaks plain HTTP means the host's TLS
-/// port unless only an explicit `http://` pattern knows the host: TLS is originated for it.
-fn targets(door: Door, says_https: bool, port: Option<u16>) -> Targets {
-    let target = |scheme, port| Target { scheme, port };
-    match (door, port) {
-        (Door::Tls, port) => SmallVec::from_slice(&[target(Scheme::Https, port.unwrap_or(443))]),
-        (_, port) if says_https => SmallVec::from_slice(&[target(Scheme::Https, port.unwrap_or(443))]),
-        (_, None | Some(80)) => SmallVec::from_slice(&[target(Scheme::Https, 443), target(Scheme::Http, 80)]),
-        (_, Some(port)) => SmallVec::from_slice(&[target(Scheme::Https, port), target(Scheme::Http, port)]),
     }
 }

@@ -1,0 +1,49 @@
+//! `credentials`.
+
+use super::{Described, Rule, key};
+
+pub const TABLE: &[Described] = &[
+    Described {
+        what: "a credential",
+        means: "A secret, and where it may go.",
+        rules: &[Rule::One(&["envVarKey", "file"])],
+        keys: &[
+            key("name", "Its name, in logs and records.", "jira"),
+            key("envVarKey", "The environment variable that holds it.", "JIRA_API_TOKEN"),
+            key(
+                "file",
+                "The file that holds it, read again when it changes; a relative path counts from the policy's folder.",
+                "/run/secrets/jira",
+            ),
+            key(
+                "injections",
+                "The places it may go to.",
+                "[{domain: jira.example.com, headerName: Authorization, headerFormat: \"Bearer {value}\"}]",
+            )
+            .default("[]"),
+            key("agents", "Who may use it.", "[researcher]").default("all"),
+            key("placeholder", "What the agent may hold in its place, to satisfy its SDK.", "sk-agent-placeholder"),
+        ],
+    },
+    Described {
+        what: "an injection",
+        means: "One place a credential may go to.",
+        rules: &[
+            Rule::One(&["headerName", "queryParam"]),
+            Rule::AtMostOne(&["headerFormat", "queryParam"]),
+            Rule::Needs("headerName", "headerFormat"),
+        ],
+        keys: &[
+            key("domain", "The host, `[http://]host[:port]`, as in allow entries.", "api.example.com"),
+            key("path", "The path, as in restrictions; without it, every path.", "\"/rest/**\""),
+            key("headerName", "The header that carries it; what the agent put there is replaced.", "Authorization"),
+            key(
+                "headerFormat",
+                "What the header becomes: `{value}` is the secret, `{base64:…}` encodes what it encloses.",
+                "\"Bearer {value}\"",
+            ),
+            key("queryParam", "The query parameter that carries it, instead of a header.", "api_key"),
+            key("plaintext", "Whether it may go out without TLS.", "true").default("false"),
+        ],
+    },
+];

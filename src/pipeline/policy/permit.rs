@@ -1,0 +1,219 @@
+//! Leave to send one request, and how it came about.
+
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use smallvec::SmallVec;
+
+use crate::pipeline::agent::AgentId;
+use crate::pipeline::approval::Terms;
+use crate::pipeline::credential::Injection;
+use crate::pipeline::limit::{Limit, Weight};
+use crate::pipeline::message::{RequestHead, token};
+use crate::pipeline::policy::Binding;
+use crate::pipeline::policy::decision::{Denial, Reason, RuleId};
+use crate::pipeline::policy::domains::{Entries, Target, Targets};
+use crate::pipeline::policy::matcher::Scheme;
+use crate::pipeline::policy::rule::Mode;
+
+/// Leave to send one request, once what it is bound to is fulfilled: approvals, then limits.
+/// Only [`Ruleset::decide`](super::Ruleset::decide) makes one.
+#[derive(Debug, Clone)]
+pub struct Permit {
+    agent: AgentId,
+    draft: Draft,
+}
+
+impl Permit {
+    /// The agent it was given to.
+    pub fn agent(&self) -> AgentId {
+        self.agent
+    }
+
+    /// How the upstream is spoken to.
+    pub fn scheme(&self) -> Scheme {
+        self.draft.target.scheme
+    }
+
+    /// The upstream's port.
+    pub fn port(&self) -> u16 {
+        self.draft.target.port
+    }
+
+    /// The entry of the policy that counts: the rule that asked a person, the one that watches, or else the entry that
+    /// allows. None where only monitor mode lets it pass.
+    pub fn rule(&self) -> Option<&RuleId> {
+        let asked = self.draft.approvals.first().map(|terms| &terms.rule);
+        asked.or(self.draft.watched.first()).or(self.draft.entries.first().map(|e| &e.rule))
+    }
+
+    /// The entries that allow it.
+    pub fn entries(&self) -> impl Iterator<Item = &RuleId> {
+        self.draft.entries.iter().map(|e| &e.rule)
+    }
+
+    /// Non-public ranges that the upstream's addresses may lie in.
+    pub fn allow_private(&self) -> SmallVec<[IpNet; 2]> {
+        self.draft.entries.iter().flat_map(|e| &e.allow_private).copied().collect()
+    }
+
+    /// True if the agent's own override headers pass.
+    pub fn allows_override_headers(&self) -> bool {
+        self.draft.entries.iter().any(|e| e.allow_override_headers)
+    }
+
+    /// The credentials that go with it.
+    pub fn injections(&self) -> impl Iterator<Item = &Injection> {
+        self.draft.bindings.iter().map(|b| &b.injection)
+    }
+
+    /// The limits it has to keep.
+    pub fn limits(&self) -> &[Arc<Limit>] {
+        &self.draft.limits
+    }
+
+    /// The limits it is measured by and need not keep.
+    pub fn watched_limits(&self) -> &[Arc<Limit>] {
+        &self.draft.watched_limits
+    }
+
+    /// What a person has to agree to.
+    pub fn approvals(&self) -> &[Arc<Terms>] {
+        &self.draft.approvals
+    }
+
+    /// The rules that only watch.
+    pub fn watched(&self) -> &[RuleId] {
+        &self.draft.watched
+    }
+
+    /// What would have refused it, were it enforced.
+    pub fn would(&self) -> Option<&Denial> {
+        self.draft.would.as_ref()
+    }
+
+    /// True if its body has to be seen before it can be sent.
+    pub fn needs_body(&self) -> bool {
+        let weighed = |limit: &Arc<Limit>| limit.weight != Weight::Request;
+        let limits = || self.draft.limits.iter().chain(&self.draft.watched_limits);
+        !self.draft.approvals.is_empty() || limits().any(weighed)
+    }
+}
+
+/// A permit in the making.
+#[derive(Debug, Clone)]
+pub struct Draft {
+    mode: Mode,
+    target: Target,
+    entries: Entries,
+    bindings: SmallVec<[Arc<Binding>; 1]>,
+    limits: SmallVec<[Arc<Limit>; 2]>,
+    watched_limits: SmallVec<[Arc<Limit>; 1]>,
+    approvals: SmallVec<[Arc<Terms>; 1]>,
+    watched: SmallVec<[RuleId; 1]>,
+    would: Option<Denial>,
+}
+
+impl Draft {
+    /// One for a request that could leave by one of these ways.
+    pub(super) fn new(mode: Mode, targets: &Targets) -> Result<Self, Denial> {
+        Ok(Self {
+            mode,
+            target: *targets.first().ok_or_else(|| Denial::new(Reason::DomainNotAllowed))?,
+            entries: SmallVec::new(),
+            bindings: SmallVec::new(),
+            limits: SmallVec::new(),
+            watched_limits: SmallVec::new(),
+            approvals: SmallVec::new(),
+            watched: SmallVec::new(),
+            would: None,
+        })
+    }
+
+    /// Refuses, unless the agent is only watched.
+    pub(super) fn refuse(&mut self, denial: Denial) -> Result<(), Denial> {
+        if self.mode == Mode::Enforce {
+            return Err(denial);
+        }
+        self.would(denial);
+        Ok(())
+    }
+
+    /// Notes what is not enforced. What would have refused counts for more than what would have asked or limited.
+    pub(super) fn would(&mut self, denial: Denial) {
+        let weight = |denial: &Denial| match denial.reason {
+            Reason::RateLimited => 0,
+            Reason::ApprovalPending => 1,
+            _ => 2,
+        };
+        if self.would.as_ref().is_none_or(|noted| weight(noted) < weight(&denial)) {
+            self.would = Some(denial);
+        }
+    }
+
+    /// True if it passes only because something is not enforced.
+    pub(super) fn is_lenient(&self) -> bool {
+        self.would.is_some()
+    }
+
+    pub(super) fn leave_by(&mut self, target: Target, entries: Entries) {
+        self.target = target;
+        self.entries = entries;
+    }
+
+    pub(super) fn target(&self) -> Target {
+        self.target
+    }
+
+    pub(super) fn limit(&mut self, limit: &Arc<Limit>, mode: Mode) {
+        match mode {
+            Mode::Enforce => push_once(&mut self.limits, limit),
+            Mode::Monitor => push_once(&mut self.watched_limits, limit),
+        }
+    }
+
+    pub(super) fn approval(&mut self, terms: &Arc<Terms>, mode: Mode) {
+        match mode {
+            Mode::Enforce => push_once(&mut self.approvals, terms),
+            Mode::Monitor => self.would(Denial::by(Reason::ApprovalPending, &terms.rule)),
+        }
+    }
+
+    pub(super) fn watch(&mut self, rule: &RuleId) {
+        push_once(&mut self.watched, rule);
+    }
+
+    pub(super) fn bind(&mut self, bindings: SmallVec<[Arc<Binding>; 1]>) {
+        self.bindings = bindings;
+    }
+
+    /// The refusal of a protocol that no entry allows to switch to.
+    pub(super) fn upgrade_refused(&self, head: &RequestHead) -> Option<Denial> {
+        let websocket = self.entries.iter().any(|e| e.websocket);
+        let protocol = head.upgrades().find(|protocol| !(websocket && protocol == "websocket"))?;
+        let rule = self.entries.first().map(|e| e.rule.clone());
+        let denial = Denial { rule, ..Denial::new(Reason::UpgradeNotAllowed) };
+        // The names of protocols are short; what is longer may be anything, and would go on record.
+        let is_name = protocol.len() <= 24 && token(protocol.as_bytes()).is_some();
+        Some(if is_name { denial.because(format!("`{protocol}`")) } else { denial })
+    }
+
+    /// The permit. What stands in no order in the policy stands in the order of its names.
+    pub(super) fn permit(mut self, agent: AgentId) -> Permit {
+        self.limits.sort_unstable_by(|a, b| a.rule.cmp(&b.rule));
+        self.watched_limits.sort_unstable_by(|a, b| a.rule.cmp(&b.rule));
+        self.approvals.sort_unstable_by(|a, b| a.rule.cmp(&b.rule));
+        self.watched.sort_unstable();
+        Permit { agent, draft: self }
+    }
+}
+
+/// A rule may be found twice.
+fn push_once<T: ?Sized, const N: usize>(list: &mut SmallVec<[Arc<T>; N]>, value: &Arc<T>)
+where
+    [Arc<T>; N]: smallvec::Array<Item = Arc<T>>,
+{
+    if !list.iter().any(|known| Arc::ptr_eq(known, value)) {
+        list.push(value.clone());
+    }
+}

@@ -104,28 +104,20 @@ impl AccessLog {
         };
         let live = self.live.load();
         let agents = &live.rules.agents;
+        let decision = if reason.class() == Class::Unavailable { Verdict::Error } else { Verdict::Deny };
         DecisionRecord {
-            request_id: outcome.request_id.clone(),
-            time: outcome.time,
             // Who showed what, Envoy does not say; a sidecar of one agent knows all the same.
             agent: agents.fixed().map(|id| agents.name(id).clone()),
-            identity: None,
             source: entry.common.downstream.map(|a| a.to_string().into()),
             method: method.into(),
             scheme: Some(request.scheme).filter(|s| !s.is_empty()).map(|s| s.to_owned().into()),
             host: redacted_authority(request.authority).into(),
-            port: None,
             path,
             query,
-            decision: if reason.class() == Class::Unavailable { Verdict::Error } else { Verdict::Deny },
             reason: Some(reason.as_str().into()),
             detail: Some(outcome.details.clone().into()),
-            rule: None,
-            credential: Vec::new(),
-            policy_revision: live.rules.revision.clone(),
-            upstream: None,
             status,
-            decision_micros: 0,
+            ..DecisionRecord::new(outcome.request_id.clone(), outcome.time, decision, live.rules.revision.clone())
         }
     }
 }

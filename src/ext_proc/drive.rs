@@ -5,19 +5,24 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use tonic::Status;
 use tonic::metadata::MetadataMap;
 
-use super::translate;
-use super::wire::{ProcessingRequest, ProcessingResponse};
+use super::translate::{self, Phase};
+use super::wire::{HttpBody, ProcessingRequest, ProcessingResponse};
 use crate::live::Live;
+use crate::pipeline::approval::{Asked, Petition, Standing, Ticket};
 use crate::pipeline::audit::{DecisionRecord, Verdict};
 use crate::pipeline::exchange::{Effect, Event, Exchange, Now, Reply, ResolveFailure, Resolved};
 use crate::pipeline::message::{Door, Host};
 use crate::pipeline::policy::Reason;
+use crate::store::{Soon, Store};
 use crate::telemetry::{Parent, Telemetry};
+
+/// What Envoy waits longer than a request is held: the decision after it takes its time too.
+const SLACK: Duration = Duration::from_secs(10);
 
 /// What every exchange needs of the world.
 pub struct Needs {
@@ -25,6 +30,10 @@ pub struct Needs {
     pub live: Arc<Live>,
     /// Where names lead.
     pub resolver: Arc<dyn Resolve>,
+    /// Where counts and approvals are kept.
+    pub store: Arc<dyn Store>,
+    /// Where people are told that they are asked.
+    pub herald: Arc<dyn Herald>,
     /// Where decisions are put on record.
     pub recorder: Arc<dyn Recorder>,
     /// Where they are shown.
@@ -47,6 +56,14 @@ pub trait Recorder: Send + Sync {
     fn record(&self, record: &DecisionRecord) -> bool;
 }
 
+/// Tells people what waits for them and what was refused. It never keeps a request waiting.
+pub trait Herald: Send + Sync {
+    /// A request waits for approval under this name; it is open for so long.
+    fn asked(&self, ticket: &Ticket, petition: &Petition, expires: Duration);
+    /// A request was decided.
+    fn decided(&self, record: &DecisionRecord);
+}
+
 /// One exchange and what it runs on.
 pub struct Driver {
     needs: Arc<Needs>,
@@ -54,14 +71,19 @@ pub struct Driver {
     parent: Option<Parent>,
     exchange: Exchange,
     request_id: Arc<str>,
-    /// Envoy waits for a reply. Still true when the stream is dropped: the agent went away.
+    phase: Phase,
+    /// There is no verdict yet. Still true when the stream is dropped: the agent went away.
     owed: bool,
+    /// The head has been answered, and Envoy owes the body.
+    holding: bool,
 }
 
 /// What comes next on the stream.
 pub enum Step {
     /// Send this.
     Reply(Box<ProcessingResponse>),
+    /// Send this, then wait.
+    ReplyAndWait(Box<ProcessingResponse>, Pin<Box<dyn Future<Output = Event> + Send>>),
     /// Wait for this.
     Wait(Pin<Box<dyn Future<Output = Event> + Send>>),
     /// End the stream with an error, on which Envoy refuses the request.
@@ -73,7 +95,7 @@ impl Driver {
         let exchange = Exchange::new(needs.live.load().rules.clone(), now());
         let parent = needs.telemetry.parent(metadata);
         needs.in_flight.fetch_add(1, Ordering::Relaxed);
-        Self { needs, door, parent, exchange, request_id: "".into(), owed: false }
+        Self { needs, door, parent, exchange, request_id: "".into(), phase: Phase::Head, owed: false, holding: false }
     }
 
     /// Takes a message from Envoy.
@@ -82,9 +104,16 @@ impl Driver {
             Ok(message) => message,
             Err(malformed) => return Step::End(Status::internal(malformed.to_string())),
         };
-        let Some(incoming) = translate::incoming(self.door, message) else {
+        let ProcessingRequest { request_headers, request_body, attributes } = message;
+        if let (Some(HttpBody { body, end_of_stream }), true) = (request_body, self.holding) {
+            self.holding = false;
+            self.phase = Phase::Body;
+            return self.on(Event::Body { bytes: body.into(), whole: end_of_stream });
+        }
+        let Some(head) = request_headers else {
             return Step::End(Status::invalid_argument("only `request_headers` opens an exchange"));
         };
+        let incoming = translate::incoming(self.door, head, attributes);
         if incoming.request_id.is_empty() {
             return Step::End(Status::invalid_argument("`x-request-id` is missing: set `generate_request_id`"));
         }
@@ -138,8 +167,45 @@ impl Driver {
                         return Step::Wait(Box::pin(async move { Event::Resolved(found.await) }));
                     }
                 },
+                Effect::Look(charges) => match self.needs.store.look(&charges) {
+                    Soon::Now(room) => Event::Looked(room),
+                    Soon::Later(room) => return Step::Wait(Box::pin(async move { Event::Looked(room.await) })),
+                },
+                Effect::Admit { charges, redeem } => match self.needs.store.admit(&charges, redeem) {
+                    Soon::Now(admitted) => Event::Admitted(admitted),
+                    Soon::Later(admitted) => {
+                        return Step::Wait(Box::pin(async move { Event::Admitted(admitted.await) }));
+                    }
+                },
+                Effect::Ask(petition) => return self.ask(*petition),
             };
             effect = self.exchange.on(event, &live.rules, now());
+        }
+    }
+
+    /// Asks, and holds the request until there is an answer or its time is up. Envoy is asked for patience first.
+    fn ask(&self, petition: Petition) -> Step {
+        let needs = self.needs.clone();
+        let patience = translate::patience(petition.hold + SLACK);
+        let hold = !petition.hold.is_zero();
+        let answer = Box::pin(async move {
+            let until = Instant::now() + petition.hold;
+            let asked = match needs.store.ask(&petition) {
+                Soon::Now(asked) => asked,
+                Soon::Later(asked) => asked.await,
+            };
+            let Asked::Open { ticket, standing: Standing::Pending, expires, new } = asked else {
+                return Event::Asked(asked);
+            };
+            if new {
+                needs.herald.asked(&ticket, &petition, expires);
+            }
+            let standing = if hold { needs.store.wait(&ticket, until).await } else { Standing::Pending };
+            Event::Asked(Asked::Open { ticket, standing, expires, new })
+        });
+        match hold {
+            true => Step::ReplyAndWait(Box::new(patience), answer),
+            false => Step::Wait(answer),
         }
     }
 
@@ -152,12 +218,14 @@ impl Driver {
             record.status = Some(Reason::RecordFailed.status());
         }
         self.needs.telemetry.decided(&record, self.parent.as_ref());
+        self.needs.herald.decided(&record);
         written
     }
 
     fn reply(&mut self, reply: Reply) -> Step {
-        self.owed = false;
-        Step::Reply(Box::new(translate::reply(reply, &self.request_id)))
+        self.holding = matches!(reply, Reply::HoldBody);
+        self.owed = self.holding;
+        Step::Reply(Box::new(translate::reply(reply, self.phase, &self.request_id)))
     }
 }
 

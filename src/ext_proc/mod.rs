@@ -19,7 +19,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::pipeline::exchange::Event;
 use drive::{Driver, Step};
-pub use drive::{Needs, Recorder, Resolve};
+pub use drive::{Herald, Needs, Recorder, Resolve};
 use wire::ProcessingResponse;
 
 /// The service.
@@ -83,6 +83,10 @@ impl Stream for StrictStream {
             this.state = match step {
                 Step::Reply(reply) => {
                     this.state = State::Reading;
+                    return Poll::Ready(Some(Ok(*reply)));
+                }
+                Step::ReplyAndWait(reply, event) => {
+                    this.state = State::Waiting(event);
                     return Poll::Ready(Some(Ok(*reply)));
                 }
                 Step::End(status) => {

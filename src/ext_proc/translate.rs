@@ -4,10 +4,11 @@
 //! gate, router and access log read.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::wire::{
-    self, CommonResponse, GrpcStatus, HeaderMutation, HeaderValue, HeaderValueOption, HeadersResponse, HttpStatus,
-    ImmediateResponse, Metadata, ProcessingRequest, ProcessingResponse,
+    self, Attributes, BodyResponse, CommonResponse, GrpcStatus, Head, HeaderMutation, HeaderValue, HeaderValueOption,
+    HeadersResponse, HttpStatus, ImmediateResponse, Metadata, ProcessingMode, ProcessingResponse,
 };
 use crate::pipeline::address::socket_text;
 use crate::pipeline::answer::Answer;
@@ -30,35 +31,59 @@ pub fn door(metadata: &tonic::metadata::MetadataMap) -> Option<Door> {
     }
 }
 
-/// Reads the message that opens an exchange. `None` for any other.
-pub fn incoming(door: Door, message: ProcessingRequest) -> Option<Incoming> {
-    let ProcessingRequest { request_headers, attributes } = message;
-    let fields = request_headers?;
+/// What follows on a head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Envoy waits for the answer to the head.
+    Head,
+    /// Envoy waits for the answer to the body.
+    Body,
+}
+
+/// Reads the message that opens an exchange.
+pub fn incoming(door: Door, head: Head, attributes: Attributes) -> Incoming {
+    let Head { fields, end_of_stream } = head;
     let id = fields.iter().find(|(name, _)| name == "x-request-id");
     let request_id = id.and_then(|(_, value)| std::str::from_utf8(value).ok()).map(Arc::from);
-    Some(Incoming {
+    Incoming {
         door,
         session: attributes.session,
         sni: attributes.sni,
         source: attributes.source.map(Into::into),
         fields: Fields::new(fields),
         request_id: request_id.unwrap_or_else(|| "".into()),
-    })
+        ends: end_of_stream,
+    }
 }
 
-/// Writes the reply to the message that opened an exchange.
-pub fn reply(reply: Reply, request_id: &str) -> ProcessingResponse {
+/// Asks Envoy for patience: the next answer may take this long.
+pub fn patience(time: Duration) -> ProcessingResponse {
+    let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+    let time = wire::Duration { seconds, nanos: i32::try_from(time.subsec_nanos()).unwrap_or_default() };
+    ProcessingResponse { override_message_timeout: Some(time), ..ProcessingResponse::default() }
+}
+
+/// Writes the reply to the message of a phase.
+pub fn reply(reply: Reply, phase: Phase, request_id: &str) -> ProcessingResponse {
     match reply {
+        Reply::HoldBody => ProcessingResponse {
+            mode_override: Some(ProcessingMode::HOLD_BODY),
+            ..response(
+                Phase::Head,
+                CommonResponse::default(),
+                Metadata::of(NAMESPACE, [("decision", "pending".into())]),
+            )
+        },
         Reply::Tunnel { session } => {
             let said = [("decision", "tunnel".into()), ("session", session), ("id", request_id.into())];
-            headers_response(CommonResponse::default(), Metadata::of(NAMESPACE, said))
+            response(phase, CommonResponse::default(), Metadata::of(NAMESPACE, said))
         }
-        Reply::Allow(forward) => allow(*forward, request_id),
+        Reply::Allow(forward) => allow(*forward, phase, request_id),
         Reply::Deny(answer) => deny(*answer, request_id),
     }
 }
 
-fn allow(forward: Forward, request_id: &str) -> ProcessingResponse {
+fn allow(forward: Forward, phase: Phase, request_id: &str) -> ProcessingResponse {
     let Upstream { first, second } = forward.upstream;
     let text = socket_text(first);
     // Most names have one address, which then stands for both.
@@ -74,7 +99,7 @@ fn allow(forward: Forward, request_id: &str) -> ProcessingResponse {
         (!set.is_empty() || !remove.is_empty()).then_some(HeaderMutation { set_headers: set, remove_headers: remove });
     // The route was chosen before the private header was there.
     let common = CommonResponse { header_mutation: mutation, clear_route_cache: forward.plaintext };
-    headers_response(common, Metadata::of(NAMESPACE, said))
+    response(phase, common, Metadata::of(NAMESPACE, said))
 }
 
 fn deny(answer: Answer, request_id: &str) -> ProcessingResponse {
@@ -91,14 +116,16 @@ fn deny(answer: Answer, request_id: &str) -> ProcessingResponse {
     ProcessingResponse {
         response: Some(wire::Answer::ImmediateResponse(immediate)),
         dynamic_metadata: Some(Metadata::of(NAMESPACE, said)),
+        ..ProcessingResponse::default()
     }
 }
 
-fn headers_response(common: CommonResponse, metadata: Metadata) -> ProcessingResponse {
-    ProcessingResponse {
-        response: Some(wire::Answer::RequestHeaders(HeadersResponse { response: Some(common) })),
-        dynamic_metadata: Some(metadata),
-    }
+fn response(phase: Phase, common: CommonResponse, metadata: Metadata) -> ProcessingResponse {
+    let response = match phase {
+        Phase::Head => wire::Answer::RequestHeaders(HeadersResponse { response: Some(common) }),
+        Phase::Body => wire::Answer::RequestBody(BodyResponse { response: Some(common) }),
+    };
+    ProcessingResponse { response: Some(response), dynamic_metadata: Some(metadata), ..ProcessingResponse::default() }
 }
 
 /// Sets a field and drops every other of its name: an agent may have sent two.

@@ -19,6 +19,13 @@ use crate::protobuf::{Malformed, Value, entry, fields, string_value, text};
 
 const METHOD: &str = "/envoy.service.ext_proc.v3.ExternalProcessor/Process";
 
+/// `HeaderSendMode`.
+const SEND: i32 = 1;
+const SKIP: i32 = 2;
+/// `BodySendMode`.
+const NONE: i32 = 0;
+const BUFFERED_PARTIAL: i32 = 3;
+
 /// The `append_action` that replaces every field of the name, or adds the first.
 pub const OVERWRITE_IF_EXISTS_OR_ADD: i32 = 2;
 
@@ -56,13 +63,33 @@ impl StreamingService<Bytes> for ExternalProcessor {
     }
 }
 
-/// A message of Envoy's; heads of requests are read and everything else is none.
+/// A message of Envoy's; heads and bodies of requests are read and everything else is none.
 #[derive(Debug, Default, PartialEq)]
 pub struct ProcessingRequest {
-    /// The fields of the head, in order.
-    pub request_headers: Option<Vec<Field>>,
+    /// The head.
+    pub request_headers: Option<Head>,
+    /// The body, or the part of it that can be held.
+    pub request_body: Option<HttpBody>,
     /// The attributes that the bootstrap asks for.
     pub attributes: Attributes,
+}
+
+/// A head.
+#[derive(Debug, Default, PartialEq)]
+pub struct Head {
+    /// Its fields, in order.
+    pub fields: Vec<Field>,
+    /// True if nothing follows it.
+    pub end_of_stream: bool,
+}
+
+/// A body.
+#[derive(Debug, Default, PartialEq)]
+pub struct HttpBody {
+    /// Its bytes.
+    pub body: Vec<u8>,
+    /// True if that is all of it.
+    pub end_of_stream: bool,
 }
 
 /// The lower-case name and the value of one field of a head.
@@ -85,7 +112,8 @@ impl ProcessingRequest {
         let mut read = Self::default();
         for field in fields(message) {
             match field? {
-                (2, Value::Bytes(head)) => read.request_headers = headers(head)?,
+                (2, Value::Bytes(message)) => read.request_headers = head(message)?,
+                (4, Value::Bytes(message)) => read.request_body = Some(body(message)?),
                 (9, Value::Bytes(attributes)) => {
                     if let ("envoy.filters.http.ext_proc", of_filter) = entry(attributes)? {
                         read.attributes.read(of_filter)?;
@@ -115,17 +143,36 @@ impl Attributes {
     }
 }
 
-/// The fields in an `HttpHeaders`. None if it has no map of them.
-fn headers(head: &[u8]) -> Result<Option<Vec<Field>>, Malformed> {
+/// An `HttpHeaders`. None if it has no map of fields.
+fn head(message: &[u8]) -> Result<Option<Head>, Malformed> {
     let mut read = None;
-    for field in fields(head) {
-        let (1, Value::Bytes(map)) = field? else { continue };
-        // About what a request has.
-        let headers = read.get_or_insert_with(|| Vec::with_capacity(16));
-        for field in fields(map) {
-            if let (1, Value::Bytes(header)) = field? {
-                headers.push(header_value(header)?);
+    let mut end_of_stream = false;
+    for field in fields(message) {
+        match field? {
+            (1, Value::Bytes(map)) => {
+                // About what a request has.
+                let headers = read.get_or_insert_with(|| Vec::with_capacity(16));
+                for field in fields(map) {
+                    if let (1, Value::Bytes(header)) = field? {
+                        headers.push(header_value(header)?);
+                    }
+                }
             }
+            (3, Value::Varint(ends)) => end_of_stream = ends != 0,
+            _ => {}
+        }
+    }
+    Ok(read.map(|fields| Head { fields, end_of_stream }))
+}
+
+/// An `HttpBody`.
+fn body(message: &[u8]) -> Result<HttpBody, Malformed> {
+    let mut read = HttpBody::default();
+    for field in fields(message) {
+        match field? {
+            (1, Value::Bytes(bytes)) => read.body = bytes.into(),
+            (2, Value::Varint(ends)) => read.end_of_stream = ends != 0,
+            _ => {}
         }
     }
     Ok(read)
@@ -149,10 +196,54 @@ fn header_value(header: &[u8]) -> Result<Field, Malformed> {
 /// The answer to Envoy.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct ProcessingResponse {
-    #[prost(oneof = "Answer", tags = "1, 7")]
+    #[prost(oneof = "Answer", tags = "1, 3, 7")]
     pub response: Option<Answer>,
     #[prost(message, optional, tag = "8")]
     pub dynamic_metadata: Option<Metadata>,
+    /// What else Envoy is to send.
+    #[prost(message, optional, tag = "9")]
+    pub mode_override: Option<ProcessingMode>,
+    /// How long Envoy is to wait for the next answer, from now.
+    #[prost(message, optional, tag = "10")]
+    pub override_message_timeout: Option<Duration>,
+}
+
+/// What Envoy is to send. Every part is stated: what is left out is a default of Envoy's, not what was said before.
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub struct ProcessingMode {
+    #[prost(int32, tag = "1")]
+    pub request_header_mode: i32,
+    #[prost(int32, tag = "2")]
+    pub response_header_mode: i32,
+    #[prost(int32, tag = "3")]
+    pub request_body_mode: i32,
+    #[prost(int32, tag = "4")]
+    pub response_body_mode: i32,
+    #[prost(int32, tag = "5")]
+    pub request_trailer_mode: i32,
+    #[prost(int32, tag = "6")]
+    pub response_trailer_mode: i32,
+}
+
+impl ProcessingMode {
+    /// The request's body, as much of it as fits the buffer; nothing goes out before the answer to it.
+    pub const HOLD_BODY: Self = Self {
+        request_header_mode: SEND,
+        response_header_mode: SKIP,
+        request_body_mode: BUFFERED_PARTIAL,
+        response_body_mode: NONE,
+        request_trailer_mode: SKIP,
+        response_trailer_mode: SKIP,
+    };
+}
+
+/// A `google.protobuf.Duration`.
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub struct Duration {
+    #[prost(int64, tag = "1")]
+    pub seconds: i64,
+    #[prost(int32, tag = "2")]
+    pub nanos: i32,
 }
 
 /// What to do with the request.
@@ -161,6 +252,9 @@ pub enum Answer {
     /// Send it on.
     #[prost(message, tag = "1")]
     RequestHeaders(HeadersResponse),
+    /// Send it on, now that its body has been seen.
+    #[prost(message, tag = "3")]
+    RequestBody(BodyResponse),
     /// Answer it instead.
     #[prost(message, tag = "7")]
     ImmediateResponse(ImmediateResponse),
@@ -169,6 +263,13 @@ pub enum Answer {
 /// How it is sent on.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct HeadersResponse {
+    #[prost(message, optional, tag = "1")]
+    pub response: Option<CommonResponse>,
+}
+
+/// The same, after a body.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct BodyResponse {
     #[prost(message, optional, tag = "1")]
     pub response: Option<CommonResponse>,
 }
@@ -386,27 +487,40 @@ mod tests {
         });
 
         let expected = ProcessingRequest {
-            request_headers: Some(vec![
-                (":path".to_owned(), b"/\xff".to_vec()),
-                ("x-request-id".to_owned(), b"r1".to_vec()),
-                ("x-empty".to_owned(), Vec::new()),
-            ]),
+            request_headers: Some(Head {
+                fields: vec![
+                    (":path".to_owned(), b"/\xff".to_vec()),
+                    ("x-request-id".to_owned(), b"r1".to_vec()),
+                    ("x-empty".to_owned(), Vec::new()),
+                ],
+                end_of_stream: true,
+            }),
+            request_body: None,
             attributes: Attributes { session: Some("1;a;b;;".into()), sni: None, source: Some("192.0.2.1:5".into()) },
         };
         assert_eq!(read, expected);
     }
 
     #[test]
-    fn everything_else_that_envoy_may_say_is_no_head() {
+    fn a_body_is_read_as_envoy_writes_it() {
+        for (body, end_of_stream) in [(&b"body"[..], true), (b"\xff", false), (b"", true)] {
+            let part = Part::RequestBody(envoy::HttpBody { body: body.into(), end_of_stream, ..Default::default() });
+            let read = written(&envoy::ProcessingRequest { request: Some(part), ..Default::default() });
+            let expected = HttpBody { body: body.into(), end_of_stream };
+            assert_eq!(read, ProcessingRequest { request_body: Some(expected), ..ProcessingRequest::default() });
+        }
+    }
+
+    #[test]
+    fn everything_else_that_envoy_may_say_is_nothing() {
         for part in [
             Part::ResponseHeaders(envoy::HttpHeaders::default()),
-            Part::RequestBody(envoy::HttpBody { body: b"body".into(), ..Default::default() }),
             Part::ResponseBody(envoy::HttpBody::default()),
             Part::RequestTrailers(envoy::HttpTrailers::default()),
             Part::ResponseTrailers(envoy::HttpTrailers::default()),
         ] {
             let read = written(&envoy::ProcessingRequest { request: Some(part), ..Default::default() });
-            assert_eq!(read.request_headers, None);
+            assert_eq!(read, ProcessingRequest::default());
         }
     }
 
@@ -419,6 +533,7 @@ mod tests {
         let read = read(&ProcessingResponse {
             response: Some(Answer::RequestHeaders(headers)),
             dynamic_metadata: Some(Metadata::of("attache", [("decision", "allow".into()), ("empty", String::new())])),
+            ..Default::default()
         });
 
         let mutation = envoy::HeaderMutation { set_headers: vec![envoys], remove_headers: vec!["x-agent".into()] };
@@ -435,6 +550,37 @@ mod tests {
     }
 
     #[test]
+    fn a_body_that_is_waited_for_and_answered_is_read_by_envoy_as_it_was_written() {
+        use envoy_types::pb::envoy::extensions::filters::http::ext_proc::v3::ProcessingMode as EnvoysMode;
+        use envoy_types::pb::envoy::extensions::filters::http::ext_proc::v3::processing_mode::{
+            BodySendMode, HeaderSendMode,
+        };
+        let common = CommonResponse { header_mutation: None, clear_route_cache: true };
+        let ours = read(&ProcessingResponse {
+            response: Some(Answer::RequestBody(BodyResponse { response: Some(common) })),
+            mode_override: Some(ProcessingMode::HOLD_BODY),
+            override_message_timeout: Some(Duration { seconds: 20, nanos: 5 }),
+            ..Default::default()
+        });
+
+        let common = envoy::CommonResponse { clear_route_cache: true, ..Default::default() };
+        let expected = envoy::ProcessingResponse {
+            response: Some(PartReply::RequestBody(envoy::BodyResponse { response: Some(common) })),
+            mode_override: Some(EnvoysMode {
+                request_header_mode: HeaderSendMode::Send.into(),
+                response_header_mode: HeaderSendMode::Skip.into(),
+                request_body_mode: BodySendMode::BufferedPartial.into(),
+                response_body_mode: BodySendMode::None.into(),
+                request_trailer_mode: HeaderSendMode::Skip.into(),
+                response_trailer_mode: HeaderSendMode::Skip.into(),
+            }),
+            override_message_timeout: Some(google::Duration { seconds: 20, nanos: 5 }),
+            ..Default::default()
+        };
+        assert_eq!(ours, expected);
+    }
+
+    #[test]
     fn a_refusal_is_read_by_envoy_as_it_was_written() {
         let (ours, envoys) = set("content-type", "application/json");
         let read = read(&ProcessingResponse {
@@ -445,7 +591,7 @@ mod tests {
                 grpc_status: Some(GrpcStatus { status: 7 }),
                 details: "denied".into(),
             })),
-            dynamic_metadata: None,
+            ..Default::default()
         });
 
         let expected = envoy::ProcessingResponse {

@@ -43,6 +43,9 @@ impl Line for DecisionRecord {
             reason,
             detail,
             rule,
+            would,
+            watched,
+            approval,
             credential,
             policy_revision,
             upstream,
@@ -65,6 +68,15 @@ impl Line for DecisionRecord {
         object.text_or_null("reason", reason.as_deref())?;
         object.text_if_any("detail", detail.as_deref())?;
         object.text_or_null("rule", rule.as_deref())?;
+        if let Some(would) = would {
+            object.value("would", would)?;
+        }
+        if !watched.is_empty() {
+            object.value("watched", watched)?;
+        }
+        if let Some(approval) = approval {
+            object.value("approval", approval)?;
+        }
         if !credential.is_empty() {
             object.value("credential", credential)?;
         }
@@ -164,6 +176,7 @@ impl<'a> Object<'a> {
 
 #[cfg(test)]
 mod tests {
+    use crate::pipeline::audit::{ApprovalNote, Would};
     use std::sync::Arc;
     use std::time::Duration;
 
@@ -192,10 +205,22 @@ mod tests {
             port: some.then_some(number as u16),
             path: text.into(),
             query: maybe.map(Into::into),
-            decision: [Verdict::Allow, Verdict::Deny, Verdict::Error][number as usize % 3],
+            decision: [Verdict::Allow, Verdict::Deny, Verdict::RateLimited, Verdict::Pending, Verdict::Error]
+                [number as usize % 5],
             reason: maybe.map(|text| text.to_owned().into()),
             detail: maybe.map(Into::into),
             rule: maybe.map(Into::into),
+            would: maybe.map(|text| Would {
+                decision: Verdict::RateLimited,
+                reason: text.to_owned().into(),
+                rule: (number % 2 == 0).then(|| text.into()),
+            }),
+            watched: maybe.into_iter().map(Arc::from).collect(),
+            approval: maybe.map(|text| ApprovalNote {
+                ticket: text.into(),
+                by: (number % 2 == 0).then(|| text.into()),
+                why: (number % 3 == 0).then(|| text.into()),
+            }),
             credential: maybe.into_iter().flat_map(|text| [Arc::from(text), Arc::from("second")]).collect(),
             policy_revision: text.into(),
             upstream: maybe.map(Into::into),

@@ -57,7 +57,7 @@ impl Exchange {
     /// How it ended.
     pub fn standing(&self) -> Standing {
         match self.decision.decision {
-            Verdict::Deny => Standing::Blocked,
+            Verdict::Deny | Verdict::RateLimited | Verdict::Pending => Standing::Blocked,
             Verdict::Error => Standing::Failed,
             Verdict::Allow => match &self.outcome {
                 // Envoy's own answers carry a flag: the upstream gave none.
@@ -423,6 +423,9 @@ mod tests {
             reason: None,
             detail: None,
             rule: None,
+            would: None,
+            watched: Vec::new(),
+            approval: None,
             credential: vec!["key".into()],
             policy_revision: "rev".into(),
             upstream: None,

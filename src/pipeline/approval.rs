@@ -1,5 +1,7 @@
 //! What a person has to agree to before a request goes out, and what exactly was agreed to.
 
+pub mod book;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -163,6 +165,32 @@ pub struct Answered {
     pub why: Option<Arc<str>>,
 }
 
+/// What a person answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// One request may go out.
+    Approve,
+    /// None may, for as long as the question is kept.
+    Refuse,
+}
+
+/// Why an answer does not count.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AnswerError {
+    /// There is no such question, or no longer.
+    #[error("there is no open question `{0}`; `attache approvals list` shows those there are")]
+    Unknown(Ticket),
+    /// Somebody was faster.
+    #[error("`{0}` is answered already")]
+    AlreadyAnswered(Ticket),
+    /// Nobody answered in time.
+    #[error("`{0}` has expired; the agent's next try opens a new question")]
+    Expired(Ticket),
+    /// The book cannot be had.
+    #[error("the store of approvals cannot be reached; try again")]
+    Unavailable,
+}
+
 /// What came of asking.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Asked {
@@ -174,6 +202,8 @@ pub enum Asked {
         standing: Standing,
         /// How long it stays open, from now.
         expires: Duration,
+        /// Whether nobody was told of it yet: this request's channels are to be. Each opening is new for one request.
+        new: bool,
     },
     /// The agent has [`MOST_PENDING`] open questions already.
     TooMany,

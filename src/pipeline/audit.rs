@@ -15,6 +15,10 @@ pub enum Verdict {
     Allow,
     /// Refused by policy, identity or form.
     Deny,
+    /// Refused because it is too much for now.
+    RateLimited,
+    /// Refused until a person has answered.
+    Pending,
     /// Refused because there could be no verdict.
     Error,
 }
@@ -25,6 +29,8 @@ impl Verdict {
         match self {
             Self::Allow => "allow",
             Self::Deny => "deny",
+            Self::RateLimited => "rate_limited",
+            Self::Pending => "pending",
             Self::Error => "error",
         }
     }
@@ -79,6 +85,15 @@ pub struct DecisionRecord {
     pub detail: Option<Box<str>>,
     /// The policy entry that decided.
     pub rule: Option<Arc<str>>,
+    /// What would have been enforced, where that is only watched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub would: Option<Would>,
+    /// The rules that only watch and match it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub watched: Vec<Arc<str>>,
+    /// Whom it was shown to for approval, and what they said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<ApprovalNote>,
     /// The names of the credentials injected.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub credential: Vec<Arc<str>>,
@@ -92,6 +107,63 @@ pub struct DecisionRecord {
     pub status: Option<u16>,
     /// From the head's arrival to the decision, in microseconds.
     pub decision_micros: u64,
+}
+
+impl DecisionRecord {
+    /// One of which nothing more is known.
+    pub fn new(request_id: Arc<str>, time: SystemTime, decision: Verdict, policy_revision: Arc<str>) -> Self {
+        Self {
+            request_id,
+            time,
+            agent: None,
+            identity: None,
+            source: None,
+            method: "".into(),
+            scheme: None,
+            host: "".into(),
+            port: None,
+            path: "".into(),
+            query: None,
+            decision,
+            reason: None,
+            detail: None,
+            rule: None,
+            would: None,
+            watched: Vec::new(),
+            approval: None,
+            credential: Vec::new(),
+            policy_revision,
+            upstream: None,
+            status: None,
+            decision_micros: 0,
+        }
+    }
+}
+
+/// What would have been enforced, where policy only watches.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Would {
+    /// What.
+    pub decision: Verdict,
+    /// Why.
+    pub reason: Cow<'static, str>,
+    /// By which entry.
+    pub rule: Option<Arc<str>>,
+}
+
+/// A person's part in a decision.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ApprovalNote {
+    /// The question's name.
+    pub ticket: Arc<str>,
+    /// Who answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<Arc<str>>,
+    /// Why, as far as they said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<Arc<str>>,
 }
 
 /// What became of one exchange, as Envoy's access log says.

@@ -1,5 +1,8 @@
 //! Limits on how much an agent may send: at most so many units in any window of a length.
 
+pub mod counters;
+pub mod window;
+
 use std::sync::Arc;
 use std::time::Duration;
 

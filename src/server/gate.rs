@@ -42,27 +42,18 @@ impl NameGate for Gate {
         record_alone(
             &self.journal,
             DecisionRecord {
-                request_id: format!("tls-{}", unique()).into(),
-                time: wall(),
                 // Envoy asks for a name, not for a caller: only a sidecar of one agent knows whose handshake it was.
                 agent: agents.fixed().map(|id| agents.name(id).clone()),
-                identity: None,
-                source: None,
                 method: "TLS".into(),
                 scheme: Some("https".into()),
                 host: name.into(),
-                port: None,
-                path: "".into(),
-                query: None,
-                decision: Verdict::Deny,
                 reason: Some(reason.into()),
-                detail: None,
-                rule: None,
-                credential: Vec::new(),
-                policy_revision: live.rules.revision.clone(),
-                upstream: None,
-                status: None,
-                decision_micros: 0,
+                ..DecisionRecord::new(
+                    format!("tls-{}", unique()).into(),
+                    wall(),
+                    Verdict::Deny,
+                    live.rules.revision.clone(),
+                )
             },
         );
     }

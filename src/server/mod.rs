@@ -1,6 +1,7 @@
 //! The composition root: what `attache serve` is made of, how it comes up, and how it goes down.
 
 mod gate;
+mod herald;
 mod listen;
 mod policy;
 mod workers;
@@ -33,6 +34,7 @@ use crate::pipeline::message::Host;
 use crate::pipeline::policy::Reason;
 use crate::resolver::{Lookup, Options as ResolverOptions, ResolveError, Resolver, StatedError};
 use crate::secrets::Environment;
+use crate::store::Memory;
 use crate::telemetry::{self, Relay, Telemetry, TelemetryError};
 pub use listen::MAX_SOCKET_PATH;
 use listen::{Accepted, Guard};
@@ -167,6 +169,8 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
     let needs = Needs {
         live: live.clone(),
         resolver: Arc::new(Names(resolver.clone())),
+        store: Arc::new(Memory::default()),
+        herald: Arc::new(herald::Crier),
         recorder: journal.clone(),
         telemetry: telemetry.clone(),
         in_flight: in_flight.clone(),

@@ -30,7 +30,7 @@ pub struct Filter {
 
     /// Only those refused for this reason, as in `route_not_allowed`
     #[arg(long, value_name = "REASON", hide_possible_values = true,
-          value_parser = PossibleValuesParser::new(Reason::ALL.map(Reason::as_str)))]
+          value_parser = PossibleValuesParser::new(Reason::ALL.iter().map(|reason| reason.as_str())))]
     reason: Option<String>,
 
     /// Only those decided since then: a duration back from now (15m, 2h30m, 7d) or a time (2026-11-20T09:30:00Z,
@@ -165,6 +165,9 @@ pub mod tests {
             reason: (verdict == Verdict::Deny).then(|| "route_not_allowed".into()),
             detail: None,
             rule: Some("allowedDomains[0]".into()),
+            would: None,
+            watched: Vec::new(),
+            approval: None,
             credential: Vec::new(),
             policy_revision: "rev".into(),
             upstream: None,

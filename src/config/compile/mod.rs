@@ -1,18 +1,19 @@
 //! From a policy as written to the [`Ruleset`] that decides, reporting every pattern, format and token that
 //! cannot mean anything.
 
+mod agents;
 mod credentials;
+mod domains;
+mod rules;
 
-use super::error::{Problems, Spanned, quote};
-use super::schema::{self, Identity, Policy, SecretSource, TokenSource};
-use crate::pipeline::agent::{AgentId, Agents, TokenHash};
-use crate::pipeline::policy::matcher::{HostPattern, Methods, NamePattern};
+use std::collections::HashMap;
+
+use super::error::{Problems, Span, Spanned, quote};
+use super::schema::{self, Policy, SecretSource};
+use crate::pipeline::policy::matcher::HostPattern;
 use crate::pipeline::policy::path::PathPattern;
-use crate::pipeline::policy::{Action, Entry, RuleId, Ruleset};
+use crate::pipeline::policy::{RuleId, Ruleset, Scope};
 use crate::secrets::{Environment, Source};
-
-/// Shorter tokens, in bytes, are warned about: they can be guessed.
-const SHORT_TOKEN: usize = 16;
 
 /// What a policy is compiled for.
 #[derive(Clone, Copy)]
@@ -31,174 +32,75 @@ pub struct Compiled {
     pub rules: Ruleset,
     /// Where each credential's secret is, in the order of [`CredentialId`], with the credential's name.
     pub secrets: Vec<(String, Source)>,
+    /// Where each entry stands that a decision can name.
+    pub places: HashMap<RuleId, Span>,
 }
 
 /// Compiles a policy. `None` only where a problem says why.
 pub fn compile(policy: &Policy, setting: Setting<'_>, revision: &str, problems: &mut Problems) -> Option<Compiled> {
-    let agents = agents(policy, setting, problems);
-    let mut rules = Ruleset::new(revision, agents);
-    let mut lists = Lists { rules: &mut rules, problems };
-    lists.add(None, "", &policy.allowed_domains, &policy.blocked_domains);
+    let agents = agents::compile(policy, setting, problems);
+    let mut work = Work { rules: Ruleset::new(revision, agents), places: HashMap::new(), problems };
+    if let Some(organization) = &policy.organization {
+        let allowed = organization.allowed_domains.as_deref();
+        work.add_lists(
+            Scope::Organization,
+            "organization.",
+            allowed.unwrap_or_default(),
+            &organization.blocked_domains,
+        );
+        if allowed.is_some() {
+            work.rules.set_ceiling();
+        }
+        work.add_rules(&organization.rules, true);
+    }
+    work.add_lists(Scope::All, "", &policy.allowed_domains, &policy.blocked_domains);
     for agent in policy.agents.iter().flatten() {
         // Filed under nobody, they would be everybody's.
-        let Some(id) = lists.rules.agents.find(agent.name.as_str()) else { continue };
+        let Some(id) = work.rules.agents.find(agent.name.as_str()) else { continue };
         let prefix = format!("agents.{}.", agent.name.as_str());
-        lists.add(Some(id), &prefix, &agent.allowed_domains, &agent.blocked_domains);
+        work.add_lists(Scope::Agent(id), &prefix, &agent.allowed_domains, &agent.blocked_domains);
+        for profile in profiles_of(policy, agent) {
+            let prefix = format!("profiles.{}.", profile.name.as_str());
+            work.add_lists(Scope::Agent(id), &prefix, &profile.allowed_domains, &profile.blocked_domains);
+        }
+        if let Some(limit) = &agent.rate_limit {
+            let rule: RuleId = format!("{prefix}rateLimit").into();
+            work.places.insert(rule.clone(), limit.span);
+            work.rules.set_limit(id, rules::limit(rule, &limit.value));
+        }
+        work.rules.set_mode(id, rules::mode(agent.mode));
     }
+    work.add_rules(&policy.rules, false);
+    let Work { mut rules, places, problems } = work;
     for agent in policy.agents.iter().flatten() {
-        check_restrictions(&[&policy.allowed_domains, &agent.allowed_domains], problems);
+        let of_profiles = profiles_of(policy, agent).map(|profile| &profile.allowed_domains);
+        let lists: Vec<_> = [&policy.allowed_domains, &agent.allowed_domains].into_iter().chain(of_profiles).collect();
+        check_restrictions(&lists, problems);
     }
     if policy.agents.is_none() {
         check_restrictions(&[&policy.allowed_domains], problems);
     }
     credentials::bind(policy, &mut rules, problems);
     let secrets = policy.credentials.iter().map(|c| (c.name.as_str().to_owned(), source_of(&c.source.value)));
-    Some(Compiled { rules, secrets: secrets.collect() })
+    Some(Compiled { rules, secrets: secrets.collect(), places })
+}
+
+/// A policy in the making.
+struct Work<'a> {
+    rules: Ruleset,
+    places: HashMap<RuleId, Span>,
+    problems: &'a mut Problems,
+}
+
+fn profiles_of<'a>(policy: &'a Policy, agent: &'a schema::Agent) -> impl Iterator<Item = &'a schema::Profile> {
+    let named = agent.profiles.iter();
+    named.filter_map(|name| policy.profiles.iter().find(|profile| profile.name.value == name.value))
 }
 
 fn source_of(source: &SecretSource) -> Source {
     match source {
         SecretSource::Environment(name) => Source::Variable(name.clone()),
         SecretSource::File(path) => Source::File(path.clone()),
-    }
-}
-
-fn agents(policy: &Policy, setting: Setting<'_>, problems: &mut Problems) -> Agents {
-    let Some(listed) = &policy.agents else {
-        return Agents::implicit(setting.agent.unwrap_or("default"));
-    };
-    let mut agents = Agents::default();
-    for agent in listed {
-        let id = agents.add(agent.name.as_str());
-        for identity in &agent.identity {
-            match &identity.value {
-                Identity::Token(source) => {
-                    let token = token(source, setting, identity, problems);
-                    if let Some(other) = token.and_then(|t| agents.add_token(t, id))
-                        && other != id
-                    {
-                        let message = format!("this token is also that of the agent `{}`", agents.name(other));
-                        problems.error(identity.span, message).fix("give each agent a token of its own");
-                    }
-                }
-                Identity::Header(header) if header.trusted => {
-                    agents.add_header(header.name.as_str(), &header.value, id);
-                }
-                Identity::Header(header) => agents.strip_header(header.name.as_str()),
-            }
-        }
-    }
-    if let Some(fixed) = setting.agent.and_then(|name| agents.find(name)) {
-        agents.fix(fixed);
-    }
-    if let Some(default) = policy.default_agent.as_ref().and_then(|name| agents.find(name.as_str())) {
-        agents.set_default(default);
-    }
-    agents.set_challenge(policy.proxy_challenge);
-    agents
-}
-
-fn token(
-    source: &TokenSource,
-    setting: Setting<'_>,
-    at: &Spanned<Identity>,
-    problems: &mut Problems,
-) -> Option<TokenHash> {
-    let source = match source {
-        TokenSource::Sha256(hash) if TokenHash(*hash) == TokenHash::of(b"") => {
-            problems
-                .error(at.span, "this is the SHA-256 of nothing: whoever shows an empty token would be this agent")
-                .fix("check that the variable was set when you hashed it: `printf %s \"$TOKEN\" | sha256sum`");
-            return None;
-        }
-        TokenSource::Sha256(hash) => return Some(TokenHash(*hash)),
-        TokenSource::Environment(name) => Source::Variable(name.clone()),
-        TokenSource::File(path) => Source::File(path.clone()),
-    };
-    let value = match source.read(setting.environment?) {
-        Ok(value) => value,
-        Err(error) => {
-            problems
-                .error(at.span, format!("the token cannot be had: {error}"))
-                .fix("provide it, or remove the identity");
-            return None;
-        }
-    };
-    let token = value.strip_suffix(b"\n").unwrap_or(&value);
-    let token = token.strip_suffix(b"\r").unwrap_or(token);
-    // RFC 6750 §2.1: what may stand in a Bearer header.
-    if token.is_empty() || !token.iter().all(u8::is_ascii_graphic) {
-        problems
-            .error(at.span, "the token is empty, or has a blank, control or non-ASCII byte in it")
-            .fix("make one with `openssl rand -hex 32`");
-        return None;
-    }
-    if token.len() < SHORT_TOKEN {
-        problems
-            .warning(at.span, format!("the token has fewer than {SHORT_TOKEN} characters and can be guessed"))
-            .fix("make one with `openssl rand -hex 32`");
-    }
-    Some(TokenHash::of(token))
-}
-
-/// Files the lists of domains into the rules.
-struct Lists<'a> {
-    rules: &'a mut Ruleset,
-    problems: &'a mut Problems,
-}
-
-impl Lists<'_> {
-    fn add(
-        &mut self,
-        agent: Option<AgentId>,
-        prefix: &str,
-        allowed: &[schema::AllowEntry],
-        blocked: &[Spanned<String>],
-    ) {
-        for entry in allowed {
-            let Some(pattern) = host(&entry.pattern, self.problems) else { continue };
-            if pattern.name == NamePattern::Any && entry.action == schema::Action::Allow {
-                self.problems
-                    .warning(entry.pattern.span, "`*` allows every host there is")
-                    .fix("name the hosts the agents need");
-            }
-            let rule: RuleId = format!("{prefix}allowedDomains[{}]", entry.pattern.value).into();
-            let pairs = entry.restrictions.as_ref().map(|pairs| self.pairs(pairs));
-            self.rules.domains_mut(agent).list(Entry {
-                rule,
-                pattern,
-                action: match entry.action {
-                    schema::Action::Allow => Action::Allow,
-                    schema::Action::Deny => Action::Deny,
-                },
-                pairs,
-                websocket: entry.upgrades.iter().any(|u| u.value == schema::Upgrade::WebSocket),
-                allow_private: entry.allow_private.iter().map(|net| net.value).collect(),
-                allow_override_headers: entry.allow_override_headers,
-            });
-        }
-        for text in blocked {
-            let Some(pattern) = host(text, self.problems) else { continue };
-            let rule: RuleId = format!("{prefix}blockedDomains[{}]", text.value).into();
-            self.rules.domains_mut(agent).block(&pattern, &rule);
-        }
-    }
-
-    fn pairs(&mut self, pairs: &[schema::HttpRestriction]) -> Vec<(Methods, PathPattern)> {
-        let read = pairs.iter().filter_map(|pair| {
-            let methods = match &pair.methods {
-                schema::Methods::Any => Methods::Any,
-                schema::Methods::Listed(names) => {
-                    Methods::Only(names.iter().map(|n| n.value.clone().into_boxed_str()).collect())
-                }
-            };
-            let path = match &pair.path {
-                Some(text) => path(text, self.problems)?,
-                None => PathPattern::parse("/**").ok()?,
-            };
-            Some((methods, path))
-        });
-        read.collect()
     }
 }
 
@@ -255,6 +157,7 @@ fn check_restrictions(lists: &[&Vec<schema::AllowEntry>], problems: &mut Problem
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pipeline::agent::AgentId;
     use crate::pipeline::message::{Door, Fields, RequestHead};
     use crate::pipeline::policy::Reason;
 
@@ -301,7 +204,7 @@ mod tests {
         let fields = [(":method", method), (":authority", authority), (":path", &path)];
         let fields = fields.iter().map(|(n, v)| ((*n).to_owned(), v.as_bytes().to_vec())).collect();
         let head = RequestHead::parse(door, Fields::new(fields)).map_err(|(m, _)| panic!("{m}")).unwrap();
-        let permit = compiled.rules.decide(AgentId(0), &head).map_err(|d| d.reason)?;
+        let permit = compiled.rules.decide(AgentId(0), &head, std::time::SystemTime::now()).map_err(|d| d.reason)?;
         let way = format!("{}:{}", permit.scheme().as_str(), permit.port());
         Ok((way, permit.injections().map(|i| i.name.to_string()).collect()))
     }
@@ -354,7 +257,11 @@ mod tests {
             let fields = [(":method", "GET"), (":authority", host), (":path", "/"), (":scheme", scheme)];
             let fields = fields.iter().map(|(n, v)| ((*n).to_owned(), v.as_bytes().to_vec())).collect();
             let head = RequestHead::parse(Door::Proxy, Fields::new(fields)).map_err(|(m, _)| m).unwrap();
-            policy.rules.decide(AgentId(0), &head).map(|permit| permit.port()).map_err(|d| d.reason)
+            policy
+                .rules
+                .decide(AgentId(0), &head, std::time::SystemTime::now())
+                .map(|permit| permit.port())
+                .map_err(|d| d.reason)
         };
         assert_eq!(ask("http", "plain.example"), Ok(80));
         assert_eq!(ask("https", "plain.example"), Err(Reason::DomainNotAllowed));

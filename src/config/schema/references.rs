@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use http::HeaderName;
 
 use super::super::error::{Problems, Span, did_you_mean, quote};
-use super::{Credential, Identity, Name, Policy, Spanned, TokenSource};
+use super::{Credential, Identity, Name, Policy, Rule, Spanned, TokenSource};
 
 pub(super) fn check(policy: &Policy, fixed_agent: Option<&str>, problems: &mut Problems) {
     let known = Known {
@@ -16,6 +16,10 @@ pub(super) fn check(policy: &Policy, fixed_agent: Option<&str>, problems: &mut P
     known.check_default(policy.default_agent.as_ref(), problems);
     check_identities(policy, fixed_agent, problems);
     check_credentials(&policy.credentials, &known, problems);
+    check_profiles(policy, problems);
+    check_rules(&policy.rules, problems, |user, problems| known.check_user(user, problems));
+    let bounds = policy.organization.iter().flat_map(|organization| &organization.rules);
+    check_rules(bounds, problems, |user, problems| known.check_distant_user(user, problems));
 }
 
 /// Who can call under this policy.
@@ -61,6 +65,59 @@ impl Known<'_> {
                 );
                 problems.warning(user.span, message).fix("add `agents`, or remove the list");
             }
+        }
+    }
+}
+
+impl Known<'_> {
+    /// The organization's file is written for many policies, and not all of them have all agents.
+    fn check_distant_user(&self, user: &Spanned<Name>, problems: &mut Problems) {
+        let known = match &self.names {
+            Some(names) => names.contains(&user.as_str()),
+            None => self.fixed_agent == Some(user.as_str()),
+        };
+        if !known {
+            problems
+                .warning(user.span, format!("this policy has no agent {}", quote(user.as_str())))
+                .fix("the rule holds for nobody here; to hold for everybody write `agents: all`");
+        }
+    }
+}
+
+fn check_profiles(policy: &Policy, problems: &mut Problems) {
+    let names = || policy.profiles.iter().map(|profile| profile.name.as_str());
+    for name in policy.agents.iter().flatten().flat_map(|agent| &agent.profiles) {
+        if !names().any(|known| known == name.as_str()) {
+            let fix = did_you_mean(name.as_str(), names()).unwrap_or_else(|| "add it under `profiles`".to_owned());
+            problems.error(name.span, format!("there is no profile {}", quote(name.as_str()))).fix(fix);
+        }
+    }
+    let used = |profile: &Name| policy.agents.iter().flatten().flat_map(|a| &a.profiles).any(|n| n.value == *profile);
+    for profile in policy.profiles.iter().filter(|profile| !used(&profile.name.value)) {
+        if !problems.has_errors() {
+            problems
+                .warning(profile.name.span, format!("the profile {} is nobody's", quote(profile.name.as_str())))
+                .fix("name it in an agent's `profiles`, or remove it");
+        }
+    }
+}
+
+/// Counters and records know a rule by its name, so each has one of its own.
+fn check_rules<'a>(
+    rules: impl IntoIterator<Item = &'a Rule>,
+    problems: &mut Problems,
+    check_user: impl Fn(&Spanned<Name>, &mut Problems),
+) {
+    let mut seen: HashMap<&str, Span> = HashMap::new();
+    for rule in rules {
+        if let Some(earlier) = seen.insert(rule.name.as_str(), rule.name.span) {
+            let place = problems.place(earlier);
+            problems
+                .error(rule.name.span, format!("the rule {} is given twice; first at {place}", quote(&rule.name)))
+                .fix("give each rule a name of its own");
+        }
+        for user in rule.agents.iter().flatten() {
+            check_user(user, problems);
         }
     }
 }

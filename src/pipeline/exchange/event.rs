@@ -8,8 +8,10 @@ use smallvec::SmallVec;
 use zeroize::Zeroizing;
 
 use crate::pipeline::answer::Answer;
+use crate::pipeline::approval::{Asked, Fingerprint, NotAdmitted, Petition, Redeemed};
 use crate::pipeline::audit::DecisionRecord;
 use crate::pipeline::credential::{CredentialId, Secret};
+use crate::pipeline::limit::{Charges, Excess};
 use crate::pipeline::message::{Door, Fields, Host};
 use crate::pipeline::policy::Upstream;
 use crate::pipeline::policy::decision::Reason;
@@ -28,8 +30,21 @@ pub struct Now {
 pub enum Event {
     /// Its head arrived.
     Request(Incoming),
+    /// Its body arrived, as far as it can be held.
+    Body {
+        /// The bytes.
+        bytes: Box<[u8]>,
+        /// True if that is all of it.
+        whole: bool,
+    },
     /// DNS answered.
     Resolved(Result<Resolved, ResolveFailure>),
+    /// Whether there is room under the limits.
+    Looked(Result<(), Excess>),
+    /// How the question stands, after the request was held for it.
+    Asked(Asked),
+    /// Whether limits were charged and the approval used.
+    Admitted(Result<Option<Redeemed>, NotAdmitted>),
     /// The secrets asked for, in the order asked; none where one cannot be had.
     Secrets(SmallVec<[Option<Arc<Secret>>; 1]>),
     /// Its record was written, or not.
@@ -51,6 +66,8 @@ pub struct Incoming {
     pub source: Option<Box<str>>,
     /// Envoy's id of the request.
     pub request_id: Arc<str>,
+    /// True if no body follows.
+    pub ends: bool,
 }
 
 /// Where a name leads.
@@ -71,7 +88,8 @@ pub struct ResolveFailure {
     pub detail: Box<str>,
 }
 
-/// What an exchange asks for next. Each is answered by the event of its name; a reply ends it.
+/// What an exchange asks for next. Each is answered by the event of its name; a reply ends it, but for
+/// [`Reply::HoldBody`], on which the body follows.
 #[derive(Debug)]
 pub enum Effect {
     /// Look the upstream's name up.
@@ -80,6 +98,17 @@ pub enum Effect {
         host: Host,
         /// The port that will be connected to.
         port: u16,
+    },
+    /// Look whether there is room under these limits; nothing is charged.
+    Look(Charges),
+    /// Ask a person, and hold the request for as long as the petition says.
+    Ask(Box<Petition>),
+    /// Charge these limits and use this approval: all of it or nothing.
+    Admit {
+        /// What is charged.
+        charges: Charges,
+        /// What is used.
+        redeem: Option<Fingerprint>,
     },
     /// Fetch these secrets.
     FetchSecrets(SmallVec<[CredentialId; 1]>),
@@ -97,6 +126,8 @@ pub enum Reply {
         /// For the requests inside, as [`Session`](crate::pipeline::session::Session) text.
         session: String,
     },
+    /// Nothing goes out yet: the body has to be seen first.
+    HoldBody,
     /// Let the request go out.
     Allow(Box<Forward>),
     /// Refuse it.

@@ -1,27 +1,41 @@
 //! One request from its arrival to its answer: the stages, in order, written once.
 //!
-//! identify → normalise → domains → credentials → resolve and pin → (decide again) → inject → record → answer.
-//! After every wait the request is decided again if the policy has changed meanwhile: both must admit it.
+//! identify → normalise → organization, domains, rules, credentials → (hold the body) → resolve and pin → look at limits
+//! → ask a person → fetch secrets → charge limits, use the approval → inject → record → answer.
+//! After every wait the request is decided again if the policy has changed meanwhile, and after a person was asked in
+//! any case: both must admit it.
 
 mod event;
+mod forward;
+mod record;
+mod request;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
-use zeroize::Zeroizing;
 
 use crate::pipeline::address;
-use crate::pipeline::agent::{Caller, How, is_override_header};
+use crate::pipeline::agent::{Caller, How};
 use crate::pipeline::answer::{Answer, Manner};
-use crate::pipeline::audit::{DecisionRecord, Verdict, redacted_authority, redacted_query, redacted_target};
-use crate::pipeline::credential::{CredentialId, Secret, Slot, with_query};
-use crate::pipeline::message::{Door, Fields, Host, RequestHead};
-use crate::pipeline::policy::decision::{Class, Denial, Reason};
-use crate::pipeline::policy::matcher::Scheme;
+use crate::pipeline::approval::{Answered, Asked, Fingerprint, NotAdmitted, Petition, Redeemed, Standing, Ticket};
+use crate::pipeline::audit::DecisionRecord;
+use crate::pipeline::credential::{CredentialId, Secret};
+use crate::pipeline::limit::Excess;
+use crate::pipeline::message::{Door, RequestHead};
+use crate::pipeline::policy::decision::{Denial, Reason};
 use crate::pipeline::policy::{Permit, Ruleset, Upstream};
 use crate::pipeline::session::Session;
 pub use event::{Effect, Event, Forward, Incoming, Now, Reply, ResolveFailure, Resolved, SetField};
+use request::{Body, Request, no_request};
+
+/// When an agent whose request waits for a person should come again.
+const COME_AGAIN: Duration = Duration::from_secs(5);
+/// When an agent with too many open questions should come again.
+const COME_LATER: Duration = Duration::from_secs(30);
+/// How often an approval may be snatched away by another request before this one gives up for now.
+const SNATCHED: u8 = 3;
 
 /// One request on its way. [`on`](Self::on) takes what happened and says what to do next.
 #[derive(Debug)]
@@ -30,38 +44,64 @@ pub struct Exchange {
     started: Now,
     request: Option<Request>,
     stage: Stage,
-}
-
-/// The request, as far as it could be read, and who sent it.
-#[derive(Debug)]
-struct Request {
-    id: Arc<str>,
-    door: Door,
-    head: Result<RequestHead, Fields>,
-    session: Option<Session>,
-    sni: Option<String>,
-    source: Option<Box<str>>,
-    caller: Option<Caller>,
+    question: Question,
 }
 
 #[derive(Debug)]
 enum Stage {
     /// Nothing has come yet.
     Start,
+    /// The body is being held until it is whole.
+    Holding,
     /// The name is being looked up.
     Resolving(Permit),
+    /// The limits are being looked at.
+    Looking(Found),
+    /// A person is being asked.
+    Asking(Found, Fingerprint),
+    /// Limits that are only watched are being counted.
+    Watching(Found),
     /// The secrets are being fetched.
-    Fetching(Permit, Upstream),
+    Fetching(Found),
+    /// Limits are being charged and an approval is being used.
+    Admitting(Ready),
     /// The record is being written; the reply follows.
     Recording(Reply),
     /// Answered.
     Done,
 }
 
+/// A permit, where it leads to, and what is not enforced about it.
+#[derive(Debug)]
+struct Found {
+    permit: Permit,
+    upstream: Upstream,
+    would: Option<Denial>,
+}
+
+/// The same with the secrets for it, in the order of its injections.
+#[derive(Debug)]
+struct Ready {
+    found: Found,
+    secrets: SmallVec<[Option<Arc<Secret>>; 1]>,
+}
+
+/// What a person was asked, over all the times this request was decided.
+#[derive(Debug, Default)]
+struct Question {
+    ticket: Option<Ticket>,
+    answered: Option<Answered>,
+    /// Until when the request is held.
+    until: Option<Instant>,
+    /// What somebody agreed to, and what had not been used when this was last heard.
+    agreed: Option<Fingerprint>,
+    snatched: u8,
+}
+
 impl Exchange {
     /// An exchange that nothing has happened to.
     pub fn new(rules: Arc<Ruleset>, now: Now) -> Self {
-        Self { rules, started: now, request: None, stage: Stage::Start }
+        Self { rules, started: now, request: None, stage: Stage::Start, question: Question::default() }
     }
 
     /// Takes an event and gives the next effect. `rules` is the policy of this moment. An event that does not
@@ -71,18 +111,45 @@ impl Exchange {
             (Stage::Start, Event::Request(incoming)) => {
                 // The stream may have been open for a while.
                 self.rules = rules.clone();
-                self.arrive(incoming)
+                self.arrive(incoming, now)
             }
-            (Stage::Resolving(_) | Stage::Fetching(..), Event::Resolved(_) | Event::Secrets(_))
+            (Stage::Holding, Event::Body { bytes, whole }) => {
+                if let Some(request) = &mut self.request {
+                    request.body = if whole { Body::Whole(bytes) } else { Body::Cut };
+                }
+                self.rules = rules.clone();
+                self.decide(now)
+            }
+            (Stage::Resolving(_), Event::Resolved(_))
+            | (Stage::Looking(_), Event::Looked(_))
+            | (Stage::Asking(..), Event::Asked(_))
+            | (Stage::Watching(_), Event::Admitted(_))
+            | (Stage::Fetching(_), Event::Secrets(_))
                 if self.outdated(rules) =>
             {
                 self.rules = rules.clone();
-                self.decide()
+                self.decide(now)
             }
-            (Stage::Resolving(permit), Event::Resolved(found)) => self.pin(permit, found),
-            (Stage::Fetching(permit, upstream), Event::Secrets(secrets)) => {
-                self.inject(permit, upstream, &secrets, now)
+            // What was charged and used cannot be given back, nor counted for another policy's permit.
+            (Stage::Admitting(_), Event::Admitted(_)) if self.outdated(rules) => {
+                Err(Denial::new(Reason::PolicyChanged))
             }
+            (Stage::Resolving(permit), Event::Resolved(found)) => self.pin(permit, found, now),
+            (Stage::Looking(found), Event::Looked(room)) => match room {
+                Ok(()) => self.ask(found, now),
+                Err(excess) => Err(exceeded(excess)),
+            },
+            (Stage::Asking(found, fingerprint), Event::Asked(asked)) => self.heard(&found, fingerprint, asked, now),
+            (Stage::Watching(mut found), Event::Admitted(counted)) => {
+                if let Err(NotAdmitted::Excess(excess @ Excess::Reached { .. })) = counted
+                    && found.would.is_none()
+                {
+                    found.would = Some(exceeded(excess));
+                }
+                self.fetch(found)
+            }
+            (Stage::Fetching(found), Event::Secrets(secrets)) => self.admit(Ready { found, secrets }, now),
+            (Stage::Admitting(ready), Event::Admitted(admitted)) => self.admitted(ready, admitted, now),
             (Stage::Recording(reply), Event::Recorded(written)) => return self.answer(reply, written),
             // The record is under way; what else is said proves nothing of it, and a second one would contradict it.
             (Stage::Recording(reply), _) => return self.answer(reply, false),
@@ -91,7 +158,7 @@ impl Exchange {
         step.unwrap_or_else(|denial| self.refuse(&denial, now))
     }
 
-    /// Refuses the exchange for a fault outside it. Whoever calls this knows that no reply has been sent.
+    /// Refuses the exchange for a fault outside it. Whoever calls this knows that no verdict has been sent.
     pub fn fail(&mut self, reason: Reason, now: Now) -> Effect {
         self.refuse(&Denial::new(reason), now)
     }
@@ -101,22 +168,25 @@ impl Exchange {
         self.request.as_ref().map(|r| &r.id)
     }
 
-    fn arrive(&mut self, incoming: Incoming) -> Result<Effect, Denial> {
-        let Incoming { door, fields, session, sni, source, request_id } = incoming;
+    fn arrive(&mut self, incoming: Incoming, now: Now) -> Result<Effect, Denial> {
+        let Incoming { door, fields, session, sni, source, request_id, ends } = incoming;
         let (head, malformed) = match RequestHead::parse(door, fields) {
             Ok(head) => (Ok(head), None),
             Err((malformed, fields)) => (Err(fields), Some(malformed)),
         };
         let session = session.as_deref().and_then(Session::decode);
         let source = source.or_else(|| session.as_ref().map(|s| s.source.clone()));
-        self.request = Some(Request { id: request_id, door, head, session, sni, source, caller: None });
+        // What follows an upgrade is no body: it is the other protocol.
+        let bodiless = ends || head.as_ref().is_ok_and(|head| head.upgrades().next().is_some());
+        let body = if bodiless { Body::Whole(Box::default()) } else { Body::Unseen };
+        self.request = Some(Request { id: request_id, door, head, session, sni, source, caller: None, body });
         if let Some(malformed) = malformed {
             self.attribute();
             return Err(malformed.into());
         }
         match &self.request {
             Some(Request { head: Ok(head), .. }) if head.is_connect() => self.tunnel(),
-            _ => self.decide(),
+            _ => self.decide(now),
         }
     }
 
@@ -130,9 +200,13 @@ impl Exchange {
     }
 
     /// Identity, form and policy; then the name is looked up, never before policy admits it.
-    fn decide(&mut self) -> Result<Effect, Denial> {
+    fn decide(&mut self, now: Now) -> Result<Effect, Denial> {
         let request = self.request.as_mut().ok_or_else(no_request)?;
-        let permit = request.decide(&self.rules)?;
+        let permit = request.decide(&self.rules, now.wall)?;
+        if request.lacks_body(&permit) {
+            self.stage = Stage::Holding;
+            return Ok(Effect::Reply(Reply::HoldBody));
+        }
         let host = request.head()?.authority.host.clone();
         let port = permit.port();
         self.stage = Stage::Resolving(permit);
@@ -183,7 +257,7 @@ impl Exchange {
     }
 
     /// Chooses among the addresses, so that nothing that is looked up later can change them.
-    fn pin(&mut self, permit: Permit, found: Result<Resolved, ResolveFailure>) -> Result<Effect, Denial> {
+    fn pin(&mut self, permit: Permit, found: Result<Resolved, ResolveFailure>, now: Now) -> Result<Effect, Denial> {
         let addresses: SmallVec<[SocketAddr; 2]> = match found {
             Err(failure) => return Err(Denial::new(failure.reason).because(failure.detail)),
             Ok(Resolved::Stated(addresses)) => addresses,
@@ -196,83 +270,159 @@ impl Exchange {
         };
         let first = *addresses.first().ok_or_else(|| Denial::new(Reason::NameNotFound))?;
         let upstream = Upstream { first, second: *addresses.get(1).unwrap_or(&first) };
-        let wanted: SmallVec<[CredentialId; 1]> = permit.injections().map(|i| i.credential).collect();
-        self.stage = Stage::Fetching(permit, upstream);
+        let would = permit.would().cloned();
+        self.look(Found { permit, upstream, would }, now)
+    }
+
+    /// A limit that is reached refuses before a person is asked.
+    fn look(&mut self, found: Found, now: Now) -> Result<Effect, Denial> {
+        if found.permit.limits().is_empty() {
+            return self.ask(found, now);
+        }
+        let request = self.request.as_ref().ok_or_else(no_request)?;
+        let charges = request.charges(found.permit.limits(), self.rules.agents.name(found.permit.agent()))?;
+        self.stage = Stage::Looking(found);
+        Ok(Effect::Look(charges))
+    }
+
+    fn ask(&mut self, found: Found, now: Now) -> Result<Effect, Denial> {
+        let terms = found.permit.approvals();
+        if terms.is_empty() {
+            return self.watch(found);
+        }
+        let request = self.request.as_ref().ok_or_else(no_request)?;
+        let (fingerprint, about) = request.petition(&found.permit, self.rules.agents.name(found.permit.agent()))?;
+        if self.question.agreed == Some(fingerprint) {
+            return self.watch(found);
+        }
+        let hold = terms.iter().map(|t| t.hold).max().unwrap_or_default();
+        let until = *self.question.until.get_or_insert(now.monotonic + hold);
+        let mut notify: Vec<_> = terms.iter().flat_map(|t| t.notify.iter().cloned()).collect();
+        notify.sort_unstable();
+        notify.dedup();
+        let petition = Petition {
+            fingerprint,
+            about,
+            hold: until.saturating_duration_since(now.monotonic),
+            expires: terms.iter().map(|t| t.expires).min().unwrap_or_default(),
+            notify,
+        };
+        self.stage = Stage::Asking(found, fingerprint);
+        Ok(Effect::Ask(Box::new(petition)))
+    }
+
+    /// What a person said, or that nobody said anything. Agreement is no verdict: the request is decided again.
+    fn heard(&mut self, found: &Found, fingerprint: Fingerprint, asked: Asked, now: Now) -> Result<Effect, Denial> {
+        let rule = found.permit.approvals().first().map(|terms| terms.rule.clone());
+        let denial = |reason| Denial { rule, ..Denial::new(reason) };
+        let (ticket, standing, expires) = match asked {
+            Asked::Open { ticket, standing, expires, .. } => (ticket, standing, expires),
+            Asked::TooMany => {
+                return Err(Denial { retry_after: Some(COME_LATER), ..denial(Reason::TooManyApprovals) });
+            }
+            Asked::Unavailable => return Err(denial(Reason::StoreUnavailable)),
+        };
+        self.question.ticket = Some(ticket.clone());
+        let ticket = Some(ticket);
+        match standing {
+            Standing::Approved(answered) => {
+                self.question.answered = Some(answered);
+                self.question.agreed = Some(fingerprint);
+                self.decide(now)
+            }
+            Standing::Pending => {
+                let retry_after = Some(COME_AGAIN.min(expires));
+                Err(Denial { ticket, retry_after, ..denial(Reason::ApprovalPending) })
+            }
+            Standing::Refused(answered) => {
+                let refused = Denial { ticket, ..denial(Reason::ApprovalRefused) };
+                let why = answered.why.clone();
+                self.question.answered = Some(answered);
+                Err(match why {
+                    Some(why) => refused.because(why),
+                    None => refused,
+                })
+            }
+            Standing::Expired => Err(Denial { ticket, ..denial(Reason::ApprovalExpired) }),
+        }
+    }
+
+    /// Counts what is only watched.
+    fn watch(&mut self, found: Found) -> Result<Effect, Denial> {
+        if found.permit.watched_limits().is_empty() {
+            return self.fetch(found);
+        }
+        let request = self.request.as_ref().ok_or_else(no_request)?;
+        let agent = self.rules.agents.name(found.permit.agent());
+        match request.charges(found.permit.watched_limits(), agent) {
+            Ok(charges) => {
+                self.stage = Stage::Watching(found);
+                Ok(Effect::Admit { charges, redeem: None })
+            }
+            Err(denial) => self.fetch(Found { would: found.would.or(Some(denial)), ..found }),
+        }
+    }
+
+    fn fetch(&mut self, found: Found) -> Result<Effect, Denial> {
+        let injections = found.permit.injections().filter(|_| found.would.is_none());
+        let wanted: SmallVec<[CredentialId; 1]> = injections.map(|i| i.credential).collect();
+        self.stage = Stage::Fetching(found);
         Ok(Effect::FetchSecrets(wanted))
     }
 
-    /// Puts the credentials in, takes out what must not leave, and records what is about to happen.
-    fn inject(
-        &mut self,
-        permit: Permit,
-        upstream: Upstream,
-        secrets: &[Option<Arc<Secret>>],
-        now: Now,
-    ) -> Result<Effect, Denial> {
+    /// Charges and redeems, once nothing else can refuse any more.
+    fn admit(&mut self, ready: Ready, now: Now) -> Result<Effect, Denial> {
+        let permit = &ready.found.permit;
+        if permit.limits().is_empty() && permit.approvals().is_empty() {
+            return self.send(&ready, now);
+        }
+        // It must not cost an approval to find out that a secret is missing.
+        self.inject(&ready, now)?;
         let request = self.request.as_ref().ok_or_else(no_request)?;
-        let head = request.head()?;
-        let mut forward = Forward {
-            upstream,
-            plaintext: permit.scheme() == Scheme::Http,
-            set: SmallVec::new(),
-            remove: self.leaves_behind(request, head, &permit),
-        };
-        let mut query = None;
-        let mut credentials = Vec::new();
-        let injections: SmallVec<[_; 2]> = permit.injections().collect();
-        for (at, injection) in injections.into_iter().enumerate() {
-            let secret = secrets.get(at).and_then(Option::as_ref).ok_or_else(|| {
-                Denial { rule: permit.rule().cloned(), ..Denial::new(Reason::SecretUnavailable) }
-                    .because(format!("`{}`", injection.name))
-            })?;
-            credentials.push(injection.name.clone());
-            let value = injection.format.render(secret);
-            match &injection.slot {
-                Slot::Header(name) => {
-                    forward.remove.retain(|removed| removed != name);
-                    forward.set.push((name.clone(), value));
-                }
-                Slot::Query(name) => {
-                    let before = query.as_ref().map(|q: &Zeroizing<String>| q.as_str()).or(head.query.as_deref());
-                    query = Some(with_query(before, name, &value));
-                }
-            }
+        let charges = request.charges(permit.limits(), self.rules.agents.name(permit.agent()))?;
+        let redeem = self.question.agreed.filter(|_| !permit.approvals().is_empty());
+        if redeem.is_none() && !permit.approvals().is_empty() {
+            return Err(Denial::new(Reason::InternalError).because("nobody was asked"));
         }
-        if let Some(query) = query {
-            let target = [raw_path(head).as_bytes(), b"?", query.as_bytes()].concat();
-            forward.set.push((":path".into(), Zeroizing::new(target)));
-        }
-        let record = DecisionRecord {
-            scheme: Some(permit.scheme().as_str().into()),
-            port: Some(permit.port()),
-            rule: permit.rule().cloned(),
-            credential: credentials,
-            upstream: Some(address::socket_text(upstream.first)),
-            ..self.record(Verdict::Allow, now)
-        };
-        self.stage = Stage::Recording(Reply::Allow(Box::new(forward)));
-        Ok(Effect::Record(Box::new(record)))
+        self.stage = Stage::Admitting(ready);
+        Ok(Effect::Admit { charges, redeem })
     }
 
-    /// The names of the fields that are for this proxy alone, or that would make the upstream see another request.
-    fn leaves_behind(&self, request: &Request, head: &RequestHead, permit: &Permit) -> SmallVec<[Box<str>; 4]> {
-        let token_in_authorization = request.caller.is_some_and(|c| c.token_in_authorization);
-        let mut names: SmallVec<[Box<str>; 4]> = SmallVec::new();
-        for (name, _) in head.fields.iter() {
-            let remove = match name {
-                "proxy-authorization" | "proxy-connection" | "x-agent-traceparent" | "x-agent-tracestate" => true,
-                "authorization" => token_in_authorization,
-                _ => {
-                    name.starts_with("x-attache-")
-                        || self.rules.agents.is_identity_header(name)
-                        || (is_override_header(name) && !permit.allows_override_headers())
+    fn admitted(
+        &mut self,
+        ready: Ready,
+        admitted: Result<Option<Redeemed>, NotAdmitted>,
+        now: Now,
+    ) -> Result<Effect, Denial> {
+        match admitted {
+            Ok(Some(redeemed)) => {
+                self.question.ticket = Some(redeemed.ticket);
+                self.question.answered = Some(redeemed.answered);
+                self.send(&ready, now)
+            }
+            Ok(None) if ready.found.permit.approvals().is_empty() => self.send(&ready, now),
+            Ok(None) => Err(Denial::new(Reason::InternalError).because("no approval was used")),
+            Err(NotAdmitted::Excess(excess)) => Err(exceeded(excess)),
+            // Another request like this one was faster: it has to be agreed to again.
+            Err(NotAdmitted::NotApproved) => {
+                self.question.agreed = None;
+                self.question.answered = None;
+                self.question.snatched += 1;
+                if self.question.snatched > SNATCHED {
+                    self.question.until = Some(now.monotonic);
                 }
-            };
-            if remove && !names.iter().any(|n| **n == *name) {
-                names.push(name.into());
+                match self.question.snatched > SNATCHED + 1 {
+                    true => Err(Denial { retry_after: Some(COME_AGAIN), ..Denial::new(Reason::ApprovalPending) }),
+                    false => self.ask(ready.found, now),
+                }
             }
         }
-        names
+    }
+
+    fn send(&mut self, ready: &Ready, now: Now) -> Result<Effect, Denial> {
+        let (forward, record) = self.inject(ready, now)?;
+        self.stage = Stage::Recording(Reply::Allow(Box::new(forward)));
+        Ok(Effect::Record(Box::new(record)))
     }
 
     fn answer(&mut self, reply: Reply, written: bool) -> Effect {
@@ -288,13 +438,12 @@ impl Exchange {
 
     fn refuse(&mut self, denial: &Denial, now: Now) -> Effect {
         let answer = self.answer_to(denial);
-        let verdict = if denial.reason.class() == Class::Unavailable { Verdict::Error } else { Verdict::Deny };
         let record = DecisionRecord {
             reason: Some(denial.reason.as_str().into()),
             detail: denial.detail.clone(),
             rule: denial.rule.clone(),
             status: Some(answer.status),
-            ..self.record(verdict, now)
+            ..self.record(record::verdict(denial), now)
         };
         self.stage = Stage::Recording(Reply::Deny(Box::new(answer)));
         Effect::Record(Box::new(record))
@@ -313,126 +462,28 @@ impl Exchange {
         let proxy_hop = request.head.as_ref().is_ok_and(|head| self.rules.agents.is_proxy_hop(head));
         Answer::to(denial, &request.id, Manner { grpc, proxy_hop })
     }
-
-    /// What is known of the request, whatever becomes of it.
-    fn record(&self, decision: Verdict, now: Now) -> DecisionRecord {
-        let mut record = DecisionRecord {
-            request_id: "".into(),
-            time: now.wall,
-            agent: None,
-            identity: None,
-            source: None,
-            method: "".into(),
-            scheme: None,
-            host: "".into(),
-            port: None,
-            path: "".into(),
-            query: None,
-            decision,
-            reason: None,
-            detail: None,
-            rule: None,
-            credential: Vec::new(),
-            policy_revision: self.rules.revision.clone(),
-            upstream: None,
-            status: None,
-            decision_micros: now.monotonic.saturating_duration_since(self.started.monotonic).as_micros() as u64,
-        };
-        let Some(request) = &self.request else { return record };
-        record.request_id = request.id.clone();
-        record.source = request.source.clone();
-        if let Some(caller) = request.caller {
-            record.agent = Some(self.rules.agents.name(caller.agent).clone());
-            record.identity = Some(caller.how.as_str().into());
-        }
-        match &request.head {
-            Ok(head) => {
-                record.method = head.method.clone();
-                record.host = head.authority.host.to_string().into();
-                record.port = head.authority.port;
-                record.scheme = (head.door == Door::Tls).then(|| "https".into());
-                record.path = head.path.clone();
-                record.query = head.query.as_deref().map(redacted_query);
-            }
-            Err(fields) => {
-                let text = |name| String::from_utf8_lossy(fields.get(name).unwrap_or_default()).into_owned();
-                record.method = text(":method").into();
-                record.host = redacted_authority(&text(":authority")).into();
-                (record.path, record.query) = redacted_target(&text(":path"));
-            }
-        }
-        record
-    }
 }
 
-impl Request {
-    /// Identify, check that tunnel, TLS name and authority agree, then ask the policy.
-    fn decide(&mut self, rules: &Ruleset) -> Result<Permit, Denial> {
-        // Agents are numbered by their policy: who the last one's caller was means nothing in this one.
-        self.caller = None;
-        let head = self.head.as_ref().map_err(|_| no_request())?;
-        if self.door != Door::Proxy && self.session.is_none() {
-            return Err(
-                Denial::new(Reason::InternalError).because("a request inside a tunnel came without its session")
-            );
+fn exceeded(excess: Excess) -> Denial {
+    match excess {
+        Excess::Reached { rule, retry_after: Some(wait) } => {
+            Denial { retry_after: Some(wait), ..Denial::by(Reason::RateLimited, &rule) }
         }
-        let caller = rules.agents.identify(head, self.session.as_ref())?;
-        self.caller = caller;
-        let caller = caller.ok_or_else(|| Denial::new(Reason::NoIdentity))?;
-        check_authority(head, self.session.as_ref(), self.sni.as_deref())?;
-        rules.decide(caller.agent, head)
-    }
-
-    fn head(&self) -> Result<&RequestHead, Denial> {
-        self.head.as_ref().map_err(|_| no_request())
-    }
-
-    fn fields(&self) -> &Fields {
-        match &self.head {
-            Ok(head) => &head.fields,
-            Err(fields) => fields,
+        Excess::Reached { rule, retry_after: None } => {
+            Denial::by(Reason::RateLimited, &rule).because("this request alone is more than the limit")
         }
+        Excess::Unavailable => Denial::new(Reason::StoreUnavailable),
     }
-}
-
-/// CONNECT target, TLS server name and authority must name one host: Envoy does not compare them, and an agent
-/// could otherwise open a tunnel to one host and speak to another (domain fronting).
-fn check_authority(head: &RequestHead, session: Option<&Session>, sni: Option<&str>) -> Result<(), Denial> {
-    let mismatch = |what: String| Err(Denial::new(Reason::AuthorityMismatch).because(what));
-    let Some(session) = session else { return Ok(()) };
-    let default = if head.door == Door::Tls { 443 } else { 80 };
-    let port = head.authority.port.unwrap_or(default);
-    if session.authority.host != head.authority.host || session.authority.port != Some(port) {
-        return mismatch(format!("the tunnel is to `{}`, the request for `{}`", session.authority, head.authority));
-    }
-    if head.door != Door::Tls {
-        return Ok(());
-    }
-    match (sni, &head.authority.host) {
-        // RFC 6066 §3: address literals are not sent as server name.
-        (None | Some(""), Host::Address(_)) => Ok(()),
-        (Some(name), host) if Host::parse(name).as_ref() == Ok(host) => Ok(()),
-        (name, _) => {
-            mismatch(format!("the TLS name is `{}`, the request for `{}`", name.unwrap_or_default(), head.authority))
-        }
-    }
-}
-
-/// The path as it came: what goes upstream keeps the agent's spelling.
-fn raw_path(head: &RequestHead) -> &str {
-    // A head that was read has a target of ASCII alone.
-    let target = head.fields.get(":path").and_then(|target| std::str::from_utf8(target).ok()).unwrap_or_default();
-    target.split('?').next().unwrap_or_default()
-}
-
-fn no_request() -> Denial {
-    Denial::new(Reason::InternalError).because("there is no request")
 }
 
 fn name_of(event: &Event) -> &'static str {
     match event {
         Event::Request(_) => "a second request on one stream",
+        Event::Body { .. } => "a body nobody asked for",
         Event::Resolved(_) => "an address nobody asked for",
+        Event::Looked(_) => "a count nobody asked for",
+        Event::Asked(_) => "an approval nobody asked for",
+        Event::Admitted(_) => "a charge nobody asked for",
         Event::Secrets(_) => "a secret nobody asked for",
         Event::Recorded(_) => "a record nobody asked for",
     }

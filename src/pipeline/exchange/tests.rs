@@ -9,12 +9,18 @@ use std::time::{Duration, Instant, SystemTime};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+use zeroize::Zeroizing;
+
 use super::*;
 use crate::pipeline::agent::{AgentId, Agents, TokenHash};
-use crate::pipeline::credential::{Format, Injection};
-use crate::pipeline::policy::matcher::{HostPattern, Methods};
+use crate::pipeline::audit::Verdict;
+use crate::pipeline::credential::{Format, Injection, Slot};
+use crate::pipeline::limit::Charges;
+use crate::pipeline::message::{Fields, Host};
+use crate::pipeline::policy::matcher::{HostPattern, Methods, Scheme};
 use crate::pipeline::policy::path::PathPattern;
-use crate::pipeline::policy::{Action, Binding, Entry};
+use crate::pipeline::policy::routes::Routes;
+use crate::pipeline::policy::{Action, Binding, Class, Entry, Scope};
 
 const ANN: &str = "ann-token";
 const BOB: &str = "bob-token";
@@ -65,7 +71,7 @@ fn policy(revision: &str, change: impl FnOnce(&mut Ruleset)) -> Arc<Ruleset> {
     agents.add_header("x-agent", "ann", ann);
     agents.strip_header("x-untrusted");
     let mut rules = Ruleset::new(revision, agents);
-    let common = rules.domains_mut(None);
+    let common = rules.domains_mut(Scope::All);
     for pattern in ["api.example", "query.example", "missing.example", "nowhere.example", "slow.example"] {
         common.list(allow(pattern));
     }
@@ -73,14 +79,14 @@ fn policy(revision: &str, change: impl FnOnce(&mut Ruleset)) -> Arc<Ruleset> {
         common.list(allow(pattern));
     }
     let get = (Methods::parse(["GET"]).unwrap(), PathPattern::parse("/v1/*").unwrap());
-    common.list(Entry { pairs: Some(vec![get]), ..allow("get.example") });
+    common.list(Entry { pairs: Some(Routes::from_iter([get])), ..allow("get.example") });
     common.list(Entry { websocket: true, ..allow("ws.example") });
     common.list(Entry { allow_private: vec!["10.0.0.0/8".parse().unwrap()], ..allow("private.example") });
     common.list(Entry { allow_override_headers: true, ..allow("override.example") });
     common.list(Entry { action: Action::Deny, ..allow("denied.example") });
     common.list(allow("*.wild.example"));
     common.block(&HostPattern::parse("evil.wild.example").unwrap(), &"blockedDomains[evil.wild.example]".into());
-    rules.domains_mut(Some(bob)).list(allow("bob.example"));
+    rules.domains_mut(Scope::Agent(bob)).list(allow("bob.example"));
     rules.bind(inject(0, "api", "api.example", header("authorization"), None));
     rules.bind(inject(1, "two", "api.example", header("x-key"), Some("/two/*")));
     rules.bind(inject(2, "query", "query.example", Slot::Query("key".into()), None));
@@ -101,10 +107,47 @@ struct World {
     rules: Arc<Ruleset>,
     names: HashMap<&'static str, Result<Resolved, ResolveFailure>>,
     secrets: Secrets,
+    /// What is counted and who is asked.
+    store: Store,
+    /// The body that comes, and whether that is all of it.
+    body: (Box<[u8]>, bool),
     /// Whether the journal takes records.
     writes: bool,
     /// The policy and secrets that are put in force while this effect is waited for.
     swap: Option<(&'static str, Arc<Ruleset>, Secrets)>,
+}
+
+/// A store that counts nothing, and a person who says what the test has them say.
+#[derive(Default)]
+struct Store {
+    /// What limits say; nothing is too much otherwise.
+    excess: Option<Excess>,
+    /// How each question stands, in turn; the last one stays.
+    standing: Vec<Standing>,
+    /// What was asked.
+    petitions: Vec<Petition>,
+    /// What was charged and used.
+    admitted: Vec<(Charges, Option<Fingerprint>)>,
+}
+
+impl Store {
+    fn look(&self, _: &Charges) -> Result<(), Excess> {
+        self.excess.clone().map_or(Ok(()), Err)
+    }
+
+    fn ask(&mut self, petition: &Petition) -> Asked {
+        let at = self.petitions.len().min(self.standing.len().saturating_sub(1));
+        let standing = self.standing.get(at).cloned().unwrap_or(Standing::Pending);
+        self.petitions.push(petition.clone());
+        Asked::Open { ticket: "apr_1".into(), standing, expires: petition.expires, new: at == 0 }
+    }
+
+    fn admit(&mut self, charges: &Charges, redeem: Option<Fingerprint>) -> Result<Option<Redeemed>, NotAdmitted> {
+        self.look(charges).map_err(NotAdmitted::Excess)?;
+        self.admitted.push((charges.clone(), redeem));
+        let answered = Answered { by: "ann".into(), why: None };
+        Ok(redeem.map(|_| Redeemed { ticket: "apr_1".into(), answered }))
+    }
 }
 
 type Secrets = Vec<Option<&'static str>>;
@@ -124,6 +167,8 @@ impl World {
                 ("slow.example", failed(Reason::DnsFailure)),
             ]),
             secrets: vec![Some("s-api"), Some("s-two"), Some("s query"), None, Some("s-plain"), Some("s-bob")],
+            store: Store::default(),
+            body: (Box::default(), true),
             writes: true,
             swap: None,
         }
@@ -138,6 +183,9 @@ impl World {
             let effect = exchange.on(event, &self.rules, now());
             let wait = match &effect {
                 Effect::Resolve { .. } => "resolve",
+                Effect::Look(_) => "look",
+                Effect::Ask(_) => "ask",
+                Effect::Admit { .. } => "admit",
                 Effect::FetchSecrets(_) => "secrets",
                 Effect::Record(_) => "record",
                 Effect::Reply(_) => "reply",
@@ -156,6 +204,13 @@ impl World {
                     })
                 }
                 Effect::FetchSecrets(wanted) => Event::Secrets(wanted.iter().map(|id| self.secret(*id)).collect()),
+                Effect::Look(charges) => Event::Looked(self.store.look(&charges)),
+                Effect::Ask(petition) => Event::Asked(self.store.ask(&petition)),
+                Effect::Admit { charges, redeem } => Event::Admitted(self.store.admit(&charges, redeem)),
+                Effect::Reply(Reply::HoldBody) => {
+                    let (bytes, whole) = self.body.clone();
+                    Event::Body { bytes, whole }
+                }
                 Effect::Record(record) => {
                     outcome.records.push(*record);
                     Event::Recorded(self.writes)
@@ -259,6 +314,7 @@ fn incoming(door: Door, method: &str, url: &str, extra: &[(&str, &str)]) -> Inco
         sni: None,
         source: Some("192.0.2.7:1234".into()),
         request_id: "r1".into(),
+        ends: true,
     }
 }
 
@@ -641,7 +697,7 @@ fn a_newer_deny_wins_over_an_older_allow() {
     for wait in ["resolve", "secrets"] {
         let stricter = policy("two", |rules| {
             let pattern = HostPattern::parse("api.example").unwrap();
-            rules.domains_mut(None).block(&pattern, &"blockedDomains[api.example]".into());
+            rules.domains_mut(Scope::All).block(&pattern, &"blockedDomains[api.example]".into());
         });
         let mut world = World::new();
         world.swap = Some((wait, stricter, world.secrets.clone()));

@@ -140,6 +140,8 @@ pub enum Reason {
     BodyNotCountable,
     /// Counters and approvals cannot be had.
     StoreUnavailable,
+    /// The policy changed in the middle of the decision.
+    PolicyChanged,
     /// The name leads to no address that may be reached.
     AddressForbidden,
     /// The name does not exist, or has no address.
@@ -186,6 +188,7 @@ impl Reason {
         Self::BodyTooLargeToCount,
         Self::BodyNotCountable,
         Self::StoreUnavailable,
+        Self::PolicyChanged,
         Self::AddressForbidden,
         Self::NameNotFound,
         Self::DnsFailure,
@@ -385,6 +388,13 @@ impl Reason {
                 503,
                 "limits and approvals cannot be looked up",
                 "try again later; the proxy's operator has to look at the store",
+            ),
+            Self::PolicyChanged => (
+                "policy_changed",
+                Unavailable,
+                503,
+                "the policy changed while the request was decided",
+                "send it again: it will be decided on the new one",
             ),
             Self::AddressForbidden => (
                 "address_forbidden",

@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 use crate::pipeline::agent::AgentId;
 use crate::pipeline::approval::Terms;
 use crate::pipeline::credential::Injection;
-use crate::pipeline::limit::{Limit, Weight};
+use crate::pipeline::limit::Limit;
 use crate::pipeline::message::{RequestHead, token};
 use crate::pipeline::policy::Binding;
 use crate::pipeline::policy::decision::{Denial, Reason, RuleId};
@@ -90,13 +90,6 @@ impl Permit {
     /// What would have refused it, were it enforced.
     pub fn would(&self) -> Option<&Denial> {
         self.draft.would.as_ref()
-    }
-
-    /// True if its body has to be seen before it can be sent.
-    pub fn needs_body(&self) -> bool {
-        let weighed = |limit: &Arc<Limit>| limit.weight != Weight::Request;
-        let limits = || self.draft.limits.iter().chain(&self.draft.watched_limits);
-        !self.draft.approvals.is_empty() || limits().any(weighed)
     }
 }
 

@@ -130,7 +130,13 @@ impl Rules {
 
     /// Shows every rule that matches a request of this agent which would leave by this port. None is shown twice
     /// unless its path has segments of which a lenient server keeps nothing.
-    pub fn matching<'a>(&'a self, agent: AgentId, asked: &Asked<'_>, port: u16, mut take: impl FnMut(&'a Arc<Rule>)) {
+    pub fn matching<'a>(
+        &'a self,
+        agent: AgentId,
+        asked: &'a Asked<'_>,
+        port: u16,
+        mut take: impl FnMut(&'a Arc<Rule>),
+    ) {
         let host: &Host = &asked.head.authority.host;
         for tree in self.table.matches(host) {
             tree.find(&asked.path, |rule| {

@@ -38,6 +38,7 @@ fn head() -> impl Strategy<Value = Incoming> {
                 sni: same.then(|| authority.split(':').next().unwrap_or_default().to_owned()),
                 source: None,
                 request_id: "r1".into(),
+                ends: true,
             }
         },
     )
@@ -63,7 +64,7 @@ struct Incoming2(Door, Fields, Option<String>, Option<String>);
 impl Incoming2 {
     fn again(&self) -> Incoming {
         let Self(door, fields, session, sni) = self.clone();
-        Incoming { door, fields, session, sni, source: None, request_id: "r1".into() }
+        Incoming { door, fields, session, sni, source: None, request_id: "r1".into(), ends: true }
     }
 }
 
@@ -155,6 +156,9 @@ proptest! {
                 Effect::FetchSecrets(_) => {
                     prop_assert!(!only_refuses && resolving && is_resolved);
                     (resolving, fetching) = (false, true);
+                }
+                Effect::Look(_) | Effect::Ask(_) | Effect::Admit { .. } | Effect::Reply(Reply::HoldBody) => {
+                    prop_assert!(false, "this policy neither limits nor asks");
                 }
                 Effect::Record(record) => {
                     prop_assert!(record.decision != Verdict::Allow || (fetching && !only_refuses));

@@ -1,0 +1,88 @@
+//! The way out: what is put into an admitted request, and what stays behind.
+
+use smallvec::SmallVec;
+use zeroize::Zeroizing;
+
+use super::request::{Request, no_request, raw_path};
+use super::{Exchange, Forward, Found, Now, Ready, record};
+use crate::pipeline::address;
+use crate::pipeline::agent::is_override_header;
+use crate::pipeline::audit::{DecisionRecord, Verdict};
+use crate::pipeline::credential::{Slot, with_query};
+use crate::pipeline::message::RequestHead;
+use crate::pipeline::policy::Permit;
+use crate::pipeline::policy::decision::{Denial, Reason};
+use crate::pipeline::policy::matcher::Scheme;
+
+impl Exchange {
+    /// Puts the credentials in, takes out what must not leave, and says what is about to happen.
+    pub(super) fn inject(&self, ready: &Ready, now: Now) -> Result<(Forward, DecisionRecord), Denial> {
+        let Ready { found: Found { permit, upstream, would }, secrets } = ready;
+        let request = self.request.as_ref().ok_or_else(no_request)?;
+        let head = request.head()?;
+        let mut forward = Forward {
+            upstream: *upstream,
+            plaintext: permit.scheme() == Scheme::Http,
+            set: SmallVec::new(),
+            remove: self.leaves_behind(request, head, permit),
+        };
+        let mut query = None;
+        let mut credentials = Vec::new();
+        // What passes only because nothing is enforced gets no credential.
+        let injections = permit.injections().filter(|_| would.is_none());
+        for (at, injection) in injections.enumerate() {
+            let secret = secrets.get(at).and_then(Option::as_ref).ok_or_else(|| {
+                Denial { rule: permit.rule().cloned(), ..Denial::new(Reason::SecretUnavailable) }
+                    .because(format!("`{}`", injection.name))
+            })?;
+            credentials.push(injection.name.clone());
+            let value = injection.format.render(secret);
+            match &injection.slot {
+                Slot::Header(name) => {
+                    forward.remove.retain(|removed| removed != name);
+                    forward.set.push((name.clone(), value));
+                }
+                Slot::Query(name) => {
+                    let before = query.as_ref().map(|q: &Zeroizing<String>| q.as_str()).or(head.query.as_deref());
+                    query = Some(with_query(before, name, &value));
+                }
+            }
+        }
+        if let Some(query) = query {
+            let target = [raw_path(head).as_bytes(), b"?", query.as_bytes()].concat();
+            forward.set.push((":path".into(), Zeroizing::new(target)));
+        }
+        let record = DecisionRecord {
+            scheme: Some(permit.scheme().as_str().into()),
+            port: Some(permit.port()),
+            rule: permit.rule().cloned(),
+            would: would.as_ref().map(record::would),
+            watched: permit.watched().to_vec(),
+            credential: credentials,
+            upstream: Some(address::socket_text(upstream.first)),
+            ..self.record(Verdict::Allow, now)
+        };
+        Ok((forward, record))
+    }
+
+    /// The names of the fields that are for this proxy alone, or that would make the upstream see another request.
+    fn leaves_behind(&self, request: &Request, head: &RequestHead, permit: &Permit) -> SmallVec<[Box<str>; 4]> {
+        let token_in_authorization = request.caller.is_some_and(|c| c.token_in_authorization);
+        let mut names: SmallVec<[Box<str>; 4]> = SmallVec::new();
+        for (name, _) in head.fields.iter() {
+            let remove = match name {
+                "proxy-authorization" | "proxy-connection" | "x-agent-traceparent" | "x-agent-tracestate" => true,
+                "authorization" => token_in_authorization,
+                _ => {
+                    name.starts_with("x-attache-")
+                        || self.rules.agents.is_identity_header(name)
+                        || (is_override_header(name) && !permit.allows_override_headers())
+                }
+            };
+            if remove && !names.iter().any(|n| **n == *name) {
+                names.push(name.into());
+            }
+        }
+        names
+    }
+}

@@ -1,0 +1,194 @@
+//! The request of an exchange: what is known of it, and what it asks for.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use crate::pipeline::agent::Caller;
+use crate::pipeline::approval::{About, Fingerprint, PREVIEW, Subject};
+use crate::pipeline::limit::{Charge, Charges, Limit, Weight};
+use crate::pipeline::message::{Door, Fields, Host, RequestHead};
+use crate::pipeline::policy::decision::{Denial, Reason, RuleId};
+use crate::pipeline::policy::{Permit, Ruleset};
+use crate::pipeline::session::Session;
+
+/// The request, as far as it could be read, and who sent it.
+#[derive(Debug)]
+pub struct Request {
+    pub id: Arc<str>,
+    pub door: Door,
+    pub head: Result<RequestHead, Fields>,
+    pub session: Option<Session>,
+    pub sni: Option<String>,
+    pub source: Option<Box<str>>,
+    pub caller: Option<Caller>,
+    pub body: Body,
+}
+
+/// How much of the body has been seen.
+#[derive(Debug)]
+pub enum Body {
+    /// It comes, and has not been asked for.
+    Unseen,
+    /// All of it.
+    Whole(Box<[u8]>),
+    /// More than can be held.
+    Cut,
+}
+
+impl Request {
+    /// Identify, check that tunnel, TLS name and authority agree, then ask the policy.
+    pub fn decide(&mut self, rules: &Ruleset, wall: SystemTime) -> Result<Permit, Denial> {
+        // Agents are numbered by their policy: who the last one's caller was means nothing in this one.
+        self.caller = None;
+        let head = self.head.as_ref().map_err(|_| no_request())?;
+        if self.door != Door::Proxy && self.session.is_none() {
+            return Err(
+                Denial::new(Reason::InternalError).because("a request inside a tunnel came without its session")
+            );
+        }
+        let caller = rules.agents.identify(head, self.session.as_ref())?;
+        self.caller = caller;
+        let caller = caller.ok_or_else(|| Denial::new(Reason::NoIdentity))?;
+        check_authority(head, self.session.as_ref(), self.sni.as_deref())?;
+        rules.decide(caller.agent, head, wall)
+    }
+
+    pub fn head(&self) -> Result<&RequestHead, Denial> {
+        self.head.as_ref().map_err(|_| no_request())
+    }
+
+    pub fn fields(&self) -> &Fields {
+        match &self.head {
+            Ok(head) => &head.fields,
+            Err(fields) => fields,
+        }
+    }
+
+    /// True if the body has to be seen for this permit and has not been.
+    pub fn lacks_body(&self, permit: &Permit) -> bool {
+        let weighed = |limit: &Arc<Limit>| match limit.weight {
+            Weight::Request => false,
+            Weight::Bytes => self.stated_length().is_none(),
+            Weight::Items(_) => true,
+        };
+        let limits = || permit.limits().iter().chain(permit.watched_limits());
+        matches!(self.body, Body::Unseen) && (!permit.approvals().is_empty() || limits().any(weighed))
+    }
+
+    /// What the request adds to the counts of these limits.
+    pub fn charges(&self, limits: &[Arc<Limit>], agent: &Arc<str>) -> Result<Charges, Denial> {
+        let charge = |limit: &Arc<Limit>| {
+            let units = match &limit.weight {
+                Weight::Request => 1,
+                Weight::Bytes => self.length(&limit.rule)?,
+                Weight::Items(way) => self.items(way, &limit.rule)?,
+            };
+            Ok(Charge { limit: limit.clone(), agent: agent.clone(), units })
+        };
+        limits.iter().map(charge).collect()
+    }
+
+    /// What a person would agree to, and what they see of it.
+    pub fn petition(&self, permit: &Permit, agent: &Arc<str>) -> Result<(Fingerprint, About), Denial> {
+        let head = self.head()?;
+        let rules: Vec<RuleId> = permit.approvals().iter().map(|terms| terms.rule.clone()).collect();
+        let too_large = || Denial { rule: rules.first().cloned(), ..Denial::new(Reason::BodyTooLargeForApproval) };
+        let Body::Whole(body) = &self.body else { return Err(too_large()) };
+        let host = head.authority.host.to_string();
+        let content_type = head.fields.get("content-type");
+        let fingerprint = Fingerprint::of(&Subject {
+            agent,
+            method: &head.method,
+            scheme: permit.scheme().as_str(),
+            host: &host,
+            port: permit.port(),
+            path: raw_path(head),
+            query: head.query.as_deref(),
+            content_type,
+            content_encoding: head.fields.get("content-encoding"),
+            body,
+            rules: &rules,
+        });
+        let about = About {
+            agent: agent.clone(),
+            rules,
+            method: head.method.clone(),
+            scheme: permit.scheme().as_str(),
+            host: host.into(),
+            port: permit.port(),
+            path: raw_path(head).into(),
+            query: head.query.clone(),
+            content_type: content_type.map(|value| String::from_utf8_lossy(value).into()),
+            body_bytes: body.len() as u64,
+            body_sha256: Sha256::digest(body).into(),
+            body_preview: body.get(..PREVIEW).unwrap_or(body).into(),
+        };
+        Ok((fingerprint, about))
+    }
+
+    fn stated_length(&self) -> Option<u64> {
+        let mut lengths = self.fields().all("content-length");
+        let length = std::str::from_utf8(lengths.next()?).ok()?.parse().ok()?;
+        lengths.next().is_none().then_some(length)
+    }
+
+    fn length(&self, rule: &RuleId) -> Result<u64, Denial> {
+        match &self.body {
+            Body::Whole(body) => Ok(body.len() as u64),
+            _ => self.stated_length().ok_or_else(|| Denial::by(Reason::BodyTooLargeToCount, rule)),
+        }
+    }
+
+    /// The items of a list; an empty one counts as one, or sending nothing at all would never be too much.
+    fn items(&self, way: &[Box<str>], rule: &RuleId) -> Result<u64, Denial> {
+        let not_countable = |why| Denial::by(Reason::BodyNotCountable, rule).because(why);
+        let body = match &self.body {
+            Body::Whole(body) => body,
+            _ => return Err(Denial::by(Reason::BodyTooLargeToCount, rule)),
+        };
+        if self.fields().all("content-encoding").any(|coding| !coding.eq_ignore_ascii_case(b"identity")) {
+            return Err(not_countable("it is compressed"));
+        }
+        let document: Value = serde_json::from_slice(body).map_err(|_| not_countable("it is not JSON"))?;
+        let list = way.iter().try_fold(&document, |value, name| value.get(&**name));
+        let items = list.and_then(Value::as_array).ok_or_else(|| not_countable("there is no such list in it"))?;
+        Ok((items.len() as u64).max(1))
+    }
+}
+
+/// CONNECT target, TLS server name and authority must name one host: Envoy does not compare them, and an agent
+/// could otherwise open a tunnel to one host and speak to another (domain fronting).
+fn check_authority(head: &RequestHead, session: Option<&Session>, sni: Option<&str>) -> Result<(), Denial> {
+    let mismatch = |what: String| Err(Denial::new(Reason::AuthorityMismatch).because(what));
+    let Some(session) = session else { return Ok(()) };
+    let default = if head.door == Door::Tls { 443 } else { 80 };
+    let port = head.authority.port.unwrap_or(default);
+    if session.authority.host != head.authority.host || session.authority.port != Some(port) {
+        return mismatch(format!("the tunnel is to `{}`, the request for `{}`", session.authority, head.authority));
+    }
+    if head.door != Door::Tls {
+        return Ok(());
+    }
+    match (sni, &head.authority.host) {
+        // RFC 6066 §3: address literals are not sent as server name.
+        (None | Some(""), Host::Address(_)) => Ok(()),
+        (Some(name), host) if Host::parse(name).as_ref() == Ok(host) => Ok(()),
+        (name, _) => {
+            mismatch(format!("the TLS name is `{}`, the request for `{}`", name.unwrap_or_default(), head.authority))
+        }
+    }
+}
+
+/// The path as it came: what goes upstream keeps the agent's spelling.
+pub fn raw_path(head: &RequestHead) -> &str {
+    // A head that was read has a target of ASCII alone.
+    let target = head.fields.get(":path").and_then(|target| std::str::from_utf8(target).ok()).unwrap_or_default();
+    target.split('?').next().unwrap_or_default()
+}
+
+pub fn no_request() -> Denial {
+    Denial::new(Reason::InternalError).because("there is no request")
+}

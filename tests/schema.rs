@@ -150,6 +150,37 @@ fn what_is_wrong_is_wrong_to_both() {
             "a format without the secret",
             "credentials: [{name: a, file: /a, injections: [{domain: a.example, headerName: X-A, headerFormat: Bearer}]}]",
         ),
+        ("a rule without name", "rules: [{host: a.example, action: block}]"),
+        ("a rule without action", "rules: [{name: a, host: a.example}]"),
+        ("an action of a rule that is none", "rules: [{name: a, host: a.example, action: refuse}]"),
+        (
+            "two actions",
+            "rules: [{name: a, host: a.example, action: {rateLimit: {requests: 1, per: 1s}, approval: {}}}]",
+        ),
+        ("a limit of nothing", "rules: [{name: a, host: a.example, action: {rateLimit: {requests: 0, per: 1s}}}]"),
+        (
+            "a limit that is a text",
+            "rules: [{name: a, host: a.example, action: {rateLimit: {requests: \"1\", per: 1s}}}]",
+        ),
+        ("a window without unit", "agents: {a: {rateLimit: {requests: 1, per: 60}}}"),
+        ("a weight that is none", "agents: {a: {rateLimit: {requests: 1, per: 1s, weight: body}}}"),
+        ("another mode", "agents: {a: {mode: dry-run}}"),
+        ("hours without a zone", "rules: [{name: a, host: a.example, action: block, only: {days: [mon]}}]"),
+        (
+            "hours without end",
+            "rules: [{name: a, host: a.example, action: block, only: {from: \"08:00\", timezone: UTC}}]",
+        ),
+        (
+            "an hour that is none",
+            "rules: [{name: a, host: a.example, action: block, only: {from: \"8:00\", to: \"25:00\", timezone: UTC}}]",
+        ),
+        (
+            "a day that is none",
+            "rules: [{name: a, host: a.example, action: block, except: {days: [Montag], timezone: UTC}}]",
+        ),
+        ("a ceiling that grants", "organization: {allowedDomains: [{pattern: a.example, upgrades: [websocket]}]}"),
+        ("an organization's agents", "organization: {agents: {}}"),
+        ("an agent in a profile", "profiles: {a: {identity: []}}"),
         ("nobody", "credentials: [{name: a, file: /a, agents: []}]"),
     ] {
         assert!(problems(policy).is_some(), "{name}: attaché reads {policy}");

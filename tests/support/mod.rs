@@ -36,6 +36,7 @@ pub mod interposer;
 pub mod journal;
 pub mod process;
 pub mod records;
+pub mod schema;
 pub mod script;
 pub mod tunnel;
 pub mod upstream;

@@ -77,7 +77,7 @@ fn type_of(shape: &Shape) -> String {
         kinds.push(format!("list: {}{filled}", type_of(&list.items)));
     }
     if let Some(object) = &shape.object {
-        kinds.push(format!("[{}](#{})", object.what, object.what.replace(' ', "-")));
+        kinds.push(format!("[{}](#{})", object.what, anchor(object.what)));
     }
     if let Some(named) = &shape.named {
         kinds.push(format!("names, each with {}", type_of(named)));
@@ -98,6 +98,11 @@ fn sentence(rule: &Rule) -> String {
         Rule::Needs(name, needed) => format!("`{name}` needs `{needed}`."),
         Rule::Unless { says, .. } => (*says).to_owned(),
     }
+}
+
+/// What links call a heading.
+fn anchor(heading: &str) -> String {
+    heading.chars().filter(|c| c.is_alphanumeric() || *c == ' ').map(|c| if c == ' ' { '-' } else { c }).collect()
 }
 
 fn capitalised(text: &str) -> String {

@@ -10,6 +10,8 @@ mod words;
 pub use json_schema::json_schema;
 pub use markdown::markdown;
 
+use std::iter;
+
 use super::schema::Policy;
 use super::shape::{Object, Shape};
 
@@ -42,11 +44,12 @@ fn gather(shape: &Shape, path: String, found: &mut Vec<(Object, Vec<String>)>) {
 /// `an allow entry` as `allowEntry`, the name of its definition.
 fn definition(what: &str) -> String {
     let mut name = String::new();
-    for word in what.split([' ', '-']).filter(|word| !matches!(*word, "a" | "an" | "the")) {
-        let mut letters = word.chars();
+    for word in what.split(' ').filter(|word| !matches!(*word, "a" | "an" | "the")) {
+        let mut letters = word.chars().filter(char::is_ascii_alphanumeric);
         match letters.next() {
             Some(first) if !name.is_empty() => name.extend(first.to_uppercase().chain(letters)),
-            _ => name.push_str(word),
+            Some(first) => name.extend(iter::once(first).chain(letters)),
+            None => {}
         }
     }
     name

@@ -26,7 +26,8 @@ pub const TABLE: &[Described] = &[
             key("rateLimit", "How much the agent may send, all its requests together.", "{requests: 200, per: 60s}"),
             key(
                 "mode",
-                "`monitor`: what would be refused or held passes, without credentials, and is put on record as that; never for what the organization, identity or the form of a request refuse.",
+                "`monitor`: what would be refused or held passes, without credentials, and is put on \
+                 record as that; never for what the organization, identity or the form of a request refuse.",
                 "monitor",
             )
             .default("enforce"),

@@ -12,7 +12,8 @@ pub const TABLE: &[Described] = &[
             key("envVarKey", "The environment variable that holds it.", "JIRA_API_TOKEN"),
             key(
                 "file",
-                "The file that holds it, read again when it changes; a relative path counts from the policy's folder.",
+                "The file that holds it, read again when it changes; a relative path counts from the \
+                 policy's folder.",
                 "/run/secrets/jira",
             ),
             key(

@@ -10,7 +10,8 @@ pub const TABLE: &[Described] = &[
         keys: &[
             key(
                 "pattern",
-                "The host, `[http://]host[:port]`: TLS to 443 unless it says otherwise; `*.` in front is every name below.",
+                "The host, `[http://]host[:port]`: TLS to 443 unless it says otherwise; `*.` in front \
+                 is every name below.",
                 "\"*.example.com\"",
             ),
             key("action", "Whether requests may pass; `block` is `deny`.", "deny").default("allow"),
@@ -28,7 +29,8 @@ pub const TABLE: &[Described] = &[
             .default("[]"),
             key(
                 "allowOverrideHeaders",
-                "Whether the agent's headers that override method, URL or origin (`X-HTTP-Method-Override` and kin) are left in.",
+                "Whether the agent's headers that override method, URL or origin \
+                 (`X-HTTP-Method-Override` and kin) are left in.",
                 "true",
             )
             .default("false"),
@@ -39,10 +41,17 @@ pub const TABLE: &[Described] = &[
         means: "Methods and paths.",
         rules: &[Rule::Some(&["method", "path"])],
         keys: &[
-            key("method", "One method, a list, or `any`, which is all but TRACE and CONNECT.", "[GET, POST]").default("any"),
+            key(
+                "method",
+                "One method, a list, or `any`, which is all but TRACE and \
+                 CONNECT.",
+                "[GET, POST]",
+            )
+            .default("any"),
             key(
                 "path",
-                "The path: `*` is one segment or part of it, a final `/*` everything below, `**` anything, `{id}` one segment; without it, every path.",
+                "The path: `*` is one segment or part of it, a final `/*` everything below, `**` \
+                 anything, `{id}` one segment; without it, every path.",
                 "\"/rest/api/2/issue/*\"",
             ),
         ],

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use crate::config::compile::{Setting, compile};
-use crate::config::{self, Draft, Problems, Severity};
+use crate::config::{self, Draft, Origin, Problems, Severity};
 use serde_json::{Value, json};
 
 use super::output::{Format, json_line, printable};
@@ -35,6 +35,10 @@ pub struct Args {
     #[arg(long, value_name = "NAME")]
     agent: Option<String>,
 
+    /// Check together with the organization's bounds, as `up --organization` has it
+    #[arg(long, value_name = "FILE")]
+    organization: Option<PathBuf>,
+
     /// Form of the output; json is one array of {file, ok, revision, problems}
     #[arg(short, long, value_enum, default_value = "text", value_name = "FORMAT")]
     output: Format,
@@ -46,7 +50,7 @@ pub fn run(args: Args) -> Outcome {
     let mut checked = Vec::new();
     let mut all_ok = true;
     for file in &args.files {
-        let report = check(file, args.agent.as_deref())?;
+        let report = check(file, args.organization.as_deref(), args.agent.as_deref())?;
         all_ok &= report.ok();
         match args.output {
             Format::Text => {
@@ -70,8 +74,8 @@ struct Report {
     problems: Problems,
 }
 
-fn check(path: &Path, agent: Option<&str>) -> Result<Report, Failure> {
-    let (file, draft) = read(path)?;
+fn check(path: &Path, organization: Option<&Path>, agent: Option<&str>) -> Result<Report, Failure> {
+    let (file, draft) = read(path, organization)?;
     let revision = draft.revision().as_str().to_owned();
     let setting = Setting { agent, environment: None };
     let checked = draft.compile(agent, |policy, problems| compile(policy, setting, &revision, problems));
@@ -82,13 +86,16 @@ fn check(path: &Path, agent: Option<&str>) -> Result<Report, Failure> {
     Ok(Report { file, revision, problems })
 }
 
-fn read(path: &Path) -> Result<(String, Draft), Failure> {
+fn read(path: &Path, organization: Option<&Path>) -> Result<(String, Draft), Failure> {
     if path != Path::new("-") {
-        return Ok((path.display().to_string(), config::read(path)));
+        return Ok((
+            path.display().to_string(),
+            config::read(&Origin { policy: path.to_owned(), organization: organization.map(Path::to_owned) }),
+        ));
     }
     let mut text = String::new();
     match std::io::stdin().lock().read_to_string(&mut text) {
-        Ok(_) => Ok(("<stdin>".into(), config::parse("<stdin>", &text))),
+        Ok(_) => Ok(("<stdin>".into(), config::parse_within("<stdin>", &text, organization))),
         Err(error) => Err(Failure::usage(format!("the policy on stdin cannot be read: {error}"))),
     }
 }
@@ -143,7 +150,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("policy.yaml");
         std::fs::write(&file, text).unwrap();
-        let mut report = check(&file, agent).unwrap();
+        let mut report = check(&file, None, agent).unwrap();
         report.file = "policy.yaml".into();
         report
     }
@@ -174,7 +181,7 @@ mod tests {
 
     #[test]
     fn a_policy_that_is_not_there_is_an_error_and_so_is_an_agent_it_lacks() {
-        let missing = check(Path::new("/nonexistent/policy.yaml"), None).unwrap();
+        let missing = check(Path::new("/nonexistent/policy.yaml"), None, None).unwrap();
         assert!(!missing.ok());
         let hash = "0".repeat(64);
         let listed =

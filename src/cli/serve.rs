@@ -99,7 +99,7 @@ async fn serve(args: Args) -> Outcome {
     };
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let settings = Settings {
-        policy: args.common.policy.clone(),
+        policy: args.common.origin(),
         agent: args.common.agent.clone(),
         state_dir: args.state_dir,
         service: service.clone(),

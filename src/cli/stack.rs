@@ -9,7 +9,7 @@ use super::{Failure, agent_env, state};
 use crate::certificates::authorities_in;
 use crate::config::compile::{Setting, compile};
 use crate::config::schema::{Identity, SecretSource, TokenSource};
-use crate::config::{self, Policy};
+use crate::config::{self, Origin, Policy};
 use crate::envoy::install;
 use crate::peer::forbid_inspection;
 use crate::resolver::{Options as ResolverOptions, Resolver, Stated};
@@ -22,6 +22,10 @@ pub struct Common {
     /// The policy: a YAML file, or a directory of them.
     #[arg(long, value_name = "FILE", env = "ATTACHE_POLICY")]
     pub policy: PathBuf,
+    /// The organization's outer bounds, in a file of their own: nothing in the policy widens them, and `organization`
+    /// may then stand nowhere else.
+    #[arg(long, value_name = "FILE", env = "ATTACHE_ORGANIZATION")]
+    pub organization: Option<PathBuf>,
     /// Who every caller is. Without it, callers identify themselves; a policy without `agents` has one, `default`.
     #[arg(long, value_name = "NAME", env = "ATTACHE_AGENT")]
     pub agent: Option<String>,
@@ -42,6 +46,11 @@ fn name_server(text: &str) -> Result<SocketAddr, String> {
 }
 
 impl Common {
+    /// Where the policy is read from.
+    pub fn origin(&self) -> Origin {
+        Origin { policy: self.policy.clone(), organization: self.organization.clone() }
+    }
+
     /// How names are looked up.
     pub fn resolver(&self) -> Result<ResolverOptions, Failure> {
         let options = ResolverOptions {
@@ -53,9 +62,10 @@ impl Common {
         Ok(options)
     }
 
-    fn for_serve(&self, policy: &Path) -> Vec<String> {
-        let mut args = vec!["--policy".to_owned(), policy.display().to_string()];
+    fn for_serve(&self, origin: &Origin) -> Vec<String> {
+        let mut args = vec!["--policy".to_owned(), origin.policy.display().to_string()];
         let mut add = |flag: &str, value: String| args.extend([flag.to_owned(), value]);
+        origin.organization.iter().for_each(|path| add("--organization", path.display().to_string()));
         self.agent.iter().for_each(|agent| add("--agent", agent.clone()));
         self.resolve.iter().for_each(|stated| add("--resolve", stated.to_string()));
         self.dns_server.iter().for_each(|server| add("--dns-server", server.to_string()));
@@ -122,8 +132,12 @@ pub async fn bring_up(flags: &Flags, listen: Option<SocketAddr>) -> Result<Up, F
     written.map_err(|error| {
         Failure::runtime(format!("the CA files in `{}` cannot be written: {error}", state_dir.display()))
     })?;
-    let policy = std::path::absolute(&flags.common.policy).map_err(Failure::runtime)?;
-    let mut serve = flags.common.for_serve(&policy);
+    let organization = flags.common.organization.as_ref().map(std::path::absolute).transpose();
+    let origin = Origin {
+        policy: std::path::absolute(&flags.common.policy).map_err(Failure::runtime)?,
+        organization: organization.map_err(Failure::runtime)?,
+    };
+    let mut serve = flags.common.for_serve(&origin);
     serve.extend(["--state-dir".into(), ".".into(), "--metrics".into(), flags.metrics.clone()]);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let upstream_ca = UPSTREAM_CA.into();
@@ -161,7 +175,7 @@ struct Checked {
 
 /// Reports everything that is wrong with the policy at once.
 fn check_policy(common: &Common, environment: &Environment) -> Result<Checked, Failure> {
-    let draft = config::read(&common.policy);
+    let draft = config::read(&common.origin());
     let revision = draft.revision().clone();
     let agent = common.agent.as_deref();
     let setting = Setting { agent, environment: Some(environment) };

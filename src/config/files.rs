@@ -17,6 +17,24 @@ pub(super) struct File {
     /// As the user would name it.
     pub name: String,
     pub content: Vec<u8>,
+    /// True for the organization's own file.
+    pub bounds: bool,
+}
+
+/// Where a policy is read from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// A file, or a directory of them.
+    pub policy: PathBuf,
+    /// Where `organization` is kept when it has a file of its own: then it may stand nowhere else.
+    pub organization: Option<PathBuf>,
+}
+
+impl Origin {
+    /// A policy with everything in it.
+    pub fn of(policy: &Path) -> Self {
+        Self { policy: policy.to_owned(), organization: None }
+    }
 }
 
 /// Which text a policy was read from: the first 12 hexadecimal digits of its SHA-256.
@@ -52,6 +70,18 @@ impl fmt::Display for Revision {
     }
 }
 
+/// Reads the files of a policy, and what of them cannot be read is reported.
+pub(super) fn gather_all(origin: &Origin, problems: &mut Problems) -> Vec<File> {
+    let mut files = gather(&origin.policy, problems);
+    files.extend(origin.organization.iter().flat_map(|path| gather_bounds(path, problems)));
+    files
+}
+
+/// Reads the organization's own file.
+pub(super) fn gather_bounds(path: &Path, problems: &mut Problems) -> Vec<File> {
+    gather(path, problems).into_iter().map(|file| File { bounds: true, ..file }).collect()
+}
+
 /// Reads the file at `path`, or all policy files of the directory at `path`, in the order of
 /// their names. What cannot be read is reported.
 pub(super) fn gather(path: &Path, problems: &mut Problems) -> Vec<File> {
@@ -60,7 +90,7 @@ pub(super) fn gather(path: &Path, problems: &mut Problems) -> Vec<File> {
         Ok(metadata) if metadata.is_file() => {
             let mut room = SIZE_LIMIT;
             match read_file(path, &mut room) {
-                Ok(content) => vec![File { name: path.display().to_string(), content }],
+                Ok(content) => vec![File { name: path.display().to_string(), content, bounds: false }],
                 Err(error) => {
                     report(path, &error, problems);
                     Vec::new()
@@ -140,7 +170,7 @@ fn read_directory(path: &Path) -> io::Result<(Vec<File>, Vec<Failure>)> {
             continue;
         }
         match read_file(&file, &mut room) {
-            Ok(content) => files.push(File { name: shown.display().to_string(), content }),
+            Ok(content) => files.push(File { name: shown.display().to_string(), content, bounds: false }),
             Err(error) => failures.push((shown, error)),
         }
     }

@@ -23,7 +23,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 pub use error::{Problem, Problems, Severity, Sources, Span, Spanned};
-pub use files::Revision;
+pub use files::{Origin, Revision};
 pub use schema::Policy;
 
 use decode::mismatch;
@@ -31,20 +31,27 @@ use error::quote;
 use files::File;
 use yaml::{Key, Node, Value};
 
-/// Reads the policy at `path`: one YAML or JSON file, or a directory whose `*.yaml` and `*.yml`
-/// are read as one (in a mounted ConfigMap: as one snapshot).
+/// Reads a policy: one YAML or JSON file, or a directory whose `*.yaml` and `*.yml`
+/// are read as one (in a mounted ConfigMap: as one snapshot); and the organization's bounds, where they have a file.
 ///
 /// Never fails by itself: what is wrong comes out of [`Draft::compile`].
-pub fn read(path: &Path) -> Draft {
+pub fn read(origin: &Origin) -> Draft {
     let mut problems = Problems::default();
-    let files = files::gather(path, &mut problems);
+    let files = files::gather_all(origin, &mut problems);
     draft(files, problems)
 }
 
 /// Reads a policy that is not in a file; `name` stands for it in positions.
 pub fn parse(name: &str, text: &str) -> Draft {
-    let file = File { name: name.to_owned(), content: text.as_bytes().to_vec() };
-    draft(vec![file], Problems::default())
+    parse_within(name, text, None)
+}
+
+/// The same together with the organization's file, where there is one.
+pub fn parse_within(name: &str, text: &str, organization: Option<&Path>) -> Draft {
+    let mut problems = Problems::default();
+    let mut files = vec![File { name: name.to_owned(), content: text.as_bytes().to_vec(), bounds: false }];
+    files.extend(organization.into_iter().flat_map(|path| files::gather_bounds(path, &mut problems)));
+    draft(files, problems)
 }
 
 /// A policy that has been read and not yet been found free of errors.
@@ -105,16 +112,46 @@ fn draft(files: Vec<File>, mut problems: Problems) -> Draft {
     // With a file missing, what the others refer to may be in it: only they themselves count.
     let mut whole = !problems.has_errors();
     let mut roots = Vec::new();
+    let has_bounds = files.iter().any(|file| file.bounds);
     for file in files {
+        let bounds = file.bounds;
         let root = add_source(file, &mut problems).and_then(|file| yaml::parse(file, &mut problems));
         match root {
-            Some(root) if matches!(root.value, Value::Mapping(_)) => roots.push(root),
+            Some(root) if matches!(root.value, Value::Mapping(_)) => {
+                if has_bounds {
+                    check_bounds(&root, bounds, &mut problems);
+                }
+                roots.push(root);
+            }
             Some(root) => whole &= mismatch::<()>(&root, "a policy, which is a mapping", &mut problems).is_some(),
             None => whole = false,
         }
     }
     let policy = merge(roots, &mut problems).and_then(|root| Policy::decode(&root, &mut problems));
     Draft { policy: policy.filter(|_| whole), problems, revision }
+}
+
+/// Where the organization's bounds have a file of their own, they are there and nowhere else, and nothing else is there.
+fn check_bounds(root: &Node, bounds: bool, problems: &mut Problems) {
+    let Value::Mapping(entries) = &root.value else { return };
+    for (key, _) in entries.iter().filter(|(key, _)| key.text != "version" && (key.text == "organization") != bounds) {
+        let (message, fix) = match bounds {
+            true => (
+                format!("{} has no place in the organization's file", quote(&key.text)),
+                "put it under `organization:`, or into the policy",
+            ),
+            false => (
+                "`organization` has a file of its own (`--organization`), and counts nowhere else".to_owned(),
+                "remove it here, or move it to that file",
+            ),
+        };
+        problems.error(key.span, message).fix(fix);
+    }
+    if bounds && !entries.iter().any(|(key, _)| key.text == "organization") {
+        problems
+            .error(root.span, "the organization's file says nothing: it has no `organization`")
+            .fix("write the bounds under `organization:`");
+    }
 }
 
 /// Takes a file's bytes as text, without its byte order mark. `None`: not UTF-8.
@@ -147,6 +184,12 @@ fn merge(roots: Vec<Node>, problems: &mut Problems) -> Option<Node> {
     let mut merged = roots.next()?;
     for root in roots {
         add_up(&mut merged.value, root.value, problems, |all, key, node, problems| {
+            // Each file may say which language it is in.
+            if let ("version", Value::Scalar(one), Value::Scalar(other)) = (&*key.text, &all.value, &node.value)
+                && one.text == other.text
+            {
+                return Ok(());
+            }
             let mixed = !matches!(
                 (&all.value, &node.value),
                 (Value::Sequence(_), Value::Sequence(_)) | (Value::Mapping(_), Value::Mapping(_))

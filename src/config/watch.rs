@@ -16,12 +16,12 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::error::Problems;
-use super::files::{Revision, gather};
+use super::files::{Origin, Revision, gather_all};
 
 /// Waits for changes of one policy, a file or a directory.
 #[derive(Debug)]
 pub struct Watch {
-    path: PathBuf,
+    origin: Origin,
     timing: Timing,
     last: Revision,
     watcher: Option<RecommendedWatcher>,
@@ -53,10 +53,10 @@ impl Default for Timing {
 impl Watch {
     /// Watches the policy at `path`, of which `loaded` is known: what changed between reading it
     /// and this call is noticed too. Runs inside a tokio runtime with a clock.
-    pub fn new(path: &Path, loaded: &Revision, timing: Timing) -> Self {
+    pub fn new(origin: &Origin, loaded: &Revision, timing: Timing) -> Self {
         let (sender, events) = mpsc::channel(1);
         let mut watch = Self {
-            path: path.to_owned(),
+            origin: origin.clone(),
             timing,
             last: loaded.clone(),
             watcher: None,
@@ -114,13 +114,13 @@ impl Watch {
 
     /// The revision of what is on disk; `None` if the runtime is shutting down.
     async fn look(&self) -> Option<Revision> {
-        let path = self.path.clone();
+        let origin = self.origin.clone();
         // A network file system may keep the reader waiting; it must not keep the runtime.
-        tokio::task::spawn_blocking(move || Revision::of(&gather(&path, &mut Problems::default()))).await.ok()
+        tokio::task::spawn_blocking(move || Revision::of(&gather_all(&origin, &mut Problems::default()))).await.ok()
     }
 
     fn arm(&mut self) {
-        let targets = Targets::of(&self.path);
+        let targets = Targets::of(&self.origin);
         let folders = targets.folders.clone();
         let sender = self.sender.clone();
         let armed = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
@@ -139,7 +139,7 @@ impl Watch {
             Ok(watcher) => Some(watcher),
             Err(error) => {
                 tracing::warn!(
-                    path = %self.path.display(), %error, every = ?self.timing.poll,
+                    path = %self.origin.policy.display(), %error, every = ?self.timing.poll,
                     "the policy cannot be watched; its content is polled instead"
                 );
                 None
@@ -156,7 +156,17 @@ struct Targets {
 }
 
 impl Targets {
-    fn of(path: &Path) -> Self {
+    fn of(origin: &Origin) -> Self {
+        let mut all = Self::of_path(&origin.policy);
+        if let Some(path) = &origin.organization {
+            let Self { folders, names } = Self::of_path(path);
+            all.folders.extend(folders.into_iter().filter(|folder| !all.folders.contains(folder)).collect::<Vec<_>>());
+            all.names = all.names.zip(names).map(|(all, more)| [all, more].concat());
+        }
+        all
+    }
+
+    fn of_path(path: &Path) -> Self {
         if path.is_dir() {
             return Self { folders: vec![path.to_owned()], names: None };
         }
@@ -202,7 +212,6 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::symlink;
 
-    use super::super::read;
     use super::*;
 
     const FIRST: &str = "allowedDomains: [a.example]\n";
@@ -219,9 +228,17 @@ mod tests {
         Timing { quiet: Duration::from_millis(20), poll, ..Timing::default() }
     }
 
+    fn read(path: &Path) -> Revision {
+        super::super::read(&Origin::of(path)).revision().clone()
+    }
+
+    fn watch(path: &Path, poll: Duration) -> Watch {
+        Watch::new(&Origin::of(path), &read(path), timing(poll))
+    }
+
     /// A watch that has seen what is on disk, so that only notifications can wake it.
     async fn settled(path: &Path) -> Watch {
-        let mut watch = Watch::new(path, read(path).revision(), timing(NEVER));
+        let mut watch = watch(path, NEVER);
         unchanged(&mut watch).await;
         watch
     }
@@ -322,6 +339,25 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_organization_is_watched_too() {
+        let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        let [policy, organization] = folders.each_ref().map(|folder| folder.path().join("policy.yaml"));
+        fs::write(&policy, FIRST).unwrap();
+        fs::write(&organization, "organization: {blockedDomains: [a.example]}\n").unwrap();
+        let origin = Origin { policy: policy.clone(), organization: Some(organization.clone()) };
+        let loaded = super::super::read(&origin).revision().clone();
+        let mut watch = Watch::new(&origin, &loaded, timing(NEVER));
+        unchanged(&mut watch).await;
+        fs::write(&organization, "organization: {blockedDomains: [b.example]}\n").unwrap();
+        let changed = next(&mut watch).await;
+        assert_ne!(changed, loaded);
+        fs::write(&policy, SECOND).unwrap();
+        assert_ne!(next(&mut watch).await, changed);
+        fs::remove_file(&organization).unwrap();
+        next(&mut watch).await;
+    }
+
+    #[tokio::test]
     async fn deletion_and_return() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("policy.yaml");
@@ -364,9 +400,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("policy.yaml");
         fs::write(&path, FIRST).unwrap();
-        let loaded = read(&path).revision().clone();
+        let loaded = read(&path);
         fs::write(&path, SECOND).unwrap();
-        let mut watch = Watch::new(&path, &loaded, timing(NEVER));
+        let mut watch = Watch::new(&Origin::of(&path), &loaded, timing(NEVER));
         assert_eq!(next(&mut watch).await, revision(SECOND));
     }
 
@@ -377,7 +413,7 @@ mod tests {
         let path = folder.join("policy.yaml");
         fs::create_dir(&folder).unwrap();
         fs::write(&path, FIRST).unwrap();
-        let mut watch = Watch::new(&path, read(&path).revision(), timing(Duration::from_millis(50)));
+        let mut watch = watch(&path, Duration::from_millis(50));
         unchanged(&mut watch).await;
         fs::rename(&folder, outer.path().join("old")).unwrap();
         fs::create_dir(&folder).unwrap();
@@ -395,7 +431,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("policy.yaml");
         fs::write(&path, FIRST).unwrap();
-        let mut watch = Watch::new(&path, read(&path).revision(), timing(Duration::from_millis(50)));
+        let mut watch = watch(&path, Duration::from_millis(50));
         watch.watcher = None;
         unchanged(&mut watch).await;
         fs::write(&path, SECOND).unwrap();

@@ -22,7 +22,7 @@ use tokio::sync::watch;
 use crate::access_log::{AccessLog, AccessLogServer};
 use crate::certificates::discovery::{Discovery, Options as DiscoveryOptions};
 use crate::certificates::{Authority, Minter};
-use crate::config::Problems;
+use crate::config::{Origin, Problems};
 use crate::control::{Control, ControlServer};
 use crate::ext_proc::{ExternalProcessor, Needs, Recorder, Resolve};
 use crate::journal::Journal;
@@ -44,8 +44,8 @@ const LEAF_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 
 /// What a service runs with.
 pub struct Settings {
-    /// The policy: a file or a directory.
-    pub policy: PathBuf,
+    /// The policy.
+    pub policy: Origin,
     /// Who every caller is.
     pub agent: Option<String>,
     /// Where the journal and the control socket are.
@@ -144,7 +144,7 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
         settings;
     let collector = telemetry::collector()?;
     let telemetry = Telemetry::new(collector.as_deref())?;
-    let source = policy::PolicySource { path: policy.clone(), agent, environment: Arc::new(environment) };
+    let source = policy::PolicySource { origin: policy.clone(), agent, environment: Arc::new(environment) };
     let loaded = source.load().map_err(ServeError::Policy)?;
     // A supervisor has said it already.
     if supervisor.is_none() {
@@ -208,7 +208,7 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
         let ready = ready.clone();
         Arc::new(move || ready.load(Ordering::Relaxed))
     };
-    let control = Control { live: live.clone(), policy: policy.clone(), ready: is_ready.clone() };
+    let control = Control { live: live.clone(), policy: policy.policy.clone(), ready: is_ready.clone() };
     let path = state_dir.join("control.sock");
     let listener = listen::unix(&path, 0o600)?;
     sockets.push(path);

@@ -1,20 +1,19 @@
 //! Loads the policy, and loads it again when it changes. A policy that is wrong never takes the place of one
 //! that is right.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::compile::{Setting, compile};
 use crate::config::watch::{Timing, Watch};
-use crate::config::{self, Problems, Revision};
+use crate::config::{self, Origin, Problems, Revision};
 use crate::live::{InForce, Live};
 use crate::secrets::{Environment, Secrets};
 use crate::telemetry::Telemetry;
 
 /// Where the policy comes from, and what it is compiled with.
 pub struct PolicySource {
-    pub path: PathBuf,
+    pub origin: Origin,
     pub agent: Option<String>,
     pub environment: Arc<Environment>,
 }
@@ -22,7 +21,7 @@ pub struct PolicySource {
 impl PolicySource {
     /// Reads and compiles the policy and its secrets, and gives what is doubtful about it.
     pub fn load(&self) -> Result<Loaded, Problems> {
-        let draft = config::read(&self.path);
+        let draft = config::read(&self.origin);
         let revision = draft.revision().clone();
         let setting = Setting { agent: self.agent.as_deref(), environment: Some(&self.environment) };
         let accepted = draft
@@ -54,7 +53,7 @@ impl Loaded {
 
 /// Puts each policy that is right in force, and says loudly when one is not.
 pub async fn watch(source: PolicySource, first: Revision, live: Arc<Live>, telemetry: Telemetry) {
-    let mut watch = Watch::new(&source.path, &first, Timing::default());
+    let mut watch = Watch::new(&source.origin, &first, Timing::default());
     loop {
         watch.changed().await;
         match source.load() {

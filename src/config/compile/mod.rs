@@ -49,7 +49,7 @@ pub fn compile(policy: &Policy, setting: Setting<'_>, revision: &str, problems: 
             &organization.blocked_domains,
         );
         if allowed.is_some() {
-            work.rules.set_ceiling();
+            work.rules.set_ceiling("organization.allowedDomains".into());
         }
         work.add_rules(&organization.rules, true);
     }

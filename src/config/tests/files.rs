@@ -13,6 +13,10 @@ fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
     folder
 }
 
+fn read_policy(path: &Path) -> Draft {
+    read(&Origin::of(path))
+}
+
 #[test]
 fn the_files_of_a_directory_are_one_policy() {
     let folder = folder(&[
@@ -21,7 +25,7 @@ fn the_files_of_a_directory_are_one_policy() {
         ("notes.txt", "not: [a policy"),
         (".hidden.yaml", "not: [a policy"),
     ]);
-    let accepted = compiled(read(folder.path())).unwrap();
+    let accepted = compiled(read_policy(folder.path())).unwrap();
     assert_eq!(accepted.warnings.to_string(), "");
     let policy = accepted.value;
     let patterns: Vec<_> = policy.allowed_domains.iter().map(|entry| entry.pattern.as_str()).collect();
@@ -38,12 +42,11 @@ fn what_two_files_both_give_is_reported_with_both_places() {
         ("b.yaml", "version: 1\nagents: {x: {}}\nblockedDomains: {}\ncredentials: [{name: c, file: f}]\n"),
     ]);
     let a = folder.path().join("a.yaml").display().to_string();
-    let problems = problems(read(folder.path()));
+    let problems = problems(read_policy(folder.path()));
     let messages: Vec<_> = problems.iter().map(|problem| problem.message.as_str()).collect();
     assert_eq!(
         messages,
         [
-            format!("`version` is given in two files; first at {a}:1:1"),
             format!("`x` is given in two files; first at {a}:2:10"),
             format!("`blockedDomains` is given in two files; first at {a}:3:1"),
             format!("the credential `c` is given twice; first at {a}:4:22"),
@@ -61,7 +64,7 @@ fn a_broken_file_does_not_hide_what_is_wrong_in_another() {
             "allowDomains: []\ncredentials: [{name: c, file: f, agents: [in-a], injections: [{domain: d, queryParam: k}]}]\n",
         ),
     ]);
-    let report = problems(read(folder.path())).to_string();
+    let report = problems(read_policy(folder.path())).to_string();
     assert!(report.contains("a.yaml:"), "{report}");
     assert!(report.contains("unknown key `allowDomains`"), "{report}");
     assert!(!report.contains("in-a"), "{report}");
@@ -84,7 +87,7 @@ fn a_config_map_is_read_as_one_snapshot() {
 ",
     )
     .unwrap();
-    let draft = read(folder.path());
+    let draft = read_policy(folder.path());
     assert_eq!(draft.policy.as_ref().unwrap().allowed_domains.len(), 2);
     assert_eq!(draft.policy.as_ref().unwrap().allowed_domains[0].pattern.value, "new.example");
     let place = format!("{}:2:1: error: unknown key `x`", folder.path().join("p.yaml").display());
@@ -106,7 +109,7 @@ fn files_that_cannot_be_read_say_so() {
         (folder.path(), "it is larger than 8 MiB", "another file"),
         (empty.path(), "there is no policy in", "`.yaml` or `.yml`"),
     ] {
-        let problems = problems(read(path));
+        let problems = problems(read_policy(path));
         let [problem] = problems.iter().collect::<Vec<_>>()[..] else { panic!("one problem: {problems}") };
         assert!(problem.message.contains(message), "{problem:?}");
         assert!(problem.fix.as_ref().unwrap().contains(fix), "{problem:?}");
@@ -117,7 +120,7 @@ fn files_that_cannot_be_read_say_so() {
 fn a_dangling_link_in_a_directory_is_an_error() {
     let folder = folder(&[("a.yaml", "allowedDomains: []\n")]);
     std::os::unix::fs::symlink("nowhere", folder.path().join("b.yaml")).unwrap();
-    let report = problems(read(folder.path())).to_string();
+    let report = problems(read_policy(folder.path())).to_string();
     assert!(report.contains("b.yaml`: No such file"), "{report}");
 }
 
@@ -130,7 +133,7 @@ fn text_that_is_not_utf8_is_refused_where_it_is_not() {
         (b"\xff\xfea\0", "1:1 the file is UTF-16 | save the file as UTF-8"),
     ] {
         fs::write(&path, bytes).unwrap();
-        assert_eq!(brief(&problems(read(&path))), [expected]);
+        assert_eq!(brief(&problems(read_policy(&path))), [expected]);
     }
 }
 
@@ -138,13 +141,42 @@ fn text_that_is_not_utf8_is_refused_where_it_is_not() {
 fn the_revision_is_of_the_content() {
     let folder = folder(&[("a.yaml", "allowedDomains: []\n"), ("b.yaml", "blockedDomains: []\n")]);
     let a = folder.path().join("a.yaml");
-    let revision = read(&a).revision().clone();
+    let revision = read_policy(&a).revision().clone();
     assert_eq!(revision.as_str(), parse("other name", "allowedDomains: []\n").revision().as_str());
     assert_eq!(revision.as_str().len(), 12);
-    let both = read(folder.path()).revision().clone();
-    assert_eq!(read(folder.path()).revision(), &both);
+    let both = read_policy(folder.path()).revision().clone();
+    assert_eq!(read_policy(folder.path()).revision(), &both);
     assert_ne!(both, revision);
     fs::write(&a, "allowedDomains: [x]\n").unwrap();
-    assert_ne!(read(&a).revision(), &revision);
-    assert_ne!(read(folder.path()).revision(), &both);
+    assert_ne!(read_policy(&a).revision(), &revision);
+    assert_ne!(read_policy(folder.path()).revision(), &both);
+}
+
+#[test]
+fn the_organization_has_a_file_of_its_own_or_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let [policy, organization] = ["policy.yaml", "organization.yaml"].map(|name| folder.path().join(name));
+    let bounds = "version: 1\norganization: {blockedDomains: [evil.example]}\n";
+    let origin = Origin { policy: policy.clone(), organization: Some(organization.clone()) };
+    let cases = [
+        ("version: 1\nallowedDomains: [a.example]\n", bounds, None),
+        ("organization: {}\n", bounds, Some("has a file of its own")),
+        ("allowedDomains: []\n", "allowedDomains: []\n", Some("has no place in the organization's file")),
+        ("allowedDomains: []\n", "version: 1\n", Some("says nothing")),
+        ("allowedDomains: []\n", "organization: [\n", Some("organization.yaml")),
+    ];
+    for (text, bounds, expected) in cases {
+        std::fs::write(&policy, text).unwrap();
+        std::fs::write(&organization, bounds).unwrap();
+        match expected {
+            None => assert_eq!(compiled(read(&origin)).unwrap().value.organization.unwrap().blocked_domains.len(), 1),
+            Some(expected) => {
+                let report = problems(read(&origin)).to_string();
+                assert!(report.contains(expected), "{text}: {report}");
+            }
+        }
+    }
+    std::fs::write(&policy, "allowedDomains: []\n").unwrap();
+    std::fs::remove_file(&organization).unwrap();
+    assert!(problems(read(&origin)).to_string().contains("organization.yaml"));
 }

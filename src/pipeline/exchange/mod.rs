@@ -30,6 +30,9 @@ use crate::pipeline::session::Session;
 pub use event::{Effect, Event, Forward, Incoming, Now, Reply, ResolveFailure, Resolved, SetField};
 use request::{Body, Request, no_request};
 
+/// The largest body that is held until it is judged, in bytes: what the bootstrap's `per_connection_buffer_limit_bytes`
+/// lets Envoy hold.
+const MOST_HELD: usize = 1024 * 1024;
 /// When an agent whose request waits for a person should come again.
 const COME_AGAIN: Duration = Duration::from_secs(5);
 /// When an agent with too many open questions should come again.
@@ -115,7 +118,8 @@ impl Exchange {
             }
             (Stage::Holding, Event::Body { bytes, whole }) => {
                 if let Some(request) = &mut self.request {
-                    request.body = if whole { Body::Whole(bytes) } else { Body::Cut };
+                    // Envoy's limit is a soft one.
+                    request.body = if whole && bytes.len() <= MOST_HELD { Body::Whole(bytes) } else { Body::Cut };
                 }
                 self.rules = rules.clone();
                 self.decide(now)
@@ -179,7 +183,12 @@ impl Exchange {
         // What follows an upgrade is no body: it is the other protocol.
         let bodiless = ends || head.as_ref().is_ok_and(|head| head.upgrades().next().is_some());
         let body = if bodiless { Body::Whole(Box::default()) } else { Body::Unseen };
-        self.request = Some(Request { id: request_id, door, head, session, sni, source, caller: None, body });
+        let mut request = Request { id: request_id, door, head, session, sni, source, caller: None, body };
+        // What says itself that it is too large need not come first.
+        if request.stated_length().is_some_and(|length| length > MOST_HELD as u64) {
+            request.body = Body::Cut;
+        }
+        self.request = Some(request);
         if let Some(malformed) = malformed {
             self.attribute();
             return Err(malformed.into());

@@ -129,7 +129,8 @@ impl Request {
         Ok((fingerprint, about))
     }
 
-    fn stated_length(&self) -> Option<u64> {
+    /// The body's length, where the head states one.
+    pub fn stated_length(&self) -> Option<u64> {
         let mut lengths = self.fields().all("content-length");
         let length = std::str::from_utf8(lengths.next()?).ok()?.parse().ok()?;
         lengths.next().is_none().then_some(length)

@@ -48,8 +48,8 @@ pub struct Ruleset {
 #[derive(Debug, Default)]
 struct Organization {
     domains: Domains,
-    /// Where true, the domains' entries are a ceiling; otherwise there is none.
-    ceiling: bool,
+    /// Where there is a name for it, the domains' entries are a ceiling.
+    ceiling: Option<RuleId>,
 }
 
 /// What one agent has for itself.
@@ -102,8 +102,8 @@ impl Ruleset {
     }
 
     /// Makes the organization's entries the most that anyone may reach.
-    pub fn set_ceiling(&mut self) {
-        self.organization.ceiling = true;
+    pub fn set_ceiling(&mut self, name: RuleId) {
+        self.organization.ceiling = Some(name);
     }
 
     /// Limits an agent in all it sends.
@@ -237,9 +237,7 @@ impl Ruleset {
         if let Some(rule) = lists.blocked(host, port, &targets) {
             return Err(Denial::by(Reason::DomainBlocked, rule));
         }
-        if !self.organization.ceiling {
-            return Ok(targets);
-        }
+        let Some(ceiling) = &self.organization.ceiling else { return Ok(targets) };
         let mut refusal = None;
         let mut open = Targets::new();
         for target in targets {
@@ -249,7 +247,10 @@ impl Ruleset {
             }
         }
         match refusal {
-            Some(denial) if open.is_empty() => Err(Denial { reason: Reason::OutsideOrganization, ..denial }),
+            Some(denial) if open.is_empty() => {
+                let rule = denial.rule.or_else(|| Some(ceiling.clone()));
+                Err(Denial { reason: Reason::OutsideOrganization, rule, ..denial })
+            }
             _ => Ok(open),
         }
     }

@@ -3,14 +3,17 @@
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use ::attache::config::{self, compile};
-use ::attache::ext_proc::{ExternalProcessor, Needs, Recorder, Resolve};
+use ::attache::ext_proc::{ExternalProcessor, Herald, Needs, Recorder, Resolve};
 use ::attache::live::{InForce, Live};
+use ::attache::pipeline::approval::{Petition, Ticket};
 use ::attache::pipeline::audit::DecisionRecord;
 use ::attache::pipeline::exchange::{ResolveFailure, Resolved};
 use ::attache::pipeline::message::Host;
 use ::attache::secrets::Secrets;
+use ::attache::store::Memory;
 use ::attache::telemetry::Telemetry;
 use hyper::Request;
 use hyper::body::Incoming;
@@ -103,6 +106,14 @@ struct Names(std::net::SocketAddr);
 #[derive(Default)]
 struct Recorded(Mutex<Vec<DecisionRecord>>, AtomicBool);
 
+/// Nobody is asked anything here.
+struct Nobody;
+
+impl Herald for Nobody {
+    fn asked(&self, _: &Ticket, _: &Petition, _: Duration) {}
+    fn decided(&self, _: &DecisionRecord) {}
+}
+
 struct Serving(AbortHandle);
 
 impl Drop for Serving {
@@ -127,6 +138,8 @@ impl Parts {
         let service = ExternalProcessor::new(Needs {
             live: Arc::new(Live::new(in_force)),
             resolver: self.names.clone(),
+            store: Arc::new(Memory::default()),
+            herald: Arc::new(Nobody),
             recorder: self.recorded.clone(),
             telemetry: Telemetry::new(None).unwrap(),
             in_flight: Arc::new(AtomicUsize::new(0)),

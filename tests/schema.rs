@@ -105,6 +105,14 @@ fn every_policy_file_names_the_schema_in_its_first_line() {
 }
 
 #[test]
+fn every_policy_file_is_laid_out() {
+    for file in files() {
+        let formatted = attache::config::fmt::format(&file.display().to_string(), &read(&file)).unwrap();
+        assert!(formatted == read(&file), "run `attache fmt {}`", file.display());
+    }
+}
+
+#[test]
 fn what_is_wrong_is_wrong_to_both() {
     let validator = validator();
     for (name, policy) in [

@@ -278,7 +278,8 @@ proptest! {
             "/.{0,8}",
         ]
     ) {
-        let readers: &[(&str, fn(&str) -> bool)] = &[
+        type Reader = (&'static str, fn(&str) -> bool);
+        let readers: [Reader; 6] = [
             ("a domain", |text| HostPattern::parse(text).is_ok()),
             ("a path", |text| PathPattern::parse(text).is_ok()),
             ("a method", |text| Methods::parse([text]).is_ok()),

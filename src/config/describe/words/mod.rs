@@ -31,15 +31,6 @@ pub enum Rule {
     Some(&'static [&'static str]),
     /// The first only beside the second.
     Needs(&'static str, &'static str),
-    /// Where a key is absent, more holds.
-    Unless {
-        /// That key.
-        absent: &'static str,
-        /// A JSON Schema for the mapping, as YAML.
-        then: &'static str,
-        /// The same as a sentence.
-        says: &'static str,
-    },
 }
 
 /// A key of a mapping.

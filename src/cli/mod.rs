@@ -13,6 +13,7 @@ mod output;
 mod run;
 mod schema;
 mod serve;
+mod services;
 mod stack;
 mod state;
 mod trust_store;
@@ -51,6 +52,7 @@ enum Command {
     Fmt(fmt::Args),
     Schema(schema::Args),
     Logs(logs::Args),
+    Services(services::Args),
     Health(health::Args),
     Ca(ca::Args),
     Envoy(envoy::Args),
@@ -104,6 +106,7 @@ pub fn main() -> ExitCode {
         Command::Fmt(args) => fmt::run(args),
         Command::Schema(args) => schema::run(args),
         Command::Logs(args) => logs::run(args),
+        Command::Services(args) => services::run(args),
         Command::Health(args) => health::run(args),
         Command::Ca(args) => ca::run(args),
         Command::Envoy(args) => envoy::run(args),

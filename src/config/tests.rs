@@ -90,9 +90,22 @@ credentials:
     assert!(policy.agents.is_none());
     let jira = &policy.credentials[0];
     assert_eq!(jira.source.value, SecretSource::Environment("JIRA_API_TOKEN".to_owned()));
-    let Slot::Header { name, format } = &jira.injections[0].slot else { panic!("a header") };
+    let Some(Slot::Header { name, format }) = &jira.injections[0].slot else { panic!("a header") };
     assert_eq!(name.value, http::header::AUTHORIZATION);
     assert_eq!(format.value, "Basic {base64:user@example.com:{value}}");
+}
+
+#[test]
+fn the_example_of_the_reference_is_a_policy_without_mistakes() {
+    let page = include_str!("../../docs/policy.md");
+    let example = page.split("```yaml\n").nth(1).unwrap().split("```").next().unwrap();
+    let setting = super::compile::Setting { agent: None, environment: None };
+    let outcome = parse("policy.md", example)
+        .compile(None, |policy, problems| super::compile::compile(policy, setting, "rev", problems));
+    match outcome {
+        Ok(accepted) => assert_eq!(accepted.warnings.to_string(), ""),
+        Err(problems) => panic!("{problems}"),
+    }
 }
 
 #[test]
@@ -125,6 +138,18 @@ credentials:
     placeholder: sk-placeholder
     injections:
       - {domain: "http://a.example", path: "/rest/**", queryParam: api_key, plaintext: true}
+  - name: billing
+    file: /run/secrets/billing
+    service: billing
+    injections: [{domain: other.example}]
+    endpoints:
+      - {methods: [post], paths: [/v1/a, /v1/b]}
+      - {methods: [], paths: /v1/c}
+      - {methods: GET}
+      - {paths: ["/v1/d/*"]}
+services:
+  billing: {hosts: [billing.example, "billing.example:8443"], headerName: X-Key, headerFormat: "{value}", note: ours}
+  search: {hosts: [], queryParam: key, override: true, documentation: https://a.example/docs}
 "#,
     );
     assert_eq!(policy.warnings.to_string(), "");
@@ -159,7 +184,24 @@ credentials:
     assert_eq!(key.placeholder.as_ref().unwrap().value, "sk-placeholder");
     assert!(key.injections[0].plaintext);
     assert_eq!(key.injections[0].path.as_ref().unwrap().value, "/rest/**");
-    assert!(matches!(&key.injections[0].slot, Slot::Query(name) if name.value == "api_key"));
+    assert!(matches!(&key.injections[0].slot, Some(Slot::Query(name)) if name.value == "api_key"));
+    let billing = &policy.credentials[1];
+    assert_eq!(billing.service.as_ref().unwrap().as_str(), "billing");
+    assert!(billing.injections[0].slot.is_none());
+    let endpoints: Vec<_> = billing.endpoints.as_ref().unwrap().iter().collect();
+    let methods = endpoints.iter().map(|endpoint| match &endpoint.methods {
+        Methods::Any => "any",
+        Methods::Listed(names) => &names[0].value,
+    });
+    assert_eq!(methods.collect::<Vec<_>>(), ["POST", "any", "GET", "any"]);
+    let paths = endpoints.iter().map(|endpoint| endpoint.paths.as_ref().map(Vec::len));
+    assert_eq!(paths.collect::<Vec<_>>(), [Some(2), Some(1), None, Some(1)]);
+    let [billing, search] = policy.services.as_slice() else { panic!("two services") };
+    let (billing, search) = (billing.api.as_ref().unwrap(), search.api.as_ref().unwrap());
+    assert_eq!((billing.hosts.len(), billing.replaces, billing.note.is_some()), (2, false, true));
+    assert!(matches!(&billing.slot, Some(Slot::Header { name, .. }) if name.value == "x-key"));
+    assert_eq!((search.hosts.len(), search.replaces, search.documentation.is_some()), (0, true, true));
+    assert!(matches!(&search.slot, Some(Slot::Query(name)) if name.value == "key"));
 }
 
 #[test]

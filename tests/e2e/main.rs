@@ -16,6 +16,7 @@ mod bad_input;
 mod clients;
 mod concurrency;
 mod credentials;
+mod endpoints;
 mod fail_closed;
 mod identity;
 mod isolation;

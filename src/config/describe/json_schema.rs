@@ -58,6 +58,7 @@ fn rule(rule: &Rule) -> Value {
         }
         Rule::Some(names) => json!({"anyOf": each(names)}),
         Rule::Needs(name, needed) => json!({"if": has(&[name]), "then": has(&[needed])}),
+        Rule::Unless { absent, then, .. } => json!({"if": {"not": has(&[absent])}, "then": json_of(then)}),
     }
 }
 

@@ -96,6 +96,7 @@ fn sentence(rule: &Rule) -> String {
         Rule::AtMostOne(names) => format!("It has at most one of {}.", list(names)),
         Rule::Some(names) => format!("It has at least one of {}.", list(names)),
         Rule::Needs(name, needed) => format!("`{name}` needs `{needed}`."),
+        Rule::Unless { says, .. } => (*says).to_owned(),
     }
 }
 

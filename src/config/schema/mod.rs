@@ -14,13 +14,16 @@ mod names;
 mod organization;
 mod references;
 mod rules;
+mod services;
 
 pub use agents::{Agent, HeaderIdentity, Identity, TokenSource};
-pub use credentials::{Credential, Injection, SecretSource, Slot};
+pub use credentials::{Credential, Endpoint, Injection, SecretSource, Slot};
 pub use domains::{Action, AllowEntry, HttpRestriction, Methods, Upgrade};
 pub use names::Name;
 pub use organization::{Organization, Profile};
 pub use rules::{Approval, Hours, Mode, RateLimit, Rule, RuleAction, Schedule, Weight};
+pub(super) use services::services;
+pub use services::{Api, Service};
 
 use super::decode::{Fields, Rejection, boolean, list, mismatch, text};
 use super::error::{Problems, Spanned};
@@ -45,6 +48,8 @@ pub struct Policy {
     pub proxy_challenge: bool,
     /// What is done about requests that the lists let pass.
     pub rules: Vec<Rule>,
+    /// The services it adds to the catalogue.
+    pub services: Vec<Service>,
     /// What attaché adds to requests on the agents' behalf.
     pub credentials: Vec<Credential>,
 }
@@ -52,8 +57,7 @@ pub struct Policy {
 impl Policy {
     /// Reads a whole policy, reporting everything that is wrong with it.
     pub fn decode(node: &Node, problems: &mut Problems) -> Option<Self> {
-        let mut fields =
-            Fields::of(node, "a policy", problems)?.later(&["services", "dlp", "responseFilters", "notifications"]);
+        let mut fields = Fields::of(node, "a policy", problems)?.later(&["dlp", "responseFilters", "notifications"]);
         fields.optional("version", version);
         let policy = Self {
             organization: fields.optional("organization", organization::organization),
@@ -64,6 +68,7 @@ impl Policy {
             default_agent: fields.optional("defaultAgent", names::name("the name of an agent")),
             proxy_challenge: fields.optional("proxyChallenge", boolean).unwrap_or_default(),
             rules: fields.optional("rules", rules::rules).unwrap_or_default(),
+            services: fields.optional("services", services).unwrap_or_default(),
             credentials: fields.optional("credentials", credentials::credentials).unwrap_or_default(),
         };
         // What is wrong has been reported; the rest is of use to the stages that report more.

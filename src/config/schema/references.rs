@@ -179,10 +179,10 @@ fn check_credentials(credentials: &[Credential], known: &Known<'_>, problems: &m
         } else {
             seen.insert(&credential.name.value, credential.name.span);
         }
-        if credential.injections.is_empty() && !problems.has_errors() {
+        if credential.injections.is_empty() && credential.service.is_none() && !problems.has_errors() {
             problems
                 .warning(credential.name.span, format!("the credential {name} goes nowhere"))
-                .fix("add `injections`, or remove it");
+                .fix("add `service` or `injections`, or remove it");
         }
         for user in credential.agents.iter().flatten() {
             known.check_user(user, problems);

@@ -23,11 +23,11 @@ fn every_mistake_is_reported_with_its_place_and_the_fix() {
             "unknown and unenforced keys",
             "allowDomains: []\n\
                  rules: []\n\
-                 service: x\n",
+                 servces: x\n",
             &[
                 "1:1 unknown key `allowDomains` in a policy | did you mean `allowedDomains`?",
                 "2:1 `rules` is not enforced by this version of attache, so a policy that relies on it is refused | remove `rules`, or use a version that enforces it",
-                "3:1 unknown key `service` in a policy | did you mean `services`?",
+                "3:1 unknown key `servces` in a policy | did you mean `services`?",
             ],
         ),
         (
@@ -199,10 +199,9 @@ fn every_mistake_is_reported_with_its_place_and_the_fix() {
                 "3:12 `a b` cannot be a name | a name is 1 to 64 characters of `A-Z a-z 0-9 . _ -`, the first of them a letter or digit",
                 "3:28 this is not the name of an environment variable | write the variable's name (letters, digits and `_`), not its value",
                 "4:5 a credential has one of `envVarKey` and `file` | write where the secret is: `envVarKey: NAME` or `file: /run/secrets/name`",
-                "4:15 unknown key `value` in a credential | the keys of a credential are `name`, `envVarKey`, `file`, `injections`, `agents` and `placeholder`",
+                "4:15 unknown key `value` in a credential | the keys of a credential are `name`, `envVarKey`, `file`, `service`, `injections`, `endpoints`, `agents` and `placeholder`",
                 "5:15 `vault` is not enforced by this version of attache, so a policy that relies on it is refused | remove `vault`, or use a version that enforces it",
-                "5:25 `service` is not enforced by this version of attache, so a policy that relies on it is refused | remove `service`, or use a version that enforces it",
-                "5:42 `endpoints` is not enforced by this version of attache, so a policy that relies on it is refused | remove `endpoints`, or use a version that enforces it",
+                "5:53 expected a list of endpoints, found an empty one | to let it go with every request remove the key; to let it go with none remove the credential",
             ],
         ),
         (
@@ -239,6 +238,71 @@ fn every_mistake_is_reported_with_its_place_and_the_fix() {
                 "10:29 `?y` cannot be the name of a query parameter | write the name alone, without `?`, `&` or `=`",
                 "11:43 expected `true` or `false`, found a number | to write it as a text, put it in quotes",
             ],
+        ),
+        (
+            "injections beside a service",
+            "credentials:\n\
+                 - name: a\n\
+                 \x20 envVarKey: A\n\
+                 \x20 service: 'open ai'\n\
+                 \x20 injections:\n\
+                 \x20 - {domain: x}\n\
+                 \x20 - {domain: x, headerFormat: '{value}'}\n\
+                 \x20 - {domain: x, headerName: A, headerFormat: '{value}', queryParam: b}\n",
+            &[
+                "4:12 `open ai` cannot be a name | a name is 1 to 64 characters of `A-Z a-z 0-9 . _ -`, the first of them a letter or digit",
+                "7:5 an injection has one of `headerName` and `queryParam` | write `headerName: Authorization` with `headerFormat: \"Bearer {value}\"`",
+                "8:5 an injection has one of `headerName` and `queryParam` | write `headerName: Authorization` with `headerFormat: \"Bearer {value}\"`",
+            ],
+        ),
+        (
+            "endpoints",
+            "credentials:\n\
+                 - name: a\n\
+                 \x20 envVarKey: A\n\
+                 \x20 service: openai\n\
+                 \x20 placeholder: short\n\
+                 \x20 endpoints:\n\
+                 \x20 - {}\n\
+                 \x20 - {methods: [CONNECT], paths: []}\n\
+                 \x20 - {method: GET, path: /x}\n\
+                 \x20 - /v1/models\n\
+                 - {name: b, envVarKey: B, service: openai, placeholder: ' x', endpoints: {paths: /x}}\n",
+            &[
+                "5:16 warning: the placeholder has fewer than 8 characters and will be found where nobody put it | write one that stands nowhere by chance, such as `sk-agent-placeholder`",
+                "7:5 an endpoint needs `methods`, `paths` or both | write `{methods: [POST], paths: [/v1/chat/completions]}`",
+                "8:16 CONNECT opens the tunnel to the proxy and is never forwarded | list the methods of the requests inside the tunnel",
+                "8:33 expected a list of paths, found an empty one | to admit every path remove the key",
+                "9:5 an endpoint needs `methods`, `paths` or both | write `{methods: [POST], paths: [/v1/chat/completions]}`",
+                "9:6 unknown key `method` in an endpoint | did you mean `methods`?",
+                "9:19 unknown key `path` in an endpoint | did you mean `paths`?",
+                "10:5 expected an endpoint, found a text | -",
+                "11:57 ` x` cannot be the value of a header | a header's value is printable ASCII without blanks around it",
+                "11:74 expected a list of endpoints, found a mapping | -",
+            ],
+        ),
+        (
+            "services",
+            "services:\n\
+                 \x20 a b: {hosts: [x]}\n\
+                 \x20 c: {}\n\
+                 \x20 d: {hosts: x, headerName: A}\n\
+                 \x20 e: {hosts: [x], host: y, queryParam: '?'}\n\
+                 \x20 f: x\n",
+            &[
+                "2:3 `a b` cannot be a name | a name is 1 to 64 characters of `A-Z a-z 0-9 . _ -`, the first of them a letter or digit",
+                "3:6 a service needs `hosts` | -",
+                "4:6 a service with `headerName` needs `headerFormat` | write `headerFormat: \"Bearer {value}\"`, or `\"{value}\"` for the credential alone",
+                "4:14 expected a list of hosts, found a text | write `[` and `]` around it",
+                "5:19 unknown key `host` in a service | did you mean `hosts`?",
+                "5:40 `?` cannot be the name of a query parameter | write the name alone, without `?`, `&` or `=`",
+                "6:6 expected a service, found a text | -",
+            ],
+        ),
+        (
+            "services are a list",
+            "services: [a]\n",
+            &["1:11 expected a mapping from names to services, found a list | -"],
         ),
         (
             "a misspelt agent",

@@ -20,7 +20,7 @@ use crate::pipeline::message::{Fields, Host};
 use crate::pipeline::policy::matcher::{HostPattern, Methods, Scheme};
 use crate::pipeline::policy::path::PathPattern;
 use crate::pipeline::policy::routes::Routes;
-use crate::pipeline::policy::{Action, Binding, Class, Entry, Scope};
+use crate::pipeline::policy::{Action, Binding, Class, Endpoints, Entry, Placeholder, Scope};
 
 const ANN: &str = "ann-token";
 const BOB: &str = "bob-token";
@@ -55,7 +55,7 @@ fn inject(id: usize, name: &str, domain: &str, slot: Slot, path: Option<&str>) -
         path: path.map(|p| PathPattern::parse(p).unwrap()),
         plaintext: pattern.scheme == Scheme::Http,
     };
-    Binding { pattern, agents: None, injection }
+    Binding { pattern, agents: None, endpoints: None, injection }
 }
 
 fn header(name: &str) -> Slot {
@@ -72,7 +72,9 @@ fn policy(revision: &str, change: impl FnOnce(&mut Ruleset)) -> Arc<Ruleset> {
     agents.strip_header("x-untrusted");
     let mut rules = Ruleset::new(revision, agents);
     let common = rules.domains_mut(Scope::All);
-    for pattern in ["api.example", "query.example", "missing.example", "nowhere.example", "slow.example"] {
+    for pattern in
+        ["api.example", "query.example", "missing.example", "nowhere.example", "slow.example", "routes.example"]
+    {
         common.list(allow(pattern));
     }
     for pattern in ["http://plain.example", "port.example:8443", PUBLIC, "inside.example", "stated.example"] {
@@ -95,6 +97,14 @@ fn policy(revision: &str, change: impl FnOnce(&mut Ruleset)) -> Arc<Ruleset> {
     rules.bind(Binding {
         agents: Some(vec![bob]),
         ..inject(5, "bobs", "api.example", header("authorization"), Some("/bob/*"))
+    });
+    let reads = vec![(Methods::parse(["GET"]).unwrap(), PathPattern::prefix("/v1").unwrap())];
+    rules.bind(Binding {
+        endpoints: Some(Arc::new(Endpoints {
+            rule: "credentials[api].endpoints".into(),
+            routes: Routes::from_iter(reads),
+        })),
+        ..inject(0, "api", "routes.example", header("authorization"), None)
     });
     change(&mut rules);
     Arc::new(rules)
@@ -380,6 +390,43 @@ fn a_query_slot_keeps_the_path_as_it_was_sent_and_drops_the_agents_own_value() {
 }
 
 #[test]
+fn a_placeholder_that_nothing_replaces_is_left_alone_and_noted() {
+    let mut world = World::new();
+    world.rules = policy("one", |rules| {
+        let bob = rules.agents.find("bob");
+        for (credential, text, agents) in
+            [("api", "sk-holder", None), ("bobs", "sk-bobs", bob.map(|bob| vec![bob])), ("query", "pk/holder", None)]
+        {
+            rules.hold(Placeholder { credential: credential.into(), text: text.into(), agents });
+        }
+    });
+    for (url, field, value, noted) in [
+        ("api.example/", "authorization", "Bearer sk-holder", &[][..]),
+        ("api.example/", "x-other", "sk-holder", &["api"]),
+        ("api.example/", "x-other", "pk/holder sk-holder", &["api", "query"]),
+        ("api.example/", "x-other", "sk-holde", &[]),
+        ("api.example/?q=sk-holder", "x", "y", &["api"]),
+        ("api.example/?q=%73k-holder", "x", "y", &["api"]),
+        ("api.example/sk-holder", "x", "y", &["api"]),
+        // Another's, which means nothing here.
+        ("api.example/?q=sk-bobs", "x", "y", &[]),
+        // What is removed or replaced does not leave.
+        ("api.example/", "x-attache-note", "sk-holder", &[]),
+        ("query.example/?a=1&KEY=pk/holder", "x", "y", &[]),
+        ("query.example/?other=pk/holder&key=pk/holder", "x", "y", &["query"]),
+        ("query.example/?key=sk-holder", "authorization", "Bearer sk-holder", &["api"]),
+    ] {
+        let outcome = world.run(tls("GET", url, &[(field, value)]));
+        assert_eq!(
+            outcome.record().placeholders.iter().map(|name| &**name).collect::<Vec<_>>(),
+            noted,
+            "{url} {value}"
+        );
+        assert!(!outcome.removed().contains(&"x-other"), "it is left alone");
+    }
+}
+
+#[test]
 fn identities_and_headers_of_other_requests_stay_behind() {
     let ann = basic("ann", ANN);
     let fields = [
@@ -544,6 +591,8 @@ fn refused() -> Vec<(&'static str, Incoming, Reason, u16)> {
         ("TRACE", tls("TRACE", "api.example/", &[]), RouteNotAllowed, 403),
         ("WebSocket", tls("GET", "api.example/", &[("upgrade", "websocket")]), UpgradeNotAllowed, 403),
         ("two protocols", tls("GET", "ws.example/", &two_protocols), UpgradeNotAllowed, 403),
+        ("another path than the credential's", tls("GET", "routes.example/v2", &[]), EndpointNotAllowed, 403),
+        ("another method than the credential's", tls("POST", "routes.example/v1", &[]), EndpointNotAllowed, 403),
         ("a private address", tls("GET", "inside.example/", &[]), AddressForbidden, 403),
         ("no such name", tls("GET", "nowhere.example/", &[]), NameNotFound, 503),
         ("DNS is silent", tls("GET", "slow.example/", &[]), DnsFailure, 503),

@@ -142,6 +142,8 @@ pub enum Reason {
     StoreUnavailable,
     /// The policy changed in the middle of the decision.
     PolicyChanged,
+    /// The credential that would go with the request is not for this method and path.
+    EndpointNotAllowed,
     /// The name leads to no address that may be reached.
     AddressForbidden,
     /// The name does not exist, or has no address.
@@ -189,6 +191,7 @@ impl Reason {
         Self::BodyNotCountable,
         Self::StoreUnavailable,
         Self::PolicyChanged,
+        Self::EndpointNotAllowed,
         Self::AddressForbidden,
         Self::NameNotFound,
         Self::DnsFailure,
@@ -395,6 +398,13 @@ impl Reason {
                 503,
                 "the policy changed while the request was decided",
                 "send it again: it will be decided on the new one",
+            ),
+            Self::EndpointNotAllowed => (
+                "endpoint_not_allowed",
+                Denied,
+                403,
+                "the credential of this request is not for this method and path",
+                "use a method and path that the credential is for, or ask for this pair to be added to its `endpoints`",
             ),
             Self::AddressForbidden => (
                 "address_forbidden",

@@ -8,6 +8,7 @@ mod credentials;
 mod domains;
 mod policy;
 mod rules;
+mod services;
 
 /// A mapping of the language.
 pub struct Described {
@@ -31,6 +32,15 @@ pub enum Rule {
     Some(&'static [&'static str]),
     /// The first only beside the second.
     Needs(&'static str, &'static str),
+    /// Where a key is absent, more holds.
+    Unless {
+        /// That key.
+        absent: &'static str,
+        /// A JSON Schema for the mapping, as YAML.
+        then: &'static str,
+        /// The same as a sentence.
+        says: &'static str,
+    },
 }
 
 /// A key of a mapping.
@@ -81,14 +91,23 @@ pub const NAME: &str = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$";
 
 /// Kinds of texts with what they fit.
 pub const PATTERNS: &[(&[&str], &str)] = &[
-    (&["the name of an agent", "the name of the credential", "the name of a profile", "the name of a channel"], NAME),
+    (
+        &[
+            "the name of an agent",
+            "the name of the credential",
+            "the name of a profile",
+            "the name of a channel",
+            "the name of a service",
+        ],
+        NAME,
+    ),
     (&["a domain", "a host"], r"^(http://)?[^/?#@\s]+$"),
     (&["a path"], r"^/[^?#]*$"),
     // Nothing stands for `any`.
     (&["a method"], r"^[!#$%&'*+.^_`|~0-9A-Za-z-]*$"),
     (&["an address range"], r"^[0-9A-Fa-f:.]+(/[0-9]{1,3})?$"),
     (&["the name of a header"], r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"),
-    (&["the value of the header"], r"^[!-~]([ -~]*[!-~])?$"),
+    (&["the value of the header", "a placeholder"], r"^[!-~]([ -~]*[!-~])?$"),
     (&["the name of a query parameter"], r"^[!-~]+$"),
     (&["a format with `{value}` in it"], r"\{value\}"),
     (&["the name of an environment variable"], "^[A-Za-z_][A-Za-z0-9_]*$"),
@@ -100,4 +119,5 @@ pub const PATTERNS: &[(&[&str], &str)] = &[
 ];
 
 /// The table, one part for each part of the language.
-pub const TABLE: &[&[Described]] = &[policy::TABLE, domains::TABLE, agents::TABLE, rules::TABLE, credentials::TABLE];
+pub const TABLE: &[&[Described]] =
+    &[policy::TABLE, domains::TABLE, agents::TABLE, rules::TABLE, credentials::TABLE, services::TABLE];

@@ -45,6 +45,12 @@ pub const TABLE: &[Described] = &[
             )
             .default("[]"),
             key(
+                "services",
+                "APIs beside those of the catalogue, by the name that credentials call them.",
+                "{billing: {hosts: [\"billing.example.com:8443\"]}}",
+            )
+            .default("{}"),
+            key(
                 "credentials",
                 "What attaché adds to requests on the agents' behalf, and the agents never see.",
                 "[{name: jira, envVarKey: JIRA_API_TOKEN, injections: [{domain: jira.example.com, \

@@ -79,7 +79,7 @@ fn every_policy_that_users_copy_fits_the_schema_and_is_read() {
     let mut policies: Vec<(String, String)> =
         files().iter().map(|file| (file.display().to_string(), read(file))).collect();
     assert!(!policies.is_empty(), "no policy was found");
-    for page in ["README.md", "docs/policy.md"] {
+    for page in ["README.md", "docs/policy.md", "docs/notifications.md"] {
         let found = blocks(&read(page));
         assert!(!found.is_empty(), "no policy was found in {page}");
         policies.extend(found.into_iter().map(|policy| (page.to_owned(), policy)));
@@ -189,6 +189,30 @@ fn what_is_wrong_is_wrong_to_both() {
         ("a ceiling that grants", "organization: {allowedDomains: [{pattern: a.example, upgrades: [websocket]}]}"),
         ("an organization's agents", "organization: {agents: {}}"),
         ("an agent in a profile", "profiles: {a: {identity: []}}"),
+        ("a SPIFFE ID without workload", "agents: {a: {identity: [{spiffe: \"spiffe://prod.example\"}]}}"),
+        ("an address that is none", "agents: {a: {identity: [{sourceAddress: here}]}}"),
+        ("a service without hosts", "services: {a: {headerName: X-A, headerFormat: \"{value}\"}}"),
+        (
+            "a service with two slots",
+            "services: {a: {hosts: [a.example], headerName: X-A, headerFormat: \"{value}\", queryParam: a}}",
+        ),
+        ("an injection with nothing to fill", "credentials: [{name: a, file: /a, injections: [{domain: a.example}]}]"),
+        ("an endpoint that is empty", "credentials: [{name: a, file: /a, service: openai, endpoints: [{}]}]"),
+        ("no endpoints", "credentials: [{name: a, file: /a, service: openai, endpoints: []}]"),
+        ("an entry in vault without field", "credentials: [{name: a, service: openai, vault: {path: a}}]"),
+        (
+            "two ways to log in",
+            "credentials: [{name: a, service: openai, vault: {path: a, field: a, auth: {tokenEnv: A, tokenFile: /a}}}]",
+        ),
+        (
+            "a secret in the policy",
+            "notifications: {a: {webhook: {url: \"https://a.example/\", secret: hunter2}, events: [blocked]}}",
+        ),
+        (
+            "another event",
+            "notifications: {a: {webhook: {url: \"https://a.example/\", secret: {env: A}}, events: [allowed]}}",
+        ),
+        ("no events", "notifications: {a: {webhook: {url: \"https://a.example/\", secret: {env: A}}}}"),
         ("nobody", "credentials: [{name: a, file: /a, agents: []}]"),
     ] {
         assert!(problems(policy).is_some(), "{name}: attaché reads {policy}");

@@ -10,6 +10,7 @@ mod health;
 mod isolate;
 mod logs;
 mod output;
+mod proxy_tls;
 mod run;
 mod schema;
 mod serve;

@@ -1,10 +1,11 @@
 mod arbitrary;
 mod files;
 mod mistakes;
+mod outside;
 
 use std::path::PathBuf;
 
-use super::schema::{Action, Identity, Methods, SecretSource, Slot, TokenSource, Upgrade};
+use super::schema::{Action, Identity, Methods, SecretSource, Slot, TokenIdentity, TokenSource, Upgrade};
 use super::*;
 
 fn accepted(text: &str) -> Accepted<Policy> {
@@ -125,9 +126,12 @@ agents:
   researcher:
     identity:
       - token: {env: RESEARCHER_PROXY_TOKEN}
-      - token: {file: token}
+      - token: {file: token, expires: 2026-12-31T01:00:00+01:00}
       - token: {sha256: 9F86D081884C7D659A2FEAA0C55AD015A3BF4F1B2B0B822CD15D6C15B0F00A08}
       - header: {name: X-Attache-Agent, value: researcher, trusted: true}
+      - spiffe: spiffe://prod.example/ns/agents/sa/researcher
+      - sourceAddress: 10.1.0.0/16
+      - sourceAddress: fd00::1
     allowedDomains: [api.arxiv.org]
     blockedDomains: [raw.githubusercontent.com]
   coder: {}
@@ -171,12 +175,19 @@ services:
     let agents = policy.agents.unwrap();
     assert_eq!(agents[0].name.as_str(), "researcher");
     let identity: Vec<_> = agents[0].identity.iter().map(|identity| &identity.value).collect();
-    assert_eq!(*identity[0], Identity::Token(TokenSource::Environment("RESEARCHER_PROXY_TOKEN".to_owned())));
-    assert_eq!(*identity[1], Identity::Token(TokenSource::File(PathBuf::from("token"))));
-    let Identity::Token(TokenSource::Sha256(digest)) = identity[2] else { panic!("a hash") };
+    let token = |source, expires| Identity::Token(TokenIdentity { source, expires });
+    assert_eq!(*identity[0], token(TokenSource::Environment("RESEARCHER_PROXY_TOKEN".to_owned()), None));
+    let end = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_798_675_200);
+    assert_eq!(*identity[1], token(TokenSource::File(PathBuf::from("token")), Some(end)));
+    let Identity::Token(TokenIdentity { source: TokenSource::Sha256(digest), .. }) = identity[2] else {
+        panic!("a hash")
+    };
     assert_eq!((digest[0], digest[31]), (0x9f, 0x08));
     let Identity::Header(header) = identity[3] else { panic!("a header") };
     assert_eq!((header.name.as_str(), header.value.as_str(), header.trusted), ("x-attache-agent", "researcher", true));
+    assert_eq!(*identity[4], Identity::Spiffe("spiffe://prod.example/ns/agents/sa/researcher".to_owned()));
+    assert_eq!(*identity[5], Identity::SourceAddress("10.1.0.0/16".parse().unwrap()));
+    assert_eq!(*identity[6], Identity::SourceAddress("fd00::1/128".parse().unwrap()));
     assert_eq!(agents[0].blocked_domains[0].value, "raw.githubusercontent.com");
     let key = &policy.credentials[0];
     assert_eq!(key.source.value, SecretSource::File(PathBuf::from("/run/secrets/key")));

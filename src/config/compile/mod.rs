@@ -6,15 +6,19 @@ mod credentials;
 mod domains;
 mod rules;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
+
+pub use agents::token_files;
 
 use super::error::{Problems, Span, Spanned, quote};
 use super::schema::{self, Policy, SecretSource};
+use crate::notify::Channel;
 use crate::pipeline::credential::{Format, Slot};
 use crate::pipeline::policy::matcher::{HostPattern, NamePattern, Scheme};
 use crate::pipeline::policy::path::{BadPathPattern, PathPattern};
 use crate::pipeline::policy::{RuleId, Ruleset, Scope};
-use crate::secrets::{Environment, Source};
+use crate::secrets::{Environment, Origin, Source};
 
 /// What a policy is compiled for.
 #[derive(Clone, Copy)]
@@ -32,14 +36,30 @@ pub struct Compiled {
     /// What decides.
     pub rules: Ruleset,
     /// Where each credential's secret is, in the order of [`CredentialId`], with the credential's name.
-    pub secrets: Vec<(String, Source)>,
+    pub secrets: Vec<(String, Origin)>,
+    /// Who is told of what.
+    pub notifications: Vec<Channel>,
     /// Where each entry stands that a decision can name.
     pub places: HashMap<RuleId, Span>,
+    /// The tokens that [`compile_again`] found revoked, in words.
+    pub revoked: Vec<String>,
 }
 
 /// Compiles a policy. `None` only where a problem says why.
 pub fn compile(policy: &Policy, setting: Setting<'_>, revision: &str, problems: &mut Problems) -> Option<Compiled> {
-    let agents = agents::compile(policy, setting, problems);
+    compile_again(policy, setting, &HashSet::new(), revision, problems)
+}
+
+/// Compiles a policy that is to follow one in force. Of the token files that one had, `revocable`, any may be gone by
+/// now: that revokes its token, with a warning, and does not make the policy wrong.
+pub fn compile_again(
+    policy: &Policy,
+    setting: Setting<'_>,
+    revocable: &HashSet<PathBuf>,
+    revision: &str,
+    problems: &mut Problems,
+) -> Option<Compiled> {
+    let (agents, revoked) = agents::compile(policy, setting, revocable, problems);
     let mut work = Work { rules: Ruleset::new(revision, agents), places: HashMap::new(), problems };
     if let Some(organization) = &policy.organization {
         let allowed = organization.allowed_domains.as_deref();
@@ -88,7 +108,8 @@ pub fn compile(policy: &Policy, setting: Setting<'_>, revision: &str, problems: 
     }
     credentials::bind(policy, &mut rules, problems);
     let secrets = policy.credentials.iter().map(|c| (c.name.as_str().to_owned(), source_of(&c.source.value)));
-    Some(Compiled { rules, secrets: secrets.collect(), places })
+    let notifications = policy.notifications.iter().map(|n| n.channel()).collect();
+    Some(Compiled { rules, secrets: secrets.collect(), notifications, places, revoked })
 }
 
 /// A policy in the making.
@@ -103,10 +124,11 @@ fn profiles_of<'a>(policy: &'a Policy, agent: &'a schema::Agent) -> impl Iterato
     named.filter_map(|name| policy.profiles.iter().find(|profile| profile.name.value == name.value))
 }
 
-fn source_of(source: &SecretSource) -> Source {
+fn source_of(source: &SecretSource) -> Origin {
     match source {
-        SecretSource::Environment(name) => Source::Variable(name.clone()),
-        SecretSource::File(path) => Source::File(path.clone()),
+        SecretSource::Environment(name) => Source::Variable(name.clone()).into(),
+        SecretSource::File(path) => Source::File(path.clone()).into(),
+        SecretSource::Vault(source) => Origin::Vault(source.clone()),
     }
 }
 
@@ -409,6 +431,83 @@ mod tests {
         ] {
             assert_eq!(tunnel(host, port), expected, "{host}:{port}");
         }
+    }
+
+    #[test]
+    fn a_token_file_that_is_gone_later_revokes_its_token() {
+        let folder = tempfile::tempdir().unwrap();
+        let (known, new) = (folder.path().join("known"), folder.path().join("new"));
+        let policy = |path: &std::path::Path| {
+            let path = path.display();
+            format!("agents: {{x: {{identity: [{{token: {{file: {path}}}}}, {{token: {{env: TOKEN}}}}]}}}}")
+        };
+        let environment = Environment::from_iter([("TOKEN".to_owned(), b"a-token-of-good-length".to_vec())]);
+        let setting = Setting { agent: None, environment: Some(&environment) };
+        let revocable = HashSet::from([known.clone()]);
+        let load = |path| {
+            super::super::parse("policy.yaml", &policy(path))
+                .compile(None, |policy, problems| compile_again(policy, setting, &revocable, "rev", problems))
+        };
+        for content in [None, Some(""), Some("two words")] {
+            if let Some(content) = content {
+                std::fs::write(&known, content).unwrap();
+            }
+            let accepted = load(&known).unwrap_or_else(|problems| panic!("{problems}"));
+            assert!(accepted.warnings.to_string().contains("this token of `x` is revoked: "), "{}", accepted.warnings);
+            assert_eq!(accepted.value.revoked.len(), 1);
+        }
+        // One that was never there is a mistake.
+        assert!(load(&new).unwrap_err().to_string().contains("the token cannot be had"));
+    }
+
+    #[test]
+    fn a_token_file_that_comes_to_hold_anothers_token_makes_it_nobodys() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("token");
+        std::fs::write(&file, "a-token-of-good-length\n").unwrap();
+        let environment = Environment::from_iter([("TOKEN".to_owned(), b"a-token-of-good-length".to_vec())]);
+        let setting = Setting { agent: None, environment: Some(&environment) };
+        let of_file = format!("{{identity: [{{token: {{file: {}}}}}]}}", file.display());
+        let of_variable = "{identity: [{token: {env: TOKEN}}]}";
+        for (x, y) in [(&*of_file, of_variable), (of_variable, &*of_file)] {
+            let text =
+                format!("agents: {{x: {x}, y: {y}, z: {{identity: [{{token: {{sha256: {}}}}}]}}}}", "a".repeat(64));
+            let load = |revocable: HashSet<PathBuf>| {
+                super::super::parse("p", &text)
+                    .compile(None, |policy, problems| compile_again(policy, setting, &revocable, "rev", problems))
+            };
+            let agents = load(HashSet::from([file.clone()])).unwrap().value.rules.agents;
+            let fields = vec![("authorization".to_owned(), b"Bearer a-token-of-good-length".to_vec())];
+            let origin = crate::pipeline::agent::Origin::unknown(std::time::SystemTime::now());
+            let found = agents.identify_fields(&Fields::new(fields), true, &origin);
+            assert_eq!(found.unwrap_err().reason, Reason::InvalidToken);
+            assert!(load(HashSet::new()).unwrap_err().to_string().contains("this token is also that of the agent `x`"));
+        }
+    }
+
+    #[test]
+    fn a_token_has_one_agent_and_one_end() {
+        let hash = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
+        let policy = |first: &str, second: &str| {
+            let token = |more: &str| format!("{{token: {{sha256: {hash}{more}}}}}");
+            format!("agents: {{x: {{identity: [{}, {second}]}}}}", token(first))
+        };
+        let twice = policy("", &format!("{{token: {{sha256: {hash}, expires: 2100-01-01T00:00:00Z}}}}"));
+        assert!(load(&twice).unwrap_err().contains("given twice"), "{twice}");
+        let environment = "{token: {env: TOKEN, expires: 2100-01-01T00:00:00Z}}, {token: {env: TOKEN2}}";
+        let text = format!("agents: {{x: {{identity: [{environment}]}}}}");
+        let variables = ["TOKEN", "TOKEN2"].map(|name| (name.to_owned(), b"a-token-of-good-length".to_vec()));
+        let environment = Environment::from_iter(variables);
+        let compiled = |text: &str| {
+            let setting = Setting { agent: None, environment: Some(&environment) };
+            super::super::parse("p", text).compile(None, |policy, problems| compile(policy, setting, "rev", problems))
+        };
+        assert!(compiled(&text).unwrap_err().to_string().contains("to expire at different times"));
+        let two =
+            text.replace(", expires: 2100-01-01T00:00:00Z", "").replace("}}, {token", "}}]}, y: {identity: [{token");
+        assert!(compiled(&two).unwrap_err().to_string().contains("this token is also that of the agent `x`"), "{two}");
+        let past = "agents: {x: {identity: [{token: {env: TOKEN, expires: 2020-01-01T00:00:00Z}}]}}";
+        assert!(compiled(past).unwrap().warnings.to_string().contains("the token has expired"));
     }
 
     #[test]

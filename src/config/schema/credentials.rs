@@ -7,7 +7,9 @@ use http::HeaderName;
 use super::super::decode::{filled_list, is_word, one_or_list, parsed, quiet};
 use super::super::error::{Span, quote};
 use super::names::{header_value, injected_header, name, variable};
+use super::vault::vault;
 use super::*;
+use crate::secrets::VaultSource;
 
 /// Shorter placeholders, in bytes, are warned about.
 const SHORT_PLACEHOLDER: usize = 8;
@@ -40,6 +42,8 @@ pub enum SecretSource {
     Environment(String),
     /// The file; a relative path has been joined to the folder of the policy file.
     File(PathBuf),
+    /// An entry in Vault.
+    Vault(Box<VaultSource>),
 }
 
 /// One place a credential may go to.
@@ -87,18 +91,19 @@ pub(super) fn credentials(node: &Node, problems: &mut Problems) -> Option<Vec<Cr
 }
 
 fn credential(node: &Node, problems: &mut Problems) -> Option<Credential> {
-    let mut fields = Fields::of(node, "a credential", problems)?.later(&["vault"]).secretive();
+    let mut fields = Fields::of(node, "a credential", problems)?.secretive();
     let name = fields.required("name", name("the name of the credential"));
     let given = ["envVarKey", "file", "vault"].iter().filter(|name| fields.has(name)).count();
     if given != 1 {
         fields.reject(
             node.span,
-            "a credential has one of `envVarKey` and `file`",
-            Some("write where the secret is: `envVarKey: NAME` or `file: /run/secrets/name`"),
+            "a credential has one of `envVarKey`, `file` and `vault`",
+            Some("write where the secret is: `envVarKey: NAME`, `file: /run/secrets/name` or `vault: {…}`"),
         );
     }
     let variable = fields.optional("envVarKey", quiet(parsed("the name of an environment variable", variable)));
     let file = fields.optional("file", file);
+    let vault = fields.optional("vault", vault);
     let has_service = fields.has("service");
     let service = fields.optional("service", names::name("the name of a service"));
     let injections = list("a list of injections", |node, problems| injection(node, has_service, problems));
@@ -123,9 +128,12 @@ fn credential(node: &Node, problems: &mut Problems) -> Option<Credential> {
         );
     }
     fields.finish()?;
-    let source = match (variable, file) {
-        (Some(variable), None) => Spanned { value: SecretSource::Environment(variable.value), span: variable.span },
-        (None, Some(file)) => Spanned { value: SecretSource::File(file.value), span: file.span },
+    let source = match (variable, file, vault) {
+        (Some(variable), None, None) => {
+            Spanned { value: SecretSource::Environment(variable.value), span: variable.span }
+        }
+        (None, Some(file), None) => Spanned { value: SecretSource::File(file.value), span: file.span },
+        (None, None, Some(vault)) => Spanned { value: SecretSource::Vault(Box::new(vault.value)), span: vault.span },
         _ => return None,
     };
     let agents = agents.flatten();

@@ -66,8 +66,8 @@ fn policy(revision: &str, change: impl FnOnce(&mut Ruleset)) -> Arc<Ruleset> {
     let mut agents = Agents::default();
     let ann = agents.add("ann");
     let bob = agents.add("bob");
-    agents.add_token(TokenHash::of(ANN.as_bytes()), ann);
-    agents.add_token(TokenHash::of(BOB.as_bytes()), bob);
+    agents.add_token(TokenHash::of(ANN.as_bytes()), ann, None);
+    agents.add_token(TokenHash::of(BOB.as_bytes()), bob, None);
     agents.add_header("x-agent", "ann", ann);
     agents.strip_header("x-untrusted");
     let mut rules = Ruleset::new(revision, agents);
@@ -323,6 +323,7 @@ fn incoming(door: Door, method: &str, url: &str, extra: &[(&str, &str)]) -> Inco
         session: None,
         sni: None,
         source: Some("192.0.2.7:1234".into()),
+        peer: None,
         request_id: "r1".into(),
         ends: true,
     }
@@ -332,8 +333,9 @@ fn session(authority: &str, token: Option<&str>) -> String {
     let session = Session {
         authority: crate::pipeline::message::Authority::parse(authority.as_bytes()).unwrap(),
         source: "192.0.2.7:1234".into(),
-        token: token.map(|t| TokenHash::of(t.as_bytes())),
-        header: None,
+        peer: None,
+        tokens: token.map(|t| TokenHash::of(t.as_bytes())).into_iter().collect(),
+        headers: Vec::new(),
     };
     session.encode()
 }
@@ -764,6 +766,72 @@ fn a_revoked_token_stops_what_is_under_way_and_nobody_else_is_blamed() {
         world.swap = Some((wait, Arc::new(Ruleset::new("two", agents)), Vec::new()));
         let outcome = world.run(tls("GET", "api.example/", &[]));
         assert_eq!((outcome.reason(), outcome.record().agent.as_deref()), ("invalid_token", None), "{wait}");
+    }
+}
+
+#[test]
+fn the_certificate_and_address_of_a_tunnel_are_those_of_the_requests_inside() {
+    let mut world = World::new();
+    world.rules = policy("one", |rules| {
+        rules.agents.add_certificate("spiffe://a.example/ann", AgentId(0));
+        rules.agents.add_source("192.0.2.0/24".parse().unwrap(), AgentId(1));
+    });
+    let connect = |peer: Option<String>, source: &str| Incoming {
+        peer,
+        source: Some(source.into()),
+        ..proxy("CONNECT", "api.example:443", &[])
+    };
+    let ann = Some("9999999999;spiffe://a.example/ann".to_owned());
+    for (peer, source, inside) in [
+        (ann.clone(), "198.51.100.1:1", Ok(("ann", "mtls"))),
+        (None, "192.0.2.7:1", Ok(("bob", "source"))),
+        (None, "198.51.100.1:1", Err("no_identity")),
+        (ann.clone(), "192.0.2.7:1", Err("identity_conflict")),
+        (Some(";spiffe://a.example/ann".to_owned()), "198.51.100.1:1", Err("unknown_identity")),
+        (Some("9999999999;spiffe://a.example/ann,spiffe://a.example/ann".to_owned()), "", Err("identity_conflict")),
+    ] {
+        let opened = world.run(connect(peer.clone(), source));
+        let session = match (opened.reply, inside) {
+            (Some(Reply::Tunnel { session }), _) => session,
+            (_, Err(reason)) => {
+                assert_eq!(opened.records[0].reason.as_deref(), Some(reason), "{peer:?} {source}");
+                continue;
+            }
+            (reply, _) => panic!("{peer:?} {source}: {reply:?}"),
+        };
+        let request = Incoming { session: Some(session), ..tls("GET", "api.example/", &[]) };
+        let outcome = world.run(request);
+        let record = outcome.record();
+        match inside {
+            Ok((agent, how)) => {
+                let found = (record.decision, record.agent.as_deref(), record.identity.as_deref());
+                assert_eq!(found, (Verdict::Allow, Some(agent), Some(how)), "{peer:?} {source}");
+            }
+            Err(reason) => assert_eq!(record.reason.as_deref(), Some(reason), "{peer:?} {source}"),
+        }
+    }
+}
+
+#[test]
+fn an_identity_that_ends_during_a_wait_stops_what_is_under_way() {
+    let start = now();
+    let end = start.wall + std::time::Duration::from_secs(9);
+    let rules = policy("one", |rules| {
+        rules.agents.add_token(TokenHash::of(ANN.as_bytes()), AgentId(0), Some(end));
+    });
+    for (resolved, fetched, allowed) in [(8, 8, true), (9, 9, false), (8, 9, false)] {
+        let later = |seconds| Now { wall: start.wall + std::time::Duration::from_secs(seconds), ..start };
+        let mut exchange = Exchange::new(rules.clone(), start);
+        let effect = exchange.on(Event::Request(tls("GET", "get.example/v1/x", &[])), &rules, start);
+        assert!(matches!(effect, Effect::Resolve { .. }), "{effect:?}");
+        let found = Resolved::Looked(SmallVec::from_slice(&[PUBLIC.parse().unwrap()]));
+        let mut effect = exchange.on(Event::Resolved(Ok(found)), &rules, later(resolved));
+        if matches!(effect, Effect::FetchSecrets(_)) {
+            effect = exchange.on(Event::Secrets(SmallVec::new()), &rules, later(fetched));
+        }
+        let Effect::Record(record) = effect else { panic!("{effect:?}") };
+        let expected = if allowed { (Verdict::Allow, None) } else { (Verdict::Deny, Some("invalid_token")) };
+        assert_eq!((record.decision, record.reason.as_deref()), expected, "{resolved} {fetched}");
     }
 }
 

@@ -98,7 +98,7 @@ pub enum Reason {
     InvalidToken,
     /// No identity was shown, and the policy names no agent for such callers.
     NoIdentity,
-    /// A trusted identity header names nobody.
+    /// A trusted identity header or a client certificate names nobody, or no longer.
     UnknownIdentity,
     /// Two identities were shown that name different agents, or another than the one this sidecar serves.
     IdentityConflict,
@@ -249,8 +249,8 @@ impl Reason {
                 "unknown_identity",
                 Unauthenticated,
                 401,
-                "the identity header names no agent",
-                "send the value that policy gives this agent",
+                "the identity that was shown names no agent",
+                "send the header value, or use the client certificate, that policy gives this agent",
             ),
             Self::IdentityConflict => (
                 "identity_conflict",

@@ -36,8 +36,14 @@ pub const TABLE: &[Described] = &[
     Described {
         what: "an identity",
         means: "One way by which an agent is known.",
-        rules: &[Rule::One(&["token", "header"])],
+        rules: &[Rule::One(&["spiffe", "token", "sourceAddress", "header"])],
         keys: &[
+            key(
+                "spiffe",
+                "The SPIFFE ID in the certificate that the agent shows the proxy.",
+                "\"spiffe://prod.example/ns/agents/sa/researcher\"",
+            ),
+            key("sourceAddress", "The range of addresses that the agent calls from.", "10.1.0.0/16"),
             key("token", "A secret that the agent presents to the proxy.", "{env: RESEARCHER_PROXY_TOKEN}"),
             key(
                 "header",
@@ -62,6 +68,7 @@ pub const TABLE: &[Described] = &[
                 "Its SHA-256, in 64 hexadecimal digits.",
                 "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
             ),
+            key("expires", "The instant from which on it is refused.", "\"2026-12-31T00:00:00Z\""),
         ],
     },
     Described {

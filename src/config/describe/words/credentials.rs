@@ -7,7 +7,7 @@ pub const TABLE: &[Described] = &[
         what: "a credential",
         means: "A secret, and where it may go.",
         rules: &[
-            Rule::One(&["envVarKey", "file"]),
+            Rule::One(&["envVarKey", "file", "vault"]),
             Rule::Unless {
                 absent: "service",
                 then: "{properties: {injections: {items: {anyOf: [{required: [headerName]}, {required: [queryParam]}]}}}}",
@@ -22,6 +22,11 @@ pub const TABLE: &[Described] = &[
                 "The file that holds it, read again when it changes; a relative path counts from the \
                  policy's folder.",
                 "/run/secrets/jira",
+            ),
+            key(
+                "vault",
+                "The entry of Vault's key-value engine (version 2) that holds it.",
+                "{path: agents/jira, field: token}",
             ),
             key(
                 "service",

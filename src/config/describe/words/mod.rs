@@ -111,6 +111,8 @@ pub const PATTERNS: &[(&[&str], &str)] = &[
     (&["the name of a query parameter"], r"^[!-~]+$"),
     (&["a format with `{value}` in it"], r"\{value\}"),
     (&["the name of an environment variable"], "^[A-Za-z_][A-Za-z0-9_]*$"),
+    (&["a SPIFFE ID"], "^spiffe://[a-z0-9._-]{1,255}(/[A-Za-z0-9._-]+)+$"),
+    (&["the URL of a webhook", "the address of vault"], "^https?://."),
     (&["a length of time"], "^([0-9]+(ms|s|m|h|d)|second|minute|hour|day)$"),
     (&["a time of day"], "^([01][0-9]|2[0-4]):[0-5][0-9]$"),
     // A parameter may be empty.

@@ -57,6 +57,12 @@ pub const TABLE: &[Described] = &[
              headerName: Authorization, headerFormat: \"Bearer {value}\"}]}]",
             )
             .default("[]"),
+            key(
+                "notifications",
+                "Who is told of what, by the name that approvals call them.",
+                "{ops: {webhook: {url: \"https://hooks.example.com/x\", secret: {file: /run/secrets/hook}}, events: [blocked]}}",
+            )
+            .default("{}"),
         ],
     },
     Described {

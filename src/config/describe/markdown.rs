@@ -102,7 +102,8 @@ fn sentence(rule: &Rule) -> String {
 
 /// What links call a heading.
 fn anchor(heading: &str) -> String {
-    heading.chars().filter(|c| c.is_alphanumeric() || *c == ' ').map(|c| if c == ' ' { '-' } else { c }).collect()
+    let kept = heading.chars().filter(|c| c.is_alphanumeric() || *c == ' ');
+    kept.map(|c| if c == ' ' { '-' } else { c.to_ascii_lowercase() }).collect()
 }
 
 fn capitalised(text: &str) -> String {

@@ -308,6 +308,20 @@ fn every_pattern_is_of_a_kind_of_text_there_is() {
     }
 }
 
+/// Forges make a heading's anchor of its letters in lower case, `-` for blanks, and nothing of punctuation.
+#[test]
+fn every_link_of_the_page_leads_to_a_heading() {
+    let page = markdown();
+    let anchors: BTreeSet<String> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("## "))
+        .map(|heading| heading.to_lowercase().replace(' ', "-").replace('\'', ""))
+        .collect();
+    let links: BTreeSet<String> =
+        page.split("](#").skip(1).map(|rest| rest.split(')').next().unwrap().to_owned()).collect();
+    assert!(links.len() > 10 && links.is_subset(&anchors), "{:?}", links.difference(&anchors));
+}
+
 #[test]
 fn definitions_have_names_of_one_word() {
     for (what, name) in [

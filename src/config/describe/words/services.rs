@@ -66,12 +66,16 @@ pub const TABLE: &[Described] = &[
         keys: &[
             key("address", "Vault's address; without it, `VAULT_ADDR`.", "\"https://vault.example.com:8200\""),
             key("plaintext", "Whether Vault may be asked without TLS.", "true").default("false"),
-            key("namespace", "The namespace.", "team-a"),
+            key("namespace", "The namespace; without it, `VAULT_NAMESPACE`.", "team-a"),
             key("mount", "Where the engine is mounted.", "kv").default("secret"),
             key("path", "The path of the entry, as `vault kv get` takes it.", "agents/jira"),
             key("field", "The field of the entry.", "token"),
             key("auth", "How to log in; without it, by the token in `VAULT_TOKEN`.", "{kubernetes: {role: attache}}"),
-            key("caFile", "The CA that Vault's certificate is from; without it, the system's.", "/etc/vault/ca.pem"),
+            key(
+                "caFile",
+                "The CA that Vault's certificate is from; without it, `VAULT_CACERT`, else the system's.",
+                "/etc/vault/ca.pem",
+            ),
             key("refresh", "How long a secret is used before it is fetched again: 1s to 24h.", "15m").default("5m"),
         ],
     },

@@ -4,7 +4,9 @@ mod agent_env;
 mod approvals;
 mod ca;
 mod check;
+mod completions;
 mod envoy;
+mod fmt;
 mod health;
 mod import;
 mod isolate;
@@ -13,6 +15,7 @@ mod output;
 mod proxy_tls;
 mod run;
 mod running;
+mod schema;
 mod serve;
 mod services;
 mod stack;
@@ -23,7 +26,7 @@ mod version;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 /// Governs what AI agents send out.
@@ -50,6 +53,8 @@ enum Command {
     Up(up::Args),
     Serve(serve::Args),
     Check(check::Args),
+    Fmt(fmt::Args),
+    Schema(schema::Args),
     Logs(logs::Args),
     Approvals(approvals::Args),
     Import(import::Args),
@@ -57,6 +62,7 @@ enum Command {
     Health(health::Args),
     Ca(ca::Args),
     Envoy(envoy::Args),
+    Completions(completions::Args),
     Version(version::Args),
     #[command(hide = true)]
     Isolate(isolate::Args),
@@ -103,6 +109,8 @@ pub fn main() -> ExitCode {
         Command::Up(args) => up::run(args),
         Command::Serve(args) => serve::run(args),
         Command::Check(args) => check::run(args),
+        Command::Fmt(args) => fmt::run(args),
+        Command::Schema(args) => schema::run(args),
         Command::Logs(args) => logs::run(args),
         Command::Approvals(args) => approvals::run(args),
         Command::Import(args) => import::run(args),
@@ -110,6 +118,7 @@ pub fn main() -> ExitCode {
         Command::Health(args) => health::run(args),
         Command::Ca(args) => ca::run(args),
         Command::Envoy(args) => envoy::run(args),
+        Command::Completions(args) => completions::run(&args, Cli::command()),
         Command::Version(args) => version::run(args),
         Command::Isolate(args) => isolate::run(args),
     };

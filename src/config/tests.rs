@@ -10,7 +10,12 @@ use super::*;
 
 fn accepted(text: &str) -> Accepted<Policy> {
     match compiled(parse("policy.yaml", text)) {
-        Ok(accepted) => accepted,
+        Ok(accepted) => {
+            let schema = jsonschema::draft202012::new(&describe::json_schema()).unwrap();
+            let policy = serde_yaml::from_str(text.trim_start_matches('\u{feff}')).unwrap();
+            schema.validate(&policy).unwrap();
+            accepted
+        }
         Err(problems) => panic!("{problems}"),
     }
 }

@@ -8,8 +8,9 @@ use jiff::Timestamp;
 use jiff::civil::{Time, Weekday};
 use jiff::tz::TimeZone;
 
-use super::super::decode::{duration, enumerate, filled_list, number, one_or_list, parsed, word};
+use super::super::decode::{duration, enumerate, filled_list, is_word, named, number, one_or_list, parsed, word};
 use super::super::error::{Span, did_you_mean, quote};
+use super::super::yaml::Scalar;
 use super::names::name;
 use super::*;
 
@@ -208,8 +209,7 @@ fn conditions(
     impossible: fn(&str) -> Option<(String, &'static str)>,
 ) -> impl Fn(&Node, &mut Problems) -> Option<Vec<(String, Spanned<String>)>> {
     move |node, problems| {
-        let Value::Mapping(entries) = &node.value else { return mismatch(node, what, problems) };
-        let read = entries.iter().map(|(key, value)| {
+        let read = named(what, |key, value, problems| {
             if key.text.is_empty() {
                 problems
                     .error(key.span, "a condition needs a name")
@@ -228,9 +228,10 @@ fn conditions(
                 _ => text("a value")(value, problems)?,
             };
             Some((key.text.clone(), value))
-        });
+        })(node, problems)?;
         // What was wrong has been reported, and the rule must not hold without it.
-        read.collect()
+        let whole = matches!(&node.value, Value::Mapping(entries) if entries.len() == read.len());
+        whole.then_some(read)
     }
 }
 
@@ -238,17 +239,16 @@ fn action(node: &Node, problems: &mut Problems) -> Option<Spanned<RuleAction>> {
     const FIX: &str =
         "write `block`, `monitor`, `{rateLimit: {requests: 10, per: hour}}` or `{approval: {hold: 20s, expires: 15m}}`";
     let value = match &node.value {
-        Value::Scalar(scalar) => match scalar.text.as_str() {
-            "block" | "deny" => RuleAction::Block,
-            "monitor" => RuleAction::Monitor,
-            "approval" => RuleAction::Approval(Approval { hold: HOLD, expires: EXPIRES, notify: Vec::new() }),
-            written => {
-                let fix =
-                    did_you_mean(written, ["block", "monitor", "approval", "deny"]).unwrap_or_else(|| FIX.to_owned());
-                problems.error(node.span, format!("{} is not an action of a rule", quote(written))).fix(fix);
-                return None;
-            }
-        },
+        Value::Scalar(_) if is_word("block", node, problems) || is_word("deny", node, problems) => RuleAction::Block,
+        Value::Scalar(_) if is_word("monitor", node, problems) => RuleAction::Monitor,
+        Value::Scalar(_) if is_word("approval", node, problems) => {
+            RuleAction::Approval(Approval { hold: HOLD, expires: EXPIRES, notify: Vec::new() })
+        }
+        Value::Scalar(Scalar { text: written, .. }) => {
+            let fix = did_you_mean(written, ["block", "monitor", "approval", "deny"]).unwrap_or_else(|| FIX.to_owned());
+            problems.error(node.span, format!("{} is not an action of a rule", quote(written))).fix(fix);
+            return None;
+        }
         _ => {
             let mut fields = Fields::of(node, "an action", problems)?;
             if fields.has("rateLimit") == fields.has("approval") {
@@ -276,7 +276,7 @@ pub(super) fn rate_limit(node: &Node, problems: &mut Problems) -> Option<RateLim
 /// `bytes`, or `{items: requests}`: the names on the way to the list, parted by dots; `.` is the body itself.
 fn weight(node: &Node, problems: &mut Problems) -> Option<Weight> {
     if let Value::Scalar(scalar) = &node.value {
-        if scalar.text == "bytes" {
+        if is_word("bytes", node, problems) {
             return Some(Weight::Bytes);
         }
         problems

@@ -1,17 +1,20 @@
 //! The command line: one file a command.
 
 mod agent_env;
+mod approvals;
 mod ca;
 mod check;
 mod completions;
 mod envoy;
 mod fmt;
 mod health;
+mod import;
 mod isolate;
 mod logs;
 mod output;
 mod proxy_tls;
 mod run;
+mod running;
 mod schema;
 mod serve;
 mod services;
@@ -53,6 +56,8 @@ enum Command {
     Fmt(fmt::Args),
     Schema(schema::Args),
     Logs(logs::Args),
+    Approvals(approvals::Args),
+    Import(import::Args),
     Services(services::Args),
     Health(health::Args),
     Ca(ca::Args),
@@ -107,6 +112,8 @@ pub fn main() -> ExitCode {
         Command::Fmt(args) => fmt::run(args),
         Command::Schema(args) => schema::run(args),
         Command::Logs(args) => logs::run(args),
+        Command::Approvals(args) => approvals::run(args),
+        Command::Import(args) => import::run(args),
         Command::Services(args) => services::run(args),
         Command::Health(args) => health::run(args),
         Command::Ca(args) => ca::run(args),

@@ -15,6 +15,7 @@ pub mod describe;
 pub mod error;
 mod files;
 pub mod fmt;
+pub mod import;
 pub mod schema;
 pub mod shape;
 pub mod watch;

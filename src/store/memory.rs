@@ -101,12 +101,13 @@ impl Memory {
             Some((book, fingerprint)) => Some(book.redeem(*fingerprint, now).ok_or(NotAdmitted::NotApproved)?),
             None => None,
         };
-        for charge in charges {
-            if let Some(counters) = counters.of(charge) {
-                counters.charge(charge, now);
-            }
-        }
+        counters.charge(charges, now);
         Ok(redeemed)
+    }
+
+    /// Writes down what was admitted elsewhere.
+    pub(super) fn charge(&self, charges: &Charges, now: Instant) {
+        self.0.locked(charges).charge(charges, now);
     }
 }
 
@@ -160,6 +161,14 @@ impl Locked<'_> {
             Some(counters) => counters.look(charge, units, now),
             None => Err(None),
         })
+    }
+
+    fn charge(&mut self, charges: &Charges, now: Instant) {
+        for charge in charges {
+            if let Some(counters) = self.of(charge) {
+                counters.charge(charge, now);
+            }
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 //! several in Redis.
 
 mod memory;
+mod redis;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -14,6 +15,7 @@ use crate::pipeline::approval::{
 use crate::pipeline::limit::{Charges, Excess};
 
 pub use memory::Memory;
+pub use redis::{Identity, OnError, Options as RedisOptions, OptionsError as RedisOptionsError, Redis};
 
 /// An answer that is at hand, or comes.
 pub enum Soon<T> {

@@ -1,5 +1,7 @@
 mod approvals;
 mod limits;
+mod outage;
+pub(super) mod server;
 
 use super::*;
 use crate::pipeline::limit::{Charge, Limit, Weight};
@@ -18,6 +20,15 @@ macro_rules! for_each_store {
                 super::$name(store.clone(), store).await;
             })*
         }
+
+        mod redis {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                let server = $crate::store::tests::server::Server::start();
+                let (one, other) = (server.patient().await, server.patient().await);
+                super::$name(std::sync::Arc::new(one), std::sync::Arc::new(other)).await;
+            })*
+        }
     };
 }
 use for_each_store;
@@ -25,14 +36,14 @@ use for_each_store;
 /// A store as two attachés see it.
 type Shared = Arc<dyn Store>;
 
-async fn soon<T>(soon: Soon<T>) -> T {
+pub(super) async fn soon<T>(soon: Soon<T>) -> T {
     match soon {
         Soon::Now(now) => now,
         Soon::Later(coming) => coming.await,
     }
 }
 
-fn charge(rule: &str, agent: &str, most: u64, per: Duration, units: u64) -> Charge {
+pub(super) fn charge(rule: &str, agent: &str, most: u64, per: Duration, units: u64) -> Charge {
     let limit = Limit { rule: rule.into(), most, per, weight: Weight::Request };
     Charge { limit: Arc::new(limit), agent: agent.into(), units }
 }
@@ -41,7 +52,7 @@ fn reached(rule: &str, retry_after: Option<Duration>) -> Excess {
     Excess::Reached { rule: rule.into(), retry_after }
 }
 
-fn petition(agent: &str, request: u8, expires: Duration) -> Petition {
+pub(super) fn petition(agent: &str, request: u8, expires: Duration) -> Petition {
     let mut fingerprint = [request; 32];
     for (place, byte) in fingerprint.iter_mut().zip(agent.bytes()) {
         *place = byte;
@@ -68,6 +79,6 @@ fn petition(agent: &str, request: u8, expires: Duration) -> Petition {
     }
 }
 
-fn by(who: &str, why: Option<&str>) -> Answered {
+pub(super) fn by(who: &str, why: Option<&str>) -> Answered {
     Answered { by: who.into(), why: why.map(Into::into) }
 }

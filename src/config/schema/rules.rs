@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use http::HeaderName;
+use http::header::HOST;
 use jiff::Timestamp;
 use jiff::civil::{Time, Weekday};
 use jiff::tz::TimeZone;
@@ -139,8 +141,10 @@ fn rule(node: &Node, problems: &mut Problems) -> Option<Rule> {
     let path = fields.optional("path", text("a path"));
     let methods = fields.optional("method", domains::methods);
     let agents = fields.optional("agents", credentials::users);
-    let query = fields.optional("query", conditions("a mapping from parameters to values")).unwrap_or_default();
-    let headers = fields.optional("headers", conditions("a mapping from headers to values")).unwrap_or_default();
+    let query =
+        fields.optional("query", conditions("a mapping from parameters to values", |_| None)).unwrap_or_default();
+    let headers =
+        fields.optional("headers", conditions("a mapping from headers to values", never_there)).unwrap_or_default();
     let action = fields.required("action", action);
     let mode = fields.optional("mode", mode).unwrap_or_default();
     let only = fields.optional("only", hours);
@@ -190,13 +194,30 @@ pub(super) fn mode(node: &Node, problems: &mut Problems) -> Option<Mode> {
     Some(word("a mode", &[("enforce", Mode::Enforce), ("monitor", Mode::Monitor)])(node, problems)?.value)
 }
 
-fn conditions(what: &'static str) -> impl Fn(&Node, &mut Problems) -> Option<Vec<(String, Spanned<String>)>> {
+/// Why no request could ever have a header of this name, and what to write for it: the rule would never hold.
+fn never_there(name: &str) -> Option<(String, &'static str)> {
+    let written = quote(name);
+    match HeaderName::from_bytes(name.as_bytes()) {
+        Err(_) => Some((format!("{written} is not the name of a header"), "write a name such as `X-Api-Version`")),
+        Ok(HOST) => Some((format!("{written} is what the rule's own `host` is about"), "write it there")),
+        Ok(_) => None,
+    }
+}
+
+fn conditions(
+    what: &'static str,
+    impossible: fn(&str) -> Option<(String, &'static str)>,
+) -> impl Fn(&Node, &mut Problems) -> Option<Vec<(String, Spanned<String>)>> {
     move |node, problems| {
         let read = named(what, |key, value, problems| {
             if key.text.is_empty() {
                 problems
                     .error(key.span, "a condition needs a name")
                     .fix("write `name: value`, or `name: \"*\"` for any value");
+                return None;
+            }
+            if let Some((message, fix)) = impossible(&key.text) {
+                problems.error(key.span, message).fix(fix);
                 return None;
             }
             // A missing parameter is no empty one: `""` is a value too.
@@ -320,7 +341,7 @@ fn hours(node: &Node, problems: &mut Problems) -> Option<Hours> {
         ),
     );
     let from = fields.optional("from", parsed("a time of day", time_of_day));
-    let to = fields.optional("to", parsed("a time of day", time_of_day));
+    let to = fields.optional("to", parsed("a time of day", end_of_day));
     if from.is_some() != to.is_some() {
         fields.reject(
             node.span,
@@ -353,16 +374,18 @@ fn hours(node: &Node, problems: &mut Problems) -> Option<Hours> {
     })
 }
 
+/// Where a window ends; `24:00` is the end of the day on which it begins.
+fn end_of_day(text: &str) -> Result<Time, Rejection> {
+    if text == "24:00" { Ok(Time::midnight()) } else { time_of_day(text) }
+}
+
 fn time_of_day(text: &str) -> Result<Time, Rejection> {
     let refused = || {
         Rejection::new(
             format!("{} is not a time of day", quote(text)),
-            "write hours and minutes in quotes: `\"08:00\"`, up to `\"24:00\"`",
+            "write hours and minutes in quotes: `\"08:00\"`, and `to` up to `\"24:00\"`",
         )
     };
-    if text == "24:00" {
-        return Ok(Time::midnight());
-    }
     let (hours, minutes) = text.split_once(':').ok_or_else(refused)?;
     if hours.len() != 2 || minutes.len() != 2 || !text.bytes().all(|b| b.is_ascii_digit() || b == b':') {
         return Err(refused());

@@ -22,11 +22,11 @@ fn every_mistake_is_reported_with_its_place_and_the_fix() {
         (
             "unknown and unenforced keys",
             "allowDomains: []\n\
-                 rules: []\n\
+                 dlp: {}\n\
                  servces: x\n",
             &[
                 "1:1 unknown key `allowDomains` in a policy | did you mean `allowedDomains`?",
-                "2:1 `rules` is not enforced by this version of attache, so a policy that relies on it is refused | remove `rules`, or use a version that enforces it",
+                "2:1 `dlp` is not enforced by this version of attache, so a policy that relies on it is refused | remove `dlp`, or use a version that enforces it",
                 "3:1 unknown key `servces` in a policy | did you mean `services`?",
             ],
         ),
@@ -120,8 +120,8 @@ fn every_mistake_is_reported_with_its_place_and_the_fix() {
                 "1:10 `all` stands for every agent and cannot name one | choose another name",
                 "1:19 `a b` cannot be a name | a name is 1 to 64 characters of `A-Z a-z 0-9 . _ -`, the first of them a letter or digit",
                 "1:30 `-x` cannot be a name | a name is 1 to 64 characters of `A-Z a-z 0-9 . _ -`, the first of them a letter or digit",
-                "1:43 `rateLimit` is not enforced by this version of attache, so a policy that relies on it is refused | remove `rateLimit`, or use a version that enforces it",
-                "1:58 `mode` is not enforced by this version of attache, so a policy that relies on it is refused | remove `mode`, or use a version that enforces it",
+                "1:54 a rate limit needs `requests` | -",
+                "1:54 a rate limit needs `per` | -",
                 "1:73 unknown key `identities` in an agent | did you mean `identity`?",
             ],
         ),

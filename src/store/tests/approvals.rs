@@ -1,10 +1,12 @@
 use super::*;
+use crate::pipeline::approval::book::RESERVED;
 
 for_each_store! {
     an_approval_lets_a_request_out_that_is_held_elsewhere
     what_is_listed_is_what_was_asked
     the_one_who_waited_longest_goes_first
     an_approval_swallowed_by_one_who_left_goes_to_the_next
+    one_approval_is_told_to_one_at_a_time
     one_approval_is_used_once_however_many_try
     a_limit_that_is_reached_uses_no_approval_up
     a_refusal_is_for_all_who_wait_and_all_who_come
@@ -139,6 +141,19 @@ async fn an_approval_swallowed_by_one_who_left_goes_to_the_next(one: Shared, oth
     // This one does not use it either; a third one may, when it has had its time.
     let third = tokio::spawn(one.wait(&ticket, Instant::now() + FAR));
     assert_eq!(third.await.unwrap(), approved());
+    assert!(redeem(&other, &refund).await.is_ok());
+}
+
+async fn one_approval_is_told_to_one_at_a_time(one: Shared, other: Shared) {
+    let refund = petition("a", 1, FAR);
+    let ticket = ask(&one, &refund).await.0;
+    approve(&other, &ticket).await;
+    let told = Instant::now();
+    assert_eq!(ask(&one, &refund).await.1, approved());
+    let (_, second) = ask(&other, &refund).await;
+    assert!(second == Standing::Pending || told.elapsed() >= RESERVED, "{second:?}");
+    assert_eq!(other.wait(&ticket, Instant::now() + FAR).await, approved());
+    assert!(told.elapsed() >= RESERVED);
     assert!(redeem(&other, &refund).await.is_ok());
 }
 

@@ -27,3 +27,24 @@ pub fn run(args: &Args, mut command: clap::Command) -> Outcome {
     std::io::stdout().lock().write_all(&script)?;
     Ok(ExitCode::SUCCESS)
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, ValueEnum};
+
+    use super::*;
+    use crate::cli::Cli;
+
+    #[test]
+    fn every_shell_gets_every_command() {
+        for shell in Shell::value_variants() {
+            let mut command = Cli::command();
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut command, "attache", &mut script);
+            let script = String::from_utf8(script).unwrap();
+            for subcommand in command.get_subcommands().filter(|subcommand| !subcommand.is_hide_set()) {
+                assert!(script.contains(subcommand.get_name()), "{shell}: {}", subcommand.get_name());
+            }
+        }
+    }
+}

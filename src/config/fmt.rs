@@ -243,6 +243,14 @@ blockedDomains: []
         }
     }
 
+    /// The formatter drops the blank line at the end of such a text, which is part of it.
+    #[test]
+    fn a_layout_that_would_change_the_meaning_is_refused() {
+        let error = format("policy.yaml", "a: |+\n  x\n\n\nb: 1\n").unwrap_err();
+        assert!(matches!(error, Unformatted::Unsafe { .. }), "{error}");
+        assert!(error.to_string().starts_with("`policy.yaml` cannot be laid out"), "{error}");
+    }
+
     #[test]
     fn comments_are_told_from_texts() {
         let text = "# one\na: 'x''y # no' # two\nb: x#no #three\nc: |  # four\n  # no\n  text\nd: [\"\\\" # no\" # five\n  , 1]\ne: >-\n  # no\n\n# six\n";

@@ -57,8 +57,13 @@ impl Live {
 
     /// Puts another policy in force.
     pub fn replace(&self, next: InForce) {
-        self.current.store(Arc::new(next));
         self.reload.store(Arc::new(Reload { at: SystemTime::now(), error: None }));
+        self.renew(next);
+    }
+
+    /// Puts the same policy in force as it is compiled now. What is known of the last attempt to load one stays.
+    pub fn renew(&self, next: InForce) {
+        self.current.store(Arc::new(next));
         self.changes.send_modify(|count| *count += 1);
     }
 

@@ -56,8 +56,10 @@ const TABLE: &[(&str, &[&str])] = &[
         ],
     ),
     // What the core is told.
-    ("secrets", &["pipeline::credential"]),
-    ("config", &[CORE, "secrets"]),
+    ("https", &[]),
+    ("secrets", &["pipeline::credential", "https"]),
+    ("notify", &["pipeline::approval", "pipeline::audit", "pipeline::policy::decision", "https", "secrets"]),
+    ("config", &[CORE, "https", "secrets", "notify"]),
     ("live", &["pipeline::policy", "secrets"]),
     ("resolver", &["pipeline::address", "pipeline::message"]),
     // What is counted and asked for, longer than a policy lives.
@@ -70,7 +72,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("certificates", &[]),
     ("grpc", &[]),
     ("protobuf", &[]),
-    ("ext_proc", &[CORE, "live", "store", "telemetry", "grpc", "protobuf"]),
+    ("ext_proc", &[CORE, "secrets", "live", "store", "telemetry", "grpc", "protobuf"]),
     ("access_log", &[CORE, "live", "resolver", "journal", "telemetry", "grpc", "protobuf"]),
     ("control", &["pipeline::policy", "config", "live", "journal"]),
     // What holds it together, and what a person starts.

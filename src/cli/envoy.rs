@@ -69,6 +69,9 @@ struct Render {
     /// CAs that the certificates of upstreams have to come from, in PEM
     #[arg(long, value_name = "FILE", default_value_os_t = Bootstrap::default().upstream_ca)]
     upstream_ca: PathBuf,
+
+    #[command(flatten)]
+    proxy_tls: super::proxy_tls::TlsFlags,
 }
 
 /// Check a bootstrap of your own, and say what it no longer protects
@@ -116,6 +119,7 @@ impl Render {
             service_socket: self.service_socket.clone(),
             admin_socket: self.admin_socket.clone(),
             upstream_ca: self.upstream_ca.clone(),
+            proxy_tls: self.proxy_tls.as_given(),
         };
         let yaml = bootstrap.render().map_err(|error| Failure::usage(error.to_string()))?;
         std::io::stdout().lock().write_all(yaml.as_bytes())?;

@@ -8,8 +8,10 @@ mod health;
 mod isolate;
 mod logs;
 mod output;
+mod proxy_tls;
 mod run;
 mod serve;
+mod services;
 mod stack;
 mod state;
 mod trust_store;
@@ -46,6 +48,7 @@ enum Command {
     Serve(serve::Args),
     Check(check::Args),
     Logs(logs::Args),
+    Services(services::Args),
     Health(health::Args),
     Ca(ca::Args),
     Envoy(envoy::Args),
@@ -96,6 +99,7 @@ pub fn main() -> ExitCode {
         Command::Serve(args) => serve::run(args),
         Command::Check(args) => check::run(args),
         Command::Logs(args) => logs::run(args),
+        Command::Services(args) => services::run(args),
         Command::Health(args) => health::run(args),
         Command::Ca(args) => ca::run(args),
         Command::Envoy(args) => envoy::run(args),

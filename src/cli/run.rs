@@ -11,7 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::isolate::Isolation;
 use super::stack::{Flags, Up, bring_up};
-use super::{Failure, Outcome, agent_env};
+use super::{Failure, Outcome, agent_env, proxy_tls};
 
 /// Run a command under a policy.
 ///
@@ -52,8 +52,10 @@ async fn run_command(args: Args) -> Outcome {
     // The terminal sends these to the command as well, which decides what they mean.
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::runtime)?;
     let mut hangup = signal(SignalKind::hangup()).map_err(Failure::runtime)?;
+    // The command is on this machine: what it says to the proxy goes no further in clear.
+    let no_tls = proxy_tls::TlsFlags::default();
     let mut up = tokio::select! {
-        up = bring_up(&args.flags, args.listen) => up?,
+        up = bring_up(&args.flags, args.listen, &no_tls) => up?,
         _ = terminate.recv() => return Ok(ExitCode::from(143)),
         _ = interrupt.recv() => return Ok(ExitCode::from(130)),
         _ = hangup.recv() => return Ok(ExitCode::from(129)),

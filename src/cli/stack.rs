@@ -5,15 +5,15 @@ use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 
-use super::{Failure, agent_env, state};
+use super::{Failure, agent_env, proxy_tls, state};
 use crate::certificates::authorities_in;
 use crate::config::compile::{Setting, compile};
-use crate::config::schema::{Identity, SecretSource, TokenSource};
+use crate::config::schema::{Identity, SecretSource, TokenIdentity, TokenSource};
 use crate::config::{self, Origin, Policy};
 use crate::envoy::install;
 use crate::peer::forbid_inspection;
 use crate::resolver::{Options as ResolverOptions, Resolver, Stated};
-use crate::secrets::Environment;
+use crate::secrets::{Environment, Source};
 use crate::supervisor::{Plan, Stack, SupervisorError, ephemeral_authority};
 
 /// Flags of every command that decides.
@@ -106,13 +106,28 @@ pub struct Up {
 }
 
 /// Brings service and Envoy up. Everything a person can get wrong is checked first, and said clearly.
-pub async fn bring_up(flags: &Flags, listen: Option<SocketAddr>) -> Result<Up, Failure> {
+pub async fn bring_up(
+    flags: &Flags,
+    listen: Option<SocketAddr>,
+    proxy_tls: &proxy_tls::TlsFlags,
+) -> Result<Up, Failure> {
     // Before a secret is read.
     forbid_inspection().map_err(Failure::runtime)?;
     let environment = Environment::of_process();
-    let Checked { secret_variables, anonymous } = check_policy(&flags.common, &environment)?;
+    let Checked { secret_variables, anonymous, by_certificate } = check_policy(&flags.common, &environment)?;
     flags.common.resolver()?;
     let extra = flags.upstream_ca.as_deref().map(read_ca).transpose()?;
+    let proxy_tls = proxy_tls.checked()?;
+    let asks_for_certificates = proxy_tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
+    match (asks_for_certificates, by_certificate) {
+        (true, false) => eprintln!(
+            "attache: --client-ca asks every agent for a certificate, and the policy knows none by its `spiffe`: all are refused"
+        ),
+        (false, true) => eprintln!(
+            "attache: the policy knows agents by `spiffe`, and without --client-ca nobody is asked for a certificate"
+        ),
+        _ => {}
+    }
     let listen = match listen {
         Some(address) => try_listen(address)?,
         None => try_listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?,
@@ -141,7 +156,7 @@ pub async fn bring_up(flags: &Flags, listen: Option<SocketAddr>) -> Result<Up, F
     serve.extend(["--state-dir".into(), ".".into(), "--metrics".into(), flags.metrics.clone()]);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let upstream_ca = UPSTREAM_CA.into();
-    let plan = Plan { listen, state_dir, envoy, upstream_ca, serve, environment, threads: cores.min(4) };
+    let plan = Plan { listen, state_dir, envoy, upstream_ca, proxy_tls, serve, environment, threads: cores.min(4) };
     // Daemons that an agent leaves behind stay recognisable as its own.
     let own = rustix::process::getpid();
     rustix::process::set_child_subreaper(Some(own)).map_err(Failure::runtime)?;
@@ -171,6 +186,8 @@ struct Checked {
     secret_variables: BTreeSet<String>,
     /// True if callers have to identify themselves.
     anonymous: bool,
+    /// True if certificates identify callers.
+    by_certificate: bool,
 }
 
 /// Reports everything that is wrong with the policy at once.
@@ -182,6 +199,7 @@ fn check_policy(common: &Common, environment: &Environment) -> Result<Checked, F
     let mut checked = Checked::default();
     let accepted = draft.compile(agent, |policy, problems| {
         checked.secret_variables = secret_variables(policy);
+        checked.by_certificate = identities(policy).any(|identity| matches!(identity, Identity::Spiffe(_)));
         checked.anonymous = policy.agents.is_some() && agent.is_none() && policy.default_agent.is_none();
         compile(policy, setting, revision.as_str(), problems)
     });
@@ -200,13 +218,21 @@ fn secret_variables(policy: &Policy) -> BTreeSet<String> {
     let credentials = policy.credentials.iter().filter_map(|credential| match &credential.source.value {
         SecretSource::Environment(name) => Some(name.clone()),
         SecretSource::File(_) => None,
+        SecretSource::Vault(source) => source.token_variable().map(str::to_owned),
     });
-    let identities = policy.agents.iter().flatten().flat_map(|agent| &agent.identity);
-    let tokens = identities.filter_map(|identity| match &identity.value {
-        Identity::Token(TokenSource::Environment(name)) => Some(name.clone()),
+    let tokens = identities(policy).filter_map(|identity| match identity {
+        Identity::Token(TokenIdentity { source: TokenSource::Environment(name), .. }) => Some(name.clone()),
         _ => None,
     });
-    credentials.chain(tokens).collect()
+    let webhooks = policy.notifications.iter().filter_map(|channel| match &channel.secret.value {
+        Source::Variable(name) => Some(name.clone()),
+        Source::File(_) => None,
+    });
+    credentials.chain(tokens).chain(webhooks).collect()
+}
+
+fn identities(policy: &Policy) -> impl Iterator<Item = &Identity> {
+    policy.agents.iter().flatten().flat_map(|agent| &agent.identity).map(|identity| &identity.value)
 }
 
 fn read_ca(path: &Path) -> Result<String, Failure> {

@@ -20,6 +20,8 @@ pub struct Args {
     /// Where agents reach the proxy.
     #[arg(long, value_name = "ADDR:PORT", env = "ATTACHE_LISTEN", default_value = "127.0.0.1:10080")]
     listen: SocketAddr,
+    #[command(flatten)]
+    proxy_tls: super::proxy_tls::TlsFlags,
     /// How the ready line is printed.
     #[arg(short, long, value_enum, default_value = "text")]
     output: Output,
@@ -49,7 +51,7 @@ async fn up(args: Args) -> Outcome {
     };
     let mut stopped = std::pin::pin!(stopped);
     let mut up = tokio::select! {
-        up = bring_up(&args.flags, Some(args.listen)) => up?,
+        up = bring_up(&args.flags, Some(args.listen), &args.proxy_tls) => up?,
         () = &mut stopped => return Ok(ExitCode::SUCCESS),
     };
     let ready = up.publish()?;

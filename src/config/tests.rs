@@ -1,10 +1,11 @@
 mod arbitrary;
 mod files;
 mod mistakes;
+mod outside;
 
 use std::path::PathBuf;
 
-use super::schema::{Action, Identity, Methods, SecretSource, Slot, TokenSource, Upgrade};
+use super::schema::{Action, Identity, Methods, SecretSource, Slot, TokenIdentity, TokenSource, Upgrade};
 use super::*;
 
 fn accepted(text: &str) -> Accepted<Policy> {
@@ -85,9 +86,22 @@ credentials:
     assert!(policy.agents.is_none());
     let jira = &policy.credentials[0];
     assert_eq!(jira.source.value, SecretSource::Environment("JIRA_API_TOKEN".to_owned()));
-    let Slot::Header { name, format } = &jira.injections[0].slot else { panic!("a header") };
+    let Some(Slot::Header { name, format }) = &jira.injections[0].slot else { panic!("a header") };
     assert_eq!(name.value, http::header::AUTHORIZATION);
     assert_eq!(format.value, "Basic {base64:user@example.com:{value}}");
+}
+
+#[test]
+fn the_example_of_the_reference_is_a_policy_without_mistakes() {
+    let page = include_str!("../../docs/policy.md");
+    let example = page.split("```yaml\n").nth(1).unwrap().split("```").next().unwrap();
+    let setting = super::compile::Setting { agent: None, environment: None };
+    let outcome = parse("policy.md", example)
+        .compile(None, |policy, problems| super::compile::compile(policy, setting, "rev", problems));
+    match outcome {
+        Ok(accepted) => assert_eq!(accepted.warnings.to_string(), ""),
+        Err(problems) => panic!("{problems}"),
+    }
 }
 
 #[test]
@@ -107,9 +121,12 @@ agents:
   researcher:
     identity:
       - token: {env: RESEARCHER_PROXY_TOKEN}
-      - token: {file: token}
+      - token: {file: token, expires: 2026-12-31T01:00:00+01:00}
       - token: {sha256: 9F86D081884C7D659A2FEAA0C55AD015A3BF4F1B2B0B822CD15D6C15B0F00A08}
       - header: {name: X-Attache-Agent, value: researcher, trusted: true}
+      - spiffe: spiffe://prod.example/ns/agents/sa/researcher
+      - sourceAddress: 10.1.0.0/16
+      - sourceAddress: fd00::1
     allowedDomains: [api.arxiv.org]
     blockedDomains: [raw.githubusercontent.com]
   coder: {}
@@ -120,6 +137,18 @@ credentials:
     placeholder: sk-placeholder
     injections:
       - {domain: "http://a.example", path: "/rest/**", queryParam: api_key, plaintext: true}
+  - name: billing
+    file: /run/secrets/billing
+    service: billing
+    injections: [{domain: other.example}]
+    endpoints:
+      - {methods: [post], paths: [/v1/a, /v1/b]}
+      - {methods: [], paths: /v1/c}
+      - {methods: GET}
+      - {paths: ["/v1/d/*"]}
+services:
+  billing: {hosts: [billing.example, "billing.example:8443"], headerName: X-Key, headerFormat: "{value}", note: ours}
+  search: {hosts: [], queryParam: key, override: true, documentation: https://a.example/docs}
 "#,
     );
     assert_eq!(policy.warnings.to_string(), "");
@@ -141,12 +170,19 @@ credentials:
     let agents = policy.agents.unwrap();
     assert_eq!(agents[0].name.as_str(), "researcher");
     let identity: Vec<_> = agents[0].identity.iter().map(|identity| &identity.value).collect();
-    assert_eq!(*identity[0], Identity::Token(TokenSource::Environment("RESEARCHER_PROXY_TOKEN".to_owned())));
-    assert_eq!(*identity[1], Identity::Token(TokenSource::File(PathBuf::from("token"))));
-    let Identity::Token(TokenSource::Sha256(digest)) = identity[2] else { panic!("a hash") };
+    let token = |source, expires| Identity::Token(TokenIdentity { source, expires });
+    assert_eq!(*identity[0], token(TokenSource::Environment("RESEARCHER_PROXY_TOKEN".to_owned()), None));
+    let end = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_798_675_200);
+    assert_eq!(*identity[1], token(TokenSource::File(PathBuf::from("token")), Some(end)));
+    let Identity::Token(TokenIdentity { source: TokenSource::Sha256(digest), .. }) = identity[2] else {
+        panic!("a hash")
+    };
     assert_eq!((digest[0], digest[31]), (0x9f, 0x08));
     let Identity::Header(header) = identity[3] else { panic!("a header") };
     assert_eq!((header.name.as_str(), header.value.as_str(), header.trusted), ("x-attache-agent", "researcher", true));
+    assert_eq!(*identity[4], Identity::Spiffe("spiffe://prod.example/ns/agents/sa/researcher".to_owned()));
+    assert_eq!(*identity[5], Identity::SourceAddress("10.1.0.0/16".parse().unwrap()));
+    assert_eq!(*identity[6], Identity::SourceAddress("fd00::1/128".parse().unwrap()));
     assert_eq!(agents[0].blocked_domains[0].value, "raw.githubusercontent.com");
     let key = &policy.credentials[0];
     assert_eq!(key.source.value, SecretSource::File(PathBuf::from("/run/secrets/key")));
@@ -154,7 +190,24 @@ credentials:
     assert_eq!(key.placeholder.as_ref().unwrap().value, "sk-placeholder");
     assert!(key.injections[0].plaintext);
     assert_eq!(key.injections[0].path.as_ref().unwrap().value, "/rest/**");
-    assert!(matches!(&key.injections[0].slot, Slot::Query(name) if name.value == "api_key"));
+    assert!(matches!(&key.injections[0].slot, Some(Slot::Query(name)) if name.value == "api_key"));
+    let billing = &policy.credentials[1];
+    assert_eq!(billing.service.as_ref().unwrap().as_str(), "billing");
+    assert!(billing.injections[0].slot.is_none());
+    let endpoints: Vec<_> = billing.endpoints.as_ref().unwrap().iter().collect();
+    let methods = endpoints.iter().map(|endpoint| match &endpoint.methods {
+        Methods::Any => "any",
+        Methods::Listed(names) => &names[0].value,
+    });
+    assert_eq!(methods.collect::<Vec<_>>(), ["POST", "any", "GET", "any"]);
+    let paths = endpoints.iter().map(|endpoint| endpoint.paths.as_ref().map(Vec::len));
+    assert_eq!(paths.collect::<Vec<_>>(), [Some(2), Some(1), None, Some(1)]);
+    let [billing, search] = policy.services.as_slice() else { panic!("two services") };
+    let (billing, search) = (billing.api.as_ref().unwrap(), search.api.as_ref().unwrap());
+    assert_eq!((billing.hosts.len(), billing.replaces, billing.note.is_some()), (2, false, true));
+    assert!(matches!(&billing.slot, Some(Slot::Header { name, .. }) if name.value == "x-key"));
+    assert_eq!((search.hosts.len(), search.replaces, search.documentation.is_some()), (0, true, true));
+    assert!(matches!(&search.slot, Some(Slot::Query(name)) if name.value == "key"));
 }
 
 #[test]

@@ -21,6 +21,19 @@ pub struct Bootstrap {
     pub admin_socket: PathBuf,
     /// The PEM bundle of CAs that upstream certificates have to come from.
     pub upstream_ca: PathBuf,
+    /// TLS between agents and the proxy; without it they speak plain HTTP to it, which is for one machine or pod.
+    pub proxy_tls: Option<ProxyTls>,
+}
+
+/// How the proxy listener speaks TLS. The files are PEM, and read by Envoy when it starts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProxyTls {
+    /// The listener's certificate, with its chain.
+    pub certificate: PathBuf,
+    /// The certificate's private key.
+    pub key: PathBuf,
+    /// CAs that agents' certificates have to come from; every agent then needs one (mTLS).
+    pub client_ca: Option<PathBuf>,
 }
 
 impl Default for Bootstrap {
@@ -30,6 +43,7 @@ impl Default for Bootstrap {
             service_socket: "/run/attache/service.sock".into(),
             admin_socket: "/run/attache/admin.sock".into(),
             upstream_ca: "/etc/ssl/certs/ca-certificates.crt".into(),
+            proxy_tls: None,
         }
     }
 }
@@ -40,12 +54,19 @@ impl Bootstrap {
     /// # Errors
     /// When a path is not UTF-8, or a socket's path is longer than the kernel takes.
     pub fn render(&self) -> Result<String, RenderError> {
-        let values = [
+        let mut values = vec![
             (LISTEN, listen_address(self.listen)),
             (SERVICE_SOCKET, quoted_socket(&self.service_socket)?),
             (ADMIN_SOCKET, quoted_socket(&self.admin_socket)?),
             (UPSTREAM_CA, quoted(&self.upstream_ca)?),
         ];
+        if let Some(tls) = &self.proxy_tls {
+            values.push((PROXY_CHAIN, tls.chain()?));
+            if tls.client_ca.is_some() {
+                values.push((PROXY_FILTERS, PEER_FILTER.to_owned()));
+                values.push((PROXY_ATTRIBUTES, PEER_ATTRIBUTES.to_owned()));
+            }
+        }
         // All places are found in the template itself, so that no value is taken for another's place.
         let mut places: Vec<(Range<usize>, String)> = values
             .into_iter()
@@ -64,6 +85,41 @@ impl Bootstrap {
         }
         yaml.push_str(SHIPPED.get(copied..).unwrap_or_default());
         Ok(yaml)
+    }
+}
+
+impl ProxyTls {
+    /// The beginning of the proxy listener's filter chain.
+    fn chain(&self) -> Result<String, RenderError> {
+        let (certificate, key) = (quoted(&self.certificate)?, quoted(&self.key)?);
+        // A resumed session would not be asked for its certificate again.
+        let mut chain = format!(
+            r#"    - transport_socket_connect_timeout: 10s
+      transport_socket:
+        name: envoy.transport_sockets.tls
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext
+          disable_stateless_session_resumption: true
+          disable_stateful_session_resumption: true
+          common_tls_context:
+            tls_params: {{tls_minimum_protocol_version: TLSv1_2}}
+            alpn_protocols: [h2, http/1.1]
+            tls_certificates:
+            - certificate_chain: {{filename: {certificate}}}
+              private_key: {{filename: {key}}}
+"#
+        );
+        if let Some(ca) = &self.client_ca {
+            let ca = quoted(ca)?;
+            chain.push_str(&format!(
+                "            validation_context:
+              trusted_ca: {{filename: {ca}}}
+          # Who shows no certificate, or one of another CA or time, does not get as far as a request.
+          require_client_certificate: true
+"
+            ));
+        }
+        Ok(chain + "      filters:\n")
     }
 }
 
@@ -90,6 +146,27 @@ const SERVICE_SOCKET: &str = r#""/run/attache/service.sock""#;
 const ADMIN_SOCKET: &str = r#""/run/attache/admin.sock""#;
 const UPSTREAM_CA: &str = r#""/etc/ssl/certs/ca-certificates.crt""#;
 
+const PROXY_CHAIN: &str = r"    # Agents on other machines: `attache envoy render --proxy-tls-cert …` puts TLS here, `--client-ca …` asks for theirs.
+    - filters:
+";
+const PROXY_FILTERS: &str =
+    "          # With `--client-ca`, what the agent's certificate says is kept here for attaché to see.\n";
+const PROXY_ATTRIBUTES: &str = "request_attributes: [source.address]";
+
+/// Every URI of the certificate: Envoy's attribute has the first alone, and a second one must not go unnoticed.
+const PEER_FILTER: &str = r#"          # What the agent's certificate says, for attaché to see: when it ends, and every URI it is for.
+          - name: envoy.filters.http.set_filter_state
+            typed_config:
+              "@type": type.googleapis.com/envoy.extensions.filters.http.set_filter_state.v3.Config
+              on_request_headers:
+              - object_key: attache.peer
+                factory_key: envoy.string
+                format_string:
+                  text_format_source: {inline_string: "%DOWNSTREAM_PEER_CERT_V_END(%s)%;%DOWNSTREAM_PEER_URI_SAN%"}
+                  omit_empty_values: true
+"#;
+const PEER_ATTRIBUTES: &str = "request_attributes: [source.address, \"filter_state['attache.peer']\"]";
+
 fn listen_address(listen: SocketAddr) -> String {
     format!(r#"{{address: "{}", port_value: {}}}"#, listen.ip(), listen.port())
 }
@@ -114,7 +191,8 @@ mod tests {
 
     #[test]
     fn each_marker_has_its_one_place() {
-        for marker in [LISTEN, SERVICE_SOCKET, ADMIN_SOCKET, UPSTREAM_CA] {
+        for marker in [LISTEN, SERVICE_SOCKET, ADMIN_SOCKET, UPSTREAM_CA, PROXY_CHAIN, PROXY_FILTERS, PROXY_ATTRIBUTES]
+        {
             assert_eq!(SHIPPED.matches(marker).count(), 1, "{marker}");
         }
     }
@@ -132,6 +210,11 @@ mod tests {
             service_socket: r#"/tmp/a "/run/attache/admin.sock" b"#.into(),
             admin_socket: "/tmp/it's # {not}: a\\comment\t.sock".into(),
             upstream_ca: "/tmp/é ü/ca.pem".into(),
+            proxy_tls: Some(ProxyTls {
+                certificate: "/tmp/c: {e}\"r\"t.pem".into(),
+                key: "/tmp/k # ey.pem".into(),
+                client_ca: Some("/tmp/'ca.pem".into()),
+            }),
         };
         let yaml: serde_json::Value = serde_yaml::from_str(&bootstrap.render().unwrap()).expect("still YAML");
         let at = |pointer: &str| yaml.pointer(pointer).expect(pointer).clone();
@@ -150,6 +233,15 @@ mod tests {
             ),
             bootstrap.upstream_ca.to_str().unwrap()
         );
+        let tls = "/static_resources/listeners/0/filter_chains/0/transport_socket/typed_config";
+        for (field, value) in [
+            ("common_tls_context/tls_certificates/0/certificate_chain/filename", "/tmp/c: {e}\"r\"t.pem"),
+            ("common_tls_context/tls_certificates/0/private_key/filename", "/tmp/k # ey.pem"),
+            ("common_tls_context/validation_context/trusted_ca/filename", "/tmp/'ca.pem"),
+        ] {
+            assert_eq!(at(&format!("{tls}/{field}")), value);
+        }
+        assert_eq!(at(&format!("{tls}/require_client_certificate")), true);
     }
 
     #[test]

@@ -18,6 +18,7 @@ use crate::pipeline::audit::{DecisionRecord, Verdict};
 use crate::pipeline::exchange::{Effect, Event, Exchange, Now, Reply, ResolveFailure, Resolved};
 use crate::pipeline::message::{Door, Host};
 use crate::pipeline::policy::Reason;
+use crate::secrets::Fetch;
 use crate::store::{Soon, Store};
 use crate::telemetry::{Parent, Telemetry};
 
@@ -159,7 +160,12 @@ impl Driver {
             let event = match effect {
                 Effect::Reply(reply) => return self.reply(reply),
                 Effect::Record(record) => Event::Recorded(self.record(*record)),
-                Effect::FetchSecrets(wanted) => Event::Secrets(live.secrets.fetch(&wanted)),
+                Effect::FetchSecrets(wanted) => match live.secrets.fetch(&wanted) {
+                    Fetch::AtHand(found) => Event::Secrets(found),
+                    Fetch::Awaited(found) => {
+                        return Step::Wait(Box::pin(async move { Event::Secrets(found.await) }));
+                    }
+                },
                 Effect::Resolve { host, port } => match self.needs.resolver.cached(&host, port) {
                     Some(found) => Event::Resolved(found),
                     None => {

@@ -50,6 +50,7 @@ pub fn incoming(door: Door, head: Head, attributes: Attributes) -> Incoming {
         session: attributes.session,
         sni: attributes.sni,
         source: attributes.source.map(Into::into),
+        peer: attributes.peer,
         fields: Fields::new(fields),
         request_id: request_id.unwrap_or_else(|| "".into()),
         ends: end_of_stream,

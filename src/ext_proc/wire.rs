@@ -104,6 +104,8 @@ pub struct Attributes {
     pub sni: Option<String>,
     /// `source.address`
     pub source: Option<String>,
+    /// `filter_state['attache.peer']`
+    pub peer: Option<String>,
 }
 
 impl ProcessingRequest {
@@ -135,6 +137,7 @@ impl Attributes {
                 "filter_state['attache.session']" => &mut self.session,
                 "connection.requested_server_name" => &mut self.sni,
                 "source.address" => &mut self.source,
+                "filter_state['attache.peer']" => &mut self.peer,
                 _ => continue,
             };
             *slot = string_value(value)?.map(Into::into);
@@ -463,7 +466,8 @@ mod tests {
         ];
         let asked = struct_of([
             ("source.address", text("192.0.2.1:5")),
-            ("filter_state['attache.session']", text("1;a;b;;")),
+            ("filter_state['attache.peer']", text("17;spiffe://a/b")),
+            ("filter_state['attache.session']", text("2;a;b;;;")),
             ("connection.requested_server_name", value(Kind::NumberValue(1.0))),
             ("another", text("value")),
         ]);
@@ -496,7 +500,12 @@ mod tests {
                 end_of_stream: true,
             }),
             request_body: None,
-            attributes: Attributes { session: Some("1;a;b;;".into()), sni: None, source: Some("192.0.2.1:5".into()) },
+            attributes: Attributes {
+                session: Some("2;a;b;;;".into()),
+                sni: None,
+                source: Some("192.0.2.1:5".into()),
+                peer: Some("17;spiffe://a/b".into()),
+            },
         };
         assert_eq!(read, expected);
     }

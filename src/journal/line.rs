@@ -47,6 +47,7 @@ impl Line for DecisionRecord {
             watched,
             approval,
             credential,
+            placeholders,
             policy_revision,
             upstream,
             status,
@@ -79,6 +80,9 @@ impl Line for DecisionRecord {
         }
         if !credential.is_empty() {
             object.value("credential", credential)?;
+        }
+        if !placeholders.is_empty() {
+            object.value("placeholders", placeholders)?;
         }
         object.text("policyRevision", policy_revision)?;
         object.text_if_any("upstream", upstream.as_deref())?;
@@ -222,6 +226,7 @@ mod tests {
                 why: (number % 3 == 0).then(|| text.into()),
             }),
             credential: maybe.into_iter().flat_map(|text| [Arc::from(text), Arc::from("second")]).collect(),
+            placeholders: maybe.into_iter().map(Arc::from).collect(),
             policy_revision: text.into(),
             upstream: maybe.map(Into::into),
             status: some.then_some(number as u16),

@@ -1,26 +1,34 @@
 //! Who is calling: the identities a request shows, and the agent they name.
 
-use std::collections::{HashMap, HashSet};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use ipnet::IpNet;
 use zeroize::Zeroizing;
 
 use crate::pipeline::message::{Door, Fields, RequestHead};
 use crate::pipeline::policy::decision::{Denial, Reason};
 pub use crate::pipeline::session::TokenHash;
-use crate::pipeline::session::{Session, ShownHeader};
+use crate::pipeline::session::{Peer, Session, ShownHeader};
 
 /// Which agent of the policy, by its place in the list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct AgentId(pub usize);
 
-/// How a caller was identified.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How a caller was identified. Where several identities name it, the first of these goes on record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum How {
+    /// By a client certificate.
+    Mtls,
     /// By a proxy token.
     Token,
+    /// By the address it calls from.
+    Source,
     /// By a header that policy trusts.
     Header,
     /// By configuration: this sidecar serves one agent.
@@ -33,7 +41,9 @@ impl How {
     /// As the record writes it.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Mtls => "mtls",
             Self::Token => "token",
+            Self::Source => "source",
             Self::Header => "header",
             Self::Fixed => "fixed",
             Self::Default => "default",
@@ -50,6 +60,43 @@ pub struct Caller {
     pub how: How,
     /// True if `Authorization` held a proxy token, which must not go on.
     pub token_in_authorization: bool,
+    /// From this moment on one of the identities that were shown names nobody.
+    pub expires: Option<SystemTime>,
+}
+
+/// Whose an identity is, and until when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Holder {
+    /// The agent.
+    pub agent: AgentId,
+    /// From this moment on it names nobody.
+    pub expires: Option<SystemTime>,
+}
+
+impl Holder {
+    fn forever(agent: AgentId) -> Self {
+        Self { agent, expires: None }
+    }
+}
+
+/// The circumstances of a request that identify beside its own fields.
+#[derive(Debug, Clone, Copy)]
+pub struct Origin<'a> {
+    /// What its tunnel was opened with.
+    pub session: Option<&'a Session>,
+    /// The client certificate of its connection, or of its tunnel's.
+    pub peer: Option<&'a Peer>,
+    /// The address and port its connection, or its tunnel's, comes from.
+    pub source: Option<&'a str>,
+    /// The time of the request.
+    pub now: SystemTime,
+}
+
+impl Origin<'_> {
+    /// Of a request of which nothing but its own fields is known.
+    pub fn unknown(now: SystemTime) -> Self {
+        Self { session: None, peer: None, source: None, now }
+    }
 }
 
 /// Every agent of a policy and what identifies it.
@@ -58,7 +105,10 @@ pub struct Agents {
     names: Vec<Arc<str>>,
     fixed: Option<AgentId>,
     default: Option<AgentId>,
-    tokens: HashMap<TokenHash, AgentId>,
+    certificates: HashMap<Box<str>, AgentId>,
+    tokens: HashMap<TokenHash, Holder>,
+    /// By the length of the prefix, the longest first.
+    sources: BTreeMap<Reverse<u8>, HashMap<IpNet, AgentId>>,
     headers: HashMap<Box<str>, HashMap<Box<[u8]>, AgentId>>,
     untrusted: HashSet<Box<str>>,
     challenge: bool,
@@ -76,9 +126,25 @@ impl Agents {
         AgentId(self.names.len() - 1)
     }
 
-    /// Lets a token name an agent; the one it named already, if any.
-    pub fn add_token(&mut self, token: TokenHash, agent: AgentId) -> Option<AgentId> {
-        self.tokens.insert(token, agent)
+    /// Lets the SPIFFE ID of a client certificate name an agent; the one it named already, if any.
+    pub fn add_certificate(&mut self, spiffe_id: &str, agent: AgentId) -> Option<AgentId> {
+        self.certificates.insert(spiffe_id.into(), agent)
+    }
+
+    /// Lets a token name an agent, until it expires; whose it was already, if anybody's.
+    pub fn add_token(&mut self, token: TokenHash, agent: AgentId, expires: Option<SystemTime>) -> Option<Holder> {
+        self.tokens.insert(token, Holder { agent, expires })
+    }
+
+    /// Lets a token name nobody.
+    pub fn remove_token(&mut self, token: TokenHash) {
+        self.tokens.remove(&token);
+    }
+
+    /// Lets the addresses of a range name an agent, except those of a narrower one; the agent it named already, if any.
+    pub fn add_source(&mut self, range: IpNet, agent: AgentId) -> Option<AgentId> {
+        let range = range.trunc();
+        self.sources.entry(Reverse(range.prefix_len())).or_default().insert(range, agent)
     }
 
     /// Lets a header's value name an agent; the one it named already, if any.
@@ -134,8 +200,8 @@ impl Agents {
 
     /// The agent a request comes from. `None` if it shows no identity and policy names nobody for that; every
     /// identity that is shown must be known, and all must name the same agent.
-    pub fn identify(&self, head: &RequestHead, session: Option<&Session>) -> Result<Option<Caller>, Denial> {
-        self.identify_fields(&head.fields, head.door == Door::Proxy && !head.is_connect(), session)
+    pub fn identify(&self, head: &RequestHead, origin: &Origin<'_>) -> Result<Option<Caller>, Denial> {
+        self.identify_fields(&head.fields, head.door == Door::Proxy && !head.is_connect(), origin)
     }
 
     /// The same for a request that may not be readable otherwise. `in_front`: it came to the proxy itself, without
@@ -144,9 +210,12 @@ impl Agents {
         &self,
         fields: &Fields,
         in_front: bool,
-        session: Option<&Session>,
+        origin: &Origin<'_>,
     ) -> Result<Option<Caller>, Denial> {
         let mut claims = Claims::default();
+        if let Some(peer) = origin.peer {
+            claims.add(self.by_certificate(peer, origin.now)?, How::Mtls)?;
+        }
         let mut proxy_tokens = fields.all("proxy-authorization");
         if let Some(credentials) = proxy_tokens.next() {
             if proxy_tokens.next().is_some() {
@@ -154,45 +223,46 @@ impl Agents {
                     Denial::new(Reason::IdentityConflict).because("`Proxy-Authorization` stands more than once")
                 );
             }
-            claims.add(self.by_proxy_authorization(credentials)?, How::Token)?;
+            claims.add(self.by_proxy_authorization(credentials, origin.now)?, How::Token)?;
         }
-        if let Some(token) = session.and_then(|s| s.token) {
-            claims.add(self.by_token(token)?, How::Token)?;
+        for token in origin.session.iter().flat_map(|session| &session.tokens) {
+            claims.add(self.by_token(*token, origin.now)?, How::Token)?;
         }
-        if let Some((name, value)) = session.and_then(|s| s.header.as_ref()) {
-            claims.add(self.by_header(name, value)?, How::Header)?;
+        if let Some(agent) = origin.source.and_then(|source| self.by_source(source)) {
+            claims.add(Holder::forever(agent), How::Source)?;
+        }
+        for (name, value) in origin.session.iter().flat_map(|session| &session.headers) {
+            claims.add(Holder::forever(self.by_header(name, value)?), How::Header)?;
         }
         for name in self.headers.keys() {
             for value in fields.all(name) {
-                claims.add(self.by_header(name, value)?, How::Header)?;
+                claims.add(Holder::forever(self.by_header(name, value)?), How::Header)?;
             }
         }
         let mut token_in_authorization = false;
-        if !self.tokens.is_empty() {
-            for token in fields.all("authorization").filter_map(|v| after_scheme(v, "bearer")) {
-                match self.tokens.get(&TokenHash::of(token)) {
-                    Some(agent) => {
-                        token_in_authorization = true;
-                        claims.add(*agent, How::Token)?;
-                    }
-                    // In front of the proxy, a Bearer token is how a caller names itself.
-                    None if in_front && self.fixed.is_none() && claims.is_empty() => {
-                        return Err(Denial::new(Reason::InvalidToken));
-                    }
-                    None => {}
+        for token in self.own_tokens(fields) {
+            match token {
+                Ok(token) => {
+                    token_in_authorization = true;
+                    claims.add(self.by_token(token, origin.now)?, How::Token)?;
                 }
+                // In front of the proxy, a Bearer token is how a caller names itself.
+                Err(Unknown) if in_front && self.fixed.is_none() && claims.is_empty() => {
+                    return Err(Denial::new(Reason::InvalidToken));
+                }
+                Err(Unknown) => {}
             }
         }
-        if let (Some(fixed), Some((claimed, _))) = (self.fixed, claims.0)
-            && fixed != claimed
+        let claimed = claims.0.map(|(holder, _)| holder);
+        if let (Some(fixed), Some(claimed)) = (self.fixed, claimed)
+            && fixed != claimed.agent
         {
             return Err(Denial::new(Reason::IdentityConflict).because("this proxy serves another agent"));
         }
-        let known = claims
-            .0
-            .or(self.fixed.map(|agent| (agent, How::Fixed)))
-            .or(self.default.map(|agent| (agent, How::Default)));
-        Ok(known.map(|(agent, how)| Caller { agent, how, token_in_authorization }))
+        let known = (claims.0)
+            .or(self.fixed.map(|agent| (Holder::forever(agent), How::Fixed)))
+            .or(self.default.map(|agent| (Holder::forever(agent), How::Default)));
+        Ok(known.map(|(Holder { agent, expires }, how)| Caller { agent, how, token_in_authorization, expires }))
     }
 
     /// The refusal of a request without identity, where there must be one: always inside, and at CONNECT only if
@@ -207,32 +277,76 @@ impl Agents {
             && (head.is_connect() || self.challenge || head.fields.get("proxy-authorization").is_some())
     }
 
-    /// What of a CONNECT's identity its inner requests inherit: checked again, on the policy of that moment, at each.
-    pub fn inherited(&self, head: &RequestHead) -> (Option<TokenHash>, Option<ShownHeader>) {
-        let proxy = head.fields.get("proxy-authorization").and_then(token_of).map(|(_, t)| TokenHash::of(&t));
-        let bearer = || {
-            let hash = TokenHash::of(after_scheme(head.fields.get("authorization")?, "bearer")?);
-            self.tokens.contains_key(&hash).then_some(hash)
-        };
-        let header = self.headers.keys().find_map(|n| head.fields.get(n).map(|v| (n.clone(), v.into())));
-        (proxy.or_else(bearer), header)
+    /// What of a CONNECT's fields its inner requests inherit: checked again, on the policy of that moment, at each.
+    pub fn inherited(&self, head: &RequestHead) -> (Vec<TokenHash>, Vec<ShownHeader>) {
+        let proxy = head.fields.all("proxy-authorization").filter_map(token_of).map(|(_, token)| TokenHash::of(&token));
+        let tokens = proxy.chain(self.own_tokens(&head.fields).flatten());
+        let headers = self.headers.keys().flat_map(|name| {
+            let values = head.fields.all(name);
+            values.map(move |value| (name.clone(), value.into()))
+        });
+        (tokens.collect(), headers.collect())
     }
 
-    fn by_proxy_authorization(&self, credentials: &[u8]) -> Result<AgentId, Denial> {
-        let (user, token) = token_of(credentials).ok_or_else(|| {
-            Denial::new(Reason::InvalidToken).because("`Proxy-Authorization` is neither `Basic` nor `Bearer`")
-        })?;
-        let agent = self.by_token(TokenHash::of(&token))?;
-        match user {
-            Some(user) if user.as_slice() != self.name(agent).as_bytes() => {
-                Err(Denial::new(Reason::IdentityConflict).because("the user name is not the agent of the token"))
-            }
-            _ => Ok(agent),
+    /// Each Bearer token of `Authorization`, which may be one of ours; anything else is the agent's own.
+    fn own_tokens<'a>(&'a self, fields: &'a Fields) -> impl Iterator<Item = Result<TokenHash, Unknown>> + 'a {
+        let shown = fields.all("authorization").filter(|_| !self.tokens.is_empty());
+        shown.filter_map(|value| after_scheme(value, "bearer")).map(|token| {
+            let hash = TokenHash::of(token);
+            self.tokens.contains_key(&hash).then_some(hash).ok_or(Unknown)
+        })
+    }
+
+    /// By the one URI of the certificate (SPIFFE X509-SVID, 2 and 5.2: with more than one it is refused).
+    fn by_certificate(&self, peer: &Peer, now: SystemTime) -> Result<Holder, Denial> {
+        let unknown = Denial::new(Reason::UnknownIdentity);
+        let expires = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(peer.not_after));
+        if expires.is_some_and(|end| now >= end) {
+            return Err(unknown.because("the client certificate has expired"));
+        }
+        if peer.uris.is_empty() {
+            return Err(unknown.because("the client certificate has no SPIFFE ID"));
+        }
+        if peer.uris.contains(',') {
+            return Err(Denial::new(Reason::IdentityConflict).because("the client certificate has more than one URI"));
+        }
+        match self.certificates.get(&peer.uris) {
+            Some(agent) => Ok(Holder { agent: *agent, expires }),
+            None => Err(unknown.because("no agent has the SPIFFE ID of the client certificate")),
         }
     }
 
-    fn by_token(&self, token: TokenHash) -> Result<AgentId, Denial> {
-        self.tokens.get(&token).copied().ok_or_else(|| Denial::new(Reason::InvalidToken))
+    fn by_proxy_authorization(&self, credentials: &[u8], now: SystemTime) -> Result<Holder, Denial> {
+        let (user, token) = token_of(credentials).ok_or_else(|| {
+            Denial::new(Reason::InvalidToken).because("`Proxy-Authorization` is neither `Basic` nor `Bearer`")
+        })?;
+        let holder = self.by_token(TokenHash::of(&token), now)?;
+        match user {
+            Some(user) if user.as_slice() != self.name(holder.agent).as_bytes() => {
+                Err(Denial::new(Reason::IdentityConflict).because("the user name is not the agent of the token"))
+            }
+            _ => Ok(holder),
+        }
+    }
+
+    fn by_token(&self, token: TokenHash, now: SystemTime) -> Result<Holder, Denial> {
+        let invalid = Denial::new(Reason::InvalidToken);
+        let Some(holder) = self.tokens.get(&token).copied() else { return Err(invalid) };
+        match holder.expires {
+            Some(end) if now >= end => {
+                Err(invalid.because(format!("a token of `{}` that has expired", self.name(holder.agent))))
+            }
+            _ => Ok(holder),
+        }
+    }
+
+    /// An address that cannot be read is in no range.
+    fn by_source(&self, source: &str) -> Option<AgentId> {
+        if self.sources.is_empty() {
+            return None;
+        }
+        let address = source.parse::<SocketAddr>().ok()?.ip().to_canonical();
+        self.sources.iter().find_map(|(Reverse(length), ranges)| ranges.get(&range(address, *length)?).copied())
     }
 
     fn by_header(&self, name: &str, value: &[u8]) -> Result<AgentId, Denial> {
@@ -241,20 +355,29 @@ impl Agents {
     }
 }
 
+/// The range of this length that an address lies in. `None` if addresses of its kind are shorter.
+fn range(address: IpAddr, length: u8) -> Option<IpNet> {
+    IpNet::new(address, length).ok().map(|range| range.trunc())
+}
+
+/// A Bearer token that no agent has.
+struct Unknown;
+
 /// What the identities seen so far say.
 #[derive(Default)]
-struct Claims(Option<(AgentId, How)>);
+struct Claims(Option<(Holder, How)>);
 
 impl Claims {
-    fn add(&mut self, agent: AgentId, how: How) -> Result<(), Denial> {
-        match self.0 {
-            Some((other, _)) if other != agent => Err(Denial::new(Reason::IdentityConflict)),
-            Some(_) => Ok(()),
-            None => {
-                self.0 = Some((agent, how));
-                Ok(())
+    fn add(&mut self, more: Holder, how: How) -> Result<(), Denial> {
+        self.0 = Some(match self.0 {
+            Some((before, _)) if before.agent != more.agent => return Err(Denial::new(Reason::IdentityConflict)),
+            Some((before, how_before)) => {
+                let expires = before.expires.into_iter().chain(more.expires).min();
+                (Holder { expires, ..before }, how.min(how_before))
             }
-        }
+            None => (more, how),
+        });
+        Ok(())
     }
 
     fn is_empty(&self) -> bool {
@@ -303,140 +426,4 @@ pub fn is_override_header(name: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::pipeline::message::Fields;
-
-    fn agents() -> Agents {
-        let mut agents = Agents::default();
-        let ann = agents.add("ann");
-        let bob = agents.add("bob");
-        agents.add_token(TokenHash::of(b"ann-token"), ann);
-        agents.add_token(TokenHash::of(b"bob-token"), bob);
-        agents.add_header("X-Agent", "ann", ann);
-        agents
-    }
-
-    fn head(door: Door, method: &str, fields: &[(&str, &str)]) -> RequestHead {
-        let own = [(":method", method), (":authority", "a.example:443"), (":path", "/")];
-        let fields = own.iter().chain(fields).map(|(n, v)| ((*n).to_owned(), v.as_bytes().to_vec())).collect();
-        RequestHead::parse(door, Fields::new(fields)).unwrap()
-    }
-
-    fn who(agents: &Agents, door: Door, fields: &[(&str, &str)]) -> Result<Option<(String, How)>, Reason> {
-        let found = agents.identify(&head(door, "GET", fields), None).map_err(|d| d.reason)?;
-        Ok(found.map(|c| (agents.name(c.agent).to_string(), c.how)))
-    }
-
-    fn basic(pair: &str) -> String {
-        format!("Basic {}", STANDARD.encode(pair))
-    }
-
-    #[test]
-    fn every_shown_identity_must_be_known_and_agree() {
-        let agents = agents();
-        let (ann, bob) = (basic("ann:ann-token"), basic("bob:bob-token"));
-        let wrong_user = basic("bob:ann-token");
-        let token = Some(("ann".to_owned(), How::Token));
-        for (fields, expected) in [
-            (vec![], Ok(None)),
-            (vec![("proxy-authorization", &*ann)], Ok(token.clone())),
-            (vec![("proxy-authorization", "bearer ann-token")], Ok(token.clone())),
-            (vec![("authorization", "Bearer ann-token")], Ok(token.clone())),
-            (vec![("x-agent", "ann")], Ok(Some(("ann".to_owned(), How::Header)))),
-            (vec![("x-agent", "ann"), ("proxy-authorization", &*ann)], Ok(token.clone())),
-            (vec![("x-agent", "ann"), ("proxy-authorization", &*bob)], Err(Reason::IdentityConflict)),
-            (
-                vec![("authorization", "Bearer bob-token"), ("proxy-authorization", &*ann)],
-                Err(Reason::IdentityConflict),
-            ),
-            (vec![("proxy-authorization", &*ann), ("proxy-authorization", &*ann)], Err(Reason::IdentityConflict)),
-            (vec![("proxy-authorization", &*wrong_user)], Err(Reason::IdentityConflict)),
-            (vec![("proxy-authorization", "Basic !")], Err(Reason::InvalidToken)),
-            (vec![("proxy-authorization", "Digest x")], Err(Reason::InvalidToken)),
-            (vec![("proxy-authorization", "Bearer nobody")], Err(Reason::InvalidToken)),
-            (vec![("x-agent", "nobody")], Err(Reason::UnknownIdentity)),
-            (vec![("x-agent", "ann"), ("x-agent", "nobody")], Err(Reason::UnknownIdentity)),
-            (vec![("x-other", "ann")], Ok(None)),
-        ] {
-            assert_eq!(who(&agents, Door::Tls, &fields), expected, "{fields:?}");
-        }
-    }
-
-    #[test]
-    fn an_unknown_bearer_is_the_agents_own_header_but_in_front_of_the_proxy() {
-        let agents = agents();
-        let own = [("authorization", "Bearer sk-own")];
-        assert_eq!(who(&agents, Door::Tls, &own), Ok(None));
-        assert_eq!(who(&agents, Door::Proxy, &own), Err(Reason::InvalidToken));
-        let both = [("authorization", "Bearer sk-own"), ("x-agent", "ann")];
-        assert_eq!(who(&agents, Door::Proxy, &both), Ok(Some(("ann".to_owned(), How::Header))));
-    }
-
-    #[test]
-    fn a_header_that_nobody_trusts_identifies_nobody_and_stays_behind() {
-        let mut agents = agents();
-        agents.strip_header("X-Untrusted");
-        assert_eq!(who(&agents, Door::Tls, &[("x-untrusted", "ann")]), Ok(None));
-        assert!(agents.is_identity_header("x-untrusted") && agents.is_identity_header("x-agent"));
-        assert!(!agents.is_identity_header("x-other"));
-    }
-
-    #[test]
-    fn headers_that_speak_of_another_request_are_known() {
-        for name in [
-            "x-http-method-override",
-            "x-http-method",
-            "x-method-override",
-            "x-original-url",
-            "x-original-host",
-            "x-rewrite-url",
-            "x-rewrite-uri",
-            "x-override-url",
-            "x-host",
-            "x-http-host-override",
-            "forwarded",
-            "x-forwarded",
-            "x-forwarded-host",
-            "x-forwarded-prefix",
-        ] {
-            assert!(is_override_header(name), "{name}");
-        }
-        for name in ["x-forwarded-proto", "host", "x-api-key", "x-original", "authorization"] {
-            assert!(!is_override_header(name), "{name}");
-        }
-    }
-
-    #[test]
-    fn a_fixed_agent_is_everybody_but_never_somebody_else() {
-        let mut agents = agents();
-        agents.fix(AgentId(0));
-        assert_eq!(who(&agents, Door::Tls, &[]), Ok(Some(("ann".to_owned(), How::Fixed))));
-        assert_eq!(who(&agents, Door::Tls, &[("authorization", "Bearer bob-token")]), Err(Reason::IdentityConflict));
-        assert_eq!(
-            who(&agents, Door::Proxy, &[("authorization", "Bearer sk-own")]),
-            Ok(Some(("ann".to_owned(), How::Fixed)))
-        );
-    }
-
-    #[test]
-    fn a_default_agent_is_only_for_those_who_show_nothing() {
-        let mut agents = agents();
-        agents.set_default(AgentId(1));
-        assert_eq!(who(&agents, Door::Tls, &[]), Ok(Some(("bob".to_owned(), How::Default))));
-        assert_eq!(who(&agents, Door::Tls, &[("proxy-authorization", "Bearer nobody")]), Err(Reason::InvalidToken));
-    }
-
-    #[test]
-    fn a_session_is_checked_against_the_policy_of_the_moment() {
-        let agents = agents();
-        let connect = head(Door::Proxy, "CONNECT", &[("proxy-authorization", &basic("ann:ann-token"))]);
-        let (token, header) = agents.inherited(&connect);
-        let session = Session { authority: connect.authority.clone(), source: "192.0.2.7:1".into(), token, header };
-        let inner = head(Door::Tls, "GET", &[]);
-        assert_eq!(agents.identify(&inner, Some(&session)).unwrap().map(|c| c.agent), Some(AgentId(0)));
-        let mut revoked = Agents::default();
-        revoked.add("ann");
-        assert_eq!(revoked.identify(&inner, Some(&session)).unwrap_err().reason, Reason::InvalidToken);
-    }
-}
+mod tests;

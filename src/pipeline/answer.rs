@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::pipeline::policy::decision::{Class, Denial};
+use crate::pipeline::policy::decision::{Class, Denial, Reason};
 
 /// A refusal as HTTP.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +55,8 @@ impl Answer {
             status => status,
         };
         let message = match &denial.detail {
+            // Whether a token was known once is for the record alone: who guesses must not learn it.
+            _ if reason == Reason::InvalidToken => reason.message().to_owned(),
             Some(detail) => format!("{}: {detail}", reason.message()),
             None => reason.message().to_owned(),
         };
@@ -108,7 +110,6 @@ fn grpc_status(class: Class) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pipeline::policy::decision::Reason;
 
     #[test]
     fn an_agent_learns_why_and_what_to_do() {
@@ -132,6 +133,16 @@ mod tests {
         assert!(inner.body.contains("invalid or expired proxy token"));
         assert!(hop.fields.iter().any(|(name, _)| *name == "proxy-authenticate"));
         assert!(inner.fields.iter().any(|(name, _)| *name == "www-authenticate"));
+    }
+
+    #[test]
+    fn an_expired_token_is_answered_as_one_that_never_was() {
+        let unknown = Denial::new(Reason::InvalidToken);
+        let expired = unknown.clone().because("a token of `ann` that has expired");
+        for grpc in [false, true] {
+            let manner = Manner { grpc, proxy_hop: false };
+            assert_eq!(Answer::to(&expired, "r1", manner), Answer::to(&unknown, "r1", manner));
+        }
     }
 
     #[test]

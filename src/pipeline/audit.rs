@@ -97,6 +97,9 @@ pub struct DecisionRecord {
     /// The names of the credentials injected.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub credential: Vec<Arc<str>>,
+    /// The names of the credentials whose placeholder the agent sent where nothing replaces it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub placeholders: Vec<Arc<str>>,
     /// The policy that decided.
     pub policy_revision: Arc<str>,
     /// The address it was pinned to.
@@ -132,6 +135,7 @@ impl DecisionRecord {
             watched: Vec::new(),
             approval: None,
             credential: Vec::new(),
+            placeholders: Vec::new(),
             policy_revision,
             upstream: None,
             status: None,

@@ -150,7 +150,7 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
     if supervisor.is_none() {
         loaded.warn();
     }
-    let policy::Loaded { in_force: first, revision, .. } = loaded;
+    let policy::Loaded { in_force: first, kept, .. } = loaded;
     telemetry.reloaded(true, &first.rules.revision);
     let live = Arc::new(Live::new(first));
     let resolver = Arc::new(Resolver::new(resolver)?);
@@ -222,7 +222,7 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
         }
         None => None,
     };
-    tokio::spawn(policy::watch(source, revision, live.clone(), telemetry.clone()));
+    tokio::spawn(policy::watch(source, kept, live.clone(), telemetry.clone()));
     tokio::spawn(policy::refresh_secrets(live.clone()));
     tokio::spawn(keep_on_disk(journal.clone()));
     Ok(Running { live, journal, telemetry, stop, ready, sockets, workers, metrics })

@@ -4,12 +4,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::compile::{Setting, compile};
+use crate::config::compile::{Compiled, Setting, compile_again, token_files};
 use crate::config::watch::{Timing, Watch};
-use crate::config::{self, Origin, Problems, Revision};
+use crate::config::{self, Origin, Policy, Problems, Revision};
 use crate::live::{InForce, Live};
-use crate::secrets::{Environment, Secrets};
+use crate::secrets::{Environment, Files, Secrets};
 use crate::telemetry::Telemetry;
+
+/// How often files with secrets are looked at.
+const GLANCE: Duration = Duration::from_secs(1);
 
 /// Where the policy comes from, and what it is compiled with.
 pub struct PolicySource {
@@ -19,19 +22,51 @@ pub struct PolicySource {
 }
 
 impl PolicySource {
-    /// Reads and compiles the policy and its secrets, and gives what is doubtful about it.
+    /// Reads and compiles the first policy and its secrets, and gives what is doubtful about it.
     pub fn load(&self) -> Result<Loaded, Problems> {
+        self.load_after(&Files::default())
+    }
+
+    /// The same while a policy is in force, whose token files are `before`: one that is gone is revoked.
+    fn load_after(&self, before: &Files) -> Result<Loaded, Problems> {
         let draft = config::read(&self.origin);
         let revision = draft.revision().clone();
+        let mut kept = Kept { policy: Policy::default(), revision: revision.clone(), token_files: Files::default() };
+        let accepted = draft.compile(self.agent.as_deref(), |policy, problems| {
+            kept.policy = policy.clone();
+            kept.token_files = Files::look(token_files(policy));
+            self.compile(&kept, before, problems)
+        })?;
+        let in_force = self.in_force(accepted.value);
+        Ok(Loaded { in_force, revision, warnings: accepted.warnings, kept })
+    }
+
+    /// The policy that is in force already, with its token files as they are now. Nothing of it is wrong, so none of
+    /// its tokens stays valid for a fault in another one.
+    fn renew(&self, kept: &mut Kept) -> Result<InForce, Problems> {
+        let before = std::mem::replace(&mut kept.token_files, Files::look(token_files(&kept.policy)));
+        let mut problems = Problems::default();
+        match self.compile(kept, &before, &mut problems) {
+            Some(compiled) if !problems.has_errors() => Ok(self.in_force(compiled)),
+            _ => Err(problems),
+        }
+    }
+
+    fn compile(&self, kept: &Kept, before: &Files, problems: &mut Problems) -> Option<Compiled> {
         let setting = Setting { agent: self.agent.as_deref(), environment: Some(&self.environment) };
-        let accepted = draft
-            .compile(self.agent.as_deref(), |policy, problems| compile(policy, setting, revision.as_str(), problems))?;
-        let (secrets, missing) = Secrets::load(accepted.value.secrets, &self.environment);
+        let revocable = before.paths().cloned().collect();
+        compile_again(&kept.policy, setting, &revocable, kept.revision.as_str(), problems)
+    }
+
+    fn in_force(&self, compiled: Compiled) -> InForce {
+        for revoked in &compiled.revoked {
+            tracing::error!("{revoked}; until there is another, it identifies nobody");
+        }
+        let (secrets, missing) = Secrets::load(compiled.secrets, &self.environment);
         for (credential, error) in missing {
             tracing::warn!(credential, %error, "requests that need this credential will be answered 503");
         }
-        let in_force = InForce { rules: Arc::new(accepted.value.rules), secrets };
-        Ok(Loaded { in_force, revision, warnings: accepted.warnings })
+        InForce { rules: Arc::new(compiled.rules), secrets }
     }
 }
 
@@ -40,6 +75,8 @@ pub struct Loaded {
     pub in_force: InForce,
     pub revision: Revision,
     warnings: Problems,
+    /// What it is compiled from again when a token file changes.
+    pub kept: Kept,
 }
 
 impl Loaded {
@@ -51,16 +88,54 @@ impl Loaded {
     }
 }
 
-/// Puts each policy that is right in force, and says loudly when one is not.
-pub async fn watch(source: PolicySource, first: Revision, live: Arc<Live>, telemetry: Telemetry) {
-    let mut watch = Watch::new(&source.origin, &first, Timing::default());
+/// The policy in force as it was written: the one on disk may be a wrong one by now.
+pub struct Kept {
+    policy: Policy,
+    pub revision: Revision,
+    /// As they were before their tokens were read.
+    token_files: Files,
+}
+
+impl Kept {
+    /// Completes when a token file has changed. May be dropped and called again.
+    async fn tokens_changed(&self) {
+        loop {
+            tokio::time::sleep(GLANCE).await;
+            let files = self.token_files.clone();
+            if tokio::task::spawn_blocking(move || files.have_changed()).await.unwrap_or(true) {
+                return;
+            }
+        }
+    }
+}
+
+/// Puts each policy that is right in force, and says loudly when one is not. Puts the one in force in force again,
+/// with other tokens, when its token files change.
+pub async fn watch(source: PolicySource, mut kept: Kept, live: Arc<Live>, telemetry: Telemetry) {
+    let mut watch = Watch::new(&source.origin, &kept.revision, Timing::default());
     loop {
-        watch.changed().await;
-        match source.load() {
-            Ok(loaded) => {
+        let is_policy = tokio::select! {
+            _ = watch.changed() => true,
+            () = kept.tokens_changed() => false,
+        };
+        if !is_policy {
+            match source.renew(&mut kept) {
+                Ok(mut in_force) => {
+                    tracing::info!("the agents' tokens have been read again");
+                    in_force.secrets.keep(&live.load().secrets);
+                    live.renew(in_force);
+                }
+                Err(problems) => tracing::error!("the agents' tokens cannot be read again:\n{problems}"),
+            }
+            continue;
+        }
+        match source.load_after(&kept.token_files) {
+            Ok(mut loaded) => {
                 loaded.warn();
+                loaded.in_force.secrets.keep(&live.load().secrets);
                 telemetry.reloaded(true, loaded.revision.as_str());
                 tracing::info!(revision = loaded.revision.as_str(), "the policy has been loaded again");
+                kept = loaded.kept;
                 live.replace(loaded.in_force);
             }
             Err(problems) => {
@@ -79,7 +154,7 @@ pub async fn watch(source: PolicySource, first: Revision, live: Arc<Live>, telem
 /// Reads secret files again that have changed.
 pub async fn refresh_secrets(live: Arc<Live>) {
     loop {
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        tokio::time::sleep(GLANCE).await;
         let current = live.load_full();
         let Ok(changed) = tokio::task::spawn_blocking(move || current.secrets.refresh()).await else { return };
         for (credential, outcome) in changed {

@@ -19,7 +19,7 @@ use serde::Serialize;
 use tokio::io::AsyncReadExt;
 
 use crate::certificates::{Authority, AuthorityError};
-use crate::envoy::bootstrap::{Bootstrap, RenderError};
+use crate::envoy::bootstrap::{Bootstrap, ProxyTls, RenderError};
 use crate::envoy::install::EnvoyBinary;
 use crate::secrets::Environment;
 use handover::Message;
@@ -45,6 +45,8 @@ pub struct Plan {
     pub envoy: EnvoyBinary,
     /// CA certificates that upstreams are checked against, one PEM file; relative to the state directory.
     pub upstream_ca: PathBuf,
+    /// TLS between agents and the proxy.
+    pub proxy_tls: Option<ProxyTls>,
     /// Arguments of `attache serve`, which runs in the state directory.
     pub serve: Vec<String>,
     /// The supervisor's variables, for the service to take secrets from.
@@ -133,6 +135,7 @@ impl Stack {
             service_socket: "service.sock".into(),
             admin_socket: "admin.sock".into(),
             upstream_ca: plan.upstream_ca.clone(),
+            proxy_tls: plan.proxy_tls.clone(),
         }
         .render()?;
         let place = File::open(&plan.state_dir)
@@ -154,8 +157,9 @@ impl Stack {
     /// What is up now.
     pub fn ready(&self) -> Ready {
         let state_dir = &self.plan.state_dir;
+        let scheme = if self.plan.proxy_tls.is_some() { "https" } else { "http" };
         Ready {
-            proxy: format!("http://{}", self.plan.listen),
+            proxy: format!("{scheme}://{}", self.plan.listen),
             ca: state_dir.join("ca.pem"),
             bundle: state_dir.join("bundle.pem"),
             state_dir: state_dir.clone(),

@@ -74,7 +74,8 @@ impl Attache {
 
     /// Where agents send their requests.
     pub fn proxy(&self) -> SocketAddr {
-        self.ready.proxy.trim_start_matches("http://").trim_end_matches('/').parse().unwrap()
+        let (_, address) = self.ready.proxy.split_once("://").unwrap();
+        address.trim_end_matches('/').parse().unwrap()
     }
 
     /// The authority that agents must trust, as PEM.

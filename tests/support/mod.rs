@@ -30,6 +30,7 @@ pub mod ca;
 pub mod collector;
 pub mod curl;
 pub mod dns;
+pub mod endpoint;
 pub mod envoy;
 pub mod grpc;
 pub mod interposer;
@@ -39,6 +40,7 @@ pub mod records;
 pub mod script;
 pub mod tunnel;
 pub mod upstream;
+pub mod vault;
 
 pub use ask::{Ask, PROTOCOLS, Protocol, Stage, Way};
 pub use attache::Attache;
@@ -50,6 +52,7 @@ pub use envoy::Envoy;
 pub use interposer::Interposer;
 pub use records::{records, whole_record};
 pub use upstream::Upstream;
+pub use vault::Vault;
 
 use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};

@@ -18,13 +18,23 @@ use super::within;
 /// Opens a tunnel through `proxy` to `authority` (`host:port`) with further header lines; the whole
 /// answer as text where it is not 200.
 pub async fn connect(proxy: SocketAddr, authority: &str, headers: &[(&str, &str)]) -> Result<TcpStream, String> {
-    let mut stream = TcpStream::connect(proxy).await.unwrap();
+    let stream = TcpStream::connect(proxy).await.unwrap();
     stream.set_nodelay(true).unwrap();
+    connect_over(stream, authority, headers).await
+}
+
+/// The same over a stream that leads to the proxy.
+pub async fn connect_over<S: AsyncRead + AsyncWrite + Unpin>(
+    mut stream: S,
+    authority: &str,
+    headers: &[(&str, &str)],
+) -> Result<S, String> {
     let mut request = format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n");
     for (name, value) in headers {
         request.push_str(&format!("{name}: {value}\r\n"));
     }
     stream.write_all(format!("{request}\r\n").as_bytes()).await.unwrap();
+    stream.flush().await.unwrap();
     // A byte at a time: what follows the head belongs to the tunnel.
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {

@@ -169,6 +169,7 @@ pub mod tests {
             watched: Vec::new(),
             approval: None,
             credential: Vec::new(),
+            placeholders: Vec::new(),
             policy_revision: "rev".into(),
             upstream: None,
             status: (verdict == Verdict::Deny).then_some(403),

@@ -121,9 +121,16 @@ fn cells(exchange: &Exchange, short_time: bool) -> [String; COLUMNS] {
         or_dash(&decision.method),
         or_dash(&url(exchange)),
         given(decision.reason.as_deref().or(decision.rule.as_deref())),
-        or_dash(&decision.credential.join(",")),
+        or_dash(&credentials(exchange)),
         exchange.outcome.as_ref().map_or_else(|| "-".to_owned(), |outcome| duration(outcome.duration_ms)),
     ]
+}
+
+/// Those that went in, and those whose placeholder went out.
+fn credentials(exchange: &Exchange) -> String {
+    let decision = &exchange.decision;
+    let misplaced = decision.placeholders.iter().map(|name| format!("placeholder:{name}"));
+    decision.credential.iter().map(|name| name.to_string()).chain(misplaced).collect::<Vec<_>>().join(",")
 }
 
 /// As short as it can be without a doubt: `https://` and port 443 go without saying.
@@ -253,6 +260,14 @@ TIME (UTC)                AGENT  STATUS   CODE  METHOD  URL{0}  REASON OR RULE  
             exchange.decision.query = query.map(Into::into);
             assert_eq!(url(&exchange), expected);
         }
+    }
+
+    #[test]
+    fn a_placeholder_that_went_out_is_told_from_a_credential_that_went_in() {
+        let mut exchange = exchange(Verdict::Allow);
+        exchange.decision.credential = vec!["key".into(), "other".into()];
+        exchange.decision.placeholders = vec!["key".into()];
+        assert_eq!(credentials(&exchange), "key,other,placeholder:key");
     }
 
     #[test]

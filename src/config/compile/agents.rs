@@ -1,32 +1,43 @@
 //! Who may call, and what each caller is known by.
 
-use super::super::error::{Problems, Spanned};
-use super::super::schema::{Identity, Policy, TokenSource};
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use super::super::error::{Problems, Span, quote};
+use super::super::schema::{Identity, Policy, TokenIdentity, TokenSource};
 use super::Setting;
-use crate::pipeline::agent::{Agents, TokenHash};
+use crate::pipeline::agent::{AgentId, Agents, TokenHash};
 use crate::secrets::Source;
 
 /// Shorter tokens, in bytes, are warned about: they can be guessed.
 const SHORT_TOKEN: usize = 16;
 
-pub(super) fn compile(policy: &Policy, setting: Setting<'_>, problems: &mut Problems) -> Agents {
+/// The agents of a policy, and the tokens that are revoked. `revocable` are the token files of the policy in force:
+/// that one of them is gone revokes its token, and is no mistake in the policy.
+pub(super) fn compile(
+    policy: &Policy,
+    setting: Setting<'_>,
+    revocable: &HashSet<PathBuf>,
+    problems: &mut Problems,
+) -> (Agents, Vec<String>) {
     let Some(listed) = &policy.agents else {
-        return Agents::implicit(setting.agent.unwrap_or("default"));
+        return (Agents::implicit(setting.agent.unwrap_or("default")), Vec::new());
     };
     let mut agents = Agents::default();
+    let mut tokens = Tokens { setting, revocable, seen: HashMap::new(), revoked: Vec::new(), problems };
     for agent in listed {
         let id = agents.add(agent.name.as_str());
         for identity in &agent.identity {
             match &identity.value {
-                Identity::Token(source) => {
-                    let token = token(source, setting, identity, problems);
-                    if let Some(other) = token.and_then(|t| agents.add_token(t, id))
-                        && other != id
-                    {
-                        let message = format!("this token is also that of the agent `{}`", agents.name(other));
-                        problems.error(identity.span, message).fix("give each agent a token of its own");
-                    }
+                // Two agents that share one of these are reported where the policy's entries are compared.
+                Identity::Spiffe(spiffe_id) => {
+                    agents.add_certificate(spiffe_id, id);
                 }
+                Identity::SourceAddress(range) => {
+                    agents.add_source(*range, id);
+                }
+                Identity::Token(token) => tokens.add(&mut agents, id, token, identity.span),
                 Identity::Header(header) if header.trusted => {
                     agents.add_header(header.name.as_str(), &header.value, id);
                 }
@@ -41,48 +52,113 @@ pub(super) fn compile(policy: &Policy, setting: Setting<'_>, problems: &mut Prob
         agents.set_default(default);
     }
     agents.set_challenge(policy.proxy_challenge);
-    agents
+    (agents, tokens.revoked)
 }
 
-fn token(
-    source: &TokenSource,
-    setting: Setting<'_>,
-    at: &Spanned<Identity>,
-    problems: &mut Problems,
-) -> Option<TokenHash> {
-    let source = match source {
-        TokenSource::Sha256(hash) if TokenHash(*hash) == TokenHash::of(b"") => {
-            problems
-                .error(at.span, "this is the SHA-256 of nothing: whoever shows an empty token would be this agent")
-                .fix("check that the variable was set when you hashed it: `printf %s \"$TOKEN\" | sha256sum`");
-            return None;
+/// The files that the agents' tokens are read from.
+pub fn token_files(policy: &Policy) -> HashSet<PathBuf> {
+    let identities = policy.agents.iter().flatten().flat_map(|agent| &agent.identity);
+    let files = identities.filter_map(|identity| match &identity.value {
+        Identity::Token(TokenIdentity { source: TokenSource::File(path), .. }) => Some(path.clone()),
+        _ => None,
+    });
+    files.collect()
+}
+
+/// The tokens of all agents, each on its way from where it is kept.
+struct Tokens<'a> {
+    setting: Setting<'a>,
+    revocable: &'a HashSet<PathBuf>,
+    /// Each token with whether it came from a revocable file.
+    seen: HashMap<TokenHash, bool>,
+    revoked: Vec<String>,
+    problems: &'a mut Problems,
+}
+
+impl Tokens<'_> {
+    fn add(&mut self, agents: &mut Agents, agent: AgentId, token: &TokenIdentity, at: Span) {
+        let revocable = matches!(&token.source, TokenSource::File(path) if self.revocable.contains(path));
+        let hash = match self.read(&token.source, at) {
+            Ok(Some(hash)) => hash,
+            Ok(None) => return,
+            Err(why) if revocable => return self.revoke(agents, agent, at, &why.message),
+            Err(why) => {
+                self.problems.error(at, why.message).fix(why.fix);
+                return;
+            }
+        };
+        if token.expires.is_some_and(|end| end <= SystemTime::now()) {
+            self.problems
+                .warning(at, "the token has expired: it identifies nobody")
+                .fix("give the agent a new token, or remove this one");
         }
-        TokenSource::Sha256(hash) => return Some(TokenHash(*hash)),
-        TokenSource::Environment(name) => Source::Variable(name.clone()),
-        TokenSource::File(path) => Source::File(path.clone()),
-    };
-    let value = match source.read(setting.environment?) {
-        Ok(value) => value,
-        Err(error) => {
-            problems
-                .error(at.span, format!("the token cannot be had: {error}"))
-                .fix("provide it, or remove the identity");
-            return None;
+        let before = self.seen.insert(hash, revocable);
+        let message = match agents.add_token(hash, agent, token.expires) {
+            Some(other) if other.agent != agent => {
+                format!("this token is also that of the agent `{}`", agents.name(other.agent))
+            }
+            Some(other) if other.expires != token.expires => {
+                "this token is given twice, to expire at different times".to_owned()
+            }
+            None if before.is_some() => "this token is given more than once".to_owned(),
+            _ => return,
+        };
+        if revocable || before == Some(true) {
+            // Whose it is, nobody can say. The policy is not wrong, and stays in force without it.
+            agents.remove_token(hash);
+            self.seen.insert(hash, true);
+            self.revoke(agents, agent, at, &message);
+        } else {
+            self.problems.error(at, message).fix("give each agent a token of its own, once");
         }
-    };
-    let token = value.strip_suffix(b"\n").unwrap_or(&value);
-    let token = token.strip_suffix(b"\r").unwrap_or(token);
-    // RFC 6750 §2.1: what may stand in a Bearer header.
-    if token.is_empty() || !token.iter().all(u8::is_ascii_graphic) {
-        problems
-            .error(at.span, "the token is empty, or has a blank, control or non-ASCII byte in it")
-            .fix("make one with `openssl rand -hex 32`");
-        return None;
     }
-    if token.len() < SHORT_TOKEN {
-        problems
-            .warning(at.span, format!("the token has fewer than {SHORT_TOKEN} characters and can be guessed"))
-            .fix("make one with `openssl rand -hex 32`");
+
+    fn revoke(&mut self, agents: &Agents, agent: AgentId, at: Span, why: &str) {
+        let name = quote(agents.name(agent));
+        self.problems
+            .warning(at, format!("this token of {name} is revoked: {why}"))
+            .fix("provide another one, or remove the identity");
+        self.revoked.push(format!("a token of {name}: {why}"));
     }
-    Some(TokenHash::of(token))
+
+    /// The token's hash; none where tokens are not read.
+    fn read(&mut self, source: &TokenSource, at: Span) -> Result<Option<TokenHash>, Unusable> {
+        let source = match source {
+            TokenSource::Sha256(hash) if TokenHash(*hash) == TokenHash::of(b"") => {
+                return Err(Unusable {
+                    message: "this is the SHA-256 of nothing: whoever shows an empty token would be this agent".into(),
+                    fix: "check that the variable was set when you hashed it: `printf %s \"$TOKEN\" | sha256sum`",
+                });
+            }
+            TokenSource::Sha256(hash) => return Ok(Some(TokenHash(*hash))),
+            TokenSource::Environment(name) => Source::Variable(name.clone()),
+            TokenSource::File(path) => Source::File(path.clone()),
+        };
+        let Some(environment) = self.setting.environment else { return Ok(None) };
+        let value = source.read(environment).map_err(|error| Unusable {
+            message: format!("the token cannot be had: {error}"),
+            fix: "provide it, or remove the identity",
+        })?;
+        let token = value.strip_suffix(b"\n").unwrap_or(&value);
+        let token = token.strip_suffix(b"\r").unwrap_or(token);
+        // RFC 6750 §2.1: what may stand in a Bearer header.
+        if token.is_empty() || !token.iter().all(u8::is_ascii_graphic) {
+            return Err(Unusable {
+                message: "the token is empty, or has a blank, control or non-ASCII byte in it".into(),
+                fix: "make one with `openssl rand -hex 32`",
+            });
+        }
+        if token.len() < SHORT_TOKEN {
+            self.problems
+                .warning(at, format!("the token has fewer than {SHORT_TOKEN} characters and can be guessed"))
+                .fix("make one with `openssl rand -hex 32`");
+        }
+        Ok(Some(TokenHash::of(token)))
+    }
+}
+
+/// Why a token identifies nobody.
+struct Unusable {
+    message: String,
+    fix: &'static str,
 }

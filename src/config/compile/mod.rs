@@ -6,14 +6,19 @@ mod credentials;
 mod domains;
 mod rules;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
+
+pub use agents::token_files;
 
 use super::error::{Problems, Span, Spanned, quote};
 use super::schema::{self, Policy, SecretSource};
-use crate::pipeline::policy::matcher::HostPattern;
-use crate::pipeline::policy::path::PathPattern;
+use crate::notify::Channel;
+use crate::pipeline::credential::{Format, Slot};
+use crate::pipeline::policy::matcher::{HostPattern, NamePattern, Scheme};
+use crate::pipeline::policy::path::{BadPathPattern, PathPattern};
 use crate::pipeline::policy::{RuleId, Ruleset, Scope};
-use crate::secrets::{Environment, Source};
+use crate::secrets::{Environment, Origin, Source};
 
 /// What a policy is compiled for.
 #[derive(Clone, Copy)]
@@ -31,14 +36,30 @@ pub struct Compiled {
     /// What decides.
     pub rules: Ruleset,
     /// Where each credential's secret is, in the order of [`CredentialId`], with the credential's name.
-    pub secrets: Vec<(String, Source)>,
+    pub secrets: Vec<(String, Origin)>,
+    /// Who is told of what.
+    pub notifications: Vec<Channel>,
     /// Where each entry stands that a decision can name.
     pub places: HashMap<RuleId, Span>,
+    /// The tokens that [`compile_again`] found revoked, in words.
+    pub revoked: Vec<String>,
 }
 
 /// Compiles a policy. `None` only where a problem says why.
 pub fn compile(policy: &Policy, setting: Setting<'_>, revision: &str, problems: &mut Problems) -> Option<Compiled> {
-    let agents = agents::compile(policy, setting, problems);
+    compile_again(policy, setting, &HashSet::new(), revision, problems)
+}
+
+/// Compiles a policy that is to follow one in force. Of the token files that one had, `revocable`, any may be gone by
+/// now: that revokes its token, with a warning, and does not make the policy wrong.
+pub fn compile_again(
+    policy: &Policy,
+    setting: Setting<'_>,
+    revocable: &HashSet<PathBuf>,
+    revision: &str,
+    problems: &mut Problems,
+) -> Option<Compiled> {
+    let (agents, revoked) = agents::compile(policy, setting, revocable, problems);
     let mut work = Work { rules: Ruleset::new(revision, agents), places: HashMap::new(), problems };
     if let Some(organization) = &policy.organization {
         let allowed = organization.allowed_domains.as_deref();
@@ -72,17 +93,23 @@ pub fn compile(policy: &Policy, setting: Setting<'_>, revision: &str, problems: 
     }
     work.add_rules(&policy.rules, false);
     let Work { mut rules, places, problems } = work;
+    let common = Restrictions::of([&*policy.allowed_domains]);
+    common.check(&common, problems);
     for agent in policy.agents.iter().flatten() {
-        let of_profiles = profiles_of(policy, agent).map(|profile| &profile.allowed_domains);
-        let lists: Vec<_> = [&policy.allowed_domains, &agent.allowed_domains].into_iter().chain(of_profiles).collect();
-        check_restrictions(&lists, problems);
+        let of_profiles = profiles_of(policy, agent).map(|profile| &*profile.allowed_domains);
+        let own = Restrictions::of([&*agent.allowed_domains].into_iter().chain(of_profiles));
+        own.check(&own, problems);
+        own.check(&common, problems);
+        common.check(&own, problems);
     }
-    if policy.agents.is_none() {
-        check_restrictions(&[&policy.allowed_domains], problems);
+    if let Some(ceiling) = policy.organization.as_ref().and_then(|o| o.allowed_domains.as_deref()) {
+        let ceiling = Restrictions::of([ceiling]);
+        ceiling.check(&ceiling, problems);
     }
     credentials::bind(policy, &mut rules, problems);
     let secrets = policy.credentials.iter().map(|c| (c.name.as_str().to_owned(), source_of(&c.source.value)));
-    Some(Compiled { rules, secrets: secrets.collect(), places })
+    let notifications = policy.notifications.iter().map(|n| n.channel()).collect();
+    Some(Compiled { rules, secrets: secrets.collect(), notifications, places, revoked })
 }
 
 /// A policy in the making.
@@ -97,14 +124,15 @@ fn profiles_of<'a>(policy: &'a Policy, agent: &'a schema::Agent) -> impl Iterato
     named.filter_map(|name| policy.profiles.iter().find(|profile| profile.name.value == name.value))
 }
 
-fn source_of(source: &SecretSource) -> Source {
+fn source_of(source: &SecretSource) -> Origin {
     match source {
-        SecretSource::Environment(name) => Source::Variable(name.clone()),
-        SecretSource::File(path) => Source::File(path.clone()),
+        SecretSource::Environment(name) => Source::Variable(name.clone()).into(),
+        SecretSource::File(path) => Source::File(path.clone()).into(),
+        SecretSource::Vault(source) => Origin::Vault(source.clone()),
     }
 }
 
-fn host(text: &Spanned<String>, problems: &mut Problems) -> Option<HostPattern> {
+pub(super) fn host(text: &Spanned<String>, problems: &mut Problems) -> Option<HostPattern> {
     match HostPattern::parse(&text.value) {
         Ok(pattern) => Some(pattern),
         Err(error) => {
@@ -116,38 +144,73 @@ fn host(text: &Spanned<String>, problems: &mut Problems) -> Option<HostPattern> 
     }
 }
 
-fn path(text: &Spanned<String>, problems: &mut Problems) -> Option<PathPattern> {
-    match PathPattern::parse(&text.value) {
-        Ok(pattern) => Some(pattern),
-        Err(error) => {
-            problems
-                .error(text.span, format!("{} is no pattern of paths: {error}", quote(&text.value)))
-                .fix("write a path like `/v1/items`, `/v1/items/*`, `/v1/*/items` or `/v1/items/{id}`");
-            None
+pub(super) fn path(text: &Spanned<String>, problems: &mut Problems) -> Option<PathPattern> {
+    PathPattern::parse(&text.value).inspect_err(|error| bad_path(text, error, problems)).ok()
+}
+
+fn bad_path(text: &Spanned<String>, error: &BadPathPattern, problems: &mut Problems) {
+    problems
+        .error(text.span, format!("{} is no pattern of paths: {error}", quote(&text.value)))
+        .fix("write a path like `/v1/items`, `/v1/items/*`, `/v1/*/items` or `/v1/items/{id}`");
+}
+
+pub(super) fn slot(written: &schema::Slot, problems: &mut Problems) -> Option<(Slot, Format)> {
+    match written {
+        schema::Slot::Header { name, format } => match Format::parse(&format.value) {
+            Ok(read) => Some((Slot::Header(name.value.as_str().into()), read)),
+            Err(error) => {
+                problems.error(format.span, error.to_string()).fix("write e.g. `Bearer {value}`");
+                None
+            }
+        },
+        schema::Slot::Query(name) => {
+            Format::parse("{value}").ok().map(|format| (Slot::Query(name.value.as_str().into()), format))
         }
     }
 }
 
-/// Entries of one pattern add up, so an unrestricted one would quietly undo the restrictions of another.
-fn check_restrictions(lists: &[&Vec<schema::AllowEntry>], problems: &mut Problems) {
-    let mut unrestricted = Vec::new();
-    let mut restricted = Vec::new();
-    for entry in lists.iter().flat_map(|list| list.iter()).filter(|e| e.action == schema::Action::Allow) {
-        let Ok(pattern) = HostPattern::parse(&entry.pattern.value) else { continue };
-        let key = (pattern.name.clone(), pattern.scheme, pattern.permitted_port());
-        match entry.restrictions {
-            Some(_) => restricted.push((key, entry)),
-            None => unrestricted.push((key, entry)),
+/// Lists of allowed domains by what their entries cover. Entries of one pattern add up, so an unrestricted one would
+/// quietly undo the restrictions of another.
+#[derive(Default)]
+struct Restrictions<'a> {
+    restricted: HashMap<Covered, Vec<&'a schema::AllowEntry>>,
+    /// The first of each.
+    unrestricted: HashMap<Covered, &'a schema::AllowEntry>,
+}
+
+type Covered = (NamePattern, Scheme, u16);
+
+impl<'a> Restrictions<'a> {
+    fn of(lists: impl IntoIterator<Item = &'a [schema::AllowEntry]>) -> Self {
+        let mut found = Self::default();
+        for entry in lists.into_iter().flatten().filter(|entry| entry.action == schema::Action::Allow) {
+            let Ok(pattern) = HostPattern::parse(&entry.pattern.value) else { continue };
+            let port = pattern.permitted_port();
+            let covered = (pattern.name, pattern.scheme, port);
+            match entry.restrictions {
+                Some(_) => found.restricted.entry(covered).or_default().push(entry),
+                None => {
+                    found.unrestricted.entry(covered).or_insert(entry);
+                }
+            }
         }
+        found
     }
-    for (key, entry) in restricted {
-        if let Some((_, other)) = unrestricted.iter().find(|(k, _)| *k == key) {
-            let message = format!(
-                "these restrictions have no effect: {} allows the same host without any",
-                problems.place(other.span)
-            );
-            // The same pair of entries may come up for several agents.
-            if !problems.iter().any(|p| p.at == Some(entry.pattern.span) && p.message == message) {
+
+    /// Reports the entries whose restrictions the other lists undo.
+    fn check(&self, others: &Self, problems: &mut Problems) {
+        // Looked up by the fewer: a long list is common to all, and each agent's own is short.
+        let by_own = self.restricted.len() <= others.unrestricted.len();
+        let undone: Vec<_> = match by_own {
+            true => self.restricted.iter().filter_map(|(at, own)| Some((own, others.unrestricted.get(at)?))).collect(),
+            false => others.unrestricted.iter().filter_map(|(at, o)| Some((self.restricted.get(at)?, o))).collect(),
+        };
+        for (entries, other) in undone {
+            for entry in entries {
+                let message = format!(
+                    "these restrictions have no effect: {} allows the same host without any",
+                    problems.place(other.span)
+                );
                 problems.error(entry.pattern.span, message).fix("remove one of the two entries");
             }
         }
@@ -161,7 +224,7 @@ mod tests {
     use crate::pipeline::message::{Door, Fields, RequestHead};
     use crate::pipeline::policy::Reason;
 
-    fn load(text: &str) -> Result<Compiled, String> {
+    pub(super) fn load(text: &str) -> Result<Compiled, String> {
         let environment = Environment::from_iter([("TOKEN".to_owned(), b"a-token-of-good-length".to_vec())]);
         let setting = Setting { agent: None, environment: Some(&environment) };
         crate::config::parse("policy.yaml", text)
@@ -170,36 +233,12 @@ mod tests {
             .map_err(|problems| problems.to_string())
     }
 
-    #[test]
-    fn a_credential_for_hosts_that_nobody_may_reach_is_a_warning() {
-        for (allowed, domain, warned) in [
-            ("a.example", "a.example", false),
-            ("a.example", "b.example", true),
-            ("'*.a.example'", "x.a.example", false),
-            ("'*.a.example'", "a.example", true),
-            ("x.a.example", "'*.a.example'", false),
-            ("xa.example", "'*.a.example'", true),
-            ("'*.x.a.example'", "'*.a.example'", false),
-            ("'*.b.example'", "'*.a.example'", true),
-            ("'*'", "a.example", false),
-            ("a.example:8443", "a.example", true),
-            ("a.example:8443", "a.example:8443", false),
-            ("'http://a.example'", "a.example", true),
-            ("{pattern: a.example, action: deny}", "a.example", true),
-        ] {
-            let policy = format!(
-                "allowedDomains: [{allowed}]\ncredentials: [{{name: k, envVarKey: K, injections: [{{domain: {domain}, headerName: X, headerFormat: '{{value}}'}}]}}]"
-            );
-            let setting = Setting { agent: None, environment: None };
-            let accepted = crate::config::parse("policy.yaml", &policy)
-                .compile(None, |policy, problems| compile(policy, setting, "rev", problems))
-                .unwrap_or_else(|problems| panic!("{problems}"));
-            let found = accepted.warnings.iter().any(|warning| warning.message.contains("allowed to nobody"));
-            assert_eq!(found, warned, "{allowed} {domain}");
-        }
-    }
-
-    fn decide(compiled: &Compiled, door: Door, method: &str, url: &str) -> Result<(String, Vec<String>), Reason> {
+    pub(super) fn decide(
+        compiled: &Compiled,
+        door: Door,
+        method: &str,
+        url: &str,
+    ) -> Result<(String, Vec<String>), Reason> {
         let (authority, path) = url.split_once('/').map_or((url, "/".to_owned()), |(a, p)| (a, format!("/{p}")));
         let fields = [(":method", method), (":authority", authority), (":path", &path)];
         let fields = fields.iter().map(|(n, v)| ((*n).to_owned(), v.as_bytes().to_vec())).collect();
@@ -301,42 +340,6 @@ mod tests {
     }
 
     #[test]
-    fn the_closest_credential_fills_a_slot() {
-        let policy = load(
-            "allowedDomains: ['*.example', 'http://plain.example']\n\
-             credentials:\n\
-             - {name: wide, envVarKey: A, injections: [{domain: '*.example', headerName: Authorization, headerFormat: 'Bearer {value}'}]}\n\
-             - {name: host, envVarKey: B, injections: [{domain: api.example, headerName: authorization, headerFormat: '{value}'}]}\n\
-             - {name: path, envVarKey: C, injections: [{domain: api.example, path: '/v1/*', headerName: Authorization, headerFormat: '{value}'}]}\n\
-             - {name: extra, envVarKey: D, injections: [{domain: api.example, headerName: X-Key, headerFormat: '{value}'}, {domain: api.example, queryParam: key}]}\n\
-             - {name: port, envVarKey: E, injections: [{domain: 'api.example:8443', headerName: X-Port, headerFormat: '{value}'}]}",
-        )
-        .unwrap();
-        let names = |url: &str| {
-            let mut names = decide(&policy, Door::Tls, "GET", url).unwrap().1;
-            names.sort();
-            names
-        };
-        assert_eq!(names("x.example/"), ["wide"]);
-        assert_eq!(names("api.example/"), ["extra", "extra", "host"]);
-        assert_eq!(names("api.example/v1/x"), ["extra", "extra", "path"]);
-    }
-
-    /// Filling one of them replaces the other, as a server that folds case would see it.
-    #[test]
-    fn query_slots_that_differ_in_case_are_one() {
-        let credential = |name: &str, domain: &str, slot: &str| {
-            format!("- {{name: {name}, envVarKey: A, injections: [{{domain: '{domain}', queryParam: {slot}}}]}}\n")
-        };
-        let policy = |a: String, b: String| format!("allowedDomains: ['*.example']\ncredentials:\n{a}{b}");
-        let closer = policy(credential("wide", "*.example", "KEY"), credential("host", "api.example", "key"));
-        let compiled = load(&closer).unwrap();
-        assert_eq!(decide(&compiled, Door::Tls, "GET", "api.example/").unwrap().1, ["host"]);
-        let tied = policy(credential("one", "api.example", "KEY"), credential("two", "api.example", "key"));
-        assert!(load(&tied).unwrap_err().contains("is filled for the same requests"));
-    }
-
-    #[test]
     fn what_cannot_mean_anything_is_reported_at_once() {
         let problems = load(
             "allowedDomains:\n\
@@ -363,6 +366,33 @@ mod tests {
             assert!(problems.contains(place), "{place} in\n{problems}");
         }
         assert_eq!(problems.matches("error:").count(), 7, "{problems}");
+    }
+
+    #[test]
+    fn an_entry_without_restrictions_undoes_those_of_its_neighbours_only() {
+        const AGENTS: &str = "agents:\n\
+             \x20 ann: {identity: [{header: {name: X-A, value: ann, trusted: true}}], allowedDomains: [ANN]}\n\
+             \x20 bob: {identity: [{header: {name: X-A, value: bob, trusted: true}}], allowedDomains: [BOB]}\n";
+        let get = |host: &str| format!("{{pattern: '{host}', httpRestrictions: [{{method: GET}}]}}");
+        for (common, ann, bob, errors) in [
+            (get("a.example"), "a.example".to_owned(), "b.example".to_owned(), 1),
+            ("a.example".to_owned(), get("a.example:443"), "b.example".to_owned(), 1),
+            ("a.example".to_owned(), get("a.example"), get("A.example"), 2),
+            (get("a.example"), "a.example".to_owned(), "a.example".to_owned(), 2),
+            ("c.example".to_owned(), get("a.example"), "a.example".to_owned(), 0),
+            (get("a.example"), get("a.example"), "'*.example'".to_owned(), 0),
+            (get("a.example"), "a.example:8443".to_owned(), "http://a.example".to_owned(), 0),
+            (get("a.example"), "{pattern: a.example, action: deny}".to_owned(), "b.example".to_owned(), 0),
+        ] {
+            let agents = AGENTS.replace("ANN", &ann).replace("BOB", &bob);
+            let problems = load(&format!("allowedDomains: [{common}]\n{agents}")).err().unwrap_or_default();
+            let found = problems.matches("these restrictions have no effect").count();
+            assert_eq!(
+                (found, problems.matches("error:").count()),
+                (errors, errors),
+                "{common} {ann} {bob}\n{problems}"
+            );
+        }
     }
 
     #[test]
@@ -401,6 +431,83 @@ mod tests {
         ] {
             assert_eq!(tunnel(host, port), expected, "{host}:{port}");
         }
+    }
+
+    #[test]
+    fn a_token_file_that_is_gone_later_revokes_its_token() {
+        let folder = tempfile::tempdir().unwrap();
+        let (known, new) = (folder.path().join("known"), folder.path().join("new"));
+        let policy = |path: &std::path::Path| {
+            let path = path.display();
+            format!("agents: {{x: {{identity: [{{token: {{file: {path}}}}}, {{token: {{env: TOKEN}}}}]}}}}")
+        };
+        let environment = Environment::from_iter([("TOKEN".to_owned(), b"a-token-of-good-length".to_vec())]);
+        let setting = Setting { agent: None, environment: Some(&environment) };
+        let revocable = HashSet::from([known.clone()]);
+        let load = |path| {
+            super::super::parse("policy.yaml", &policy(path))
+                .compile(None, |policy, problems| compile_again(policy, setting, &revocable, "rev", problems))
+        };
+        for content in [None, Some(""), Some("two words")] {
+            if let Some(content) = content {
+                std::fs::write(&known, content).unwrap();
+            }
+            let accepted = load(&known).unwrap_or_else(|problems| panic!("{problems}"));
+            assert!(accepted.warnings.to_string().contains("this token of `x` is revoked: "), "{}", accepted.warnings);
+            assert_eq!(accepted.value.revoked.len(), 1);
+        }
+        // One that was never there is a mistake.
+        assert!(load(&new).unwrap_err().to_string().contains("the token cannot be had"));
+    }
+
+    #[test]
+    fn a_token_file_that_comes_to_hold_anothers_token_makes_it_nobodys() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("token");
+        std::fs::write(&file, "a-token-of-good-length\n").unwrap();
+        let environment = Environment::from_iter([("TOKEN".to_owned(), b"a-token-of-good-length".to_vec())]);
+        let setting = Setting { agent: None, environment: Some(&environment) };
+        let of_file = format!("{{identity: [{{token: {{file: {}}}}}]}}", file.display());
+        let of_variable = "{identity: [{token: {env: TOKEN}}]}";
+        for (x, y) in [(&*of_file, of_variable), (of_variable, &*of_file)] {
+            let text =
+                format!("agents: {{x: {x}, y: {y}, z: {{identity: [{{token: {{sha256: {}}}}}]}}}}", "a".repeat(64));
+            let load = |revocable: HashSet<PathBuf>| {
+                super::super::parse("p", &text)
+                    .compile(None, |policy, problems| compile_again(policy, setting, &revocable, "rev", problems))
+            };
+            let agents = load(HashSet::from([file.clone()])).unwrap().value.rules.agents;
+            let fields = vec![("authorization".to_owned(), b"Bearer a-token-of-good-length".to_vec())];
+            let origin = crate::pipeline::agent::Origin::unknown(std::time::SystemTime::now());
+            let found = agents.identify_fields(&Fields::new(fields), true, &origin);
+            assert_eq!(found.unwrap_err().reason, Reason::InvalidToken);
+            assert!(load(HashSet::new()).unwrap_err().to_string().contains("this token is also that of the agent `x`"));
+        }
+    }
+
+    #[test]
+    fn a_token_has_one_agent_and_one_end() {
+        let hash = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
+        let policy = |first: &str, second: &str| {
+            let token = |more: &str| format!("{{token: {{sha256: {hash}{more}}}}}");
+            format!("agents: {{x: {{identity: [{}, {second}]}}}}", token(first))
+        };
+        let twice = policy("", &format!("{{token: {{sha256: {hash}, expires: 2100-01-01T00:00:00Z}}}}"));
+        assert!(load(&twice).unwrap_err().contains("given twice"), "{twice}");
+        let environment = "{token: {env: TOKEN, expires: 2100-01-01T00:00:00Z}}, {token: {env: TOKEN2}}";
+        let text = format!("agents: {{x: {{identity: [{environment}]}}}}");
+        let variables = ["TOKEN", "TOKEN2"].map(|name| (name.to_owned(), b"a-token-of-good-length".to_vec()));
+        let environment = Environment::from_iter(variables);
+        let compiled = |text: &str| {
+            let setting = Setting { agent: None, environment: Some(&environment) };
+            super::super::parse("p", text).compile(None, |policy, problems| compile(policy, setting, "rev", problems))
+        };
+        assert!(compiled(&text).unwrap_err().to_string().contains("to expire at different times"));
+        let two =
+            text.replace(", expires: 2100-01-01T00:00:00Z", "").replace("}}, {token", "}}]}, y: {identity: [{token");
+        assert!(compiled(&two).unwrap_err().to_string().contains("this token is also that of the agent `x`"), "{two}");
+        let past = "agents: {x: {identity: [{token: {env: TOKEN, expires: 2020-01-01T00:00:00Z}}]}}";
+        assert!(compiled(past).unwrap().warnings.to_string().contains("the token has expired"));
     }
 
     #[test]

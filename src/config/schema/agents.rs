@@ -1,12 +1,6 @@
 //! `agents`: who may call, how they are known, and what is theirs alone.
 
-use std::path::PathBuf;
-
-use http::HeaderName;
-
-use super::super::decode::{parsed, quiet};
-use super::credentials::file;
-use super::names::{header_value, identity_header, variable};
+use super::identities::identity;
 use super::*;
 
 /// One entry of `agents`.
@@ -26,37 +20,6 @@ pub struct Agent {
     pub rate_limit: Option<Spanned<RateLimit>>,
     /// Whether what is decided about it is enforced.
     pub mode: Mode,
-}
-
-/// One way by which an agent is known.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Identity {
-    /// A secret that the agent presents to the proxy.
-    Token(TokenSource),
-    /// A header that the agent, or a hop before the proxy, sets.
-    Header(HeaderIdentity),
-}
-
-/// Where the token, or what it is compared with, comes from.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum TokenSource {
-    /// The environment variable of that name.
-    Environment(String),
-    /// The file; a relative path has been joined to the folder of the policy file.
-    File(PathBuf),
-    /// SHA-256 of the token.
-    Sha256([u8; 32]),
-}
-
-/// A header that names an agent by its value.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HeaderIdentity {
-    /// The field's name, in lower case as `http` keeps it.
-    pub name: HeaderName,
-    /// What the field must be, exactly.
-    pub value: String,
-    /// Whether it counts: anyone who reaches the proxy can set a header.
-    pub trusted: bool,
 }
 
 /// A mapping from name to agent. An agent with mistakes in it keeps its name, so that what
@@ -102,81 +65,4 @@ fn agent(key: &Key, node: &Node, problems: &mut Problems) -> Option<Agent> {
         let _ = fields.finish();
     }
     Some(agent)
-}
-
-fn identity(node: &Node, problems: &mut Problems) -> Option<Spanned<Identity>> {
-    let mut fields = Fields::of(node, "an identity", problems)?.later(&["spiffe", "sourceAddress"]).secretive();
-    let given = ["token", "header", "spiffe", "sourceAddress"].iter().filter(|name| fields.has(name)).count();
-    if given != 1 {
-        fields.reject(
-            node.span,
-            "an identity is one of `token` and `header`",
-            Some("write each as an entry of its own: `- token: {env: NAME}`"),
-        );
-    }
-    let token = fields.optional("token", token);
-    let header = fields.optional("header", header);
-    fields.finish()?;
-    let value = match (token, header) {
-        (Some(token), None) => Identity::Token(token),
-        (None, Some(header)) => Identity::Header(header),
-        _ => return None,
-    };
-    Some(Spanned { value, span: node.span })
-}
-
-fn token(node: &Node, problems: &mut Problems) -> Option<TokenSource> {
-    const FIX: &str = "write where it is: `{env: NAME}`, `{file: /run/secrets/token}` or `{sha256: …}`";
-    if matches!(node.value, Value::Scalar(_)) {
-        problems.error(node.span, "a token is not written into the policy").fix(FIX);
-        problems.hide(node.span);
-        return None;
-    }
-    let mut fields = Fields::of(node, "a token", problems)?.later(&["expires"]).secretive();
-    let given = ["env", "file", "sha256"].iter().filter(|name| fields.has(name)).count();
-    if given != 1 {
-        fields.reject(node.span, "a token has one of `env`, `file` and `sha256`", Some(FIX));
-    }
-    let env = fields.optional("env", quiet(parsed("the name of an environment variable", variable)));
-    let file = fields.optional("file", file);
-    let sha256 = fields.optional("sha256", quiet(parsed("the SHA-256 of the token in hexadecimal", sha256)));
-    fields.finish()?;
-    env.map(|env| TokenSource::Environment(env.value))
-        .or(file.map(|file| TokenSource::File(file.value)))
-        .or(sha256.map(|sha256| TokenSource::Sha256(sha256.value)))
-}
-
-fn header(node: &Node, problems: &mut Problems) -> Option<HeaderIdentity> {
-    let mut fields = Fields::of(node, "a header identity", problems)?;
-    let name = fields.required("name", parsed("the name of a header", identity_header));
-    let value = fields.required("value", parsed("the value of the header", header_value));
-    let trusted = fields.required("trusted", boolean);
-    if trusted == Some(false) {
-        let span = fields.span();
-        fields.warn(
-            span,
-            "a header that is not trusted names nobody",
-            "write `trusted: true` where only what you trust can reach the proxy; otherwise use a token",
-        );
-    }
-    fields.finish()?;
-    Some(HeaderIdentity { name: name?.value, value: value?.value, trusted: trusted? })
-}
-
-fn sha256(text: &str) -> Result<[u8; 32], Rejection> {
-    let refused = || {
-        Rejection::new(
-            "this is not a SHA-256",
-            "write 64 hexadecimal digits, as `printf %s \"$TOKEN\" | sha256sum` prints them",
-        )
-    };
-    let mut digest = [0; 32];
-    if text.len() != 64 || !text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-        return Err(refused());
-    }
-    for (byte, index) in digest.iter_mut().zip((0..64).step_by(2)) {
-        let pair = text.get(index..index + 2).ok_or_else(refused)?;
-        *byte = u8::from_str_radix(pair, 16).map_err(|_| refused())?;
-    }
-    Ok(digest)
 }

@@ -216,7 +216,7 @@ fn method(node: &Node, problems: &mut Problems) -> Option<Spanned<String>> {
     Some(method)
 }
 
-fn range(text: &str) -> Result<IpNet, Rejection> {
+pub(super) fn range(text: &str) -> Result<IpNet, Rejection> {
     if let Ok(address) = text.parse::<IpAddr>() {
         return Ok(IpNet::from(address));
     }

@@ -10,17 +10,25 @@
 mod agents;
 mod credentials;
 mod domains;
+mod identities;
 mod names;
+mod notifications;
 mod organization;
 mod references;
 mod rules;
+mod services;
+mod vault;
 
-pub use agents::{Agent, HeaderIdentity, Identity, TokenSource};
-pub use credentials::{Credential, Injection, SecretSource, Slot};
+pub use agents::Agent;
+pub use credentials::{Credential, Endpoint, Injection, SecretSource, Slot};
 pub use domains::{Action, AllowEntry, HttpRestriction, Methods, Upgrade};
+pub use identities::{HeaderIdentity, Identity, TokenIdentity, TokenSource};
 pub use names::Name;
+pub use notifications::Notification;
 pub use organization::{Organization, Profile};
 pub use rules::{Approval, Hours, Mode, RateLimit, Rule, RuleAction, Schedule, Weight};
+pub(super) use services::services;
+pub use services::{Api, Service};
 
 use super::decode::{Fields, Rejection, boolean, list, mismatch, text};
 use super::error::{Problems, Spanned};
@@ -45,15 +53,18 @@ pub struct Policy {
     pub proxy_challenge: bool,
     /// What is done about requests that the lists let pass.
     pub rules: Vec<Rule>,
+    /// The services it adds to the catalogue.
+    pub services: Vec<Service>,
     /// What attaché adds to requests on the agents' behalf.
     pub credentials: Vec<Credential>,
+    /// Who is told of what.
+    pub notifications: Vec<Notification>,
 }
 
 impl Policy {
     /// Reads a whole policy, reporting everything that is wrong with it.
     pub fn decode(node: &Node, problems: &mut Problems) -> Option<Self> {
-        let mut fields =
-            Fields::of(node, "a policy", problems)?.later(&["services", "dlp", "responseFilters", "notifications"]);
+        let mut fields = Fields::of(node, "a policy", problems)?.later(&["dlp", "responseFilters"]);
         fields.optional("version", version);
         let policy = Self {
             organization: fields.optional("organization", organization::organization),
@@ -64,7 +75,9 @@ impl Policy {
             default_agent: fields.optional("defaultAgent", names::name("the name of an agent")),
             proxy_challenge: fields.optional("proxyChallenge", boolean).unwrap_or_default(),
             rules: fields.optional("rules", rules::rules).unwrap_or_default(),
+            services: fields.optional("services", services).unwrap_or_default(),
             credentials: fields.optional("credentials", credentials::credentials).unwrap_or_default(),
+            notifications: fields.optional("notifications", notifications::notifications).unwrap_or_default(),
         };
         // What is wrong has been reported; the rest is of use to the stages that report more.
         let _ = fields.finish();

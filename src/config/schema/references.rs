@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use http::HeaderName;
+use ipnet::IpNet;
 
 use super::super::error::{Problems, Span, did_you_mean, quote};
 use super::{Credential, Identity, Name, Policy, Rule, Spanned, TokenSource};
@@ -133,7 +134,9 @@ fn check_name(name: &Spanned<Name>, names: &[&str], problems: &mut Problems) {
 /// What a caller presents, by which two agents must not both be known.
 #[derive(PartialEq, Eq, Hash)]
 enum Mark<'a> {
+    Spiffe(&'a str),
     Token(&'a TokenSource),
+    SourceAddress(IpNet),
     Header(&'a HeaderName, &'a str),
 }
 
@@ -152,7 +155,9 @@ fn check_identities(policy: &Policy, fixed_agent: Option<&str>, problems: &mut P
         }
         for identity in &agent.identity {
             let mark = match &identity.value {
-                Identity::Token(source) => Mark::Token(source),
+                Identity::Spiffe(id) => Mark::Spiffe(id),
+                Identity::Token(token) => Mark::Token(&token.source),
+                Identity::SourceAddress(range) => Mark::SourceAddress(*range),
                 Identity::Header(header) => Mark::Header(&header.name, &header.value),
             };
             if let Some(earlier) = seen.get(&mark) {
@@ -179,10 +184,10 @@ fn check_credentials(credentials: &[Credential], known: &Known<'_>, problems: &m
         } else {
             seen.insert(&credential.name.value, credential.name.span);
         }
-        if credential.injections.is_empty() && !problems.has_errors() {
+        if credential.injections.is_empty() && credential.service.is_none() && !problems.has_errors() {
             problems
                 .warning(credential.name.span, format!("the credential {name} goes nowhere"))
-                .fix("add `injections`, or remove it");
+                .fix("add `service` or `injections`, or remove it");
         }
         for user in credential.agents.iter().flatten() {
             known.check_user(user, problems);

@@ -32,7 +32,10 @@ fn the_files_of_a_directory_are_one_policy() {
     assert_eq!(patterns, ["a.example", "b.example"]);
     let agents = policy.agents.unwrap();
     assert_eq!(agents[0].name.as_str(), "one");
-    assert_eq!(agents[1].identity[0].value, Identity::Token(TokenSource::File(folder.path().join("two"))));
+    assert_eq!(
+        agents[1].identity[0].value,
+        Identity::Token(TokenIdentity { source: TokenSource::File(folder.path().join("two")), expires: None })
+    );
 }
 
 #[test]

@@ -23,11 +23,11 @@ fn every_mistake_is_reported_with_its_place_and_the_fix() {
             "unknown and unenforced keys",
             "allowDomains: []\n\
                  rules: []\n\
-                 service: x\n",
+                 servces: x\n",
             &[
                 "1:1 unknown key `allowDomains` in a policy | did you mean `allowedDomains`?",
                 "2:1 `rules` is not enforced by this version of attache, so a policy that relies on it is refused | remove `rules`, or use a version that enforces it",
-                "3:1 unknown key `service` in a policy | did you mean `services`?",
+                "3:1 unknown key `servces` in a policy | did you mean `services`?",
             ],
         ),
         (
@@ -126,12 +126,43 @@ fn every_mistake_is_reported_with_its_place_and_the_fix() {
             ],
         ),
         (
+            "identities of certificates, addresses and times",
+            "agents:\n\
+                 \x20 a:\n\
+                 \x20   identity:\n\
+                 \x20     - spiffe: https://a.example/b\n\
+                 \x20     - spiffe: spiffe://A.example/b\n\
+                 \x20     - spiffe: spiffe:///b\n\
+                 \x20     - spiffe: spiffe://a.example/b/*\n\
+                 \x20     - spiffe: spiffe://a.example/b/\n\
+                 \x20     - spiffe: spiffe://a.example/../b\n\
+                 \x20     - spiffe: spiffe://a.example/ok\n\
+                 \x20     - sourceAddress: '::ffff:10.1.0.0/112'\n\
+                 \x20     - sourceAddress: localhost\n\
+                 \x20     - sourceAddress: 10.1.0.0/16\n\
+                 \x20     - token: {env: A, expires: 2026-12-31}\n\
+                 \x20 b: {identity: [{sourceAddress: 10.1.0.0/16}, {spiffe: spiffe://a.example/ok}, {sourceAddress: 10.1.0.0/24}]}\n",
+            &[
+                "4:17 `https://a.example/b` is no SPIFFE ID: it does not begin with `spiffe://` | write it as the certificate has it: `spiffe://trust.domain/path/of/workload`",
+                "5:17 `spiffe://A.example/b` is no SPIFFE ID: a trust domain is 1 to 255 characters of `a-z 0-9 . - _` | write it as the certificate has it: `spiffe://trust.domain/path/of/workload`",
+                "6:17 `spiffe:///b` is no SPIFFE ID: a trust domain is 1 to 255 characters of `a-z 0-9 . - _` | write it as the certificate has it: `spiffe://trust.domain/path/of/workload`",
+                "7:17 `spiffe://a.example/b/*` is no SPIFFE ID: a path is segments of `A-Z a-z 0-9 . - _`, none of them empty or of dots alone; there are no wildcards | write it as the certificate has it: `spiffe://trust.domain/path/of/workload`",
+                "8:17 `spiffe://a.example/b/` is no SPIFFE ID: a path is segments of `A-Z a-z 0-9 . - _`, none of them empty or of dots alone; there are no wildcards | write it as the certificate has it: `spiffe://trust.domain/path/of/workload`",
+                "9:17 `spiffe://a.example/../b` is no SPIFFE ID: a path is segments of `A-Z a-z 0-9 . - _`, none of them empty or of dots alone; there are no wildcards | write it as the certificate has it: `spiffe://trust.domain/path/of/workload`",
+                "11:24 `::ffff:10.1.0.0/112` is a range of IPv4 addresses in IPv6 notation | write it as IPv4, such as 10.1.0.0/16",
+                "12:24 `localhost` is not an address range | write an address and a prefix length, such as 10.20.0.0/16",
+                "14:34 `2026-12-31` is not a time with its zone | write it as 2026-12-31T00:00:00Z or 2026-12-31T01:00:00+01:00",
+                "15:18 this identity is given twice; first at policy.yaml:13:9 | an identity names one agent: give each its own",
+                "15:48 this identity is given twice; first at policy.yaml:10:9 | an identity names one agent: give each its own",
+            ],
+        ),
+        (
             "identities",
             "agents:\n\
                  \x20 a:\n\
                  \x20   identity:\n\
                  \x20     - spiffe: spiffe://x\n\
-                 \x20     - sourceAddress: 10.0.0.0/8\n\
+                 \x20     - sourceAddress: 10.0.0.1/8\n\
                  \x20     - token: hunter2\n\
                  \x20     - token: {env: hunter-2, expires: x}\n\
                  \x20     - token: {sha256: abc}\n\
@@ -143,15 +174,15 @@ fn every_mistake_is_reported_with_its_place_and_the_fix() {
                  \x20     - header: {name: X-Envoy-A, value: a, trusted: no}\n\
                  \x20     - password: hunter2\n",
             &[
-                "4:9 `spiffe` is not enforced by this version of attache, so a policy that relies on it is refused | remove `spiffe`, or use a version that enforces it",
-                "5:9 `sourceAddress` is not enforced by this version of attache, so a policy that relies on it is refused | remove `sourceAddress`, or use a version that enforces it",
+                "4:17 `spiffe://x` is no SPIFFE ID: it names a trust domain, and no workload in it | write it as the certificate has it: `spiffe://trust.domain/path/of/workload`",
+                "5:24 `10.0.0.1/8` has bits set beyond its prefix | write 10.0.0.0/8, or 10.0.0.1 for the one address",
                 "6:16 a token is not written into the policy | write where it is: `{env: NAME}`, `{file: /run/secrets/token}` or `{sha256: …}`",
                 "7:22 this is not the name of an environment variable | write the variable's name (letters, digits and `_`), not its value",
-                "7:32 `expires` is not enforced by this version of attache, so a policy that relies on it is refused | remove `expires`, or use a version that enforces it",
+                "7:41 `x` is not a time with its zone | write it as 2026-12-31T00:00:00Z or 2026-12-31T01:00:00+01:00",
                 "8:25 this is not a SHA-256 | write 64 hexadecimal digits, as `printf %s \"$TOKEN\" | sha256sum` prints them",
                 "9:16 a token has one of `env`, `file` and `sha256` | write where it is: `{env: NAME}`, `{file: /run/secrets/token}` or `{sha256: …}`",
-                "9:17 unknown key `value` in a token | the keys of a token are `env`, `file` and `sha256`",
-                "10:9 an identity is one of `token` and `header` | write each as an entry of its own: `- token: {env: NAME}`",
+                "9:17 unknown key `value` in a token | the keys of a token are `env`, `file`, `sha256` and `expires`",
+                "10:9 an identity is one of `spiffe`, `token`, `sourceAddress` and `header` | write each as an entry of its own: `- token: {env: NAME}`",
                 "10:35 a header identity needs `name` | -",
                 "10:35 a header identity needs `value` | -",
                 "10:35 a header identity needs `trusted` | -",
@@ -160,8 +191,8 @@ fn every_mistake_is_reported_with_its_place_and_the_fix() {
                 "12:36 `a\\nb` cannot be the value of a header | a header's value is printable ASCII without blanks around it",
                 "13:24 the header `X-Envoy-A` is the proxy's own and cannot name an agent | use a header of its own, such as `X-Attache-Agent`",
                 "13:54 expected `true` or `false`, found the text `no` | in YAML 1.2 only `true` and `false` are booleans",
-                "14:9 an identity is one of `token` and `header` | write each as an entry of its own: `- token: {env: NAME}`",
-                "14:9 unknown key `password` in an identity | the keys of an identity are `token` and `header`",
+                "14:9 an identity is one of `spiffe`, `token`, `sourceAddress` and `header` | write each as an entry of its own: `- token: {env: NAME}`",
+                "14:9 unknown key `password` in an identity | the keys of an identity are `spiffe`, `token`, `sourceAddress` and `header`",
             ],
         ),
         (
@@ -194,15 +225,14 @@ fn every_mistake_is_reported_with_its_place_and_the_fix() {
                  \x20 - {name: a, value: hunter2}\n\
                  \x20 - {name: b, vault: x, service: openai, endpoints: []}\n",
             &[
-                "2:5 a credential has one of `envVarKey` and `file` | write where the secret is: `envVarKey: NAME` or `file: /run/secrets/name`",
-                "3:5 a credential has one of `envVarKey` and `file` | write where the secret is: `envVarKey: NAME` or `file: /run/secrets/name`",
+                "2:5 a credential has one of `envVarKey`, `file` and `vault` | write where the secret is: `envVarKey: NAME`, `file: /run/secrets/name` or `vault: {…}`",
+                "3:5 a credential has one of `envVarKey`, `file` and `vault` | write where the secret is: `envVarKey: NAME`, `file: /run/secrets/name` or `vault: {…}`",
                 "3:12 `a b` cannot be a name | a name is 1 to 64 characters of `A-Z a-z 0-9 . _ -`, the first of them a letter or digit",
                 "3:28 this is not the name of an environment variable | write the variable's name (letters, digits and `_`), not its value",
-                "4:5 a credential has one of `envVarKey` and `file` | write where the secret is: `envVarKey: NAME` or `file: /run/secrets/name`",
-                "4:15 unknown key `value` in a credential | the keys of a credential are `name`, `envVarKey`, `file`, `injections`, `agents` and `placeholder`",
-                "5:15 `vault` is not enforced by this version of attache, so a policy that relies on it is refused | remove `vault`, or use a version that enforces it",
-                "5:25 `service` is not enforced by this version of attache, so a policy that relies on it is refused | remove `service`, or use a version that enforces it",
-                "5:42 `endpoints` is not enforced by this version of attache, so a policy that relies on it is refused | remove `endpoints`, or use a version that enforces it",
+                "4:5 a credential has one of `envVarKey`, `file` and `vault` | write where the secret is: `envVarKey: NAME`, `file: /run/secrets/name` or `vault: {…}`",
+                "4:15 unknown key `value` in a credential | the keys of a credential are `name`, `envVarKey`, `file`, `vault`, `service`, `injections`, `endpoints`, `agents` and `placeholder`",
+                "5:22 expected an entry in vault, found a text | -",
+                "5:53 expected a list of endpoints, found an empty one | to let it go with every request remove the key; to let it go with none remove the credential",
             ],
         ),
         (
@@ -239,6 +269,71 @@ fn every_mistake_is_reported_with_its_place_and_the_fix() {
                 "10:29 `?y` cannot be the name of a query parameter | write the name alone, without `?`, `&` or `=`",
                 "11:43 expected `true` or `false`, found a number | to write it as a text, put it in quotes",
             ],
+        ),
+        (
+            "injections beside a service",
+            "credentials:\n\
+                 - name: a\n\
+                 \x20 envVarKey: A\n\
+                 \x20 service: 'open ai'\n\
+                 \x20 injections:\n\
+                 \x20 - {domain: x}\n\
+                 \x20 - {domain: x, headerFormat: '{value}'}\n\
+                 \x20 - {domain: x, headerName: A, headerFormat: '{value}', queryParam: b}\n",
+            &[
+                "4:12 `open ai` cannot be a name | a name is 1 to 64 characters of `A-Z a-z 0-9 . _ -`, the first of them a letter or digit",
+                "7:5 an injection has one of `headerName` and `queryParam` | write `headerName: Authorization` with `headerFormat: \"Bearer {value}\"`",
+                "8:5 an injection has one of `headerName` and `queryParam` | write `headerName: Authorization` with `headerFormat: \"Bearer {value}\"`",
+            ],
+        ),
+        (
+            "endpoints",
+            "credentials:\n\
+                 - name: a\n\
+                 \x20 envVarKey: A\n\
+                 \x20 service: openai\n\
+                 \x20 placeholder: short\n\
+                 \x20 endpoints:\n\
+                 \x20 - {}\n\
+                 \x20 - {methods: [CONNECT], paths: []}\n\
+                 \x20 - {method: GET, path: /x}\n\
+                 \x20 - /v1/models\n\
+                 - {name: b, envVarKey: B, service: openai, placeholder: ' x', endpoints: {paths: /x}}\n",
+            &[
+                "5:16 warning: the placeholder has fewer than 8 characters and will be found where nobody put it | write one that stands nowhere by chance, such as `sk-agent-placeholder`",
+                "7:5 an endpoint needs `methods`, `paths` or both | write `{methods: [POST], paths: [/v1/chat/completions]}`",
+                "8:16 CONNECT opens the tunnel to the proxy and is never forwarded | list the methods of the requests inside the tunnel",
+                "8:33 expected a list of paths, found an empty one | to admit every path remove the key",
+                "9:5 an endpoint needs `methods`, `paths` or both | write `{methods: [POST], paths: [/v1/chat/completions]}`",
+                "9:6 unknown key `method` in an endpoint | did you mean `methods`?",
+                "9:19 unknown key `path` in an endpoint | did you mean `paths`?",
+                "10:5 expected an endpoint, found a text | -",
+                "11:57 ` x` cannot be the value of a header | a header's value is printable ASCII without blanks around it",
+                "11:74 expected a list of endpoints, found a mapping | -",
+            ],
+        ),
+        (
+            "services",
+            "services:\n\
+                 \x20 a b: {hosts: [x]}\n\
+                 \x20 c: {}\n\
+                 \x20 d: {hosts: x, headerName: A}\n\
+                 \x20 e: {hosts: [x], host: y, queryParam: '?'}\n\
+                 \x20 f: x\n",
+            &[
+                "2:3 `a b` cannot be a name | a name is 1 to 64 characters of `A-Z a-z 0-9 . _ -`, the first of them a letter or digit",
+                "3:6 a service needs `hosts` | -",
+                "4:6 a service with `headerName` needs `headerFormat` | write `headerFormat: \"Bearer {value}\"`, or `\"{value}\"` for the credential alone",
+                "4:14 expected a list of hosts, found a text | write `[` and `]` around it",
+                "5:19 unknown key `host` in a service | did you mean `hosts`?",
+                "5:40 `?` cannot be the name of a query parameter | write the name alone, without `?`, `&` or `=`",
+                "6:6 expected a service, found a text | -",
+            ],
+        ),
+        (
+            "services are a list",
+            "services: [a]\n",
+            &["1:11 expected a mapping from names to services, found a list | -"],
         ),
         (
             "a misspelt agent",

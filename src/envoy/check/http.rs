@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::clusters::Clusters;
 use super::document::{Findings, Node};
 use super::listeners::Door;
-use super::{gate, records, routes, verdict};
+use super::{client_tls, gate, records, routes, verdict};
 use crate::envoy::bootstrap::SHIPPED;
 
 const SET_FILTER_STATE: &str = "envoy.extensions.filters.http.set_filter_state.v3.Config";
@@ -134,7 +134,8 @@ fn filters(manager: &Node<'_>, door: Door, connects: bool, clusters: &Clusters<'
         } else if filter.is_type(gate::RBAC) {
             gate::check(&config, connects, findings);
         } else if filter.is_type(SET_FILTER_STATE) {
-            carries_session |= filter_state(&config, connects && judged < Some(index), findings);
+            let before = door == Door::Proxy && Some(index) < judged;
+            carries_session |= filter_state(&config, connects && judged < Some(index), before, findings);
         } else if filter.is_type(ROUTER) {
             findings.expect(
                 config.get("suppress_envoy_headers").is_true(),
@@ -162,7 +163,8 @@ fn filters(manager: &Node<'_>, door: Door, connects: bool, clusters: &Clusters<'
 }
 
 /// Whether this is the filter that carries the session inward; nobody else may write it, nor where a connection goes.
-fn filter_state(config: &Node<'_>, may_carry: bool, findings: &mut Findings) -> bool {
+/// `may_show`: it stands where what the agent's certificate says may be kept.
+fn filter_state(config: &Node<'_>, may_carry: bool, may_show: bool, findings: &mut Findings) -> bool {
     let mut carries = false;
     for (name, phase) in config.fields() {
         for entry in phase.items() {
@@ -172,6 +174,9 @@ fn filter_state(config: &Node<'_>, may_carry: bool, findings: &mut Findings) -> 
                 && key.is("attache.session")
                 && entry.get("shared_with_upstream").is("ONCE")
                 && value.at("text_format_source.inline_string").is("%DYNAMIC_METADATA(attache:session)%");
+            if name == "on_request_headers" && may_show && client_tls::is_peer(&entry) {
+                continue;
+            }
             if is_session && may_carry {
                 carries = true;
                 // Only what is hashable is part of the key under which Envoy pools the connections inward.
@@ -191,7 +196,7 @@ fn filter_state(config: &Node<'_>, may_carry: bool, findings: &mut Findings) -> 
                 findings.error(
                     &entry,
                     "this filter state can forge the session of a request, mix it up with another's, or say where it goes",
-                    "set `attache.session` only, as an `envoy.hashable_string`, on the listener that takes CONNECT, after ext_proc, from `%DYNAMIC_METADATA(attache:session)%`",
+                    "set `attache.session` only (and `attache.peer`, as rendered with --client-ca), as an `envoy.hashable_string`, on the listener that takes CONNECT, after ext_proc, from `%DYNAMIC_METADATA(attache:session)%`",
                 );
             }
         }

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::clusters::{Clusters, tls_minimum};
 use super::document::{Findings, Node};
-use super::{http, records};
+use super::{client_tls, http, records};
 
 const HTTP_CONNECTION_MANAGER: &str =
     "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
@@ -110,11 +110,13 @@ fn check_listener(listener: &Node<'_>, clusters: &Clusters<'_>, findings: &mut F
         );
     }
     if !is_internal && !redirects {
+        let chains = listener.get("filter_chains").items();
+        let asks_for_certificates = !chains.is_empty() && chains.iter().all(client_tls::asks);
         findings.expect(
-            matches!(socket.get("address").str(), Some("127.0.0.1" | "::1")),
+            asks_for_certificates || matches!(socket.get("address").str(), Some("127.0.0.1" | "::1")),
             &socket.get("address"),
             "other machines can use this proxy, with this agent's rights",
-            "listen on 127.0.0.1, which an agent in the same pod or machine reaches",
+            "listen on 127.0.0.1, which an agent in the same pod or machine reaches, or take only agents with a certificate (`--client-ca`)",
         );
         findings.require(
             socket.get("port_value").number().is_some(),
@@ -223,6 +225,9 @@ fn check_chain(chain: &Node<'_>, is_inside: bool, clusters: &Clusters<'_>, findi
     if door == Door::Tls {
         intercepted_tls(chain, findings);
     }
+    if door == Door::Proxy && socket.is_present() {
+        client_tls::check(chain, findings);
+    }
     if is_inside {
         let protocol = if door == Door::Tls { "tls" } else { "raw_buffer" };
         findings.require(
@@ -247,7 +252,11 @@ fn check_chain(chain: &Node<'_>, is_inside: bool, clusters: &Clusters<'_>, findi
                 "a filter needs a name",
                 "name it `envoy.filters.network.http_connection_manager`",
             );
-            http::check(&filter.get("typed_config"), door, clusters, findings);
+            let manager = filter.get("typed_config");
+            http::check(&manager, door, clusters, findings);
+            if door == Door::Proxy && client_tls::asks(chain) {
+                client_tls::check_shown(&manager, findings);
+            }
         } else {
             findings.error(
                 &filter,

@@ -4,6 +4,7 @@
 //! pass a verdict and the gate, nothing on that way may forge a verdict or change what was judged,
 //! and the address must be the one attaché named. What the check does not know, it reports.
 
+mod client_tls;
 mod clusters;
 mod document;
 mod gate;

@@ -64,6 +64,9 @@ pub struct Incoming {
     pub sni: Option<String>,
     /// The agent's address and port, where Envoy sees the agent itself.
     pub source: Option<Box<str>>,
+    /// The client certificate that the agent showed, as [`Peer`](crate::pipeline::session::Peer) text, where Envoy sees
+    /// the agent itself.
+    pub peer: Option<String>,
     /// Envoy's id of the request.
     pub request_id: Arc<str>,
     /// True if no body follows.

@@ -1,5 +1,7 @@
 //! The way out: what is put into an admitted request, and what stays behind.
 
+use std::sync::Arc;
+
 use smallvec::SmallVec;
 use zeroize::Zeroizing;
 
@@ -10,9 +12,9 @@ use crate::pipeline::agent::is_override_header;
 use crate::pipeline::audit::{DecisionRecord, Verdict};
 use crate::pipeline::credential::{Slot, with_query};
 use crate::pipeline::message::RequestHead;
-use crate::pipeline::policy::Permit;
 use crate::pipeline::policy::decision::{Denial, Reason};
 use crate::pipeline::policy::matcher::Scheme;
+use crate::pipeline::policy::{Permit, Placeholder};
 
 impl Exchange {
     /// Puts the credentials in, takes out what must not leave, and says what is about to happen.
@@ -59,10 +61,36 @@ impl Exchange {
             would: would.as_ref().map(record::would),
             watched: permit.watched().to_vec(),
             credential: credentials,
+            placeholders: self.misplaced(request, head, permit, &forward),
             upstream: Some(address::socket_text(upstream.first)),
             ..self.record(Verdict::Allow, now)
         };
         Ok((forward, record))
+    }
+
+    /// The credentials whose placeholder leaves with the request: it stands where no injection replaces it.
+    fn misplaced(&self, request: &Request, head: &RequestHead, permit: &Permit, forward: &Forward) -> Vec<Arc<str>> {
+        let Some(caller) = request.caller else { return Vec::new() };
+        let mut placeholders = self.rules.placeholders(caller.agent).peekable();
+        if placeholders.peek().is_none() {
+            return Vec::new();
+        }
+        let slots = permit.injections().map(|injection| &injection.slot);
+        let query = slots.fold(head.query.clone().unwrap_or_default(), |query, slot| match slot {
+            Slot::Query(name) => with_query(Some(&query), name, b"").as_str().into(),
+            Slot::Header(_) => query,
+        });
+        let replaced = |name: &str| {
+            let mut names = forward.remove.iter().chain(forward.set.iter().map(|(name, _)| name));
+            name.starts_with(':') || names.any(|gone| **gone == *name)
+        };
+        let leaves = |placeholder: &&Placeholder| {
+            let mut fields = head.fields.iter().filter(|(name, _)| !replaced(name));
+            placeholder.is_in_target(&head.path)
+                || placeholder.is_in_target(&query)
+                || fields.any(|(_, value)| placeholder.is_in_field(value))
+        };
+        placeholders.filter(leaves).map(|placeholder| placeholder.credential.clone()).collect()
     }
 
     /// The names of the fields that are for this proxy alone, or that would make the upstream see another request.

@@ -26,7 +26,7 @@ use crate::pipeline::limit::Excess;
 use crate::pipeline::message::{Door, RequestHead};
 use crate::pipeline::policy::decision::{Denial, Reason};
 use crate::pipeline::policy::{Permit, Ruleset, Upstream};
-use crate::pipeline::session::Session;
+use crate::pipeline::session::{Peer, Session};
 pub use event::{Effect, Event, Forward, Incoming, Now, Reply, ResolveFailure, Resolved, SetField};
 use request::{Body, Request, no_request};
 
@@ -129,13 +129,13 @@ impl Exchange {
             | (Stage::Asking(..), Event::Asked(_))
             | (Stage::Watching(_), Event::Admitted(_))
             | (Stage::Fetching(_), Event::Secrets(_))
-                if self.outdated(rules) =>
+                if self.outdated(rules, now) =>
             {
                 self.rules = rules.clone();
                 self.decide(now)
             }
             // What was charged and used cannot be given back, nor counted for another policy's permit.
-            (Stage::Admitting(_), Event::Admitted(_)) if self.outdated(rules) => {
+            (Stage::Admitting(_), Event::Admitted(_)) if self.outdated(rules, now) => {
                 Err(Denial::new(Reason::PolicyChanged))
             }
             (Stage::Resolving(permit), Event::Resolved(found)) => self.pin(permit, found, now),
@@ -173,45 +173,46 @@ impl Exchange {
     }
 
     fn arrive(&mut self, incoming: Incoming, now: Now) -> Result<Effect, Denial> {
-        let Incoming { door, fields, session, sni, source, request_id, ends } = incoming;
+        let Incoming { door, fields, session, sni, source, peer, request_id, ends } = incoming;
         let (head, malformed) = match RequestHead::parse(door, fields) {
             Ok(head) => (Ok(head), None),
             Err((malformed, fields)) => (Err(fields), Some(malformed)),
         };
         let session = session.as_deref().and_then(Session::decode);
         let source = source.or_else(|| session.as_ref().map(|s| s.source.clone()));
+        let peer = peer.as_deref().and_then(Peer::read).or_else(|| session.as_ref().and_then(|s| s.peer.clone()));
         // What follows an upgrade is no body: it is the other protocol.
         let bodiless = ends || head.as_ref().is_ok_and(|head| head.upgrades().next().is_some());
         let body = if bodiless { Body::Whole(Box::default()) } else { Body::Unseen };
-        let mut request = Request { id: request_id, door, head, session, sni, source, caller: None, body };
+        let mut request = Request { id: request_id, door, head, session, sni, source, peer, caller: None, body };
         // What says itself that it is too large need not come first.
         if request.stated_length().is_some_and(|length| length > MOST_HELD as u64) {
             request.body = Body::Cut;
         }
         self.request = Some(request);
         if let Some(malformed) = malformed {
-            self.attribute();
+            self.attribute(now);
             return Err(malformed.into());
         }
         match &self.request {
-            Some(Request { head: Ok(head), .. }) if head.is_connect() => self.tunnel(),
+            Some(Request { head: Ok(head), .. }) if head.is_connect() => self.tunnel(now),
             _ => self.decide(now),
         }
     }
 
     /// Finds out who sent a request that cannot be read: that attempt, too, is somebody's.
-    fn attribute(&mut self) {
+    fn attribute(&mut self, now: Now) {
         let Some(request) = &mut self.request else { return };
         let fields = request.fields();
         let in_front = request.door == Door::Proxy && fields.get(":method") != Some(b"CONNECT");
-        let found = self.rules.agents.identify_fields(fields, in_front, request.session.as_ref());
+        let found = self.rules.agents.identify_fields(fields, in_front, &request.origin(now));
         request.caller = found.ok().flatten();
     }
 
     /// Identity, form and policy; then the name is looked up, never before policy admits it.
     fn decide(&mut self, now: Now) -> Result<Effect, Denial> {
         let request = self.request.as_mut().ok_or_else(no_request)?;
-        let permit = request.decide(&self.rules, now.wall)?;
+        let permit = request.decide(&self.rules, now)?;
         if request.lacks_body(&permit) {
             self.stage = Stage::Holding;
             return Ok(Effect::Reply(Reply::HoldBody));
@@ -222,19 +223,20 @@ impl Exchange {
         Ok(Effect::Resolve { host, port })
     }
 
-    /// True if the policy has changed during a wait. Then the request is decided again from the start, since
-    /// neither the permit nor the secrets and addresses fetched for it are the new policy's.
-    fn outdated(&self, rules: &Arc<Ruleset>) -> bool {
-        !Arc::ptr_eq(&self.rules, rules)
+    /// True if the policy has changed during a wait, or the caller's identity has ended. Then the request is decided
+    /// again from the start, since neither the permit nor the secrets and addresses fetched for it are the new policy's.
+    fn outdated(&self, rules: &Arc<Ruleset>, now: Now) -> bool {
+        let ends = self.request.as_ref().and_then(|request| request.caller?.expires);
+        !Arc::ptr_eq(&self.rules, rules) || ends.is_some_and(|end| now.wall >= end)
     }
 
     /// CONNECT: only what is certain is refused. It is not put on record unless it is.
-    fn tunnel(&mut self) -> Result<Effect, Denial> {
+    fn tunnel(&mut self, now: Now) -> Result<Effect, Denial> {
         let request = self.request.as_mut().ok_or_else(no_request)?;
         if request.door != Door::Proxy {
             return Err(Denial::new(Reason::MalformedRequest).because("CONNECT inside a tunnel"));
         }
-        request.caller = self.rules.agents.identify(request.head()?, None)?;
+        request.caller = self.rules.agents.identify(request.head()?, &request.origin(now))?;
         let head = request.head()?;
         if head.upgrades().next().is_some() {
             return Err(Denial::new(Reason::MalformedRequest).because("CONNECT together with another protocol"));
@@ -255,12 +257,13 @@ impl Exchange {
             }
             Some(caller) => self.rules.decide_tunnel(std::iter::once(caller.agent), &head.authority.host, port)?,
         }
-        let (token, header) = self.rules.agents.inherited(head);
+        let (tokens, headers) = self.rules.agents.inherited(head);
         let session = Session {
             authority: head.authority.clone(),
             source: request.source.clone().unwrap_or_default(),
-            token,
-            header,
+            peer: request.peer.clone(),
+            tokens,
+            headers,
         };
         Ok(Effect::Reply(Reply::Tunnel { session: session.encode() }))
     }

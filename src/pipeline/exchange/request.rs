@@ -1,18 +1,18 @@
 //! The request of an exchange: what is known of it, and what it asks for.
 
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::pipeline::agent::Caller;
+use super::Now;
+use crate::pipeline::agent::{Caller, Origin};
 use crate::pipeline::approval::{About, Fingerprint, PREVIEW, Subject};
 use crate::pipeline::limit::{Charge, Charges, Limit, Weight};
 use crate::pipeline::message::{Door, Fields, Host, RequestHead};
 use crate::pipeline::policy::decision::{Denial, Reason, RuleId};
 use crate::pipeline::policy::{Permit, Ruleset};
-use crate::pipeline::session::Session;
+use crate::pipeline::session::{Peer, Session};
 
 /// The request, as far as it could be read, and who sent it.
 #[derive(Debug)]
@@ -23,6 +23,7 @@ pub struct Request {
     pub session: Option<Session>,
     pub sni: Option<String>,
     pub source: Option<Box<str>>,
+    pub peer: Option<Peer>,
     pub caller: Option<Caller>,
     pub body: Body,
 }
@@ -40,7 +41,7 @@ pub enum Body {
 
 impl Request {
     /// Identify, check that tunnel, TLS name and authority agree, then ask the policy.
-    pub fn decide(&mut self, rules: &Ruleset, wall: SystemTime) -> Result<Permit, Denial> {
+    pub fn decide(&mut self, rules: &Ruleset, now: Now) -> Result<Permit, Denial> {
         // Agents are numbered by their policy: who the last one's caller was means nothing in this one.
         self.caller = None;
         let head = self.head.as_ref().map_err(|_| no_request())?;
@@ -49,11 +50,21 @@ impl Request {
                 Denial::new(Reason::InternalError).because("a request inside a tunnel came without its session")
             );
         }
-        let caller = rules.agents.identify(head, self.session.as_ref())?;
+        let caller = rules.agents.identify(head, &self.origin(now))?;
         self.caller = caller;
         let caller = caller.ok_or_else(|| Denial::new(Reason::NoIdentity))?;
         check_authority(head, self.session.as_ref(), self.sni.as_deref())?;
-        rules.decide(caller.agent, head, wall)
+        rules.decide(caller.agent, head, now.wall)
+    }
+
+    /// What identifies its caller beside its own fields.
+    pub fn origin(&self, now: Now) -> Origin<'_> {
+        Origin {
+            session: self.session.as_ref(),
+            peer: self.peer.as_ref(),
+            source: self.source.as_deref(),
+            now: now.wall,
+        }
     }
 
     pub fn head(&self) -> Result<&RequestHead, Denial> {

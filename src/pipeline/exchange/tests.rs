@@ -20,7 +20,7 @@ use crate::pipeline::message::{Fields, Host};
 use crate::pipeline::policy::matcher::{HostPattern, Methods, Scheme};
 use crate::pipeline::policy::path::PathPattern;
 use crate::pipeline::policy::routes::Routes;
-use crate::pipeline::policy::{Action, Binding, Class, Entry, Scope};
+use crate::pipeline::policy::{Action, Binding, Class, Endpoints, Entry, Placeholder, Scope};
 
 const ANN: &str = "ann-token";
 const BOB: &str = "bob-token";
@@ -55,7 +55,7 @@ fn inject(id: usize, name: &str, domain: &str, slot: Slot, path: Option<&str>) -
         path: path.map(|p| PathPattern::parse(p).unwrap()),
         plaintext: pattern.scheme == Scheme::Http,
     };
-    Binding { pattern, agents: None, injection }
+    Binding { pattern, agents: None, endpoints: None, injection }
 }
 
 fn header(name: &str) -> Slot {
@@ -66,13 +66,15 @@ fn policy(revision: &str, change: impl FnOnce(&mut Ruleset)) -> Arc<Ruleset> {
     let mut agents = Agents::default();
     let ann = agents.add("ann");
     let bob = agents.add("bob");
-    agents.add_token(TokenHash::of(ANN.as_bytes()), ann);
-    agents.add_token(TokenHash::of(BOB.as_bytes()), bob);
+    agents.add_token(TokenHash::of(ANN.as_bytes()), ann, None);
+    agents.add_token(TokenHash::of(BOB.as_bytes()), bob, None);
     agents.add_header("x-agent", "ann", ann);
     agents.strip_header("x-untrusted");
     let mut rules = Ruleset::new(revision, agents);
     let common = rules.domains_mut(Scope::All);
-    for pattern in ["api.example", "query.example", "missing.example", "nowhere.example", "slow.example"] {
+    for pattern in
+        ["api.example", "query.example", "missing.example", "nowhere.example", "slow.example", "routes.example"]
+    {
         common.list(allow(pattern));
     }
     for pattern in ["http://plain.example", "port.example:8443", PUBLIC, "inside.example", "stated.example"] {
@@ -95,6 +97,14 @@ fn policy(revision: &str, change: impl FnOnce(&mut Ruleset)) -> Arc<Ruleset> {
     rules.bind(Binding {
         agents: Some(vec![bob]),
         ..inject(5, "bobs", "api.example", header("authorization"), Some("/bob/*"))
+    });
+    let reads = vec![(Methods::parse(["GET"]).unwrap(), PathPattern::prefix("/v1").unwrap())];
+    rules.bind(Binding {
+        endpoints: Some(Arc::new(Endpoints {
+            rule: "credentials[api].endpoints".into(),
+            routes: Routes::from_iter(reads),
+        })),
+        ..inject(0, "api", "routes.example", header("authorization"), None)
     });
     change(&mut rules);
     Arc::new(rules)
@@ -313,6 +323,7 @@ fn incoming(door: Door, method: &str, url: &str, extra: &[(&str, &str)]) -> Inco
         session: None,
         sni: None,
         source: Some("192.0.2.7:1234".into()),
+        peer: None,
         request_id: "r1".into(),
         ends: true,
     }
@@ -322,8 +333,9 @@ fn session(authority: &str, token: Option<&str>) -> String {
     let session = Session {
         authority: crate::pipeline::message::Authority::parse(authority.as_bytes()).unwrap(),
         source: "192.0.2.7:1234".into(),
-        token: token.map(|t| TokenHash::of(t.as_bytes())),
-        header: None,
+        peer: None,
+        tokens: token.map(|t| TokenHash::of(t.as_bytes())).into_iter().collect(),
+        headers: Vec::new(),
     };
     session.encode()
 }
@@ -377,6 +389,43 @@ fn a_query_slot_keeps_the_path_as_it_was_sent_and_drops_the_agents_own_value() {
     assert_eq!(&*outcome.record().path, "/a;v=1");
     let bare = World::new().run(tls("GET", "query.example/", &[]));
     assert_eq!(bare.set(":path").as_deref(), Some("/?key=s%20query"));
+}
+
+#[test]
+fn a_placeholder_that_nothing_replaces_is_left_alone_and_noted() {
+    let mut world = World::new();
+    world.rules = policy("one", |rules| {
+        let bob = rules.agents.find("bob");
+        for (credential, text, agents) in
+            [("api", "sk-holder", None), ("bobs", "sk-bobs", bob.map(|bob| vec![bob])), ("query", "pk/holder", None)]
+        {
+            rules.hold(Placeholder { credential: credential.into(), text: text.into(), agents });
+        }
+    });
+    for (url, field, value, noted) in [
+        ("api.example/", "authorization", "Bearer sk-holder", &[][..]),
+        ("api.example/", "x-other", "sk-holder", &["api"]),
+        ("api.example/", "x-other", "pk/holder sk-holder", &["api", "query"]),
+        ("api.example/", "x-other", "sk-holde", &[]),
+        ("api.example/?q=sk-holder", "x", "y", &["api"]),
+        ("api.example/?q=%73k-holder", "x", "y", &["api"]),
+        ("api.example/sk-holder", "x", "y", &["api"]),
+        // Another's, which means nothing here.
+        ("api.example/?q=sk-bobs", "x", "y", &[]),
+        // What is removed or replaced does not leave.
+        ("api.example/", "x-attache-note", "sk-holder", &[]),
+        ("query.example/?a=1&KEY=pk/holder", "x", "y", &[]),
+        ("query.example/?other=pk/holder&key=pk/holder", "x", "y", &["query"]),
+        ("query.example/?key=sk-holder", "authorization", "Bearer sk-holder", &["api"]),
+    ] {
+        let outcome = world.run(tls("GET", url, &[(field, value)]));
+        assert_eq!(
+            outcome.record().placeholders.iter().map(|name| &**name).collect::<Vec<_>>(),
+            noted,
+            "{url} {value}"
+        );
+        assert!(!outcome.removed().contains(&"x-other"), "it is left alone");
+    }
 }
 
 #[test]
@@ -544,6 +593,8 @@ fn refused() -> Vec<(&'static str, Incoming, Reason, u16)> {
         ("TRACE", tls("TRACE", "api.example/", &[]), RouteNotAllowed, 403),
         ("WebSocket", tls("GET", "api.example/", &[("upgrade", "websocket")]), UpgradeNotAllowed, 403),
         ("two protocols", tls("GET", "ws.example/", &two_protocols), UpgradeNotAllowed, 403),
+        ("another path than the credential's", tls("GET", "routes.example/v2", &[]), EndpointNotAllowed, 403),
+        ("another method than the credential's", tls("POST", "routes.example/v1", &[]), EndpointNotAllowed, 403),
         ("a private address", tls("GET", "inside.example/", &[]), AddressForbidden, 403),
         ("no such name", tls("GET", "nowhere.example/", &[]), NameNotFound, 503),
         ("DNS is silent", tls("GET", "slow.example/", &[]), DnsFailure, 503),
@@ -715,6 +766,72 @@ fn a_revoked_token_stops_what_is_under_way_and_nobody_else_is_blamed() {
         world.swap = Some((wait, Arc::new(Ruleset::new("two", agents)), Vec::new()));
         let outcome = world.run(tls("GET", "api.example/", &[]));
         assert_eq!((outcome.reason(), outcome.record().agent.as_deref()), ("invalid_token", None), "{wait}");
+    }
+}
+
+#[test]
+fn the_certificate_and_address_of_a_tunnel_are_those_of_the_requests_inside() {
+    let mut world = World::new();
+    world.rules = policy("one", |rules| {
+        rules.agents.add_certificate("spiffe://a.example/ann", AgentId(0));
+        rules.agents.add_source("192.0.2.0/24".parse().unwrap(), AgentId(1));
+    });
+    let connect = |peer: Option<String>, source: &str| Incoming {
+        peer,
+        source: Some(source.into()),
+        ..proxy("CONNECT", "api.example:443", &[])
+    };
+    let ann = Some("9999999999;spiffe://a.example/ann".to_owned());
+    for (peer, source, inside) in [
+        (ann.clone(), "198.51.100.1:1", Ok(("ann", "mtls"))),
+        (None, "192.0.2.7:1", Ok(("bob", "source"))),
+        (None, "198.51.100.1:1", Err("no_identity")),
+        (ann.clone(), "192.0.2.7:1", Err("identity_conflict")),
+        (Some(";spiffe://a.example/ann".to_owned()), "198.51.100.1:1", Err("unknown_identity")),
+        (Some("9999999999;spiffe://a.example/ann,spiffe://a.example/ann".to_owned()), "", Err("identity_conflict")),
+    ] {
+        let opened = world.run(connect(peer.clone(), source));
+        let session = match (opened.reply, inside) {
+            (Some(Reply::Tunnel { session }), _) => session,
+            (_, Err(reason)) => {
+                assert_eq!(opened.records[0].reason.as_deref(), Some(reason), "{peer:?} {source}");
+                continue;
+            }
+            (reply, _) => panic!("{peer:?} {source}: {reply:?}"),
+        };
+        let request = Incoming { session: Some(session), ..tls("GET", "api.example/", &[]) };
+        let outcome = world.run(request);
+        let record = outcome.record();
+        match inside {
+            Ok((agent, how)) => {
+                let found = (record.decision, record.agent.as_deref(), record.identity.as_deref());
+                assert_eq!(found, (Verdict::Allow, Some(agent), Some(how)), "{peer:?} {source}");
+            }
+            Err(reason) => assert_eq!(record.reason.as_deref(), Some(reason), "{peer:?} {source}"),
+        }
+    }
+}
+
+#[test]
+fn an_identity_that_ends_during_a_wait_stops_what_is_under_way() {
+    let start = now();
+    let end = start.wall + std::time::Duration::from_secs(9);
+    let rules = policy("one", |rules| {
+        rules.agents.add_token(TokenHash::of(ANN.as_bytes()), AgentId(0), Some(end));
+    });
+    for (resolved, fetched, allowed) in [(8, 8, true), (9, 9, false), (8, 9, false)] {
+        let later = |seconds| Now { wall: start.wall + std::time::Duration::from_secs(seconds), ..start };
+        let mut exchange = Exchange::new(rules.clone(), start);
+        let effect = exchange.on(Event::Request(tls("GET", "get.example/v1/x", &[])), &rules, start);
+        assert!(matches!(effect, Effect::Resolve { .. }), "{effect:?}");
+        let found = Resolved::Looked(SmallVec::from_slice(&[PUBLIC.parse().unwrap()]));
+        let mut effect = exchange.on(Event::Resolved(Ok(found)), &rules, later(resolved));
+        if matches!(effect, Effect::FetchSecrets(_)) {
+            effect = exchange.on(Event::Secrets(SmallVec::new()), &rules, later(fetched));
+        }
+        let Effect::Record(record) = effect else { panic!("{effect:?}") };
+        let expected = if allowed { (Verdict::Allow, None) } else { (Verdict::Deny, Some("invalid_token")) };
+        assert_eq!((record.decision, record.reason.as_deref()), expected, "{resolved} {fetched}");
     }
 }
 

@@ -98,7 +98,7 @@ pub enum Reason {
     InvalidToken,
     /// No identity was shown, and the policy names no agent for such callers.
     NoIdentity,
-    /// A trusted identity header names nobody.
+    /// A trusted identity header or a client certificate names nobody, or no longer.
     UnknownIdentity,
     /// Two identities were shown that name different agents, or another than the one this sidecar serves.
     IdentityConflict,
@@ -142,6 +142,8 @@ pub enum Reason {
     StoreUnavailable,
     /// The policy changed in the middle of the decision.
     PolicyChanged,
+    /// The credential that would go with the request is not for this method and path.
+    EndpointNotAllowed,
     /// The name leads to no address that may be reached.
     AddressForbidden,
     /// The name does not exist, or has no address.
@@ -189,6 +191,7 @@ impl Reason {
         Self::BodyNotCountable,
         Self::StoreUnavailable,
         Self::PolicyChanged,
+        Self::EndpointNotAllowed,
         Self::AddressForbidden,
         Self::NameNotFound,
         Self::DnsFailure,
@@ -246,8 +249,8 @@ impl Reason {
                 "unknown_identity",
                 Unauthenticated,
                 401,
-                "the identity header names no agent",
-                "send the value that policy gives this agent",
+                "the identity that was shown names no agent",
+                "send the header value, or use the client certificate, that policy gives this agent",
             ),
             Self::IdentityConflict => (
                 "identity_conflict",
@@ -395,6 +398,13 @@ impl Reason {
                 503,
                 "the policy changed while the request was decided",
                 "send it again: it will be decided on the new one",
+            ),
+            Self::EndpointNotAllowed => (
+                "endpoint_not_allowed",
+                Denied,
+                403,
+                "the credential of this request is not for this method and path",
+                "use a method and path that the credential is for, or ask for this pair to be added to its `endpoints`",
             ),
             Self::AddressForbidden => (
                 "address_forbidden",

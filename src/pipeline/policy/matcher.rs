@@ -54,6 +54,17 @@ pub enum NamePattern {
     Any,
 }
 
+impl NamePattern {
+    /// The names that those of the pattern lie below, but for the pattern's own, nearest first.
+    pub fn parents(&self) -> impl Iterator<Item = &str> {
+        let name = match self {
+            Self::Exact(Host::Name(name)) | Self::Below(name) => Some(&**name),
+            Self::Exact(Host::Address(_)) | Self::Any => None,
+        };
+        std::iter::successors(name, |name| name.split_once('.').map(|(_, parent)| parent)).skip(1)
+    }
+}
+
 /// Why a pattern of hosts cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadHostPattern {
@@ -229,6 +240,14 @@ impl Methods {
         match self {
             Self::Any => !["TRACE", "CONNECT"].iter().any(|m| m.eq_ignore_ascii_case(method)),
             Self::Only(names) => names.iter().any(|n| **n == *method),
+        }
+    }
+
+    /// False only where no method is in both.
+    pub fn may_overlap(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Any, Self::Any) => true,
+            (Self::Only(names), methods) | (methods, Self::Only(names)) => names.iter().any(|n| methods.permits(n)),
         }
     }
 

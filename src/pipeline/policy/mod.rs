@@ -2,11 +2,13 @@
 //!
 //! [`Ruleset::decide`] is the only maker of a [`Permit`], and credentials are reached only through a permit.
 
+pub mod binding;
 pub mod decision;
 pub mod domains;
 pub mod matcher;
 pub mod path;
 pub mod permit;
+pub mod placeholder;
 pub mod routes;
 pub mod rule;
 pub mod schedule;
@@ -18,16 +20,17 @@ use std::time::SystemTime;
 use smallvec::SmallVec;
 
 use crate::pipeline::agent::{AgentId, Agents};
-use crate::pipeline::credential::{Injection, Slot};
 use crate::pipeline::limit::Limit;
 use crate::pipeline::message::{Door, Host, RequestHead};
+use binding::Bindings;
+pub use binding::{Binding, Endpoints};
 pub use decision::{Class, Denial, Reason, RuleId, Upstream};
 pub use domains::{Action, Domains, Entry};
 use domains::{Lists, Target, Targets, targets};
-use matcher::{HostPattern, HostTable, NamePattern, Scheme, levels};
-use path::PathPattern;
+use matcher::{NamePattern, Scheme};
 use permit::Draft;
 pub use permit::Permit;
+pub use placeholder::Placeholder;
 use rule::{Asked, Does, Mode, Rule, Rules};
 
 /// A whole policy, compiled. It is swapped whole and never changed.
@@ -41,7 +44,8 @@ pub struct Ruleset {
     common: Domains,
     own: Vec<Own>,
     rules: Rules,
-    injections: HostTable<Arc<Binding>>,
+    bindings: Bindings,
+    placeholders: Vec<Placeholder>,
 }
 
 /// The outer bounds, which nothing in the rest of the policy widens.
@@ -69,17 +73,6 @@ pub enum Scope {
     All,
     /// One agent's.
     Agent(AgentId),
-}
-
-/// An injection at the place it is bound to.
-#[derive(Debug)]
-pub struct Binding {
-    /// The hosts, scheme and port.
-    pub pattern: HostPattern,
-    /// The agents that may use it; none means all.
-    pub agents: Option<Vec<AgentId>>,
-    /// What is injected.
-    pub injection: Injection,
 }
 
 impl Ruleset {
@@ -127,8 +120,17 @@ impl Ruleset {
 
     /// Binds an injection.
     pub fn bind(&mut self, binding: Binding) {
-        let name = binding.pattern.name.clone();
-        self.injections.insert(&name, Arc::new(binding));
+        self.bindings.add(binding);
+    }
+
+    /// Tells what agents may hold in a credential's place.
+    pub fn hold(&mut self, placeholder: Placeholder) {
+        self.placeholders.push(placeholder);
+    }
+
+    /// What this agent may hold in the place of the credentials that it may use.
+    pub fn placeholders(&self, agent: AgentId) -> impl Iterator<Item = &Placeholder> {
+        self.placeholders.iter().filter(move |placeholder| placeholder.is_for(agent))
     }
 
     /// Whether an agent may send a request at this time. The order is POLICY's: the organization, block lists, the
@@ -155,8 +157,10 @@ impl Ruleset {
         }
         // What passes only because nothing is enforced gets no credential.
         if !draft.is_lenient() {
-            let bindings = self.bindings(agent, host, draft.target(), &head.path);
-            draft.bind(bindings);
+            match self.bindings.choose(agent, draft.target(), &asked) {
+                Ok(bindings) => draft.bind(bindings),
+                Err(denial) => draft.refuse(denial)?,
+            }
         }
         Ok(draft.permit(agent))
     }
@@ -283,67 +287,5 @@ impl Ruleset {
             draft.would(Denial::by(Reason::RuleBlocked, &rule));
         }
         Ok(())
-    }
-
-    /// For each slot, the credential bound most closely to this place among those the agent may use.
-    fn bindings(&self, agent: AgentId, host: &Host, target: Target, path: &str) -> SmallVec<[Arc<Binding>; 1]> {
-        let mut found: SmallVec<[Arc<Binding>; 1]> = SmallVec::new();
-        for level in levels(host) {
-            let above = found.len();
-            for binding in self.injections.at(level).iter().filter(|b| b.fits(agent, target, path)) {
-                let slot = found.iter().position(|f| f.injection.slot.is_same_as(&binding.injection.slot));
-                match slot {
-                    None => found.push(binding.clone()),
-                    Some(at) if at < above => {}
-                    Some(at) => {
-                        if let Some(held) = found.get_mut(at)
-                            && held.specificity() < binding.specificity()
-                        {
-                            *held = binding.clone();
-                        }
-                    }
-                }
-            }
-        }
-        found
-    }
-}
-
-impl Binding {
-    fn fits(&self, agent: AgentId, target: Target, path: &str) -> bool {
-        self.pattern.scheme == target.scheme
-            && self.pattern.permitted_port() == target.port
-            && (target.scheme == Scheme::Https || self.injection.plaintext)
-            && self.agents.as_ref().is_none_or(|agents| agents.contains(&agent))
-            && self.injection.path.as_ref().is_none_or(|p| p.permits(path))
-    }
-
-    fn specificity(&self) -> Option<(bool, usize)> {
-        self.injection.path.as_ref().map(PathPattern::specificity)
-    }
-
-    /// True if neither of two bindings is closer to some request than the other: which one is used would then
-    /// hang on the order of the file.
-    pub fn ties_with(&self, other: &Self) -> bool {
-        let agents_meet = match (&self.agents, &other.agents) {
-            (Some(a), Some(b)) => a.iter().any(|agent| b.contains(agent)),
-            _ => true,
-        };
-        let paths_meet = match (&self.injection.path, &other.injection.path) {
-            (Some(a), Some(b)) => a.specificity() == b.specificity() && a.may_overlap(b),
-            (None, None) => true,
-            _ => false,
-        };
-        let (a, b) = (&self.pattern, &other.pattern);
-        let same_place = a.name == b.name && a.scheme == b.scheme && a.permitted_port() == b.permitted_port();
-        self.injection.slot.is_same_as(&other.injection.slot) && same_place && agents_meet && paths_meet
-    }
-
-    /// The slot's name for messages.
-    pub fn slot_name(&self) -> String {
-        match &self.injection.slot {
-            Slot::Header(name) => format!("header `{name}`"),
-            Slot::Query(name) => format!("query parameter `{name}`"),
-        }
     }
 }

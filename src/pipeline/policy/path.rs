@@ -1,5 +1,7 @@
 //! Patterns of paths: exact where they permit, looser where they restrict.
 
+mod overlap;
+
 use smallvec::SmallVec;
 
 use crate::pipeline::message::{Malformed, parse_path, percent_byte};
@@ -104,11 +106,20 @@ impl PathPattern {
             }
         }
         let normal = parse_path(text)?;
-        let exact = Glob::parse(&normal);
         let loose = loosened(&normal, true);
         let trail = trail(&normal, &loose);
-        let literals = exact.literal_len();
-        Ok(Self { specificity: (exact.is_literal(), literals), exact, loose: Glob::parse(&loose), trail })
+        Ok(Self::of(Glob::parse(&normal), Glob::parse(&loose), trail))
+    }
+
+    /// Reads a pattern of which one without wildcard is a prefix that ends at a segment's end: `/v1/models` is that
+    /// path and all below it, not `/v1/models2`.
+    pub fn prefix(text: &str) -> Result<Self, BadPathPattern> {
+        let Self { exact, loose, trail, .. } = Self::parse(text)?;
+        Ok(Self::of(exact.or_below(), loose.or_below(), trail))
+    }
+
+    fn of(exact: Glob, loose: Glob, trail: Box<[Step]>) -> Self {
+        Self { specificity: (exact.is_literal(), exact.literal_len()), exact, loose, trail }
     }
 
     /// For lists that permit: the path as it is.
@@ -141,9 +152,9 @@ impl PathPattern {
     pub fn may_overlap(&self, other: &Self) -> bool {
         let (a, b) = (self.exact.literal_prefix(), other.exact.literal_prefix());
         match (self.exact.is_literal(), other.exact.is_literal()) {
-            (true, _) => other.permits(a),
-            (_, true) => self.permits(b),
-            _ => a.starts_with(b) || b.starts_with(a),
+            (true, true) => a == b,
+            // Most pairs part here, at no cost.
+            _ => (a.starts_with(b) || b.starts_with(a)) && overlap::overlap(&self.exact.0, &other.exact.0),
         }
     }
 }
@@ -244,6 +255,8 @@ enum Piece {
     Anything,
     /// Anything of at least one byte.
     Something,
+    /// Nothing, or a slash and anything; only at the end.
+    Below,
 }
 
 impl Glob {
@@ -283,6 +296,9 @@ impl Glob {
             [Piece::Literal(literal)] => **literal == *path,
             [Piece::Literal(prefix), Piece::Something] => path.len() > prefix.len() && path.starts_with(&**prefix),
             [Piece::Literal(prefix), Piece::Anything] => path.starts_with(&**prefix),
+            [Piece::Literal(prefix), Piece::Below] => {
+                path.strip_prefix(&**prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            }
             pieces => follow(pieces, path.as_bytes()),
         }
     }
@@ -305,6 +321,16 @@ impl Glob {
 
     fn is_literal(&self) -> bool {
         matches!(self.0.as_slice(), [] | [Piece::Literal(_)])
+    }
+
+    /// The same for what lies below it too, if it is one path.
+    fn or_below(mut self) -> Self {
+        if self.is_literal() {
+            // Below `/v1/` is what begins with it.
+            let at_slash = matches!(self.0.last(), Some(Piece::Literal(path)) if path.ends_with('/'));
+            self.0.push(if at_slash { Piece::Anything } else { Piece::Below });
+        }
+        self
     }
 
     fn literal_prefix(&self) -> &str {
@@ -350,6 +376,12 @@ fn advance(piece: &Piece, bytes: &[u8], reached: &[bool]) -> Reached {
             let least = usize::from(*piece == Piece::Something);
             if let Some(first) = reached.iter().position(|r| *r) {
                 next.iter_mut().skip(first + least).for_each(|end| *end = true);
+            }
+        }
+        Piece::Below => {
+            let ends = |(at, reached): (usize, &bool)| *reached && matches!(bytes.get(at), None | Some(b'/'));
+            if let Some(end) = next.last_mut() {
+                *end = reached.iter().enumerate().any(ends);
             }
         }
         Piece::WithinSegment => {
@@ -460,6 +492,32 @@ mod tests {
         assert!(restricts(&PathPattern::parse("/a%2Cb").unwrap(), "/a,b"));
         assert!(restricts(&PathPattern::parse("/a%2Ab").unwrap(), "/a*b"));
         assert!(!restricts(&PathPattern::parse("/a%2Ab").unwrap(), "/axb"));
+    }
+
+    #[test]
+    fn a_prefix_ends_where_a_segment_does() {
+        for (pattern, path, matches) in [
+            ("/v1/models", "/v1/models", true),
+            ("/v1/models", "/v1/models/", true),
+            ("/v1/models", "/v1/models/gpt/x", true),
+            ("/v1/models", "/v1/models2", false),
+            ("/v1/models", "/v1/models;x", false),
+            ("/v1/models", "/V1/models", false),
+            ("/v1/models", "/v1", false),
+            ("/v1/", "/v1/models", true),
+            ("/v1/", "/v1/", true),
+            ("/v1/", "/v1", false),
+            ("/", "/anything", true),
+            ("/repos/*", "/repos/a/b", true),
+            ("/repos/*", "/repos", false),
+            ("/repos/{owner}", "/repos/a", true),
+            ("/repos/{owner}", "/repos/a/b", false),
+            ("/**/end", "/a/end/x", false),
+        ] {
+            assert_eq!(PathPattern::prefix(pattern).unwrap().permits(path), matches, "{pattern} {path}");
+        }
+        assert!(restricts(&PathPattern::prefix("/a").unwrap(), "/A;x/b"));
+        assert!(PathPattern::prefix("a").is_err());
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::pipeline::approval::Terms;
 use crate::pipeline::credential::Injection;
 use crate::pipeline::limit::Limit;
 use crate::pipeline::message::{RequestHead, token};
-use crate::pipeline::policy::Binding;
+use crate::pipeline::policy::binding::Chosen;
 use crate::pipeline::policy::decision::{Denial, Reason, RuleId};
 use crate::pipeline::policy::domains::{Entries, Target, Targets};
 use crate::pipeline::policy::matcher::Scheme;
@@ -99,7 +99,7 @@ pub struct Draft {
     mode: Mode,
     target: Target,
     entries: Entries,
-    bindings: SmallVec<[Arc<Binding>; 1]>,
+    bindings: Chosen,
     limits: SmallVec<[Arc<Limit>; 2]>,
     watched_limits: SmallVec<[Arc<Limit>; 1]>,
     approvals: SmallVec<[Arc<Terms>; 1]>,
@@ -176,7 +176,7 @@ impl Draft {
         push_once(&mut self.watched, rule);
     }
 
-    pub(super) fn bind(&mut self, bindings: SmallVec<[Arc<Binding>; 1]>) {
+    pub(super) fn bind(&mut self, bindings: Chosen) {
         self.bindings = bindings;
     }
 

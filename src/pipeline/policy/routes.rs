@@ -21,6 +21,14 @@ impl Routes {
         self.pairs.find(path, |(methods, pattern)| methods.restricts(method) && pattern.restricts(path))
     }
 
+    /// False only where no request that both permit can be.
+    pub fn may_overlap(&self, other: &Self) -> bool {
+        let meets = |(methods, path): &(Methods, PathPattern)| {
+            other.iter().any(|(others, pattern)| methods.may_overlap(others) && path.may_overlap(pattern))
+        };
+        self.iter().any(meets)
+    }
+
     /// Every pair with nothing said of their order.
     pub fn iter(&self) -> impl Iterator<Item = &(Methods, PathPattern)> {
         self.pairs.iter()

@@ -1,0 +1,64 @@
+//! `services`: which hosts an API has, and where it takes its key.
+
+use super::super::decode::Rejection;
+use super::credentials::{check_slot, slot};
+use super::*;
+
+/// One entry of `services`, of a policy or of the catalogue that comes with attaché.
+#[derive(Debug, Clone)]
+pub struct Service {
+    /// What credentials call it.
+    pub name: Spanned<Name>,
+    /// What it is; `None` where that has a mistake in it, so that what refers to the name is not reported as well.
+    pub api: Option<Api>,
+}
+
+/// Where an API takes its key.
+#[derive(Debug, Clone)]
+pub struct Api {
+    /// The hosts that get the key, as host patterns. None: every customer has a host of its own.
+    pub hosts: Vec<Spanned<String>>,
+    /// The paths of those hosts that get it, as a pattern; `None`: every path.
+    pub path: Option<Spanned<String>>,
+    /// The part of the request that carries the key; `None`: `Authorization: Bearer {value}`.
+    pub slot: Option<Slot>,
+    /// Where the vendor says so.
+    pub documentation: Option<Spanned<String>>,
+    /// What its user has to know beyond that.
+    pub note: Option<Spanned<String>>,
+    /// Whether it is meant to stand in for the catalogue's service of that name.
+    pub replaces: bool,
+}
+
+/// A mapping from name to service.
+pub(in crate::config) fn services(node: &Node, problems: &mut Problems) -> Option<Vec<Service>> {
+    let Value::Mapping(entries) = &node.value else {
+        return mismatch(node, "a mapping from names to services", problems);
+    };
+    Some(entries.iter().filter_map(|(key, node)| service(key, node, problems)).collect())
+}
+
+fn service(key: &Key, node: &Node, problems: &mut Problems) -> Option<Service> {
+    let name = match Name::parse(&key.text) {
+        Ok(name) => Some(Spanned { value: name, span: key.span }),
+        Err(Rejection { message, fix }) => {
+            problems.error(key.span, message).fix = fix;
+            None
+        }
+    };
+    let api = api(node, problems);
+    Some(Service { name: name?, api })
+}
+
+fn api(node: &Node, problems: &mut Problems) -> Option<Api> {
+    let mut fields = Fields::of(node, "a service", problems)?;
+    check_slot(&mut fields, "a service", true);
+    let hosts = fields.required("hosts", list("a list of hosts", text("a host")));
+    let path = fields.optional("path", text("a path"));
+    let slot = slot(&mut fields);
+    let documentation = fields.optional("documentation", text("the address of the vendor's documentation"));
+    let note = fields.optional("note", text("a note"));
+    let replaces = fields.optional("override", boolean).unwrap_or_default();
+    fields.finish()?;
+    Some(Api { hosts: hosts?, path, slot, documentation, note, replaces })
+}

@@ -1,0 +1,155 @@
+//! Which credentials go with a request: for each slot the one that is bound most closely to its place.
+
+use std::cmp::Reverse;
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use crate::pipeline::agent::AgentId;
+use crate::pipeline::credential::{Injection, Slot};
+use crate::pipeline::message::Host;
+use crate::pipeline::policy::decision::{Denial, Reason, RuleId};
+use crate::pipeline::policy::domains::Target;
+use crate::pipeline::policy::matcher::{HostPattern, HostTable, Level, Scheme, levels};
+use crate::pipeline::policy::path::PathPattern;
+use crate::pipeline::policy::routes::Routes;
+use crate::pipeline::policy::rule::Asked;
+
+/// Every injection, filed under its hosts: those of all agents, and those of each, so that the credentials of other
+/// agents cost a request nothing.
+#[derive(Debug, Default)]
+pub struct Bindings {
+    common: HostTable<Arc<Binding>>,
+    own: Vec<HostTable<Arc<Binding>>>,
+}
+
+/// An injection at the place it is bound to.
+#[derive(Debug)]
+pub struct Binding {
+    /// The hosts, scheme and port.
+    pub pattern: HostPattern,
+    /// The agents that may use it; none means all.
+    pub agents: Option<Vec<AgentId>>,
+    /// The requests it may go with; none means every one at its place.
+    pub endpoints: Option<Arc<Endpoints>>,
+    /// What is injected.
+    pub injection: Injection,
+}
+
+/// The requests a credential may go with. Permitting: they match exactly.
+#[derive(Debug)]
+pub struct Endpoints {
+    /// Their name in records and answers.
+    pub rule: RuleId,
+    /// The methods and paths.
+    pub routes: Routes,
+}
+
+/// The bindings of one request.
+pub type Chosen = SmallVec<[Arc<Binding>; 1]>;
+
+impl Bindings {
+    /// Files a binding.
+    pub fn add(&mut self, binding: Binding) {
+        let binding = Arc::new(binding);
+        let name = &binding.pattern.name;
+        let Some(agents) = &binding.agents else { return self.common.insert(name, binding.clone()) };
+        for agent in agents {
+            if self.own.len() <= agent.0 {
+                self.own.resize_with(agent.0 + 1, HostTable::default);
+            }
+            if let Some(own) = self.own.get_mut(agent.0) {
+                own.insert(name, binding.clone());
+            }
+        }
+    }
+
+    /// For each slot, the closest binding among those the agent may use and whose endpoints admit the request.
+    /// Where there are some for a slot and none of them admits it, the request is refused: it is never sent without.
+    pub(super) fn choose(&self, agent: AgentId, target: Target, asked: &Asked<'_>) -> Result<Chosen, Denial> {
+        let head = asked.head;
+        let host: &Host = &head.authority.host;
+        let mut chosen = Chosen::new();
+        let mut refused: SmallVec<[(usize, &Binding, &Endpoints); 1]> = SmallVec::new();
+        for (depth, level) in levels(host).enumerate() {
+            let above = chosen.len();
+            for binding in self.at(agent, level).filter(|b| b.fits(target, &head.path)) {
+                let refuses = |endpoints: &&Endpoints| !endpoints.routes.permit(&head.method, &asked.path);
+                if let Some(endpoints) = binding.endpoints.as_deref().filter(refuses) {
+                    refused.push((depth, binding, endpoints));
+                    continue;
+                }
+                let slot = chosen.iter().position(|c| c.injection.slot.is_same_as(&binding.injection.slot));
+                match slot {
+                    None => chosen.push(binding.clone()),
+                    Some(at) if at < above => {}
+                    Some(at) => {
+                        if let Some(held) = chosen.get_mut(at)
+                            && held.specificity() < binding.specificity()
+                        {
+                            *held = binding.clone();
+                        }
+                    }
+                }
+            }
+        }
+        refused.retain(|(_, b, _)| !chosen.iter().any(|c| c.injection.slot.is_same_as(&b.injection.slot)));
+        // The closest is named, whatever the order of the file.
+        match refused.iter().min_by_key(|(depth, b, endpoints)| (*depth, Reverse(b.specificity()), &endpoints.rule)) {
+            Some((_, _, endpoints)) => Err(Denial::by(Reason::EndpointNotAllowed, &endpoints.rule)),
+            None => Ok(chosen),
+        }
+    }
+
+    fn at<'a>(&'a self, agent: AgentId, level: Level<'a>) -> impl Iterator<Item = &'a Arc<Binding>> {
+        let own = self.own.get(agent.0).map_or(&[][..], |own| own.at(level));
+        self.common.at(level).iter().chain(own)
+    }
+}
+
+impl Binding {
+    fn fits(&self, target: Target, path: &str) -> bool {
+        self.pattern.scheme == target.scheme
+            && self.pattern.permitted_port() == target.port
+            && (target.scheme == Scheme::Https || self.injection.plaintext)
+            && self.injection.path.as_ref().is_none_or(|p| p.permits(path))
+    }
+
+    /// How closely it is bound, beside the host; see [`PathPattern::specificity`].
+    pub fn specificity(&self) -> Option<(bool, usize)> {
+        self.injection.path.as_ref().map(PathPattern::specificity)
+    }
+
+    /// True if neither of two bindings is closer to some request than the other, and both could go with it: which
+    /// one is used would then hang on the order of the file.
+    pub fn ties_with(&self, other: &Self) -> bool {
+        let agents_meet = match (&self.agents, &other.agents) {
+            (Some(a), Some(b)) => a.iter().any(|agent| b.contains(agent)),
+            _ => true,
+        };
+        let paths_meet = match (&self.injection.path, &other.injection.path) {
+            (Some(a), Some(b)) => a.specificity() == b.specificity() && a.may_overlap(b),
+            (None, None) => true,
+            _ => false,
+        };
+        let endpoints_meet = match (&self.endpoints, &other.endpoints) {
+            (Some(a), Some(b)) => a.routes.may_overlap(&b.routes),
+            _ => true,
+        };
+        let (a, b) = (&self.pattern, &other.pattern);
+        let same_place = a.name == b.name && a.scheme == b.scheme && a.permitted_port() == b.permitted_port();
+        self.injection.slot.is_same_as(&other.injection.slot)
+            && same_place
+            && agents_meet
+            && paths_meet
+            && endpoints_meet
+    }
+
+    /// The slot's name for messages.
+    pub fn slot_name(&self) -> String {
+        match &self.injection.slot {
+            Slot::Header(name) => format!("header `{name}`"),
+            Slot::Query(name) => format!("query parameter `{name}`"),
+        }
+    }
+}

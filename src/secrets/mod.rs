@@ -1,0 +1,241 @@
+//! Where secrets come from: environment variables and files, read again when they change, and Vault, asked when a
+//! request that policy has allowed needs one.
+
+mod local;
+mod remote;
+mod vault;
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use arc_swap::ArcSwapOption;
+use smallvec::SmallVec;
+
+use crate::https::{Client, Trust, TrustError};
+use crate::pipeline::credential::{CredentialId, Secret};
+pub use local::{Environment, Files, LocalError, Source};
+use remote::{Answer, Remote};
+use vault::Vault;
+pub use vault::{Auth, VaultError, VaultSource};
+
+/// Where a credential's secret is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// On this machine: at hand before the first request.
+    Local(Source),
+    /// In Vault: fetched for the first request that needs it.
+    Vault(Box<VaultSource>),
+}
+
+impl From<Source> for Origin {
+    fn from(source: Source) -> Self {
+        Self::Local(source)
+    }
+}
+
+/// Why a secret cannot be had. None shows a secret, or the token that gives it.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretError {
+    /// Not on this machine.
+    #[error(transparent)]
+    Local(#[from] LocalError),
+    /// Not from Vault.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+}
+
+/// The secrets of one policy, by [`CredentialId`]. Reading one takes no lock.
+#[derive(Debug, Default)]
+pub struct Secrets(Vec<Held>);
+
+/// The secrets asked for, in the order asked; none where one cannot be had.
+pub type Found = SmallVec<[Option<Arc<Secret>>; 1]>;
+
+/// What [`Secrets::fetch`] can say at once.
+pub enum Fetch {
+    /// All that can be had is at hand.
+    AtHand(Found),
+    /// Vault is being asked, within its own deadline.
+    Awaited(Pin<Box<dyn Future<Output = Found> + Send>>),
+}
+
+#[derive(Debug)]
+struct Held {
+    name: String,
+    kept: Kept,
+}
+
+#[derive(Debug)]
+enum Kept {
+    Local {
+        source: Source,
+        value: ArcSwapOption<Secret>,
+        /// The file's identity when it was last read.
+        seen: Mutex<Option<local::Stamp>>,
+    },
+    Remote(Arc<Remote>),
+    /// What its source says of itself cannot be.
+    Nowhere,
+}
+
+impl Secrets {
+    /// Reads every secret of this machine, and gets ready to ask for the others; `origins` are in the order of the
+    /// policy's credentials, each with its name. What cannot be had is left out and reported: requests that need it
+    /// are refused.
+    pub fn load(
+        origins: Vec<(String, impl Into<Origin>)>,
+        environment: &Environment,
+    ) -> (Self, Vec<(String, SecretError)>) {
+        let mut missing = Vec::new();
+        let mut clients = Clients::default();
+        let held = origins.into_iter().map(|(name, origin)| {
+            let mut report = |error| missing.push((name.clone(), error));
+            let kept = match origin.into() {
+                Origin::Local(source) => {
+                    let seen = Mutex::new(source.stamp());
+                    let value = source.load(environment).map_err(|error| report(error.into())).ok();
+                    Kept::Local { value: ArcSwapOption::from(value.map(Arc::new)), source, seen }
+                }
+                Origin::Vault(source) => match Vault::new(*source, environment, &mut clients) {
+                    Ok((vault, refresh)) => Kept::Remote(Remote::new(&name, vault, refresh)),
+                    Err(error) => {
+                        report(error.into());
+                        Kept::Nowhere
+                    }
+                },
+            };
+            Held { name, kept }
+        });
+        let held = held.collect();
+        (Self(held), missing)
+    }
+
+    /// Takes over what an earlier policy has fetched for the same entries: a new policy asks Vault no sooner.
+    pub fn keep(&mut self, earlier: &Self) {
+        for held in &mut self.0 {
+            let Kept::Remote(remote) = &mut held.kept else { continue };
+            let same = earlier.0.iter().find_map(|other| match &other.kept {
+                Kept::Remote(other) if other.is_same_as(remote) => Some(other.clone()),
+                _ => None,
+            });
+            if let Some(same) = same {
+                *remote = same;
+            }
+        }
+    }
+
+    /// The secrets as they are now, in the order asked. Vault is asked only here, and so only for requests that
+    /// policy has allowed. Needs a tokio runtime where it is.
+    pub fn fetch(&self, wanted: &[CredentialId]) -> Fetch {
+        let mut waits = Vec::new();
+        let mut found = Found::new();
+        for id in wanted {
+            found.push(match self.0.get(id.0).map(|held| &held.kept) {
+                Some(Kept::Local { value, .. }) => value.load_full(),
+                Some(Kept::Remote(remote)) => match remote.ask(Instant::now()) {
+                    Answer::Known(secret) => secret,
+                    Answer::Flying(flight) => {
+                        waits.push((found.len(), remote.clone(), flight));
+                        None
+                    }
+                },
+                Some(Kept::Nowhere) | None => None,
+            });
+        }
+        if waits.is_empty() {
+            return Fetch::AtHand(found);
+        }
+        Fetch::Awaited(Box::pin(async move {
+            // They fly at the same time, each with its own deadline.
+            for (at, remote, flight) in waits {
+                let secret = remote.land(flight).await;
+                if let Some(place) = found.get_mut(at) {
+                    *place = secret;
+                }
+            }
+            found
+        }))
+    }
+
+    /// Reads the files again that have changed, and says how that went for each of them. A file that is gone or
+    /// no longer a secret takes its credential with it: that is how an operator revokes one.
+    pub fn refresh(&self) -> Vec<(String, Result<(), SecretError>)> {
+        let nothing = Environment::default();
+        let reread = |held: &Held| {
+            let Kept::Local { source: source @ Source::File(_), value, seen } = &held.kept else { return None };
+            let now = source.stamp();
+            if std::mem::replace(&mut *seen.lock().unwrap_or_else(PoisonError::into_inner), now) == now {
+                return None;
+            }
+            let read = source.load(&nothing);
+            let (secret, outcome) = match read {
+                Ok(secret) => (Some(Arc::new(secret)), Ok(())),
+                Err(error) => (None, Err(error.into())),
+            };
+            value.store(secret);
+            Some((held.name.clone(), outcome))
+        };
+        self.0.iter().filter_map(reread).collect()
+    }
+}
+
+/// One client for all that trust the same CAs: the system's are many.
+#[derive(Default)]
+struct Clients(HashMap<Trust, Client>);
+
+impl Clients {
+    fn trusting(&mut self, trust: &Trust) -> Result<Client, TrustError> {
+        if let Some(client) = self.0.get(trust) {
+            return Ok(client.clone());
+        }
+        let client = Client::new(trust)?;
+        self.0.insert(trust.clone(), client.clone());
+        Ok(client)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipeline::credential::Format;
+
+    fn shown(secret: Option<&Arc<Secret>>) -> Option<String> {
+        let rendered = Format::parse("{value}").unwrap().render(secret?);
+        Some(String::from_utf8_lossy(&rendered).into_owned())
+    }
+
+    #[test]
+    fn a_variable_is_read_once_and_a_file_again_when_it_changes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        std::fs::write(&path, "one\n").unwrap();
+        let environment = Environment::from_iter([("TOKEN".to_owned(), b"fromenv".to_vec())]);
+        let sources = vec![
+            ("env".to_owned(), Source::Variable("TOKEN".into())),
+            ("file".to_owned(), Source::File(path.clone())),
+            ("none".to_owned(), Source::Variable("NOWHERE".into())),
+        ];
+        let (secrets, missing) = Secrets::load(sources, &environment);
+        assert_eq!(missing.len(), 1);
+        let see = || match secrets.fetch(&[CredentialId(0), CredentialId(1), CredentialId(2)]) {
+            Fetch::AtHand(found) => found.iter().map(|s| shown(s.as_ref())).collect::<Vec<_>>(),
+            Fetch::Awaited(_) => panic!("what is on this machine is at hand"),
+        };
+        assert_eq!(see(), [Some("fromenv".into()), Some("one".into()), None]);
+        assert!(secrets.refresh().is_empty());
+        std::fs::write(&path, "other").unwrap();
+        assert_eq!(secrets.refresh().len(), 1);
+        assert_eq!(see()[1].as_deref(), Some("other"));
+        std::fs::write(&path, "two\nlines").unwrap();
+        assert!(secrets.refresh()[0].1.is_err());
+        assert_eq!(see()[1], None);
+        std::fs::remove_file(&path).unwrap();
+        assert!(secrets.refresh()[0].1.is_err());
+        std::fs::write(&path, "back").unwrap();
+        assert!(secrets.refresh()[0].1.is_ok());
+        assert_eq!(see()[1].as_deref(), Some("back"));
+    }
+}

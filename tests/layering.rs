@@ -104,6 +104,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "config",
             "live",
             "resolver",
+            "store",
             "journal",
             "peer",
             "certificates",

@@ -34,7 +34,7 @@ use crate::pipeline::message::Host;
 use crate::pipeline::policy::Reason;
 use crate::resolver::{Lookup, Options as ResolverOptions, ResolveError, Resolver, StatedError};
 use crate::secrets::Environment;
-use crate::store::Memory;
+use crate::store::{Memory, Redis, RedisOptions, RedisOptionsError, Store};
 use crate::telemetry::{self, Relay, Telemetry, TelemetryError};
 pub use listen::MAX_SOCKET_PATH;
 use listen::{Accepted, Guard};
@@ -62,6 +62,8 @@ pub struct Settings {
     pub workers: usize,
     /// Where variables are read from.
     pub environment: Environment,
+    /// The server that keeps counts and approvals; none: they are this process's own.
+    pub store: Option<RedisOptions>,
     /// The process that supervises this one and Envoy, and what it says about Envoy.
     pub supervisor: Option<Supervisor>,
 }
@@ -89,6 +91,9 @@ pub struct Supervisor {
     pub envoy: watch::Receiver<Option<Pid>>,
 }
 
+/// How long a start waits for the store.
+const STORE: Duration = Duration::from_secs(2);
+
 /// Why a service does not come up.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
@@ -114,6 +119,9 @@ pub enum ServeError {
     /// `--resolve` contradicts itself.
     #[error(transparent)]
     Resolve(#[from] StatedError),
+    /// The store cannot be used.
+    #[error(transparent)]
+    Store(#[from] RedisOptionsError),
     /// Telemetry cannot be set up.
     #[error(transparent)]
     Telemetry(#[from] TelemetryError),
@@ -140,8 +148,19 @@ pub struct Running {
 
 /// Brings a service up: everything that can fail fails here, before a request is taken.
 pub async fn start(settings: Settings) -> Result<Running, ServeError> {
-    let Settings { policy, agent, state_dir, service, metrics, authority, resolver, workers, environment, supervisor } =
-        settings;
+    let Settings {
+        policy,
+        agent,
+        state_dir,
+        service,
+        metrics,
+        authority,
+        resolver,
+        workers,
+        environment,
+        store,
+        supervisor,
+    } = settings;
     let collector = telemetry::collector()?;
     let telemetry = Telemetry::new(collector.as_deref())?;
     let source = policy::PolicySource { origin: policy.clone(), agent, environment: Arc::new(environment) };
@@ -169,7 +188,7 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
     let needs = Needs {
         live: live.clone(),
         resolver: Arc::new(Names(resolver.clone())),
-        store: Arc::new(Memory::default()),
+        store: open(store).await?,
         herald: Arc::new(herald::Crier),
         recorder: journal.clone(),
         telemetry: telemetry.clone(),
@@ -226,6 +245,16 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
     tokio::spawn(policy::refresh_secrets(live.clone()));
     tokio::spawn(keep_on_disk(journal.clone()));
     Ok(Running { live, journal, telemetry, stop, ready, sockets, workers, metrics })
+}
+
+/// The store there is to be. One that does not answer yet is no reason not to start: most requests do not need it.
+async fn open(options: Option<RedisOptions>) -> Result<Arc<dyn Store>, RedisOptionsError> {
+    let Some(options) = options else { return Ok(Arc::new(Memory::default())) };
+    let shared = Redis::start(options)?;
+    if !shared.connected(STORE).await {
+        tracing::warn!("started without the store: what has a limit or needs an approval waits for it");
+    }
+    Ok(Arc::new(shared))
 }
 
 impl Running {

@@ -1,5 +1,7 @@
 mod arbitrary;
+mod decisions;
 mod files;
+mod meaning;
 mod mistakes;
 
 use std::path::PathBuf;

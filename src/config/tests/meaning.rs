@@ -83,8 +83,13 @@ fn one_of(choices: &'static [&'static str]) -> impl Strategy<Value = String> + C
 }
 
 fn pattern() -> impl Strategy<Value = Json> + Clone {
+    // Most lines are about one host, or few would have to do with each other.
     let name = one_of(&[
         "a.example",
+        "a.example",
+        "a.example",
+        "a.example",
+        "A.Example.",
         "b.a.example",
         "c.b.a.example",
         "d.example",
@@ -92,10 +97,9 @@ fn pattern() -> impl Strategy<Value = Json> + Clone {
         "*.example",
         "*",
         "192.0.2.1",
-        "A.Example.",
     ]);
-    let port = one_of(&["", "", "", ":443", ":8443", ":80"]);
-    let scheme = one_of(&["", "", "", "http://"]);
+    let port = one_of(&["", "", "", "", ":443", ":8443", ":80"]);
+    let scheme = one_of(&["", "", "http://"]);
     (scheme, name, port).prop_map(|(scheme, name, port)| format!("{scheme}{name}{port}").into())
 }
 
@@ -158,14 +162,14 @@ fn credential() -> impl Strategy<Value = Json> {
 
 fn written() -> impl Strategy<Value = Written> {
     let some = |least, most| proptest::collection::vec(entry(), least..most);
-    let hosts = |most| proptest::collection::vec(pattern(), 0..most);
-    let rules = |most| proptest::collection::vec(rule(), 0..most);
+    let hosts = |most| proptest::collection::vec(pattern(), 0..=most);
+    let rules = |most| proptest::collection::vec(rule(), 0..=most);
     let ceiling = proptest::option::weighted(0.4, some(0, 6));
     let credentials = proptest::collection::vec(credential(), 0..4).prop_map(|all| {
         let mut seen = HashSet::new();
         all.into_iter().filter(|one| seen.insert(one["name"].to_string())).collect::<Vec<_>>()
     });
-    let lists = (hosts(2), ceiling, rules(2), some(0, 6), hosts(2), some(0, 4), hosts(2), some(0, 3), rules(4));
+    let lists = (hosts(2), ceiling, rules(2), some(0, 6), hosts(2), some(0, 4), hosts(1), some(0, 3), rules(4));
     (lists, credentials, any::<bool>()).prop_map(|(lists, credentials, watched)| {
         let (
             organization_blocked,
@@ -196,7 +200,16 @@ fn written() -> impl Strategy<Value = Written> {
 
 fn ask() -> impl Strategy<Value = Ask> {
     let door = prop_oneof![2 => Just(Door::Tls), 1 => Just(Door::Proxy), 1 => Just(Door::Plain)];
-    let host = one_of(&["a.example", "b.a.example", "c.b.a.example", "d.example", "x.example", "192.0.2.1"]);
+    let host = one_of(&[
+        "a.example",
+        "a.example",
+        "a.example",
+        "b.a.example",
+        "c.b.a.example",
+        "d.example",
+        "x.example",
+        "192.0.2.1",
+    ]);
     let port = one_of(&["", "", "", ":443", ":8443", ":80"]);
     let path = one_of(&["/v1/items", "/v1/x", "/v1/x/x", "/admin", "/other", "/", "/v1/ITEMS", "/v1/items/"]);
     let query = one_of(&["", "", "?a=1", "?a=2"]);

@@ -132,7 +132,7 @@ fn every_mistake_is_reported_with_its_place_and_the_fix() {
             &[
                 "5:64 there is no channel `opps` to notify | did you mean `ops`?",
                 "5:70 warning: the channel `log` is not told of requests that wait | add `approvalRequested` to its `events`",
-                "7:65 there is no channel `nobody` to notify | add it under `notifications`, or remove it",
+                "7:66 there is no channel `nobody` to notify | add it under `notifications`, or remove it",
             ],
         ),
         ("channels", "notifications: [ops]\n", &["1:16 expected a mapping from names to webhooks, found a list | -"]),

@@ -64,6 +64,8 @@ struct Pair<'a> {
     names: usize,
     tickets: HashMap<u8, Ticket>,
     waiters: Vec<(Ticket, Waiter, String)>,
+    /// Those who were let go, and may be gone before they go on.
+    told: Vec<(Ticket, Waiter, String)>,
 }
 
 impl Pair<'_> {
@@ -160,6 +162,7 @@ fn the_scripts_keep_approvals_as_the_book_does() {
             names: 0,
             tickets: HashMap::new(),
             waiters: Vec::new(),
+            told: Vec::new(),
         };
         replay(pair, acts)
     });
@@ -180,18 +183,22 @@ fn replay(mut pair: Pair<'_>, acts: Vec<Act>) -> Result<(), TestCaseError> {
                 let id = pair.names.to_string();
                 let (expected, got) = pair.turn(&ticket, waiter, &id);
                 prop_assert_eq!(&got, &expected, "wait {}", request);
-                if let Some(waiter) = waiter.filter(|_| expected.is_none()) {
-                    pair.waiters.push((ticket, waiter, id));
+                if let Some(waiter) = waiter {
+                    let place = if expected.is_none() { &mut pair.waiters } else { &mut pair.told };
+                    place.push((ticket, waiter, id));
                 }
             }
-            Act::Turn(_) | Act::Leave(_) if pair.waiters.is_empty() => {}
+            Act::Turn(_) if pair.waiters.is_empty() => {}
+            Act::Leave(_) if pair.waiters.is_empty() && pair.told.is_empty() => {}
             Act::Turn(at) => {
                 let at = at % pair.waiters.len();
                 turn(&mut pair, at)?;
             }
             Act::Leave(at) => {
-                let at = at % pair.waiters.len();
-                let (ticket, waiter, id) = pair.waiters.remove(at);
+                let (ticket, waiter, id) = match pair.told.pop() {
+                    Some(told) => told,
+                    None => pair.waiters.remove(at % pair.waiters.len()),
+                };
                 pair.book.leave(&ticket, waiter);
                 let _: i64 = pair.run(&pair.scripts.leave, &[&ticket, &id]);
             }
@@ -231,7 +238,8 @@ fn turn(pair: &mut Pair<'_>, at: usize) -> Result<(), TestCaseError> {
     let (expected, got) = pair.turn(&ticket, Some(waiter), &id);
     prop_assert_eq!(&got, &expected, "turn of {}", id);
     if expected.is_some() {
-        pair.waiters.remove(at);
+        let told = pair.waiters.remove(at);
+        pair.told.push(told);
     }
     Ok(())
 }

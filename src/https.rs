@@ -325,17 +325,11 @@ impl Url {
             return Err(BadUrl::UserInfo);
         }
         let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
-        let port = match authority.port() {
-            Some(port) => port.as_str().parse().ok().filter(|p| *p != 0).ok_or(BadUrl::Form)?,
-            // `host:` has a port that is none.
-            None if authority.as_str().ends_with(':') => return Err(BadUrl::Form),
-            None => {
-                if tls {
-                    443
-                } else {
-                    80
-                }
-            }
+        // What follows the host is a port or nothing: `Authority::port` takes one that is none for nothing.
+        let port = match authority.as_str().strip_prefix(authority.host()).ok_or(BadUrl::Form)? {
+            "" if tls => 443,
+            "" => 80,
+            rest => rest.strip_prefix(':').and_then(|p| p.parse().ok()).filter(|p| *p != 0).ok_or(BadUrl::Form)?,
         };
         if ServerName::try_from(host.as_str()).is_err() {
             return Err(BadUrl::Form);

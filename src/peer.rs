@@ -58,6 +58,21 @@ fn parent(pid: Pid) -> io::Result<Option<Pid>> {
     Ok(Pid::from_raw(parent))
 }
 
+/// The name of a user of this system, where it has one (passwd(5)). Users that only a directory knows have none here.
+pub fn user_name(uid: u32) -> Option<String> {
+    let users = std::fs::read_to_string("/etc/passwd").ok()?;
+    named_in(&users, uid).map(str::to_owned)
+}
+
+fn named_in(users: &str, uid: u32) -> Option<&str> {
+    users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let (name, _password, number) = (fields.next()?, fields.next()?, fields.next()?);
+        let plain = !name.is_empty() && !name.contains(|c: char| c.is_control() || matches!(c, '(' | ')' | ','));
+        (number.parse() == Ok(uid) && plain).then_some(name)
+    })
+}
+
 /// Keeps other processes of this user from reading this one's memory and environment (PR_SET_DUMPABLE, prctl(2)).
 /// To be called before a secret is read.
 pub fn forbid_inspection() -> io::Result<()> {
@@ -81,6 +96,15 @@ mod tests {
         child.wait().unwrap();
         assert!(peer(child_pid).descends_from(own), "a process that is gone cannot be followed");
         assert!(Peer { pid: None, uid: 0 }.descends_from(own));
+    }
+
+    #[test]
+    fn a_user_is_known_by_the_name_of_its_number() {
+        let users = "root:x:0:0:root:/root:/bin/sh\n# a comment\nann:x:1000:1000::/home/ann:/bin/sh\nodd(:x:7:7:::\n";
+        assert_eq!(named_in(users, 0), Some("root"));
+        assert_eq!(named_in(users, 1000), Some("ann"));
+        assert_eq!(named_in(users, 100), None);
+        assert_eq!(named_in(users, 7), None, "a name that would make another of whoever signs");
     }
 
     #[tokio::test]

@@ -74,14 +74,16 @@ const TABLE: &[(&str, &[&str])] = &[
     ("protobuf", &[]),
     ("ext_proc", &[CORE, "secrets", "live", "store", "telemetry", "grpc", "protobuf"]),
     ("access_log", &[CORE, "live", "resolver", "journal", "telemetry", "grpc", "protobuf"]),
-    ("control", &["pipeline::policy", "config", "live", "journal"]),
+    ("control", &["pipeline::policy", "pipeline::approval", "config", "live", "store", "journal", "peer"]),
     // What holds it together, and what a person starts.
     ("envoy", &[]),
     (
         "server",
         &[
             CORE,
+            "https",
             "secrets",
+            "notify",
             "config",
             "live",
             "resolver",

@@ -1,21 +1,15 @@
 //! `attache health`: how a running service is doing, as it says itself.
 
 use std::io::Write;
-use std::os::unix::net::UnixStream;
-use std::path::Path;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use crate::control;
 use crate::control::api::StatusReply;
 use serde_json::json;
 
 use super::output::{Format, json_line, printable};
-use super::state::{StateDir, StateError};
-use super::{Failure, Outcome};
-
-/// How long the service may take to answer.
-const PATIENCE: Duration = Duration::from_secs(5);
+use super::state::StateDir;
+use super::{Outcome, running};
 
 /// Ask a running attaché how it is doing
 ///
@@ -47,11 +41,8 @@ pub fn run(args: Args) -> Outcome {
 }
 
 async fn health(args: &Args) -> Outcome {
-    let state_dir = args.state_dir.find().map_err(|error| match error {
-        StateError::None(_) => Failure::unreachable(error.to_string()),
-        error => error.into(),
-    })?;
-    let status = ask(&state_dir.join("control.sock")).await?;
+    let socket = running::socket(&args.state_dir)?;
+    let status = running::ask(&socket, control::status(&socket)).await??;
     let mut out = std::io::stdout().lock();
     match args.output {
         Format::Text => write!(out, "{}", text(&status))?,
@@ -62,39 +53,6 @@ async fn health(args: &Args) -> Outcome {
         eprintln!("warning: the policy on disk is refused, and the last good one stays in force:\n{error}");
     }
     Ok(if status.ready { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-async fn ask(socket: &Path) -> Result<StatusReply, Failure> {
-    let shown = socket.display();
-    // tonic keeps the reason to itself, and it is what the user can act on.
-    if let Err(error) = UnixStream::connect(socket) {
-        let reason = match error.kind() {
-            std::io::ErrorKind::NotFound => "it is not there: the service has not been started, or has been stopped",
-            std::io::ErrorKind::ConnectionRefused => "nobody listens: the service has ended without cleaning up",
-            std::io::ErrorKind::PermissionDenied => "it belongs to another user",
-            _ => return Err(Failure::unreachable(format!("the control socket `{shown}` cannot be reached: {error}"))),
-        };
-        return Err(Failure::unreachable(format!("the control socket `{shown}` cannot be reached: {reason}")));
-    }
-    match tokio::time::timeout(PATIENCE, control::status(socket)).await {
-        Ok(Ok(status)) => Ok(status),
-        // It closes the connection without a word.
-        Ok(Err(error)) if error.code() == tonic::Code::Unavailable || error.code() == tonic::Code::Unknown => {
-            Err(Failure::unreachable(format!(
-                "the service behind `{shown}` refused this process: it speaks to its own user alone, and to no process \
-                 of an agent that `attache run` started ({})",
-                printable(error.message())
-            )))
-        }
-        Ok(Err(error)) => Err(Failure::unreachable(format!(
-            "the service behind `{shown}` cannot say how it is doing: {}",
-            printable(error.message())
-        ))),
-        Err(_) => {
-            let seconds = PATIENCE.as_secs();
-            Err(Failure::unreachable(format!("the service behind `{shown}` has not answered for {seconds} seconds")))
-        }
-    }
 }
 
 fn text(status: &StatusReply) -> String {
@@ -158,27 +116,5 @@ mod tests {
         assert!(text(&refused).contains("refused  2023"));
         assert_eq!(json(&refused)["policy"]["error"], "bad");
         assert_eq!(json(&status())["policy"]["error"], serde_json::Value::Null);
-    }
-
-    #[tokio::test]
-    async fn what_cannot_be_reached_says_why() {
-        let folder = tempfile::tempdir().unwrap();
-        let socket = folder.path().join("control.sock");
-        let reason = async || match ask(&socket).await {
-            Err(Failure { code: 5, message }) => message,
-            _ => panic!("it answered, or failed in another way"),
-        };
-        assert!(reason().await.contains("has not been started"));
-        let listener = tokio::net::UnixListener::bind(&socket).unwrap();
-        let refusing = tokio::spawn(async move {
-            loop {
-                drop(listener.accept().await);
-            }
-        });
-        let message = reason().await;
-        assert!(message.contains("refused this process"), "{message}");
-        refusing.abort();
-        assert!(refusing.await.unwrap_err().is_cancelled());
-        assert!(reason().await.contains("nobody listens"));
     }
 }

@@ -1,15 +1,21 @@
 //! The command line: one file a command.
 
 mod agent_env;
+mod approvals;
 mod ca;
 mod check;
+mod completions;
 mod envoy;
+mod fmt;
 mod health;
+mod import;
 mod isolate;
 mod logs;
 mod output;
 mod proxy_tls;
 mod run;
+mod running;
+mod schema;
 mod serve;
 mod services;
 mod stack;
@@ -21,7 +27,7 @@ mod version;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 /// Governs what AI agents send out.
@@ -48,11 +54,16 @@ enum Command {
     Up(up::Args),
     Serve(serve::Args),
     Check(check::Args),
+    Fmt(fmt::Args),
+    Schema(schema::Args),
     Logs(logs::Args),
+    Approvals(approvals::Args),
+    Import(import::Args),
     Services(services::Args),
     Health(health::Args),
     Ca(ca::Args),
     Envoy(envoy::Args),
+    Completions(completions::Args),
     Version(version::Args),
     #[command(hide = true)]
     Isolate(isolate::Args),
@@ -99,11 +110,16 @@ pub fn main() -> ExitCode {
         Command::Up(args) => up::run(args),
         Command::Serve(args) => serve::run(args),
         Command::Check(args) => check::run(args),
+        Command::Fmt(args) => fmt::run(args),
+        Command::Schema(args) => schema::run(args),
         Command::Logs(args) => logs::run(args),
+        Command::Approvals(args) => approvals::run(args),
+        Command::Import(args) => import::run(args),
         Command::Services(args) => services::run(args),
         Command::Health(args) => health::run(args),
         Command::Ca(args) => ca::run(args),
         Command::Envoy(args) => envoy::run(args),
+        Command::Completions(args) => completions::run(&args, Cli::command()),
         Command::Version(args) => version::run(args),
         Command::Isolate(args) => isolate::run(args),
     };

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::io::{self, IsTerminal};
 
 use serde::Serialize;
-use unicode_width::UnicodeWidthChar;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use super::Failure;
 
@@ -66,6 +66,23 @@ fn obeyed(character: char) -> bool {
         '\u{ad}' | '\u{2028}' | '\u{2029}' => true,
         _ => character.width().is_none_or(|width| width == 0),
     }
+}
+
+/// At most `width` columns of a text, with an ellipsis for what is left out.
+pub fn cut(text: &str, width: usize) -> String {
+    if text.width() <= width {
+        return text.to_owned();
+    }
+    let mut room = width.saturating_sub(1);
+    let fits = |character: &char| {
+        let needed = character.width().unwrap_or_default();
+        let fits = needed <= room;
+        room = room.saturating_sub(needed);
+        fits
+    };
+    let mut short: String = text.chars().take_while(fits).collect();
+    short.push('…');
+    short
 }
 
 /// Whether stdout takes colours: a terminal, and neither `NO_COLOR` nor `TERM=dumb` says otherwise.

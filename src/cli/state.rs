@@ -23,7 +23,7 @@ pub struct StateDir {
     ///
     /// Needed only where several run, or ran, for this user: else the only one that runs, or the only one there is,
     /// is taken. ATTACHE_STATE_DIR says the same.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", global = true)]
     pub state_dir: Option<PathBuf>,
 }
 

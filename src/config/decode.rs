@@ -3,10 +3,13 @@
 //! A decoder is a function from a [`Node`] to `Option<T>`: `None` says that the value is wrong
 //! *and has been reported*. Decoders go on after a mistake so that all of them are reported at
 //! once; [`Problems::has_errors`] keeps the outcome from being used.
+//!
+//! The same decoders say what they take, for the schema and the reference page: see [`super::shape`].
 
 use std::time::Duration;
 
 use super::error::{Problems, Span, Spanned, did_you_mean, quote};
+use super::shape::Shape;
 use super::yaml::{Key, Kind, Node, Value};
 
 /// The keys of one mapping, taken one by one; what is left over at the end is unknown.
@@ -26,16 +29,21 @@ impl<'n, 'p> Fields<'n, 'p> {
     /// The keys of `node`, which must be a mapping. `what` is what it stands for, with article.
     pub fn of(node: &'n Node, what: &'static str, problems: &'p mut Problems) -> Option<Self> {
         match &node.value {
-            Value::Mapping(entries) => Some(Self {
-                what,
-                span: node.span,
-                entries: entries.iter().map(|(key, value)| (key, value)).collect(),
-                known: Vec::new(),
-                later: &[],
-                secretive: false,
-                sound: true,
-                problems,
-            }),
+            Value::Mapping(entries) => {
+                if let Some(sketch) = problems.sketch() {
+                    sketch.object(what);
+                }
+                Some(Self {
+                    what,
+                    span: node.span,
+                    entries: entries.iter().map(|(key, value)| (key, value)).collect(),
+                    known: Vec::new(),
+                    later: &[],
+                    secretive: false,
+                    sound: true,
+                    problems,
+                })
+            }
             _ => mismatch(node, what, problems),
         }
     }
@@ -54,28 +62,17 @@ impl<'n, 'p> Fields<'n, 'p> {
     }
 
     /// The value of `name`; `None` where it is absent or wrong.
-    pub fn optional<T>(
-        &mut self,
-        name: &'static str,
-        decode: impl FnOnce(&Node, &mut Problems) -> Option<T>,
-    ) -> Option<T> {
-        let (_, node) = self.take(name)?;
-        let value = decode(node, self.problems);
-        self.sound &= value.is_some();
-        value
+    pub fn optional<T>(&mut self, name: &'static str, decode: impl Fn(&Node, &mut Problems) -> Option<T>) -> Option<T> {
+        self.value(name, false, decode)
     }
 
     /// The value of `name`, which must be there.
-    pub fn required<T>(
-        &mut self,
-        name: &'static str,
-        decode: impl FnOnce(&Node, &mut Problems) -> Option<T>,
-    ) -> Option<T> {
+    pub fn required<T>(&mut self, name: &'static str, decode: impl Fn(&Node, &mut Problems) -> Option<T>) -> Option<T> {
         if !self.has(name) {
             let message = format!("{} needs `{name}`", self.what);
             self.reject(self.span, message, None);
         }
-        self.optional(name, decode)
+        self.value(name, true, decode)
     }
 
     /// Whether `name` was written and not yet taken.
@@ -130,6 +127,22 @@ impl<'n, 'p> Fields<'n, 'p> {
         self.sound.then_some(())
     }
 
+    fn value<T>(
+        &mut self,
+        name: &'static str,
+        required: bool,
+        decode: impl Fn(&Node, &mut Problems) -> Option<T>,
+    ) -> Option<T> {
+        if let Some(sketch) = self.problems.sketch() {
+            sketch.key(name, required, Shape::of(decode));
+            return None;
+        }
+        let (_, node) = self.take(name)?;
+        let value = decode(node, self.problems);
+        self.sound &= value.is_some();
+        value
+    }
+
     fn take(&mut self, name: &'static str) -> Option<(&'n Key, &'n Node)> {
         self.known.push(name);
         let index = self.entries.iter().position(|(key, _)| key.text == name)?;
@@ -144,7 +157,7 @@ pub fn list<T>(
     item: impl Fn(&Node, &mut Problems) -> Option<T>,
 ) -> impl Fn(&Node, &mut Problems) -> Option<Vec<T>> {
     move |node, problems| match &node.value {
-        Value::Sequence(items) => Some(items.iter().filter_map(|node| item(node, problems)).collect()),
+        Value::Sequence(items) => Some(read_items(items, false, &item, problems)),
         _ => mismatch(node, what, problems),
     }
 }
@@ -155,13 +168,15 @@ pub fn filled_list<T>(
     fix: &'static str,
     item: impl Fn(&Node, &mut Problems) -> Option<T>,
 ) -> impl Fn(&Node, &mut Problems) -> Option<Vec<T>> {
-    let list = list(what, item);
-    move |node, problems| {
-        if matches!(&node.value, Value::Sequence(items) if items.is_empty()) {
-            problems.error(node.span, format!("expected {what}, found an empty one")).fix(fix);
-            return None;
+    move |node, problems| match &node.value {
+        Value::Sequence(items) => {
+            if items.is_empty() {
+                problems.error(node.span, format!("expected {what}, found an empty one")).fix(fix);
+            }
+            let read = read_items(items, true, &item, problems);
+            (!items.is_empty()).then_some(read)
         }
-        list(node, problems)
+        _ => mismatch(node, what, problems),
     }
 }
 
@@ -171,9 +186,28 @@ pub fn one_or_list<T>(
     item: impl Fn(&Node, &mut Problems) -> Option<T>,
 ) -> impl Fn(&Node, &mut Problems) -> Option<Vec<T>> {
     move |node, problems| match &node.value {
-        Value::Sequence(items) => Some(items.iter().filter_map(|node| item(node, problems)).collect()),
+        Value::Sequence(items) => Some(read_items(items, false, &item, problems)),
         Value::Scalar(_) if node.kind() != Some(Kind::Null) => Some(vec![item(node, problems)?]),
         _ => mismatch(node, what, problems),
+    }
+}
+
+/// A mapping from names that the author of the policy chooses; entries that are wrong are left out.
+/// `what` names the whole with its article: "a mapping from names to agents".
+pub fn named<T>(
+    what: &'static str,
+    entry: impl Fn(&Key, &Node, &mut Problems) -> Option<T>,
+) -> impl Fn(&Node, &mut Problems) -> Option<Vec<T>> {
+    move |node, problems| {
+        let Value::Mapping(entries) = &node.value else {
+            return mismatch(node, what, problems);
+        };
+        if let Some(sketch) = problems.sketch() {
+            let name = Key { span: node.span, text: "sample".to_owned() };
+            sketch.named = Some(Box::new(Shape::of(|node, problems| entry(&name, node, problems))));
+            return Some(Vec::new());
+        }
+        Some(entries.iter().filter_map(|(key, node)| entry(key, node, problems)).collect())
     }
 }
 
@@ -185,6 +219,9 @@ pub fn text(what: &'static str) -> impl Fn(&Node, &mut Problems) -> Option<Spann
         };
         if scalar.kind() != Kind::String {
             return mismatch(node, what, problems);
+        }
+        if let Some(sketch) = problems.sketch() {
+            sketch.text(what);
         }
         if scalar.text.is_empty() {
             problems.error(node.span, format!("expected {what}, found an empty text"));
@@ -248,17 +285,31 @@ pub fn word<T: Copy>(
     what: &'static str,
     words: &'static [(&'static str, T)],
 ) -> impl Fn(&Node, &mut Problems) -> Option<Spanned<T>> {
-    parsed(what, move |written| {
-        let names = || words.iter().map(|(name, _)| *name);
+    let names = || words.iter().map(|(name, _)| *name).collect::<Vec<_>>();
+    let parsed = parsed(what, move |written| {
         words.iter().find(|(name, _)| *name == written).map(|(_, value)| *value).ok_or_else(|| {
-            let names: Vec<_> = names().collect();
-            let fix = did_you_mean(written, names.iter().copied());
+            let fix = did_you_mean(written, names());
             Rejection::new(
                 format!("{} is not {what}", quote(written)),
-                fix.unwrap_or_else(|| format!("write one of {}", enumerate(&names))),
+                fix.unwrap_or_else(|| format!("write one of {}", enumerate(&names()))),
             )
         })
-    })
+    });
+    move |node, problems| {
+        let word = parsed(node, problems);
+        if let Some(sketch) = problems.sketch() {
+            sketch.words(what, names());
+        }
+        word
+    }
+}
+
+/// Whether the value is `word`, which stands for something that its decoder reads otherwise.
+pub fn is_word(word: &'static str, node: &Node, problems: &mut Problems) -> bool {
+    if let Some(sketch) = problems.sketch() {
+        sketch.word(word);
+    }
+    matches!(&node.value, Value::Scalar(scalar) if scalar.text == word)
 }
 
 /// `true` or `false`.
@@ -275,6 +326,18 @@ pub fn boolean(node: &Node, problems: &mut Problems) -> Option<bool> {
     }
 }
 
+fn read_items<T>(
+    items: &[Node],
+    filled: bool,
+    item: impl Fn(&Node, &mut Problems) -> Option<T>,
+    problems: &mut Problems,
+) -> Vec<T> {
+    if let Some(sketch) = problems.sketch() {
+        sketch.list(Shape::of(&item), filled);
+    }
+    items.iter().filter_map(|node| item(node, problems)).collect()
+}
+
 /// A whole number of a range.
 pub fn number(
     what: &'static str,
@@ -284,6 +347,9 @@ pub fn number(
         let Value::Scalar(scalar) = &node.value else { return mismatch(node, what, problems) };
         if node.kind() != Some(Kind::Number) {
             return mismatch(node, what, problems);
+        }
+        if let Some(sketch) = problems.sketch() {
+            sketch.number(&range);
         }
         match scalar.text.replace('_', "").parse() {
             Ok(number) if range.contains(&number) => Some(number),
@@ -312,6 +378,9 @@ pub fn duration(
             None
         };
         let Value::Scalar(scalar) = &node.value else { return mismatch(node, what, problems) };
+        if let Some(sketch) = problems.sketch() {
+            sketch.text("a length of time");
+        }
         match parse_duration(&scalar.text) {
             Some(length) if range.contains(&length) => Some(length),
             Some(_) => {

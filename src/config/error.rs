@@ -11,8 +11,10 @@
 //!   fix: did you mean `allowedDomains`?
 //! ```
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::fmt;
+
+use super::shape::Shape;
 
 /// All that was found wrong or doubtful in one policy, together with the text it was found in.
 ///
@@ -21,12 +23,14 @@ use std::fmt;
 pub struct Problems {
     sources: Sources,
     /// File and line of what must not be shown.
-    hidden: HashSet<(u32, u32)>,
+    hidden: BTreeSet<(u32, u32)>,
     list: Vec<Problem>,
     errors: usize,
     warnings: usize,
     /// Takes what [`Problems::LIMIT`] leaves no room for.
     surplus: Option<Box<Problem>>,
+    /// What decoders write down that are asked what they take, and given no text.
+    sketch: Option<Box<Shape>>,
 }
 
 impl Problems {
@@ -37,6 +41,21 @@ impl Problems {
     /// No problems yet, about policy text from `sources`.
     pub fn new(sources: Sources) -> Self {
         Self { sources, ..Self::default() }
+    }
+
+    /// No text is read: decoders write down in `shape` what they take.
+    pub(super) fn sketching(shape: Shape) -> Self {
+        Self { sketch: Some(Box::new(shape)), ..Self::default() }
+    }
+
+    /// Where to write down what a decoder takes; `None` while text is read.
+    pub(super) fn sketch(&mut self) -> Option<&mut Shape> {
+        self.sketch.as_deref_mut()
+    }
+
+    /// What was written down.
+    pub(super) fn into_sketch(self) -> Shape {
+        self.sketch.map(|shape| *shape).unwrap_or_default()
     }
 
     /// Adds an error: the policy is refused. Lower-case message, user input through [`quote`].

@@ -177,7 +177,7 @@ fn read_directory(path: &Path) -> io::Result<(Vec<File>, Vec<Failure>)> {
     Ok((files, failures))
 }
 
-fn read_file(path: &Path, room: &mut u64) -> io::Result<Vec<u8>> {
+pub(super) fn read_file(path: &Path, room: &mut u64) -> io::Result<Vec<u8>> {
     // A named pipe would hold up whoever opens it.
     if !std::fs::metadata(path)?.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));

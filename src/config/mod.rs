@@ -11,9 +11,13 @@
 pub mod catalogue;
 pub mod compile;
 pub mod decode;
+pub mod describe;
 pub mod error;
 mod files;
+pub mod fmt;
+pub mod import;
 pub mod schema;
+pub mod shape;
 pub mod watch;
 pub mod yaml;
 

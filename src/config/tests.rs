@@ -1,5 +1,7 @@
 mod arbitrary;
+mod decisions;
 mod files;
+mod meaning;
 mod mistakes;
 mod outside;
 
@@ -10,7 +12,12 @@ use super::*;
 
 fn accepted(text: &str) -> Accepted<Policy> {
     match compiled(parse("policy.yaml", text)) {
-        Ok(accepted) => accepted,
+        Ok(accepted) => {
+            let schema = jsonschema::draft202012::new(&describe::json_schema()).unwrap();
+            let policy = serde_yaml::from_str(text.trim_start_matches('\u{feff}')).unwrap();
+            schema.validate(&policy).unwrap();
+            accepted
+        }
         Err(problems) => panic!("{problems}"),
     }
 }
@@ -233,7 +240,7 @@ fn the_command_line_may_fix_the_agent() {
 
 #[test]
 fn what_the_compiler_finds_is_reported_with_the_rest() {
-    let text = "allowedDomains: [bad..host]\nrules: []\n";
+    let text = "allowedDomains: [bad..host]\ndlp: {}\n";
     let outcome = parse("p", text).compile(None, |policy, problems| {
         let pattern = &policy.allowed_domains[0].pattern;
         problems.error(pattern.span, "an empty label").fix("remove a dot");

@@ -3,8 +3,8 @@
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use tonic::Status;
@@ -14,7 +14,7 @@ use super::translate::{self, Phase};
 use super::wire::{HttpBody, ProcessingRequest, ProcessingResponse};
 use crate::live::Live;
 use crate::pipeline::approval::{Asked, Petition, Standing, Ticket};
-use crate::pipeline::audit::{DecisionRecord, Verdict};
+use crate::pipeline::audit::{ApprovalNote, DecisionRecord, Verdict};
 use crate::pipeline::exchange::{Effect, Event, Exchange, Now, Reply, ResolveFailure, Resolved};
 use crate::pipeline::message::{Door, Host};
 use crate::pipeline::policy::Reason;
@@ -77,6 +77,8 @@ pub struct Driver {
     owed: bool,
     /// The head has been answered, and Envoy owes the body.
     holding: bool,
+    /// What the request waits for, as soon as it has a name.
+    asked: Arc<Mutex<Option<Ticket>>>,
 }
 
 /// What comes next on the stream.
@@ -96,7 +98,17 @@ impl Driver {
         let exchange = Exchange::new(needs.live.load().rules.clone(), now());
         let parent = needs.telemetry.parent(metadata);
         needs.in_flight.fetch_add(1, Ordering::Relaxed);
-        Self { needs, door, parent, exchange, request_id: "".into(), phase: Phase::Head, owed: false, holding: false }
+        Self {
+            needs,
+            door,
+            parent,
+            exchange,
+            request_id: "".into(),
+            phase: Phase::Head,
+            owed: false,
+            holding: false,
+            asked: Arc::default(),
+        }
     }
 
     /// Takes a message from Envoy.
@@ -191,7 +203,7 @@ impl Driver {
 
     /// Asks, and holds the request until there is an answer or its time is up. Envoy is asked for patience first.
     fn ask(&self, petition: Petition) -> Step {
-        let needs = self.needs.clone();
+        let (needs, waits_for) = (self.needs.clone(), self.asked.clone());
         let patience = translate::patience(petition.hold + SLACK);
         let hold = !petition.hold.is_zero();
         let answer = Box::pin(async move {
@@ -203,6 +215,7 @@ impl Driver {
             let Asked::Open { ticket, standing: Standing::Pending, expires, new } = asked else {
                 return Event::Asked(asked);
             };
+            *waits_for.lock().unwrap_or_else(PoisonError::into_inner) = Some(ticket.clone());
             if new {
                 needs.herald.asked(&ticket, &petition, expires);
             }
@@ -239,8 +252,12 @@ impl Drop for Driver {
     /// The agent went away before there was a verdict: that attempt is on record too.
     fn drop(&mut self) {
         if self.owed
-            && let Effect::Record(record) = self.exchange.fail(Reason::ClientGone, now())
+            && let Effect::Record(mut record) = self.exchange.fail(Reason::ClientGone, now())
         {
+            if record.approval.is_none() {
+                let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner).take();
+                record.approval = asked.map(|ticket| ApprovalNote { ticket, by: None, why: None });
+            }
             self.record(*record);
         }
         self.needs.in_flight.fetch_sub(1, Ordering::Relaxed);

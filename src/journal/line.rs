@@ -20,6 +20,8 @@ impl Line for Record {
         match self {
             Self::Decision(decision) => decision.write(line),
             Self::Outcome(outcome) => outcome.write(line),
+            // People are asked rarely: what this costs does not count.
+            Self::Approval(_) => serde_json::to_writer(line, self),
         }
     }
 }
@@ -180,7 +182,7 @@ impl<'a> Object<'a> {
 
 #[cfg(test)]
 mod tests {
-    use crate::pipeline::audit::{ApprovalNote, Would};
+    use crate::pipeline::audit::{ApprovalEvent, ApprovalNote, ApprovalRecord, Would};
     use std::sync::Arc;
     use std::time::Duration;
 
@@ -248,12 +250,35 @@ mod tests {
         }
     }
 
+    fn approval(text: &str, some: bool, number: u64) -> ApprovalRecord {
+        let maybe = some.then_some(text);
+        ApprovalRecord {
+            ticket: text.into(),
+            time: SystemTime::UNIX_EPOCH + Duration::from_micros(number),
+            event: [ApprovalEvent::Asked, ApprovalEvent::Approved, ApprovalEvent::Refused, ApprovalEvent::Expired]
+                [number as usize % 4],
+            agent: text.into(),
+            method: text.into(),
+            scheme: text.to_owned().into(),
+            host: text.into(),
+            port: number as u16,
+            path: text.into(),
+            query: maybe.map(Into::into),
+            body_sha256: text.into(),
+            rules: maybe.into_iter().map(Arc::from).collect(),
+            fingerprint: maybe.map(Into::into),
+            by: maybe.map(Into::into),
+            why: maybe.map(Into::into),
+        }
+    }
+
     proptest! {
         #[test]
         fn a_line_is_what_serde_writes_and_reads(text in any::<String>(), some: bool, number in 0..1_u64 << 52) {
             let decision = Record::Decision(Box::new(decision(&text, some, number)));
             let outcome = Record::Outcome(Box::new(outcome(&text, some, number)));
-            for record in [decision, outcome] {
+            let approval = Record::Approval(Box::new(approval(&text, some, number)));
+            for record in [decision, outcome, approval] {
                 let line = written(&record);
                 prop_assert_eq!(&line, &serde_json::to_string(&record).unwrap());
                 prop_assert_eq!(serde_json::from_str::<Record>(&line).unwrap(), record);

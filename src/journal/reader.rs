@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use crate::pipeline::audit::{DecisionRecord, OutcomeRecord, Record, Verdict};
+use crate::pipeline::audit::{ApprovalNote, DecisionRecord, OutcomeRecord, Record, Verdict, Would};
 
 /// How long a refusal waits for its outcome before it is shown without. An allowed request waits until it ends.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -107,6 +107,9 @@ impl Serialize for Exchange {
             reason: Option<&'a str>,
             detail: Option<&'a str>,
             rule: Option<&'a str>,
+            would: Option<&'a Would>,
+            watched: Option<&'a [Arc<str>]>,
+            approval: Option<&'a ApprovalNote>,
             credential: Option<String>,
             placeholders: Option<String>,
             status: Option<u16>,
@@ -138,6 +141,9 @@ impl Serialize for Exchange {
             reason: decision.reason.as_deref(),
             detail: decision.detail.as_deref(),
             rule: decision.rule.as_deref(),
+            would: decision.would.as_ref(),
+            watched: (!decision.watched.is_empty()).then_some(&decision.watched),
+            approval: decision.approval.as_ref(),
             credential: (!decision.credential.is_empty()).then(|| decision.credential.join(",")),
             placeholders: (!decision.placeholders.is_empty()).then(|| decision.placeholders.join(",")),
             status: self.status(),
@@ -308,7 +314,11 @@ impl Reader {
     fn take(&mut self, line: Line<'_>, now: Instant) -> Option<u64> {
         let record = match line {
             Line::Whole(line) if line.trim_ascii().is_empty() => return None,
-            Line::Whole(line) => serde_json::from_slice(line).ok(),
+            Line::Whole(line) => match serde_json::from_slice(line) {
+                Ok(record) => Some(record),
+                Err(_) if is_of_another_kind(line) => return None,
+                Err(_) => None,
+            },
             Line::TooLong => None,
         };
         match record {
@@ -333,12 +343,23 @@ impl Reader {
                 self.waiting.get_mut(&place)?.exchange.outcome = Some(*outcome);
                 Some(place)
             }
+            // What became of the requests that waited for it, their decisions say.
+            Some(Record::Approval(_)) => None,
             None => {
                 self.unreadable += 1;
                 None
             }
         }
     }
+}
+
+/// Whether a line is whole and of a kind that a later version writes and this one does not know.
+fn is_of_another_kind(line: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Kind<'a> {
+        r#type: &'a str,
+    }
+    serde_json::from_slice(line).is_ok_and(|Kind { r#type }| !matches!(r#type, "decision" | "outcome" | "approval"))
 }
 
 /// One file of the journal, as far as it has been read.
@@ -517,6 +538,24 @@ mod tests {
         file.write_all(b"\n").unwrap();
         assert_eq!(reader.poll(true, Instant::now()).unwrap().len(), 1);
         assert_eq!(reader.unreadable, 1);
+    }
+
+    #[test]
+    fn lines_that_are_no_exchange_are_passed_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let lines = concat!(
+            r#"{"type":"approval","ticket":"apr_1","time":"2026-11-20T12:00:00.000000Z","event":"asked","agent":"a","#,
+            r#""method":"GET","scheme":"https","host":"h","port":443,"path":"/","bodySha256":"00","rules":["r"]}"#,
+            "\n",
+            r#"{"type":"checkpoint","of":"a later version"}"#,
+            "\n",
+            r#"{"type":"approval","ticket":"apr_1"}"#,
+            "\n",
+        );
+        std::fs::write(folder.path().join("a.jsonl"), lines).unwrap();
+        let mut reader = Reader::open(folder.path()).unwrap();
+        assert_eq!(reader.poll(true, Instant::now()).unwrap().len(), 0);
+        assert_eq!(reader.unreadable, 1, "the last one lacks what it must have");
     }
 
     fn replayed(reader: &mut Reader) -> Vec<String> {

@@ -40,10 +40,8 @@ pub struct Subject<'a> {
     pub path: &'a str,
     /// The query without `?`, as it will go out.
     pub query: Option<&'a str>,
-    /// `content-type`, where there is one.
-    pub content_type: Option<&'a [u8]>,
-    /// `content-encoding`, where there is one.
-    pub content_encoding: Option<&'a [u8]>,
+    /// The header fields that say what the body is or make it another request, sorted by name.
+    pub fields: &'a [(&'a str, &'a [u8])],
     /// The body, whole.
     pub body: &'a [u8],
     /// The rules that ask, sorted: an approval for one rule is none for another.
@@ -57,8 +55,7 @@ pub struct Fingerprint(pub [u8; 32]);
 impl Fingerprint {
     /// The SHA-256 over every part, each behind its length, so that no two requests read alike.
     pub fn of(subject: &Subject<'_>) -> Self {
-        let Subject { agent, method, scheme, host, port, path, query, content_type, content_encoding, body, rules } =
-            subject;
+        let Subject { agent, method, scheme, host, port, path, query, fields, body, rules } = subject;
         let mut hash = Sha256::new();
         let mut part = |bytes: Option<&[u8]>| {
             hash.update([u8::from(bytes.is_some())]);
@@ -71,8 +68,11 @@ impl Fingerprint {
         }
         part(Some(&port.to_be_bytes()));
         part(query.map(str::as_bytes));
-        part(*content_type);
-        part(*content_encoding);
+        part(Some(&(fields.len() as u64).to_be_bytes()));
+        for (name, value) in *fields {
+            part(Some(name.as_bytes()));
+            part(Some(value));
+        }
         part(Some(body));
         for rule in *rules {
             part(Some(rule.as_bytes()));

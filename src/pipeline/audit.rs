@@ -44,6 +44,8 @@ pub enum Record {
     Decision(Box<DecisionRecord>),
     /// What became of it.
     Outcome(Box<OutcomeRecord>),
+    /// What happened to a question that a person was asked.
+    Approval(Box<ApprovalRecord>),
 }
 
 /// What was decided about one exchange.
@@ -168,6 +170,61 @@ pub struct ApprovalNote {
     /// Why, as far as they said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<Arc<str>>,
+}
+
+/// What happened to a question that a person was asked. Several requests may share one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ApprovalRecord {
+    /// The question's name.
+    pub ticket: Arc<str>,
+    /// When it happened, as RFC 3339 in UTC with microseconds.
+    #[serde(with = "rfc3339")]
+    pub time: SystemTime,
+    /// What happened.
+    pub event: ApprovalEvent,
+    /// Whose request it is about.
+    pub agent: Arc<str>,
+    /// The method.
+    pub method: Box<str>,
+    /// `https` or `http`.
+    pub scheme: Cow<'static, str>,
+    /// The host, without port.
+    pub host: Box<str>,
+    /// The upstream's port.
+    pub port: u16,
+    /// The path as it will go out.
+    pub path: Box<str>,
+    /// The query with its values taken out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub query: Option<Box<str>>,
+    /// The SHA-256 of the body, in hexadecimal.
+    pub body_sha256: Box<str>,
+    /// The rules that ask.
+    pub rules: Vec<Arc<str>>,
+    /// What the answer is bound to, in hexadecimal, where this service asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<Box<str>>,
+    /// Who answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<Arc<str>>,
+    /// Why, as far as they said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<Arc<str>>,
+}
+
+/// What happens to a question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ApprovalEvent {
+    /// A person was asked.
+    Asked,
+    /// One request may go out.
+    Approved,
+    /// None may.
+    Refused,
+    /// Nobody answered in time, or what was approved was not used in time.
+    Expired,
 }
 
 /// What became of one exchange, as Envoy's access log says.

@@ -1,22 +1,329 @@
-//! Tells people what waits for them.
+//! Tells people what waits for them, what became of it, and what was refused: in the record, in the service's own
+//! log, by webhook.
 
-use std::time::Duration;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use crate::ext_proc::Herald;
-use crate::pipeline::approval::{Petition, Ticket};
-use crate::pipeline::audit::DecisionRecord;
+use crate::journal::Journal;
+use crate::notify::{ApprovalDecided, ApprovalRequested, Event, Kind, Notifier};
+use crate::pipeline::approval::{About, Fingerprint, Petition, Standing, Ticket};
+use crate::pipeline::audit::{ApprovalEvent, ApprovalRecord, DecisionRecord, Record, Verdict, redacted_query};
+use crate::store::{Open, Store};
+use crate::telemetry::Telemetry;
 
-/// Says it in the service's own log.
-pub struct Crier;
+/// How often it is looked at what waits, and for how long.
+const GLANCE: Duration = Duration::from_secs(1);
+
+/// Says what happens to the questions that people are asked.
+pub struct Crier {
+    journal: Arc<Journal>,
+    notifier: Notifier,
+    /// The questions this service asked, until one request went out for them or their time is over.
+    asked: Mutex<HashMap<Ticket, Asked>>,
+}
+
+struct Asked {
+    fingerprint: Fingerprint,
+    about: Arc<About>,
+    /// Whom the rules tell.
+    notify: Vec<Arc<str>>,
+    standing: Standing,
+    until: SystemTime,
+    /// A request went out for it before it was heard here that somebody had agreed.
+    used: bool,
+}
 
 impl Herald for Crier {
     fn asked(&self, ticket: &Ticket, petition: &Petition, expires: Duration) {
-        let about = &petition.about;
+        let Petition { about, fingerprint, notify, .. } = petition;
         tracing::info!(
             %ticket, agent = %about.agent, method = %about.method, host = %about.host, path = %about.path,
-            expires = ?expires, "a request waits for approval: `attache approvals approve {ticket}`"
+            expires = ?expires, "a request waits for approval: `attache approvals show {ticket}`"
         );
+        let until = SystemTime::now() + expires;
+        self.record(ticket, about, Some(*fingerprint), &Standing::Pending);
+        let event = ApprovalRequested::new(ticket, about, until);
+        self.notifier.send(Event::ApprovalRequested(Box::new(event)), notify);
+        let asked = Asked {
+            fingerprint: *fingerprint,
+            about: Arc::new(about.clone()),
+            notify: notify.clone(),
+            standing: Standing::Pending,
+            until,
+            used: false,
+        };
+        self.questions().insert(ticket.clone(), asked);
     }
 
-    fn decided(&self, _: &DecisionRecord) {}
+    fn decided(&self, record: &DecisionRecord) {
+        if matches!(record.decision, Verdict::Deny | Verdict::RateLimited) && self.notifier.wants(Kind::Blocked) {
+            const EVERYBODY: [&str; 0] = [];
+            self.notifier.send(Event::Blocked(Box::new(record.clone())), &EVERYBODY);
+        }
+        let (Some(approval), Verdict::Allow) = (&record.approval, record.decision) else { return };
+        let mut questions = self.questions();
+        match questions.get_mut(&approval.ticket) {
+            Some(Asked { standing: Standing::Approved(_), .. }) => drop(questions.remove(&approval.ticket)),
+            // Either whoever agreed is about to be heard, or another request has opened it anew.
+            Some(asked) => asked.used = true,
+            None => {}
+        }
+    }
+}
+
+impl Crier {
+    pub fn new(journal: Arc<Journal>, notifier: Notifier) -> Self {
+        Self { journal, notifier, asked: Mutex::default() }
+    }
+
+    /// A person has answered a question.
+    pub fn answered(&self, open: &Open) {
+        let Open { ticket, about, standing, expires, .. } = open;
+        let (mut fingerprint, mut notify) = (None, Vec::new());
+        let mut questions = self.questions();
+        if let Some(asked) = questions.get_mut(ticket) {
+            fingerprint = Some(asked.fingerprint);
+            notify = asked.notify.clone();
+            asked.standing = standing.clone();
+            asked.until = *expires;
+            if asked.used {
+                questions.remove(ticket);
+            }
+        }
+        drop(questions);
+        self.end(ticket, about, fingerprint, standing, &notify);
+    }
+
+    /// Shows how much waits, and notes what nobody answered in time, until the process ends.
+    pub async fn watch(self: Arc<Self>, store: Arc<dyn Store>, telemetry: Telemetry) {
+        loop {
+            tokio::time::sleep(GLANCE).await;
+            match store.pending().await {
+                Ok(pending) => telemetry.approvals(pending.count, pending.oldest),
+                Err(error) => tracing::debug!(%error, "it is not known how many requests wait for a person"),
+            }
+            let now = SystemTime::now();
+            if self.questions().values().all(|asked| now < asked.until) {
+                continue;
+            }
+            // What was answered through another service counts for longer.
+            if let Ok(open) = store.list().await {
+                self.expire(&open, now);
+            }
+        }
+    }
+
+    fn expire(&self, open: &[Open], now: SystemTime) {
+        let mut questions = self.questions();
+        for open in open {
+            if let Some(asked) = questions.get_mut(&open.ticket) {
+                asked.until = open.expires;
+                asked.standing = open.standing.clone();
+            }
+        }
+        let over: Vec<_> = questions.extract_if(|_, asked| asked.until <= now).collect();
+        drop(questions);
+        for (ticket, asked) in over {
+            let Asked { fingerprint, about, notify, standing, .. } = asked;
+            // A refusal has been told.
+            if !matches!(standing, Standing::Refused(_)) {
+                self.end(&ticket, &about, Some(fingerprint), &Standing::Expired, &notify);
+            }
+        }
+    }
+
+    fn end(
+        &self,
+        ticket: &Ticket,
+        about: &About,
+        fingerprint: Option<Fingerprint>,
+        standing: &Standing,
+        notify: &[Arc<str>],
+    ) {
+        let record = self.record(ticket, about, fingerprint, standing);
+        let by = record.by.as_deref().unwrap_or_default();
+        tracing::info!(%ticket, agent = %about.agent, end = ?record.event, by, "a question has ended");
+        if let Some(event) = ApprovalDecided::new(ticket, about, standing) {
+            self.notifier.send(Event::ApprovalDecided(Box::new(event)), notify);
+        }
+    }
+
+    fn record(
+        &self,
+        ticket: &Ticket,
+        about: &About,
+        fingerprint: Option<Fingerprint>,
+        standing: &Standing,
+    ) -> ApprovalRecord {
+        let (event, answered) = match standing {
+            Standing::Pending => (ApprovalEvent::Asked, None),
+            Standing::Approved(answered) => (ApprovalEvent::Approved, Some(answered)),
+            Standing::Refused(answered) => (ApprovalEvent::Refused, Some(answered)),
+            Standing::Expired => (ApprovalEvent::Expired, None),
+        };
+        let record = ApprovalRecord {
+            ticket: ticket.clone(),
+            time: SystemTime::now(),
+            event,
+            agent: about.agent.clone(),
+            method: about.method.clone(),
+            scheme: about.scheme.into(),
+            host: about.host.clone(),
+            port: about.port,
+            path: about.path.clone(),
+            query: about.query.as_deref().map(redacted_query),
+            body_sha256: about.body_sha256.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into(),
+            rules: about.rules.clone(),
+            fingerprint: fingerprint.map(|fingerprint| fingerprint.to_string().into()),
+            by: answered.map(|answered| answered.by.clone()),
+            why: answered.and_then(|answered| answered.why.clone()),
+        };
+        // Whatever goes out for an approval has a record of its own, with the answer in it, or does not go out.
+        if let Err(error) = self.journal.append(&Record::Approval(Box::new(record.clone()))) {
+            tracing::error!(%error, "what happened to an approval cannot be put on record");
+        }
+        record
+    }
+
+    fn questions(&self) -> MutexGuard<'_, HashMap<Ticket, Asked>> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::notify::Timing;
+    use crate::pipeline::approval::Answered;
+    use crate::pipeline::audit::ApprovalNote;
+    use crate::secrets::Environment;
+
+    use super::*;
+
+    struct Place {
+        folder: tempfile::TempDir,
+        crier: Crier,
+    }
+
+    impl Place {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let journal = Arc::new(Journal::open(folder.path()).unwrap());
+            let environment = Arc::new(Environment::default());
+            let observe: crate::notify::Observe = Arc::new(|_, _| {});
+            let notifier = Notifier::new(crate::https::Trust::System, environment, Timing::default(), observe);
+            Self { folder, crier: Crier::new(journal, notifier) }
+        }
+
+        fn ask(&self) {
+            let petition = Petition {
+                fingerprint: Fingerprint([7; 32]),
+                about: (*about()).clone(),
+                hold: Duration::ZERO,
+                expires: Duration::from_secs(60),
+                notify: Vec::new(),
+            };
+            self.crier.asked(&"apr_1".into(), &petition, petition.expires);
+        }
+
+        fn answer(&self, standing: Standing) {
+            let now = SystemTime::now();
+            let expires = now + Duration::from_secs(60);
+            self.crier.answered(&Open {
+                ticket: "apr_1".into(),
+                about: about(),
+                standing,
+                asked: now,
+                expires,
+                waiting: 0,
+            });
+        }
+
+        fn send(&self) {
+            let mut record = DecisionRecord::new("r1".into(), SystemTime::now(), Verdict::Allow, "p".into());
+            record.approval = Some(ApprovalNote { ticket: "apr_1".into(), by: None, why: None });
+            self.crier.decided(&record);
+        }
+
+        /// What is on record once an hour is over.
+        fn events(&self) -> Vec<ApprovalEvent> {
+            self.crier.expire(&[], SystemTime::now() + Duration::from_secs(3600));
+            assert!(self.crier.questions().is_empty());
+            let file = std::fs::read_dir(self.folder.path()).unwrap().next().unwrap().unwrap().path();
+            let text = std::fs::read_to_string(file).unwrap();
+            let events = text.lines().map(|line| match serde_json::from_str(line).unwrap() {
+                Record::Approval(record) => record.event,
+                other => panic!("{other:?}"),
+            });
+            events.collect()
+        }
+    }
+
+    fn about() -> Arc<About> {
+        Arc::new(About {
+            agent: "ann".into(),
+            rules: vec!["r".into()],
+            method: "GET".into(),
+            scheme: "https",
+            host: "a.example".into(),
+            port: 443,
+            path: "/".into(),
+            query: None,
+            content_type: None,
+            body_bytes: 0,
+            body_sha256: [0; 32],
+            body_preview: Box::default(),
+        })
+    }
+
+    fn answered() -> Answered {
+        Answered { by: "bob".into(), why: None }
+    }
+
+    #[tokio::test]
+    async fn a_question_ends_once() {
+        use ApprovalEvent::{Approved, Asked, Expired, Refused};
+        type Steps = fn(&Place);
+        let cases: [(&str, Steps, &[ApprovalEvent]); 6] = [
+            ("nobody answers", |_| {}, &[Asked, Expired]),
+            ("refused", |place| place.answer(Standing::Refused(answered())), &[Asked, Refused]),
+            (
+                "approved and not used",
+                |place| place.answer(Standing::Approved(answered())),
+                &[Asked, Approved, Expired],
+            ),
+            (
+                "approved and used",
+                |place| {
+                    place.answer(Standing::Approved(answered()));
+                    place.send();
+                },
+                &[Asked, Approved],
+            ),
+            (
+                "used before it is heard that somebody agreed",
+                |place| {
+                    place.send();
+                    place.answer(Standing::Approved(answered()));
+                },
+                &[Asked, Approved],
+            ),
+            (
+                "used, and opened anew by one more that waits",
+                |place| {
+                    place.answer(Standing::Approved(answered()));
+                    place.send();
+                    place.ask();
+                },
+                &[Asked, Approved, Asked, Expired],
+            ),
+        ];
+        for (case, steps, expected) in cases {
+            let place = Place::new();
+            place.ask();
+            steps(&place);
+            assert_eq!(place.events(), expected, "{case}");
+        }
+    }
 }

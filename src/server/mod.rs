@@ -23,10 +23,12 @@ use crate::access_log::{AccessLog, AccessLogServer};
 use crate::certificates::discovery::{Discovery, Options as DiscoveryOptions};
 use crate::certificates::{Authority, Minter};
 use crate::config::{Origin, Problems};
-use crate::control::{Control, ControlServer};
+use crate::control::{Answered, Control, ControlServer};
 use crate::ext_proc::{ExternalProcessor, Needs, Recorder, Resolve};
+use crate::https::Trust;
 use crate::journal::Journal;
 use crate::live::Live;
+use crate::notify::{self, Notifier};
 use crate::peer::Peer;
 use crate::pipeline::audit::DecisionRecord;
 use crate::pipeline::exchange::{ResolveFailure, Resolved};
@@ -41,6 +43,9 @@ use listen::{Accepted, Guard};
 
 /// How long a leaf certificate is valid.
 const LEAF_LIFETIME: Duration = Duration::from_secs(24 * 3600);
+
+/// How long notifications that still wait may take at the end.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// What a service runs with.
 pub struct Settings {
@@ -137,6 +142,7 @@ pub enum ServeError {
 pub struct Running {
     live: Arc<Live>,
     journal: Arc<Journal>,
+    notifier: Notifier,
     telemetry: Telemetry,
     stop: watch::Sender<bool>,
     ready: Arc<AtomicBool>,
@@ -169,7 +175,7 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
     if supervisor.is_none() {
         loaded.warn();
     }
-    let policy::Loaded { in_force: first, kept, .. } = loaded;
+    let policy::Loaded { in_force: first, notifications, kept, .. } = loaded;
     telemetry.reloaded(true, &first.rules.revision);
     let live = Arc::new(Live::new(first));
     let resolver = Arc::new(Resolver::new(resolver)?);
@@ -185,11 +191,15 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
     let options = DiscoveryOptions { trace_percent, ..DiscoveryOptions::default() };
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_service_status("attache", tonic_health::ServingStatus::Serving).await;
+    let store = open(store).await?;
+    let notifier = notifier(source.environment.clone(), telemetry.clone());
+    notifier.replace(notifications);
+    let crier = Arc::new(herald::Crier::new(journal.clone(), notifier.clone()));
     let needs = Needs {
         live: live.clone(),
         resolver: Arc::new(Names(resolver.clone())),
-        store: open(store).await?,
-        herald: Arc::new(herald::Crier),
+        store: store.clone(),
+        herald: crier.clone(),
         recorder: journal.clone(),
         telemetry: telemetry.clone(),
         in_flight: in_flight.clone(),
@@ -227,7 +237,17 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
         let ready = ready.clone();
         Arc::new(move || ready.load(Ordering::Relaxed))
     };
-    let control = Control { live: live.clone(), policy: policy.policy.clone(), ready: is_ready.clone() };
+    let answered: Answered = {
+        let crier = crier.clone();
+        Arc::new(move |open| crier.answered(open))
+    };
+    let control = Control {
+        live: live.clone(),
+        policy: policy.policy.clone(),
+        ready: is_ready.clone(),
+        store: store.clone(),
+        answered,
+    };
     let path = state_dir.join("control.sock");
     let listener = listen::unix(&path, 0o600)?;
     sockets.push(path);
@@ -241,10 +261,11 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
         }
         None => None,
     };
-    tokio::spawn(policy::watch(source, kept, live.clone(), telemetry.clone()));
+    tokio::spawn(policy::watch(source, kept, live.clone(), notifier.clone(), telemetry.clone()));
     tokio::spawn(policy::refresh_secrets(live.clone()));
     tokio::spawn(keep_on_disk(journal.clone()));
-    Ok(Running { live, journal, telemetry, stop, ready, sockets, workers, metrics })
+    tokio::spawn(crier.watch(store, telemetry.clone()));
+    Ok(Running { live, journal, notifier, telemetry, stop, ready, sockets, workers, metrics })
 }
 
 /// The store there is to be. One that does not answer yet is no reason not to start: most requests do not need it.
@@ -277,9 +298,16 @@ impl Running {
         if let Err(error) = self.journal.sync() {
             tracing::error!(%error, "the journal may not be on disk in full");
         }
+        self.notifier.drain(LAST_WORDS).await;
         let telemetry = self.telemetry.clone();
         let _ = tokio::task::spawn_blocking(move || telemetry.flush()).await;
     }
+}
+
+/// Delivers what people are told, and shows what becomes of it.
+fn notifier(environment: Arc<Environment>, telemetry: Telemetry) -> Notifier {
+    let observe: notify::Observe = Arc::new(move |channel, outcome| telemetry.notified(channel, outcome.as_str()));
+    Notifier::new(Trust::System, environment, notify::Timing::default(), observe)
 }
 
 async fn tcp(address: SocketAddr) -> Result<TcpListener, ServeError> {
@@ -318,16 +346,19 @@ async fn serve_control(
             }
         };
         let agent = |peer: &Peer| supervisor.is_some_and(|s| peer.pid != Some(s) && peer.descends_from(s));
-        match Peer::of(&stream) {
-            Ok(peer) if peer.is_own_user() && !agent(&peer) => {}
+        let peer = match Peer::of(&stream) {
+            Ok(peer) if peer.is_own_user() && !agent(&peer) => peer,
             peer => {
                 tracing::warn!(?peer, "the control socket refused a process");
                 continue;
             }
-        }
+        };
         let service = service.clone();
         tokio::spawn(async move {
-            let call = service_fn(move |request| tonic::codegen::Service::call(&mut service.clone(), request));
+            let call = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
+                request.extensions_mut().insert(peer);
+                tonic::codegen::Service::call(&mut service.clone(), request)
+            });
             let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
             if let Err(error) = connection.serve_connection(TokioIo::new(stream), call).await {
                 tracing::debug!(%error, "a control connection has ended");

@@ -8,6 +8,7 @@ use crate::config::compile::{Compiled, Setting, compile_again, token_files};
 use crate::config::watch::{Timing, Watch};
 use crate::config::{self, Origin, Policy, Problems, Revision};
 use crate::live::{InForce, Live};
+use crate::notify::{Channel, Notifier};
 use crate::secrets::{Environment, Files, Secrets};
 use crate::telemetry::Telemetry;
 
@@ -37,8 +38,9 @@ impl PolicySource {
             kept.token_files = Files::look(token_files(policy));
             self.compile(&kept, before, problems)
         })?;
+        let notifications = accepted.value.notifications.clone();
         let in_force = self.in_force(accepted.value);
-        Ok(Loaded { in_force, revision, warnings: accepted.warnings, kept })
+        Ok(Loaded { in_force, revision, notifications, warnings: accepted.warnings, kept })
     }
 
     /// The policy that is in force already, with its token files as they are now. Nothing of it is wrong, so none of
@@ -74,6 +76,8 @@ impl PolicySource {
 pub struct Loaded {
     pub in_force: InForce,
     pub revision: Revision,
+    /// Who is told of what.
+    pub notifications: Vec<Channel>,
     warnings: Problems,
     /// What it is compiled from again when a token file changes.
     pub kept: Kept,
@@ -111,7 +115,7 @@ impl Kept {
 
 /// Puts each policy that is right in force, and says loudly when one is not. Puts the one in force in force again,
 /// with other tokens, when its token files change.
-pub async fn watch(source: PolicySource, mut kept: Kept, live: Arc<Live>, telemetry: Telemetry) {
+pub async fn watch(source: PolicySource, mut kept: Kept, live: Arc<Live>, notifier: Notifier, telemetry: Telemetry) {
     let mut watch = Watch::new(&source.origin, &kept.revision, Timing::default());
     loop {
         let is_policy = tokio::select! {
@@ -136,6 +140,7 @@ pub async fn watch(source: PolicySource, mut kept: Kept, live: Arc<Live>, teleme
                 telemetry.reloaded(true, loaded.revision.as_str());
                 tracing::info!(revision = loaded.revision.as_str(), "the policy has been loaded again");
                 kept = loaded.kept;
+                notifier.replace(loaded.notifications);
                 live.replace(loaded.in_force);
             }
             Err(problems) => {

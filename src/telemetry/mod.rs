@@ -42,6 +42,9 @@ struct Inner {
     in_force: Mutex<String>,
     certificates: Counter<u64>,
     undecided: Counter<u64>,
+    approvals_pending: Gauge<u64>,
+    approvals_oldest: Gauge<f64>,
+    notifications: Counter<u64>,
     tracer: Option<SdkTracer>,
     traces: Option<SdkTracerProvider>,
     _meters: SdkMeterProvider,
@@ -135,6 +138,18 @@ impl Telemetry {
                 .u64_counter("attache_undecided_requests")
                 .with_description("Requests Envoy reported that no decision was asked for or given")
                 .build(),
+            approvals_pending: meter
+                .u64_gauge("attache_approvals_pending")
+                .with_description("Questions that wait for a person")
+                .build(),
+            approvals_oldest: meter
+                .f64_gauge("attache_approvals_oldest_seconds")
+                .with_description("How long the oldest of them has waited; 0 without any")
+                .build(),
+            notifications: meter
+                .u64_counter("attache_notifications")
+                .with_description("Messages to people, by channel and what became of them")
+                .build(),
             tracer: traces.as_ref().map(|t| t.tracer("attache")),
             traces,
             registry,
@@ -162,14 +177,18 @@ impl Telemetry {
     pub fn decided(&self, record: &DecisionRecord, parent: Option<&Parent>) {
         let Inner { requests, duration, tracer, .. } = &*self.0;
         // Labels come from policy alone: nothing an agent sends may make a new time series.
+        // What is only watched counts under what it would have been refused for.
+        let would = record.would.as_ref();
+        let reason = record.reason.clone().or_else(|| would.map(|would| would.reason.clone()));
+        let rule = would.and_then(|would| would.rule.clone()).or_else(|| record.rule.clone());
         requests.add(
             1,
             &[
                 KeyValue::new("decision", record.decision.as_str()),
-                KeyValue::new("mode", "enforce"),
-                KeyValue::new("reason", record.reason.clone().unwrap_or_default()),
+                KeyValue::new("mode", mode(record)),
+                KeyValue::new("reason", reason.unwrap_or_default()),
                 KeyValue::new("agent", record.agent.clone().unwrap_or_default()),
-                KeyValue::new("rule", record.rule.clone().unwrap_or_default()),
+                KeyValue::new("rule", rule.unwrap_or_default()),
             ],
         );
         duration.record(Duration::from_micros(record.decision_micros).as_secs_f64(), &[]);
@@ -181,6 +200,18 @@ impl Telemetry {
     /// Shows a request that no decision stands behind.
     pub fn undecided(&self) {
         self.0.undecided.add(1, &[]);
+    }
+
+    /// Shows how many questions wait for a person, and how long the oldest has waited.
+    pub fn approvals(&self, pending: usize, oldest: Option<Duration>) {
+        self.0.approvals_pending.record(pending as u64, &[]);
+        self.0.approvals_oldest.record(oldest.unwrap_or_default().as_secs_f64(), &[]);
+    }
+
+    /// Shows what became of a message to a channel of the policy.
+    pub fn notified(&self, channel: &str, outcome: &'static str) {
+        let labels = [KeyValue::new("channel", channel.to_owned()), KeyValue::new("outcome", outcome)];
+        self.0.notifications.add(1, &labels);
     }
 
     /// Shows what was done with a leaf certificate: `minted`, `rotated`, `evicted` or `refused`.
@@ -226,6 +257,11 @@ impl Telemetry {
     }
 }
 
+/// Whether what policy says was carried out.
+fn mode(record: &DecisionRecord) -> &'static str {
+    if record.would.is_some() { "monitor" } else { "enforce" }
+}
+
 /// Envoy owns the HTTP spans; this one is the decision's alone. A refusal is no fault: its status stays unset.
 fn span(tracer: &SdkTracer, record: &DecisionRecord, parent: Option<&Parent>) {
     let start = record.time.checked_sub(Duration::from_micros(record.decision_micros)).unwrap_or(record.time);
@@ -234,7 +270,7 @@ fn span(tracer: &SdkTracer, record: &DecisionRecord, parent: Option<&Parent>) {
         KeyValue::new("server.address", record.host.to_string()),
         KeyValue::new("url.path", record.path.to_string()),
         KeyValue::new("attache.decision", record.decision.as_str()),
-        KeyValue::new("attache.mode", "enforce"),
+        KeyValue::new("attache.mode", mode(record)),
         KeyValue::new("attache.policy.revision", record.policy_revision.clone()),
         KeyValue::new("attache.request.id", record.request_id.clone()),
     ];
@@ -247,6 +283,11 @@ fn span(tracer: &SdkTracer, record: &DecisionRecord, parent: Option<&Parent>) {
     add("gen_ai.agent.name", record.agent.clone().map(Into::into));
     add("attache.reason", record.reason.clone().map(Into::into));
     add("attache.rule.id", record.rule.clone().map(Into::into));
+    let would = record.would.as_ref();
+    add("attache.would", would.map(|would| would.decision.as_str().into()));
+    add("attache.would.reason", would.map(|would| would.reason.clone().into()));
+    add("attache.would.rule.id", would.and_then(|would| would.rule.clone()).map(Into::into));
+    add("attache.approval.id", record.approval.as_ref().map(|approval| approval.ticket.clone().into()));
     add("attache.credential.name", (!record.credential.is_empty()).then(|| record.credential.join(",").into()));
     let fault = record.reason.as_deref().filter(|r| *r == "internal_error" || *r == "record_failed");
     add("error.type", fault.map(|r| r.to_owned().into()));

@@ -13,6 +13,7 @@ use tokio::process::Command;
 
 use super::curl::{Answer, curl};
 use super::process::{self, Running};
+use super::schema;
 use super::script::{self, Output};
 use super::{Ca, Dns, PROXY_VARIABLES, Upstream, envoy_binary, free_address, until};
 
@@ -245,6 +246,9 @@ impl Setup {
         let mut running = Running::start("attache up", self.up_command());
         let line = running.line().await;
         let ready = serde_json::from_str(&line).unwrap_or_else(|e| panic!("{e} in ready line `{line}`"));
+        if self.policy.is_none() {
+            schema::assert_fits(&std::fs::read_to_string(self.workplace.policy()).unwrap());
+        }
         Attache { running, ready, workplace: self.workplace }
     }
 

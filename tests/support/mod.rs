@@ -37,6 +37,7 @@ pub mod interposer;
 pub mod journal;
 pub mod process;
 pub mod records;
+pub mod schema;
 pub mod script;
 pub mod tunnel;
 pub mod upstream;

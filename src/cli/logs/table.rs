@@ -4,9 +4,9 @@ use std::io::{self, Write};
 
 use crate::journal::reader::{Exchange, Standing};
 use jiff::Timestamp;
-use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+use unicode_width::UnicodeWidthStr;
 
-use crate::cli::output::printable;
+use crate::cli::output::{cut, printable};
 
 const COLUMNS: usize = 9;
 const HEADINGS: [&str; COLUMNS] =
@@ -164,23 +164,6 @@ fn colour(standing: Standing) -> &'static str {
         Standing::Blocked => "\u{1b}[31m",
         Standing::Failed => "\u{1b}[33m",
     }
-}
-
-/// At most `width` columns of a text, with an ellipsis for what is left out.
-fn cut(text: &str, width: usize) -> String {
-    if text.width() <= width {
-        return text.to_owned();
-    }
-    let mut room = width.saturating_sub(1);
-    let fits = |character: &char| {
-        let needed = character.width().unwrap_or_default();
-        let fits = needed <= room;
-        room = room.saturating_sub(needed);
-        fits
-    };
-    let mut short: String = text.chars().take_while(fits).collect();
-    short.push('…');
-    short
 }
 
 #[cfg(test)]

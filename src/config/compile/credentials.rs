@@ -16,22 +16,26 @@ use crate::pipeline::policy::path::PathPattern;
 use crate::pipeline::policy::{Binding, Endpoints, Placeholder, RuleId, Ruleset};
 
 /// Binds every credential, and reports those that go nowhere or that could each fill the same slot.
-pub(super) fn bind(policy: &Policy, rules: &mut Ruleset, problems: &mut Problems) {
+pub(super) fn bind(policy: &Policy, rules: &mut Ruleset, places: &mut HashMap<RuleId, Span>, problems: &mut Problems) {
     let catalogue = Catalogue::of(policy, problems);
     let allowed = Allowed::somewhere(policy);
+    let ids: HashMap<_, _> = rules.agents.ids().map(|id| (rules.agents.name(id).clone(), id)).collect();
     let mut bound = Bound::default();
     for (place, credential) in policy.credentials.iter().enumerate() {
         let name: RuleId = credential.name.as_str().into();
         let agents = credential
             .agents
             .as_ref()
-            .map(|names| names.iter().filter_map(|n| rules.agents.find(n.as_str())).collect::<Vec<_>>());
+            .map(|names| names.iter().filter_map(|n| ids.get(n.as_str()).copied()).collect::<Vec<_>>());
         if let Some(text) = &credential.placeholder {
             let text = text.value.as_str().into();
             rules.hold(Placeholder { credential: name.clone(), text, agents: agents.clone() });
         }
         let service = credential.service.as_ref().and_then(|named| Some((named, catalogue.find(named, problems)?)));
         let Ok(endpoints) = endpoints(credential, problems) else { continue };
+        if let Some(endpoints) = &endpoints {
+            places.entry(endpoints.rule.clone()).or_insert(credential.span);
+        }
         let draft = Draft { credential: CredentialId(place), name, agents, endpoints };
         let mut bindings = Vec::new();
         if let Some((named, service)) = service {
@@ -393,6 +397,15 @@ mod tests {
     }
 
     #[test]
+    fn what_a_profile_allows_is_allowed_to_somebody() {
+        let text = "profiles: {llm: {allowedDomains: [api.openai.com]}}\n\
+             agents: {ann: {profiles: [llm], identity: [{header: {name: X-A, value: ann, trusted: true}}]}}\n\
+             credentials: [{name: a, envVarKey: A, service: openai}]\n";
+        assert_eq!(complaints(text), [""; 0]);
+        assert_eq!(complaints(&text.replace("openai.com]", "openai.org]")).len(), 1);
+    }
+
+    #[test]
     fn a_credential_goes_only_with_the_requests_of_its_endpoints() {
         let policy = load(
             "allowedDomains: ['*.example']\n\
@@ -474,6 +487,21 @@ mod tests {
             std::time::SystemTime::now(),
         );
         assert_eq!(denial.unwrap_err().rule.as_deref(), Some("credentials[close].endpoints"));
+    }
+
+    /// The credential would not be for this request, so that it does not go out with it either.
+    #[test]
+    fn an_agent_that_is_only_watched_is_not_refused_and_gets_no_credential() {
+        let policy = load(
+            "allowedDomains: [api.openai.com]\n\
+             agents: {ann: {mode: monitor, identity: [{header: {name: X-A, value: ann, trusted: true}}]}}\n\
+             credentials:\n\
+             - {name: openai, envVarKey: C, service: openai, endpoints: [{methods: [POST]}]}\n\
+             - {name: other, envVarKey: C, injections: [{domain: api.openai.com, queryParam: k}]}",
+        )
+        .unwrap();
+        assert_eq!(names(&policy, "POST", "api.openai.com/"), Ok(vec!["openai".to_owned(), "other".to_owned()]));
+        assert_eq!(names(&policy, "GET", "api.openai.com/"), Ok(Vec::new()));
     }
 
     #[test]

@@ -35,7 +35,7 @@ pub struct Setting<'a> {
 pub struct Compiled {
     /// What decides.
     pub rules: Ruleset,
-    /// Where each credential's secret is, in the order of [`CredentialId`], with the credential's name.
+    /// Where each credential's secret is, in the order of [`CredentialId`](crate::pipeline::credential::CredentialId), with the credential's name.
     pub secrets: Vec<(String, Origin)>,
     /// Who is told of what.
     pub notifications: Vec<Channel>,
@@ -92,7 +92,7 @@ pub fn compile_again(
         work.rules.set_mode(id, rules::mode(agent.mode));
     }
     work.add_rules(&policy.rules, false);
-    let Work { mut rules, places, problems } = work;
+    let Work { mut rules, mut places, problems } = work;
     let common = Restrictions::of([&*policy.allowed_domains]);
     common.check(&common, problems);
     for agent in policy.agents.iter().flatten() {
@@ -106,7 +106,7 @@ pub fn compile_again(
         let ceiling = Restrictions::of([ceiling]);
         ceiling.check(&ceiling, problems);
     }
-    credentials::bind(policy, &mut rules, problems);
+    credentials::bind(policy, &mut rules, &mut places, problems);
     let secrets = policy.credentials.iter().map(|c| (c.name.as_str().to_owned(), source_of(&c.source.value)));
     let notifications = policy.notifications.iter().map(|n| n.channel()).collect();
     Some(Compiled { rules, secrets: secrets.collect(), notifications, places, revoked })

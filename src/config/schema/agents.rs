@@ -1,5 +1,6 @@
 //! `agents`: who may call, how they are known, and what is theirs alone.
 
+use super::super::decode::named;
 use super::identities::identity;
 use super::*;
 
@@ -25,15 +26,13 @@ pub struct Agent {
 /// A mapping from name to agent. An agent with mistakes in it keeps its name, so that what
 /// refers to it is not reported as well.
 pub(super) fn agents(node: &Node, problems: &mut Problems) -> Option<Vec<Agent>> {
-    let Value::Mapping(entries) = &node.value else {
-        return mismatch(node, "a mapping from names to agents", problems);
-    };
-    if entries.is_empty() {
+    let agents = named("a mapping from names to agents", agent)(node, problems)?;
+    if matches!(&node.value, Value::Mapping(entries) if entries.is_empty()) {
         problems
             .error(node.span, "`agents` names nobody, so every caller would be refused")
             .fix("name an agent, or remove the key: a policy without `agents` has exactly one");
     }
-    Some(entries.iter().filter_map(|(key, node)| agent(key, node, problems)).collect())
+    Some(agents)
 }
 
 fn agent(key: &Key, node: &Node, problems: &mut Problems) -> Option<Agent> {

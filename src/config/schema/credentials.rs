@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use http::HeaderName;
 
-use super::super::decode::{filled_list, one_or_list, parsed, quiet};
+use super::super::decode::{filled_list, is_word, one_or_list, parsed, quiet};
 use super::super::error::{Span, quote};
 use super::names::{header_value, injected_header, name, variable};
 use super::vault::vault;
@@ -212,7 +212,7 @@ fn endpoint(node: &Node, problems: &mut Problems) -> Option<Endpoint> {
 
 /// `all`, or a list of names.
 pub(super) fn users(node: &Node, problems: &mut Problems) -> Option<Option<Vec<Spanned<Name>>>> {
-    if matches!(&node.value, Value::Scalar(scalar) if scalar.text == "all") {
+    if is_word("all", node, problems) {
         return Some(None);
     }
     filled_list("a list of agents", "name the agents that may use it, or write `all`", name("the name of an agent"))(

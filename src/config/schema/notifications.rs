@@ -1,6 +1,6 @@
 //! `notifications`: who is told of what.
 
-use super::super::decode::{filled_list, parsed, quiet, word};
+use super::super::decode::{filled_list, named, parsed, quiet, word};
 use super::credentials::file;
 use super::names::variable;
 use super::vault::address;
@@ -42,20 +42,11 @@ const EVENTS: &[(&str, Kind)] = &[
 
 /// A mapping from name to channel.
 pub(super) fn notifications(node: &Node, problems: &mut Problems) -> Option<Vec<Notification>> {
-    let Value::Mapping(entries) = &node.value else {
-        return mismatch(node, "a mapping from names to webhooks", problems);
-    };
-    Some(entries.iter().filter_map(|(key, node)| notification(key, node, problems)).collect())
+    named("a mapping from names to webhooks", notification)(node, problems)
 }
 
 fn notification(key: &Key, node: &Node, problems: &mut Problems) -> Option<Notification> {
-    let name = match Name::parse(&key.text) {
-        Ok(name) => Some(Spanned { value: name, span: key.span }),
-        Err(rejection) => {
-            problems.error(key.span, rejection.message).fix = rejection.fix;
-            None
-        }
-    };
+    let name = names::key(key, problems);
     if matches!(node.value, Value::Scalar(_)) {
         // As likely as not it is a URL.
         problems.hide(node.span);

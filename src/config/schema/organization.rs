@@ -1,5 +1,6 @@
 //! `organization`: outer bounds; and `profiles`: lists that agents share by name.
 
+use super::super::decode::named;
 use super::*;
 
 /// The outer bounds, which nothing else in the policy widens.
@@ -37,10 +38,7 @@ pub(super) fn organization(node: &Node, problems: &mut Problems) -> Option<Organ
 }
 
 pub(super) fn profiles(node: &Node, problems: &mut Problems) -> Option<Vec<Profile>> {
-    let Value::Mapping(entries) = &node.value else {
-        return mismatch(node, "a mapping from names to profiles", problems);
-    };
-    Some(entries.iter().filter_map(|(key, node)| profile(key, node, problems)).collect())
+    named("a mapping from names to profiles", profile)(node, problems)
 }
 
 fn profile(key: &Key, node: &Node, problems: &mut Problems) -> Option<Profile> {

@@ -6,7 +6,8 @@ use http::HeaderName;
 use ipnet::IpNet;
 
 use super::super::error::{Problems, Span, did_you_mean, quote};
-use super::{Credential, Identity, Name, Policy, Rule, Spanned, TokenSource};
+use super::{Credential, Identity, Name, Policy, Rule, RuleAction, Spanned, TokenSource};
+use crate::notify::Kind;
 
 pub(super) fn check(policy: &Policy, fixed_agent: Option<&str>, problems: &mut Problems) {
     let known = Known {
@@ -21,6 +22,7 @@ pub(super) fn check(policy: &Policy, fixed_agent: Option<&str>, problems: &mut P
     check_rules(&policy.rules, problems, |user, problems| known.check_user(user, problems));
     let bounds = policy.organization.iter().flat_map(|organization| &organization.rules);
     check_rules(bounds, problems, |user, problems| known.check_distant_user(user, problems));
+    check_channels(policy, problems);
 }
 
 /// Who can call under this policy.
@@ -119,6 +121,31 @@ fn check_rules<'a>(
         }
         for user in rule.agents.iter().flatten() {
             check_user(user, problems);
+        }
+    }
+}
+
+/// Who is to be told has to be there, and be told of questions.
+fn check_channels(policy: &Policy, problems: &mut Problems) {
+    let names = || policy.notifications.iter().map(|channel| channel.name.as_str());
+    let bounds = policy.organization.iter().flat_map(|organization| &organization.rules);
+    for rule in policy.rules.iter().chain(bounds) {
+        let RuleAction::Approval(approval) = &rule.action.value else { continue };
+        for name in &approval.notify {
+            let quoted = quote(name.as_str());
+            match policy.notifications.iter().find(|channel| channel.name.value == name.value) {
+                None => {
+                    let fix = did_you_mean(name.as_str(), names())
+                        .unwrap_or_else(|| "add it under `notifications`, or remove it".to_owned());
+                    problems.error(name.span, format!("there is no channel {quoted} to notify")).fix(fix);
+                }
+                Some(channel) if !channel.events.iter().any(|event| event.value == Kind::ApprovalRequested) => {
+                    problems
+                        .warning(name.span, format!("the channel {quoted} is not told of requests that wait"))
+                        .fix("add `approvalRequested` to its `events`");
+                }
+                Some(_) => {}
+            }
         }
     }
 }

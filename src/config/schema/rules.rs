@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
+use http::HeaderName;
+use http::header::HOST;
 use jiff::Timestamp;
 use jiff::civil::{Time, Weekday};
 use jiff::tz::TimeZone;
 
-use super::super::decode::{duration, enumerate, filled_list, number, one_or_list, parsed, word};
+use super::super::decode::{duration, enumerate, filled_list, is_word, named, number, one_or_list, parsed, word};
 use super::super::error::{Span, did_you_mean, quote};
+use super::super::yaml::Scalar;
 use super::names::name;
 use super::*;
 
@@ -138,8 +141,10 @@ fn rule(node: &Node, problems: &mut Problems) -> Option<Rule> {
     let path = fields.optional("path", text("a path"));
     let methods = fields.optional("method", domains::methods);
     let agents = fields.optional("agents", credentials::users);
-    let query = fields.optional("query", conditions("a mapping from parameters to values")).unwrap_or_default();
-    let headers = fields.optional("headers", conditions("a mapping from headers to values")).unwrap_or_default();
+    let query =
+        fields.optional("query", conditions("a mapping from parameters to values", |_| None)).unwrap_or_default();
+    let headers =
+        fields.optional("headers", conditions("a mapping from headers to values", never_there)).unwrap_or_default();
     let action = fields.required("action", action);
     let mode = fields.optional("mode", mode).unwrap_or_default();
     let only = fields.optional("only", hours);
@@ -189,14 +194,30 @@ pub(super) fn mode(node: &Node, problems: &mut Problems) -> Option<Mode> {
     Some(word("a mode", &[("enforce", Mode::Enforce), ("monitor", Mode::Monitor)])(node, problems)?.value)
 }
 
-fn conditions(what: &'static str) -> impl Fn(&Node, &mut Problems) -> Option<Vec<(String, Spanned<String>)>> {
+/// Why no request could ever have a header of this name, and what to write for it: the rule would never hold.
+fn never_there(name: &str) -> Option<(String, &'static str)> {
+    let written = quote(name);
+    match HeaderName::from_bytes(name.as_bytes()) {
+        Err(_) => Some((format!("{written} is not the name of a header"), "write a name such as `X-Api-Version`")),
+        Ok(HOST) => Some((format!("{written} is what the rule's own `host` is about"), "write it there")),
+        Ok(_) => None,
+    }
+}
+
+fn conditions(
+    what: &'static str,
+    impossible: fn(&str) -> Option<(String, &'static str)>,
+) -> impl Fn(&Node, &mut Problems) -> Option<Vec<(String, Spanned<String>)>> {
     move |node, problems| {
-        let Value::Mapping(entries) = &node.value else { return mismatch(node, what, problems) };
-        let read = entries.iter().map(|(key, value)| {
+        let read = named(what, |key, value, problems| {
             if key.text.is_empty() {
                 problems
                     .error(key.span, "a condition needs a name")
                     .fix("write `name: value`, or `name: \"*\"` for any value");
+                return None;
+            }
+            if let Some((message, fix)) = impossible(&key.text) {
+                problems.error(key.span, message).fix(fix);
                 return None;
             }
             // A missing parameter is no empty one: `""` is a value too.
@@ -207,9 +228,10 @@ fn conditions(what: &'static str) -> impl Fn(&Node, &mut Problems) -> Option<Vec
                 _ => text("a value")(value, problems)?,
             };
             Some((key.text.clone(), value))
-        });
+        })(node, problems)?;
         // What was wrong has been reported, and the rule must not hold without it.
-        read.collect()
+        let whole = matches!(&node.value, Value::Mapping(entries) if entries.len() == read.len());
+        whole.then_some(read)
     }
 }
 
@@ -217,17 +239,16 @@ fn action(node: &Node, problems: &mut Problems) -> Option<Spanned<RuleAction>> {
     const FIX: &str =
         "write `block`, `monitor`, `{rateLimit: {requests: 10, per: hour}}` or `{approval: {hold: 20s, expires: 15m}}`";
     let value = match &node.value {
-        Value::Scalar(scalar) => match scalar.text.as_str() {
-            "block" | "deny" => RuleAction::Block,
-            "monitor" => RuleAction::Monitor,
-            "approval" => RuleAction::Approval(Approval { hold: HOLD, expires: EXPIRES, notify: Vec::new() }),
-            written => {
-                let fix =
-                    did_you_mean(written, ["block", "monitor", "approval", "deny"]).unwrap_or_else(|| FIX.to_owned());
-                problems.error(node.span, format!("{} is not an action of a rule", quote(written))).fix(fix);
-                return None;
-            }
-        },
+        Value::Scalar(_) if is_word("block", node, problems) || is_word("deny", node, problems) => RuleAction::Block,
+        Value::Scalar(_) if is_word("monitor", node, problems) => RuleAction::Monitor,
+        Value::Scalar(_) if is_word("approval", node, problems) => {
+            RuleAction::Approval(Approval { hold: HOLD, expires: EXPIRES, notify: Vec::new() })
+        }
+        Value::Scalar(Scalar { text: written, .. }) => {
+            let fix = did_you_mean(written, ["block", "monitor", "approval", "deny"]).unwrap_or_else(|| FIX.to_owned());
+            problems.error(node.span, format!("{} is not an action of a rule", quote(written))).fix(fix);
+            return None;
+        }
         _ => {
             let mut fields = Fields::of(node, "an action", problems)?;
             if fields.has("rateLimit") == fields.has("approval") {
@@ -255,7 +276,7 @@ pub(super) fn rate_limit(node: &Node, problems: &mut Problems) -> Option<RateLim
 /// `bytes`, or `{items: requests}`: the names on the way to the list, parted by dots; `.` is the body itself.
 fn weight(node: &Node, problems: &mut Problems) -> Option<Weight> {
     if let Value::Scalar(scalar) = &node.value {
-        if scalar.text == "bytes" {
+        if is_word("bytes", node, problems) {
             return Some(Weight::Bytes);
         }
         problems
@@ -320,7 +341,7 @@ fn hours(node: &Node, problems: &mut Problems) -> Option<Hours> {
         ),
     );
     let from = fields.optional("from", parsed("a time of day", time_of_day));
-    let to = fields.optional("to", parsed("a time of day", time_of_day));
+    let to = fields.optional("to", parsed("a time of day", end_of_day));
     if from.is_some() != to.is_some() {
         fields.reject(
             node.span,
@@ -353,16 +374,18 @@ fn hours(node: &Node, problems: &mut Problems) -> Option<Hours> {
     })
 }
 
+/// Where a window ends; `24:00` is the end of the day on which it begins.
+fn end_of_day(text: &str) -> Result<Time, Rejection> {
+    if text == "24:00" { Ok(Time::midnight()) } else { time_of_day(text) }
+}
+
 fn time_of_day(text: &str) -> Result<Time, Rejection> {
     let refused = || {
         Rejection::new(
             format!("{} is not a time of day", quote(text)),
-            "write hours and minutes in quotes: `\"08:00\"`, up to `\"24:00\"`",
+            "write hours and minutes in quotes: `\"08:00\"`, and `to` up to `\"24:00\"`",
         )
     };
-    if text == "24:00" {
-        return Ok(Time::midnight());
-    }
     let (hours, minutes) = text.split_once(':').ok_or_else(refused)?;
     if hours.len() != 2 || minutes.len() != 2 || !text.bytes().all(|b| b.is_ascii_digit() || b == b':') {
         return Err(refused());

@@ -1,6 +1,6 @@
 //! `services`: which hosts an API has, and where it takes its key.
 
-use super::super::decode::Rejection;
+use super::super::decode::named;
 use super::credentials::{check_slot, slot};
 use super::*;
 
@@ -32,20 +32,11 @@ pub struct Api {
 
 /// A mapping from name to service.
 pub(in crate::config) fn services(node: &Node, problems: &mut Problems) -> Option<Vec<Service>> {
-    let Value::Mapping(entries) = &node.value else {
-        return mismatch(node, "a mapping from names to services", problems);
-    };
-    Some(entries.iter().filter_map(|(key, node)| service(key, node, problems)).collect())
+    named("a mapping from names to services", service)(node, problems)
 }
 
 fn service(key: &Key, node: &Node, problems: &mut Problems) -> Option<Service> {
-    let name = match Name::parse(&key.text) {
-        Ok(name) => Some(Spanned { value: name, span: key.span }),
-        Err(Rejection { message, fix }) => {
-            problems.error(key.span, message).fix = fix;
-            None
-        }
-    };
+    let name = names::key(key, problems);
     let api = api(node, problems);
     Some(Service { name: name?, api })
 }

@@ -22,11 +22,11 @@ fn every_mistake_is_reported_with_its_place_and_the_fix() {
         (
             "unknown and unenforced keys",
             "allowDomains: []\n\
-                 rules: []\n\
+                 dlp: {}\n\
                  servces: x\n",
             &[
                 "1:1 unknown key `allowDomains` in a policy | did you mean `allowedDomains`?",
-                "2:1 `rules` is not enforced by this version of attache, so a policy that relies on it is refused | remove `rules`, or use a version that enforces it",
+                "2:1 `dlp` is not enforced by this version of attache, so a policy that relies on it is refused | remove `dlp`, or use a version that enforces it",
                 "3:1 unknown key `servces` in a policy | did you mean `services`?",
             ],
         ),
@@ -115,14 +115,13 @@ fn every_mistake_is_reported_with_its_place_and_the_fix() {
         ("agents are a list", "agents: [a]\n", &["1:9 expected a mapping from names to agents, found a list | -"]),
         (
             "agent names and keys",
-            "agents: {all: {}, 'a b': {}, -x: {}, ok: {rateLimit: {}, mode: monitor, identities: []}}\n",
+            "agents: {all: {}, 'a b': {}, -x: {}, ok: {rateLimit: {}, dlp: strict, identities: []}}\n",
             &[
                 "1:10 `all` stands for every agent and cannot name one | choose another name",
                 "1:19 `a b` cannot be a name | a name is 1 to 64 characters of `A-Z a-z 0-9 . _ -`, the first of them a letter or digit",
                 "1:30 `-x` cannot be a name | a name is 1 to 64 characters of `A-Z a-z 0-9 . _ -`, the first of them a letter or digit",
-                "1:43 `rateLimit` is not enforced by this version of attache, so a policy that relies on it is refused | remove `rateLimit`, or use a version that enforces it",
-                "1:58 `mode` is not enforced by this version of attache, so a policy that relies on it is refused | remove `mode`, or use a version that enforces it",
-                "1:73 unknown key `identities` in an agent | did you mean `identity`?",
+                "1:58 `dlp` is not enforced by this version of attache, so a policy that relies on it is refused | remove `dlp`, or use a version that enforces it",
+                "1:71 unknown key `identities` in an agent | did you mean `identity`?",
             ],
         ),
         (

@@ -323,7 +323,7 @@ fn limits(manager: &Node<'_>, findings: &mut Findings) {
             h2.get(name).number().is_some_and(|value| value <= most),
             &h2.get(name),
             "an agent can make Envoy hold hundreds of MB, and send 16 MB to attaché in one message",
-            "set `max_concurrent_streams: 100`, `initial_stream_window_size: 65536`, `initial_connection_window_size: 1048576`",
+            "set `max_concurrent_streams: 100`, `initial_stream_window_size: 1048576`, `initial_connection_window_size: 16777216`",
         );
     }
     findings.known(

@@ -75,7 +75,9 @@ impl Exchange {
         if placeholders.peek().is_none() {
             return Vec::new();
         }
-        let slots = permit.injections().map(|injection| &injection.slot);
+        // Where nothing is injected, nothing is replaced.
+        let rewritten = forward.set.iter().any(|(name, _)| **name == *":path");
+        let slots = permit.injections().map(|injection| &injection.slot).filter(|_| rewritten);
         let query = slots.fold(head.query.clone().unwrap_or_default(), |query, slot| match slot {
             Slot::Query(name) => with_query(Some(&query), name, b"").as_str().into(),
             Slot::Header(_) => query,

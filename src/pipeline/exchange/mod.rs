@@ -5,6 +5,7 @@
 //! After every wait the request is decided again if the policy has changed meanwhile, and after a person was asked in
 //! any case: both must admit it.
 
+mod count;
 mod event;
 mod forward;
 mod record;
@@ -22,9 +23,9 @@ use crate::pipeline::answer::{Answer, Manner};
 use crate::pipeline::approval::{Answered, Asked, Fingerprint, NotAdmitted, Petition, Redeemed, Standing, Ticket};
 use crate::pipeline::audit::DecisionRecord;
 use crate::pipeline::credential::{CredentialId, Secret};
-use crate::pipeline::limit::Excess;
+use crate::pipeline::limit::{Excess, Limit};
 use crate::pipeline::message::{Door, RequestHead};
-use crate::pipeline::policy::decision::{Denial, Reason};
+use crate::pipeline::policy::decision::{Denial, Reason, RuleId};
 use crate::pipeline::policy::{Permit, Ruleset, Upstream};
 use crate::pipeline::session::{Peer, Session};
 pub use event::{Effect, Event, Forward, Incoming, Now, Reply, ResolveFailure, Resolved, SetField};
@@ -48,6 +49,8 @@ pub struct Exchange {
     request: Option<Request>,
     stage: Stage,
     question: Question,
+    /// The watched limits that have counted this request, however often it is decided.
+    counted: SmallVec<[RuleId; 1]>,
 }
 
 #[derive(Debug)]
@@ -104,12 +107,16 @@ struct Question {
 impl Exchange {
     /// An exchange that nothing has happened to.
     pub fn new(rules: Arc<Ruleset>, now: Now) -> Self {
-        Self { rules, started: now, request: None, stage: Stage::Start, question: Question::default() }
+        let (question, counted) = (Question::default(), SmallVec::new());
+        Self { rules, started: now, request: None, stage: Stage::Start, question, counted }
     }
 
     /// Takes an event and gives the next effect. `rules` is the policy of this moment. An event that does not
     /// belong to the stage is a fault, and refused.
     pub fn on(&mut self, event: Event, rules: &Arc<Ruleset>, now: Now) -> Effect {
+        if let (Stage::Watching(found), Event::Admitted(Ok(_))) = (&self.stage, &event) {
+            self.counted.extend(found.permit.watched_limits().iter().map(|limit| limit.rule.clone()));
+        }
         let step = match (std::mem::replace(&mut self.stage, Stage::Done), event) {
             (Stage::Start, Event::Request(incoming)) => {
                 // The stream may have been open for a while.
@@ -361,12 +368,14 @@ impl Exchange {
 
     /// Counts what is only watched.
     fn watch(&mut self, found: Found) -> Result<Effect, Denial> {
-        if found.permit.watched_limits().is_empty() {
+        let uncounted = found.permit.watched_limits().iter().filter(|limit| !self.counted.contains(&limit.rule));
+        let limits: SmallVec<[Arc<Limit>; 1]> = uncounted.cloned().collect();
+        if limits.is_empty() {
             return self.fetch(found);
         }
         let request = self.request.as_ref().ok_or_else(no_request)?;
         let agent = self.rules.agents.name(found.permit.agent());
-        match request.charges(found.permit.watched_limits(), agent) {
+        match request.charges(&limits, agent) {
             Ok(charges) => {
                 self.stage = Stage::Watching(found);
                 Ok(Effect::Admit { charges, redeem: None })
@@ -423,10 +432,15 @@ impl Exchange {
                 if self.question.snatched > SNATCHED {
                     self.question.until = Some(now.monotonic);
                 }
-                match self.question.snatched > SNATCHED + 1 {
-                    true => Err(Denial { retry_after: Some(COME_AGAIN), ..Denial::new(Reason::ApprovalPending) }),
-                    false => self.ask(ready.found, now),
+                if self.question.snatched <= SNATCHED + 1 {
+                    return self.ask(ready.found, now);
                 }
+                Err(Denial {
+                    rule: ready.found.permit.approvals().first().map(|terms| terms.rule.clone()),
+                    ticket: self.question.ticket.clone(),
+                    retry_after: Some(COME_AGAIN),
+                    ..Denial::new(Reason::ApprovalPending)
+                })
             }
         }
     }

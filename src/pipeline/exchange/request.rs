@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::Now;
-use crate::pipeline::agent::{Caller, Origin};
+use super::{Now, count};
+use crate::pipeline::agent::{Caller, Origin, is_override_header};
 use crate::pipeline::approval::{About, Fingerprint, PREVIEW, Subject};
 use crate::pipeline::limit::{Charge, Charges, Limit, Weight};
 use crate::pipeline::message::{Door, Fields, Host, RequestHead};
@@ -109,7 +108,8 @@ impl Request {
         let too_large = || Denial { rule: rules.first().cloned(), ..Denial::new(Reason::BodyTooLargeForApproval) };
         let Body::Whole(body) = &self.body else { return Err(too_large()) };
         let host = head.authority.host.to_string();
-        let content_type = head.fields.get("content-type");
+        let mut fields: Vec<_> = head.fields.iter().filter(|(name, _)| is_agreed_to(name, permit)).collect();
+        fields.sort_by_key(|(name, _)| *name);
         let fingerprint = Fingerprint::of(&Subject {
             agent,
             method: &head.method,
@@ -118,8 +118,7 @@ impl Request {
             port: permit.port(),
             path: raw_path(head),
             query: head.query.as_deref(),
-            content_type,
-            content_encoding: head.fields.get("content-encoding"),
+            fields: &fields,
             body,
             rules: &rules,
         });
@@ -132,7 +131,7 @@ impl Request {
             port: permit.port(),
             path: raw_path(head).into(),
             query: head.query.clone(),
-            content_type: content_type.map(|value| String::from_utf8_lossy(value).into()),
+            content_type: head.fields.get("content-type").map(|value| String::from_utf8_lossy(value).into()),
             body_bytes: body.len() as u64,
             body_sha256: Sha256::digest(body).into(),
             body_preview: body.get(..PREVIEW).unwrap_or(body).into(),
@@ -164,11 +163,15 @@ impl Request {
         if self.fields().all("content-encoding").any(|coding| !coding.eq_ignore_ascii_case(b"identity")) {
             return Err(not_countable("it is compressed"));
         }
-        let document: Value = serde_json::from_slice(body).map_err(|_| not_countable("it is not JSON"))?;
-        let list = way.iter().try_fold(&document, |value, name| value.get(&**name));
-        let items = list.and_then(Value::as_array).ok_or_else(|| not_countable("there is no such list in it"))?;
-        Ok((items.len() as u64).max(1))
+        let items = count::items(body, way).map_err(|error| not_countable(error.as_str()))?;
+        Ok(items.max(1))
     }
+}
+
+/// Whether somebody who agrees to a request agrees to this field of it: with another value it would be another request.
+fn is_agreed_to(name: &str, permit: &Permit) -> bool {
+    matches!(name, "content-type" | "content-encoding" | "upgrade" | ":protocol")
+        || (is_override_header(name) && permit.allows_override_headers())
 }
 
 /// CONNECT target, TLS server name and authority must name one host: Envoy does not compare them, and an agent

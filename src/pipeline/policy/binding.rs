@@ -123,26 +123,27 @@ impl Binding {
     /// True if neither of two bindings is closer to some request than the other, and both could go with it: which
     /// one is used would then hang on the order of the file.
     pub fn ties_with(&self, other: &Self) -> bool {
-        let agents_meet = match (&self.agents, &other.agents) {
-            (Some(a), Some(b)) => a.iter().any(|agent| b.contains(agent)),
-            _ => true,
-        };
-        let paths_meet = match (&self.injection.path, &other.injection.path) {
+        let (a, b) = (&self.pattern, &other.pattern);
+        let paths_meet = || match (&self.injection.path, &other.injection.path) {
             (Some(a), Some(b)) => a.specificity() == b.specificity() && a.may_overlap(b),
             (None, None) => true,
             _ => false,
         };
-        let endpoints_meet = match (&self.endpoints, &other.endpoints) {
+        let agents_meet = || match (&self.agents, &other.agents) {
+            (Some(a), Some(b)) => a.iter().any(|agent| b.contains(agent)),
+            _ => true,
+        };
+        let endpoints_meet = || match (&self.endpoints, &other.endpoints) {
             (Some(a), Some(b)) => a.routes.may_overlap(&b.routes),
             _ => true,
         };
-        let (a, b) = (&self.pattern, &other.pattern);
-        let same_place = a.name == b.name && a.scheme == b.scheme && a.permitted_port() == b.permitted_port();
-        self.injection.slot.is_same_as(&other.injection.slot)
-            && same_place
-            && agents_meet
-            && paths_meet
-            && endpoints_meet
+        // In the order of what they cost: a host may have thousands.
+        paths_meet()
+            && self.injection.slot.is_same_as(&other.injection.slot)
+            && (a.scheme, a.permitted_port()) == (b.scheme, b.permitted_port())
+            && a.name == b.name
+            && agents_meet()
+            && endpoints_meet()
     }
 
     /// The slot's name for messages.

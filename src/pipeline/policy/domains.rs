@@ -66,6 +66,16 @@ pub type Targets = SmallVec<[Target; 2]>;
 /// The entries that allow a request.
 pub type Entries = SmallVec<[Arc<Entry>; 1]>;
 
+/// What lists say about a request.
+#[derive(Debug)]
+pub struct Governing {
+    /// The way it leaves by, where an entry allows somebody one of them: known of what is refused too, since a refusal
+    /// may only be watched.
+    pub target: Option<Target>,
+    /// The entries that allow it.
+    pub says: Result<Entries, Denial>,
+}
+
 /// Several lists that speak together: those of the file, of profiles and of the agent; or the organization's.
 #[derive(Clone, Copy)]
 pub struct Lists<'a>(pub [Option<&'a Domains>; 2]);
@@ -75,44 +85,43 @@ impl<'a> Lists<'a> {
         self.0.into_iter().flatten()
     }
 
-    /// The block list's entry for a host, on the port the agent names or any the request could leave by.
+    /// The block list's entry for a host, on the port the agent names or any the request could leave by. Of several
+    /// the closest is named, and of those the first by name: none hangs on the order in which they stand.
     pub fn blocked(self, host: &'a Host, port: Option<u16>, targets: &[Target]) -> Option<&'a RuleId> {
         let covers = |p: u16| port == Some(p) || targets.iter().any(|t| t.port == p);
-        self.all()
-            .flat_map(|d| d.blocked.matches(host))
-            .find(|block| block.port.is_none_or(covers))
-            .map(|block| &block.rule)
+        levels(host).find_map(|level| {
+            let here = self.all().flat_map(|d| d.blocked.at(level)).filter(|block| block.port.is_none_or(covers));
+            here.map(|block| &block.rule).min()
+        })
     }
 
     /// The entries that allow a request, and the way it leaves by. The most specific pattern that has anything to
     /// say about one of the ways governs; entries of the same pattern add up, and a refusal among them wins.
     /// Without a request, whether one could be allowed.
-    pub fn governing(
-        self,
-        host: &'a Host,
-        targets: &[Target],
-        request: Option<&Asked<'_>>,
-    ) -> Result<(Target, Entries), Denial> {
+    pub fn governing(self, host: &'a Host, targets: &[Target], request: Option<&Asked<'_>>) -> Governing {
+        let mut refusal = None;
         for level in levels(host) {
             let here = || self.all().flat_map(move |d| d.listed.at(level));
-            for entry in here().filter(|e| e.action == Action::Deny) {
-                let on_port = entry.pattern.port.is_none_or(|p| targets.iter().any(|t| t.port == p));
-                if on_port && entry.refuses(request) {
-                    let reason = if entry.pairs.is_some() { Reason::RouteNotAllowed } else { Reason::DomainBlocked };
-                    return Err(Denial::by(reason, &entry.rule));
-                }
-            }
+            let refusing = || here().filter(|e| e.action == Action::Deny && e.bears_on(targets) && e.refuses(request));
+            refusal = refusal.or_else(|| {
+                let entry = refusing().min_by_key(|e| (e.pairs.is_some(), &e.rule))?;
+                let reason = if entry.pairs.is_some() { Reason::RouteNotAllowed } else { Reason::DomainBlocked };
+                Some(Denial::by(reason, &entry.rule))
+            });
             for target in targets {
-                let mut listed = here().filter(|e| e.covers(*target)).peekable();
-                let Some(first) = listed.peek().map(|e| e.rule.clone()) else { continue };
-                let entries: Entries = listed.filter(|e| e.permits(request)).cloned().collect();
-                return match entries.is_empty() {
-                    false => Ok((*target, entries)),
-                    true => Err(Denial::by(Reason::RouteNotAllowed, &first)),
+                let listed = || here().filter(|e| e.covers(*target));
+                let Some(first) = listed().map(|e| &e.rule).min() else { continue };
+                let mut entries: Entries = listed().filter(|e| e.permits(request)).cloned().collect();
+                entries.sort_unstable_by(|a, b| a.rule.cmp(&b.rule));
+                let says = match refusal {
+                    None if !entries.is_empty() => Ok(entries),
+                    None => Err(Denial::by(Reason::RouteNotAllowed, first)),
+                    Some(denial) => Err(denial),
                 };
+                return Governing { target: Some(*target), says };
             }
         }
-        Err(Denial::new(Reason::DomainNotAllowed))
+        Governing { target: None, says: Err(refusal.unwrap_or_else(|| Denial::new(Reason::DomainNotAllowed))) }
     }
 
     /// Every entry that could have to do with a host.
@@ -144,6 +153,11 @@ impl Domains {
 }
 
 impl Entry {
+    /// For entries that refuse: without a port they are about every port.
+    fn bears_on(&self, targets: &[Target]) -> bool {
+        self.pattern.port.is_none_or(|p| targets.iter().any(|t| t.port == p))
+    }
+
     fn covers(&self, target: Target) -> bool {
         self.action == Action::Allow
             && self.pattern.scheme == target.scheme

@@ -320,6 +320,22 @@ mod tests {
     }
 
     #[test]
+    fn methods_overlap_where_one_is_in_both() {
+        let methods = |names: &[&str]| Methods::parse(names.iter().copied()).unwrap();
+        for (a, b, meet) in [
+            (&["GET"][..], &["GET"][..], true),
+            (&["GET"], &["POST", "GET"], true),
+            (&["GET"], &["HEAD"], false),
+            (&[], &["DELETE"], true),
+            (&[], &["TRACE"], false),
+            (&[], &[], true),
+        ] {
+            assert_eq!(methods(a).may_overlap(&methods(b)), meet, "{a:?} {b:?}");
+            assert_eq!(methods(b).may_overlap(&methods(a)), meet, "{b:?} {a:?}");
+        }
+    }
+
+    #[test]
     fn methods_permit_exactly_and_restrict_widely() {
         let get = Methods::parse(["get"]).unwrap();
         assert!(get.permits("GET") && !get.permits("HEAD") && !get.permits("get"));

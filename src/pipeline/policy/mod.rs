@@ -26,7 +26,7 @@ use binding::Bindings;
 pub use binding::{Binding, Endpoints};
 pub use decision::{Class, Denial, Reason, RuleId, Upstream};
 pub use domains::{Action, Domains, Entry};
-use domains::{Lists, Target, Targets, targets};
+use domains::{Governing, Lists, Target, Targets, targets};
 use matcher::{NamePattern, Scheme};
 use permit::Draft;
 pub use permit::Permit;
@@ -138,14 +138,16 @@ impl Ruleset {
     pub fn decide(&self, agent: AgentId, head: &RequestHead, wall: SystemTime) -> Result<Permit, Denial> {
         let asked = Asked::of(head, wall);
         let (host, port) = (&head.authority.host, head.authority.port);
-        let targets = self.within_organization(host, port, targets(head.door, head.says_https, port), Some(&asked))?;
-        let mut draft = Draft::new(self.mode(agent), &targets)?;
+        let targets = targets(head.door, head.says_https, port);
         let lists = self.lists(agent);
+        let Governing { target, says } = lists.governing(host, &targets, Some(&asked));
+        let target = self.within_organization(host, port, &targets, target, Some(&asked))?;
+        let mut draft = Draft::new(self.mode(agent), target);
         if let Some(rule) = lists.blocked(host, port, &targets) {
             draft.refuse(Denial::by(Reason::DomainBlocked, rule))?;
         }
-        match lists.governing(host, &targets, Some(&asked)) {
-            Ok((target, entries)) => draft.leave_by(target, entries),
+        match says {
+            Ok(entries) => draft.allow_by(entries),
             Err(denial) => draft.refuse(denial)?,
         }
         if let Some(denial) = draft.upgrade_refused(head) {
@@ -173,8 +175,7 @@ impl Ruleset {
                 match self.could_reach(agent, host, Some(port), targets(door, false, Some(port))) {
                     Ok(()) => return Ok(()),
                     // A refusal that names its entry says more than that nothing allows it.
-                    Err(denial) if refusal.rule.is_none() => refusal = denial,
-                    Err(_) => {}
+                    Err(denial) => refusal = more_telling(refusal, denial),
                 }
             }
         }
@@ -218,44 +219,41 @@ impl Ruleset {
     }
 
     fn could_reach(&self, agent: AgentId, host: &Host, port: Option<u16>, targets: Targets) -> Result<(), Denial> {
-        let targets = self.within_organization(host, port, targets, None)?;
+        let lists = self.lists(agent);
+        let Governing { target, says } = lists.governing(host, &targets, None);
+        self.within_organization(host, port, &targets, target, None)?;
         if self.mode(agent) == Mode::Monitor {
             return Ok(());
         }
-        let lists = self.lists(agent);
         match lists.blocked(host, port, &targets) {
             Some(rule) => Err(Denial::by(Reason::DomainBlocked, rule)),
-            None => lists.governing(host, &targets, None).map(|_| ()),
+            None => says.map(|_| ()),
         }
     }
 
-    /// The ways that the organization leaves open.
+    /// The way out, if the organization leaves it open: the one that the lists below chose, or else the preferred one.
+    /// Were it chosen among those that the ceiling leaves, a ceiling could open a way that nobody chose.
     fn within_organization(
         &self,
         host: &Host,
         port: Option<u16>,
-        targets: Targets,
+        targets: &[Target],
+        chosen: Option<Target>,
         request: Option<&Asked<'_>>,
-    ) -> Result<Targets, Denial> {
+    ) -> Result<Target, Denial> {
         let lists = Lists([Some(&self.organization.domains), None]);
-        if let Some(rule) = lists.blocked(host, port, &targets) {
+        if let Some(rule) = lists.blocked(host, port, targets) {
             return Err(Denial::by(Reason::DomainBlocked, rule));
         }
-        let Some(ceiling) = &self.organization.ceiling else { return Ok(targets) };
-        let mut refusal = None;
-        let mut open = Targets::new();
-        for target in targets {
-            match lists.governing(host, &[target], request) {
-                Ok(_) => open.push(target),
-                Err(denial) => refusal = refusal.or(Some(denial)),
-            }
-        }
-        match refusal {
-            Some(denial) if open.is_empty() => {
+        let preferred = targets.first().copied();
+        let target = chosen.or(preferred).ok_or_else(|| Denial::new(Reason::DomainNotAllowed))?;
+        let Some(ceiling) = &self.organization.ceiling else { return Ok(target) };
+        match lists.governing(host, &[target], request).says {
+            Ok(_) => Ok(target),
+            Err(denial) => {
                 let rule = denial.rule.or_else(|| Some(ceiling.clone()));
                 Err(Denial { reason: Reason::OutsideOrganization, rule, ..denial })
             }
-            _ => Ok(open),
         }
     }
 
@@ -287,5 +285,14 @@ impl Ruleset {
             draft.would(Denial::by(Reason::RuleBlocked, &rule));
         }
         Ok(())
+    }
+}
+
+/// Of two refusals the one that names its entry, and of two that do the first by name.
+fn more_telling(a: Denial, b: Denial) -> Denial {
+    match (&a.rule, &b.rule) {
+        (Some(of_a), Some(of_b)) if of_b < of_a => b,
+        (None, _) => b,
+        _ => a,
     }
 }

@@ -12,7 +12,7 @@ use crate::pipeline::limit::Limit;
 use crate::pipeline::message::{RequestHead, token};
 use crate::pipeline::policy::binding::Chosen;
 use crate::pipeline::policy::decision::{Denial, Reason, RuleId};
-use crate::pipeline::policy::domains::{Entries, Target, Targets};
+use crate::pipeline::policy::domains::{Entries, Target};
 use crate::pipeline::policy::matcher::Scheme;
 use crate::pipeline::policy::rule::Mode;
 
@@ -108,11 +108,11 @@ pub struct Draft {
 }
 
 impl Draft {
-    /// One for a request that could leave by one of these ways.
-    pub(super) fn new(mode: Mode, targets: &Targets) -> Result<Self, Denial> {
-        Ok(Self {
+    /// One for a request that would leave by this way.
+    pub(super) fn new(mode: Mode, target: Target) -> Self {
+        Self {
             mode,
-            target: *targets.first().ok_or_else(|| Denial::new(Reason::DomainNotAllowed))?,
+            target,
             entries: SmallVec::new(),
             bindings: SmallVec::new(),
             limits: SmallVec::new(),
@@ -120,7 +120,7 @@ impl Draft {
             approvals: SmallVec::new(),
             watched: SmallVec::new(),
             would: None,
-        })
+        }
     }
 
     /// Refuses, unless the agent is only watched.
@@ -132,14 +132,18 @@ impl Draft {
         Ok(())
     }
 
-    /// Notes what is not enforced. What would have refused counts for more than what would have asked or limited.
+    /// Notes what is not enforced. What would have refused counts for more than what would have asked or limited; of
+    /// several that would have asked, the first by name is noted.
     pub(super) fn would(&mut self, denial: Denial) {
         let weight = |denial: &Denial| match denial.reason {
             Reason::RateLimited => 0,
             Reason::ApprovalPending => 1,
             _ => 2,
         };
-        if self.would.as_ref().is_none_or(|noted| weight(noted) < weight(&denial)) {
+        let asks = |denial: &Denial| denial.reason == Reason::ApprovalPending;
+        if self.would.as_ref().is_none_or(|noted| {
+            weight(noted) < weight(&denial) || (asks(noted) && asks(&denial) && denial.rule < noted.rule)
+        }) {
             self.would = Some(denial);
         }
     }
@@ -149,8 +153,7 @@ impl Draft {
         self.would.is_some()
     }
 
-    pub(super) fn leave_by(&mut self, target: Target, entries: Entries) {
-        self.target = target;
+    pub(super) fn allow_by(&mut self, entries: Entries) {
         self.entries = entries;
     }
 
@@ -182,7 +185,8 @@ impl Draft {
 
     /// The refusal of a protocol that no entry allows to switch to.
     pub(super) fn upgrade_refused(&self, head: &RequestHead) -> Option<Denial> {
-        let websocket = self.entries.iter().any(|e| e.websocket);
+        // RFC 6455 §4.1: GET. With another method a body could pass for what follows the upgrade.
+        let websocket = self.entries.iter().any(|e| e.websocket) && &*head.method == "GET";
         let protocol = head.upgrades().find(|protocol| !(websocket && protocol == "websocket"))?;
         let rule = self.entries.first().map(|e| e.rule.clone());
         let denial = Denial { rule, ..Denial::new(Reason::UpgradeNotAllowed) };

@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use crate::pipeline::agent::AgentId;
 use crate::pipeline::approval::Terms;
 use crate::pipeline::limit::Limit;
-use crate::pipeline::message::{Host, RequestHead, decoded};
+use crate::pipeline::message::{Door, Host, RequestHead, decoded};
 use crate::pipeline::policy::decision::RuleId;
 use crate::pipeline::policy::matcher::{HostPattern, HostTable, Methods};
 use crate::pipeline::policy::path::{PathPattern, PathView};
@@ -108,6 +108,12 @@ impl<'a> Asked<'a> {
     pub fn of(head: &'a RequestHead, wall: SystemTime) -> Self {
         Self { head, path: PathView::of(&head.path), wall }
     }
+
+    /// The port that the agent means, wherever the request leaves: plain HTTP without one is 80.
+    fn named_port(&self) -> Option<u16> {
+        let plain = self.head.door != Door::Tls && !self.head.says_https;
+        self.head.authority.port.or(plain.then_some(80))
+    }
 }
 
 impl Rules {
@@ -151,8 +157,7 @@ impl Rules {
 
 impl Rule {
     fn matches(&self, agent: AgentId, asked: &Asked<'_>, port: u16) -> bool {
-        let named = asked.head.authority.port;
-        self.pattern.port.is_none_or(|p| p == port || Some(p) == named)
+        self.pattern.port.is_none_or(|p| p == port || Some(p) == asked.named_port())
             && self.methods.restricts(&asked.head.method)
             && self.agents.as_ref().is_none_or(|agents| agents.contains(&agent))
             && self.path.as_ref().is_none_or(|path| path.restricts(&asked.path))
@@ -165,10 +170,13 @@ impl Condition {
     fn holds(&self, head: &RequestHead) -> bool {
         match &self.place {
             Place::Query(name) => {
-                // Some servers part pairs at `;` too.
-                head.query.as_deref().unwrap_or_default().split(['&', ';']).any(|pair| {
+                let query = head.query.as_deref().unwrap_or_default();
+                // Some servers part pairs at `;` too, for others it is part of the value.
+                query.split('&').chain(query.split(['&', ';'])).any(|pair| {
                     let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-                    decoded(key).eq_ignore_ascii_case(name.as_bytes()) && self.value.fits(&decoded(value))
+                    let value = decoded(value);
+                    is_parameter(&decoded(key), name)
+                        && (self.value.fits(&value) || self.value.fits(value.trim_ascii()))
                 })
             }
             Place::Header(name) => head.fields.all(name).any(|value| {
@@ -176,6 +184,13 @@ impl Condition {
             }),
         }
     }
+}
+
+/// Whether some server takes a key for the parameter of this name: `name[]` and `name[0]` are lists of it to many.
+fn is_parameter(key: &[u8], name: &str) -> bool {
+    let key = key.trim_ascii();
+    let bare = key.split(|b| *b == b'[').next().unwrap_or_default();
+    key.eq_ignore_ascii_case(name.as_bytes()) || bare.eq_ignore_ascii_case(name.as_bytes())
 }
 
 impl Wildcard {

@@ -1,5 +1,7 @@
 //! Our own API for operators, on a Unix socket that agents are refused.
 
+mod approvals;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -10,6 +12,7 @@ use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Request, Response, Status};
 
 use crate::live::Live;
+use crate::store::{Open, Store};
 
 /// The messages of `proto/attache/control/v1/control.proto`.
 #[allow(missing_docs, reason = "generated: the documentation is in the proto file")]
@@ -19,7 +22,7 @@ pub mod api {
 
 use api::control_client::ControlClient;
 pub use api::control_server::ControlServer;
-use api::{StatusReply, StatusRequest};
+use api::{AnswerApprovalRequest, Approval, ListApprovalsReply, ListApprovalsRequest, StatusReply, StatusRequest};
 
 /// The service.
 pub struct Control {
@@ -29,7 +32,14 @@ pub struct Control {
     pub policy: PathBuf,
     /// Whether requests can be decided.
     pub ready: Arc<dyn Fn() -> bool + Send + Sync>,
+    /// Where approvals are kept.
+    pub store: Arc<dyn Store>,
+    /// Told of each answer that counts, before whoever gave it is.
+    pub answered: Answered,
 }
+
+/// Takes a question as it was answered.
+pub type Answered = Arc<dyn Fn(&Open) + Send + Sync>;
 
 #[tonic::async_trait]
 impl api::control_server::Control for Control {
@@ -49,13 +59,42 @@ impl api::control_server::Control for Control {
             agent: agents.fixed().map(|id| agents.name(id).to_string()).unwrap_or_default(),
         }))
     }
+
+    async fn list_approvals(&self, _: Request<ListApprovalsRequest>) -> Result<Response<ListApprovalsReply>, Status> {
+        approvals::list(&*self.store).await.map(Response::new)
+    }
+
+    async fn answer_approval(&self, request: Request<AnswerApprovalRequest>) -> Result<Response<Approval>, Status> {
+        approvals::answer(&*self.store, &self.answered, request).await.map(Response::new)
+    }
 }
 
 /// Asks a running service how it is doing.
 pub async fn status(socket: &Path) -> Result<StatusReply, Status> {
-    let channel = connect(socket).await.map_err(|error| Status::unavailable(error.to_string()))?;
-    Ok(ControlClient::new(channel).status(StatusRequest {}).await?.into_inner())
+    Ok(client(socket).await?.status(StatusRequest {}).await?.into_inner())
 }
+
+/// Asks a running service which requests wait for a person, and which were answered and still count.
+pub async fn list_approvals(socket: &Path) -> Result<Vec<Approval>, Status> {
+    Ok(client(socket).await?.list_approvals(ListApprovalsRequest {}).await?.into_inner().approvals)
+}
+
+/// Approves or refuses a request, and gives it as it stands then.
+///
+/// # Errors
+/// As the service's definition says of `AnswerApproval`.
+pub async fn answer_approval(socket: &Path, answer: AnswerApprovalRequest) -> Result<Approval, Status> {
+    Ok(client(socket).await?.answer_approval(answer).await?.into_inner())
+}
+
+async fn client(socket: &Path) -> Result<ControlClient<Channel>, Status> {
+    let channel = connect(socket).await.map_err(|error| Status::unavailable(error.to_string()))?;
+    // A list of many questions, each with the beginning of a body.
+    Ok(ControlClient::new(channel).max_decoding_message_size(MOST_BYTES))
+}
+
+/// The longest answer that is taken, in bytes.
+const MOST_BYTES: usize = 256 << 20;
 
 async fn connect(socket: &Path) -> Result<Channel, tonic::transport::Error> {
     let socket = socket.to_owned();

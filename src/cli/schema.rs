@@ -1,0 +1,34 @@
+//! `attache schema`: the policy language for editors.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use crate::config::describe::{json_schema, markdown};
+
+use super::{Failure, Outcome};
+
+/// Print the JSON Schema of policies, for editors and other tools
+///
+/// Draft 2020-12. It completes and explains keys, and accepts every policy that attaché reads; what takes more than a
+/// schema to tell, `attache check` tells.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  attache schema >policy.schema.json
+  sed -i '1i # yaml-language-server: $schema=policy.schema.json' policy.yaml")]
+pub struct Args {
+    /// Print the reference page instead
+    #[arg(long)]
+    markdown: bool,
+}
+
+/// Runs the command.
+pub fn run(args: Args) -> Outcome {
+    let mut out = std::io::stdout().lock();
+    if args.markdown {
+        write!(out, "{}", markdown())?;
+    } else {
+        writeln!(out, "{}", serde_json::to_string_pretty(&json_schema()).map_err(Failure::runtime)?)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}

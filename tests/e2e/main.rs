@@ -28,6 +28,7 @@ mod isolation;
 mod notifications;
 mod paths;
 mod reload;
+mod shared_store;
 mod supervise;
 mod telemetry;
 mod tls;

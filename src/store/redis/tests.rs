@@ -1,3 +1,5 @@
+mod book;
+mod clocked;
 mod count;
 
 use super::*;

@@ -54,7 +54,7 @@ pub fn any_text(what: &'static str) -> impl Fn(&Node, &mut Problems) -> Option<S
 pub fn nullable<T>(
     fields: &mut Fields<'_, '_>,
     name: &'static str,
-    decode: impl FnOnce(&Node, &mut Problems) -> Option<T>,
+    decode: impl Fn(&Node, &mut Problems) -> Option<T>,
 ) -> Option<T> {
     let read = fields.optional(name, |node, problems| match node.kind() {
         Some(Kind::Null) => Some(None),

@@ -106,6 +106,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "config",
             "live",
             "resolver",
+            "store",
             "journal",
             "peer",
             "certificates",

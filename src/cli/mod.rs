@@ -20,6 +20,7 @@ mod serve;
 mod services;
 mod stack;
 mod state;
+mod store;
 mod trust_store;
 mod up;
 mod version;

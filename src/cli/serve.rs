@@ -98,6 +98,7 @@ async fn serve(args: Args) -> Outcome {
         },
     };
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let store = args.common.store.options(&environment)?;
     let settings = Settings {
         policy: args.common.origin(),
         agent: args.common.agent.clone(),
@@ -108,11 +109,12 @@ async fn serve(args: Args) -> Outcome {
         resolver: args.common.resolver()?,
         workers: args.workers.map_or(cores, usize::from),
         environment,
+        store,
         supervisor,
     };
     let running = server::start(settings).await.map_err(|error| match error {
         ServeError::Policy(problems) => Failure::usage(format!("the policy is wrong\n{problems}")),
-        ServeError::Resolve(_) => Failure::usage(error),
+        ServeError::Resolve(_) | ServeError::Store(_) => Failure::usage(error),
         other => Failure::runtime(other),
     })?;
     let place = match &service {

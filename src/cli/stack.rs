@@ -5,6 +5,7 @@ use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 
+use super::store::{StoreFlags, URL_VARIABLE};
 use super::{Failure, agent_env, proxy_tls, state};
 use crate::certificates::authorities_in;
 use crate::config::compile::{Setting, compile};
@@ -35,6 +36,8 @@ pub struct Common {
     /// Ask this name server instead of those of resolv.conf. May repeat.
     #[arg(long, value_name = "ADDR[:PORT]", value_parser = name_server)]
     pub dns_server: Vec<SocketAddr>,
+    #[command(flatten)]
+    pub store: StoreFlags,
 }
 
 /// An address with a port, or one alone, which means port 53.
@@ -69,6 +72,7 @@ impl Common {
         self.agent.iter().for_each(|agent| add("--agent", agent.clone()));
         self.resolve.iter().for_each(|stated| add("--resolve", stated.to_string()));
         self.dns_server.iter().for_each(|server| add("--dns-server", server.to_string()));
+        args.extend(self.store.for_serve());
         args
     }
 }
@@ -114,8 +118,10 @@ pub async fn bring_up(
     // Before a secret is read.
     forbid_inspection().map_err(Failure::runtime)?;
     let environment = Environment::of_process();
-    let Checked { secret_variables, anonymous, by_certificate } = check_policy(&flags.common, &environment)?;
+    let Checked { mut secret_variables, anonymous, by_certificate } = check_policy(&flags.common, &environment)?;
+    secret_variables.insert(URL_VARIABLE.to_owned());
     flags.common.resolver()?;
+    flags.common.store.options(&environment)?;
     let extra = flags.upstream_ca.as_deref().map(read_ca).transpose()?;
     let proxy_tls = proxy_tls.checked()?;
     let asks_for_certificates = proxy_tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());

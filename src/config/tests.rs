@@ -1,5 +1,7 @@
 mod arbitrary;
+mod decisions;
 mod files;
+mod meaning;
 mod mistakes;
 mod outside;
 

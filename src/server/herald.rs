@@ -191,3 +191,139 @@ impl Crier {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::notify::Timing;
+    use crate::pipeline::approval::Answered;
+    use crate::pipeline::audit::ApprovalNote;
+    use crate::secrets::Environment;
+
+    use super::*;
+
+    struct Place {
+        folder: tempfile::TempDir,
+        crier: Crier,
+    }
+
+    impl Place {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let journal = Arc::new(Journal::open(folder.path()).unwrap());
+            let environment = Arc::new(Environment::default());
+            let observe: crate::notify::Observe = Arc::new(|_, _| {});
+            let notifier = Notifier::new(crate::https::Trust::System, environment, Timing::default(), observe);
+            Self { folder, crier: Crier::new(journal, notifier) }
+        }
+
+        fn ask(&self) {
+            let petition = Petition {
+                fingerprint: Fingerprint([7; 32]),
+                about: (*about()).clone(),
+                hold: Duration::ZERO,
+                expires: Duration::from_secs(60),
+                notify: Vec::new(),
+            };
+            self.crier.asked(&"apr_1".into(), &petition, petition.expires);
+        }
+
+        fn answer(&self, standing: Standing) {
+            let now = SystemTime::now();
+            let expires = now + Duration::from_secs(60);
+            self.crier.answered(&Open {
+                ticket: "apr_1".into(),
+                about: about(),
+                standing,
+                asked: now,
+                expires,
+                waiting: 0,
+            });
+        }
+
+        fn send(&self) {
+            let mut record = DecisionRecord::new("r1".into(), SystemTime::now(), Verdict::Allow, "p".into());
+            record.approval = Some(ApprovalNote { ticket: "apr_1".into(), by: None, why: None });
+            self.crier.decided(&record);
+        }
+
+        /// What is on record once an hour is over.
+        fn events(&self) -> Vec<ApprovalEvent> {
+            self.crier.expire(&[], SystemTime::now() + Duration::from_secs(3600));
+            assert!(self.crier.questions().is_empty());
+            let file = std::fs::read_dir(self.folder.path()).unwrap().next().unwrap().unwrap().path();
+            let text = std::fs::read_to_string(file).unwrap();
+            let events = text.lines().map(|line| match serde_json::from_str(line).unwrap() {
+                Record::Approval(record) => record.event,
+                other => panic!("{other:?}"),
+            });
+            events.collect()
+        }
+    }
+
+    fn about() -> Arc<About> {
+        Arc::new(About {
+            agent: "ann".into(),
+            rules: vec!["r".into()],
+            method: "GET".into(),
+            scheme: "https",
+            host: "a.example".into(),
+            port: 443,
+            path: "/".into(),
+            query: None,
+            content_type: None,
+            body_bytes: 0,
+            body_sha256: [0; 32],
+            body_preview: Box::default(),
+        })
+    }
+
+    fn answered() -> Answered {
+        Answered { by: "bob".into(), why: None }
+    }
+
+    #[tokio::test]
+    async fn a_question_ends_once() {
+        use ApprovalEvent::{Approved, Asked, Expired, Refused};
+        type Steps = fn(&Place);
+        let cases: [(&str, Steps, &[ApprovalEvent]); 6] = [
+            ("nobody answers", |_| {}, &[Asked, Expired]),
+            ("refused", |place| place.answer(Standing::Refused(answered())), &[Asked, Refused]),
+            (
+                "approved and not used",
+                |place| place.answer(Standing::Approved(answered())),
+                &[Asked, Approved, Expired],
+            ),
+            (
+                "approved and used",
+                |place| {
+                    place.answer(Standing::Approved(answered()));
+                    place.send();
+                },
+                &[Asked, Approved],
+            ),
+            (
+                "used before it is heard that somebody agreed",
+                |place| {
+                    place.send();
+                    place.answer(Standing::Approved(answered()));
+                },
+                &[Asked, Approved],
+            ),
+            (
+                "used, and opened anew by one more that waits",
+                |place| {
+                    place.answer(Standing::Approved(answered()));
+                    place.send();
+                    place.ask();
+                },
+                &[Asked, Approved, Asked, Expired],
+            ),
+        ];
+        for (case, steps, expected) in cases {
+            let place = Place::new();
+            place.ask();
+            steps(&place);
+            assert_eq!(place.events(), expected, "{case}");
+        }
+    }
+}

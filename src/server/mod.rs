@@ -36,7 +36,7 @@ use crate::pipeline::message::Host;
 use crate::pipeline::policy::Reason;
 use crate::resolver::{Lookup, Options as ResolverOptions, ResolveError, Resolver, StatedError};
 use crate::secrets::Environment;
-use crate::store::{Memory, Store};
+use crate::store::{Memory, Redis, RedisOptions, RedisOptionsError, Store};
 use crate::telemetry::{self, Relay, Telemetry, TelemetryError};
 pub use listen::MAX_SOCKET_PATH;
 use listen::{Accepted, Guard};
@@ -67,6 +67,8 @@ pub struct Settings {
     pub workers: usize,
     /// Where variables are read from.
     pub environment: Environment,
+    /// The server that keeps counts and approvals; none: they are this process's own.
+    pub store: Option<RedisOptions>,
     /// The process that supervises this one and Envoy, and what it says about Envoy.
     pub supervisor: Option<Supervisor>,
 }
@@ -94,6 +96,9 @@ pub struct Supervisor {
     pub envoy: watch::Receiver<Option<Pid>>,
 }
 
+/// How long a start waits for the store.
+const STORE: Duration = Duration::from_secs(2);
+
 /// Why a service does not come up.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
@@ -119,6 +124,9 @@ pub enum ServeError {
     /// `--resolve` contradicts itself.
     #[error(transparent)]
     Resolve(#[from] StatedError),
+    /// The store cannot be used.
+    #[error(transparent)]
+    Store(#[from] RedisOptionsError),
     /// Telemetry cannot be set up.
     #[error(transparent)]
     Telemetry(#[from] TelemetryError),
@@ -146,8 +154,19 @@ pub struct Running {
 
 /// Brings a service up: everything that can fail fails here, before a request is taken.
 pub async fn start(settings: Settings) -> Result<Running, ServeError> {
-    let Settings { policy, agent, state_dir, service, metrics, authority, resolver, workers, environment, supervisor } =
-        settings;
+    let Settings {
+        policy,
+        agent,
+        state_dir,
+        service,
+        metrics,
+        authority,
+        resolver,
+        workers,
+        environment,
+        store,
+        supervisor,
+    } = settings;
     let collector = telemetry::collector()?;
     let telemetry = Telemetry::new(collector.as_deref())?;
     let source = policy::PolicySource { origin: policy.clone(), agent, environment: Arc::new(environment) };
@@ -172,7 +191,7 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
     let options = DiscoveryOptions { trace_percent, ..DiscoveryOptions::default() };
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_service_status("attache", tonic_health::ServingStatus::Serving).await;
-    let store: Arc<dyn Store> = Arc::new(Memory::default());
+    let store = open(store).await?;
     let notifier = notifier(source.environment.clone(), telemetry.clone());
     notifier.replace(notifications);
     let crier = Arc::new(herald::Crier::new(journal.clone(), notifier.clone()));
@@ -247,6 +266,16 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
     tokio::spawn(keep_on_disk(journal.clone()));
     tokio::spawn(crier.watch(store, telemetry.clone()));
     Ok(Running { live, journal, notifier, telemetry, stop, ready, sockets, workers, metrics })
+}
+
+/// The store there is to be. One that does not answer yet is no reason not to start: most requests do not need it.
+async fn open(options: Option<RedisOptions>) -> Result<Arc<dyn Store>, RedisOptionsError> {
+    let Some(options) = options else { return Ok(Arc::new(Memory::default())) };
+    let shared = Redis::start(options)?;
+    if !shared.connected(STORE).await {
+        tracing::warn!("started without the store: what has a limit or needs an approval waits for it");
+    }
+    Ok(Arc::new(shared))
 }
 
 impl Running {

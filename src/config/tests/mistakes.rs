@@ -115,14 +115,15 @@ fn every_mistake_is_reported_with_its_place_and_the_fix() {
         ("agents are a list", "agents: [a]\n", &["1:9 expected a mapping from names to agents, found a list | -"]),
         (
             "agent names and keys",
-            "agents: {all: {}, 'a b': {}, -x: {}, ok: {rateLimit: {}, mode: monitor, identities: []}}\n",
+            "agents: {all: {}, 'a b': {}, -x: {}, ok: {rateLimit: {}, dlp: strict, identities: []}}\n",
             &[
                 "1:10 `all` stands for every agent and cannot name one | choose another name",
                 "1:19 `a b` cannot be a name | a name is 1 to 64 characters of `A-Z a-z 0-9 . _ -`, the first of them a letter or digit",
                 "1:30 `-x` cannot be a name | a name is 1 to 64 characters of `A-Z a-z 0-9 . _ -`, the first of them a letter or digit",
                 "1:54 a rate limit needs `requests` | -",
                 "1:54 a rate limit needs `per` | -",
-                "1:73 unknown key `identities` in an agent | did you mean `identity`?",
+                "1:58 `dlp` is not enforced by this version of attache, so a policy that relies on it is refused | remove `dlp`, or use a version that enforces it",
+                "1:71 unknown key `identities` in an agent | did you mean `identity`?",
             ],
         ),
         (

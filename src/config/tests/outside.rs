@@ -120,6 +120,21 @@ fn every_mistake_is_reported_with_its_place_and_the_fix() {
                 "5:88 unknown key `email` in a notification | the keys of a notification are `webhook` and `events`",
             ],
         ),
+        (
+            "channels of rules",
+            "notifications:\n\
+             \x20 ops: {webhook: {url: 'https://h/', secret: {env: A}}, events: [approvalRequested]}\n\
+             \x20 log: {webhook: {url: 'https://h/', secret: {env: A}}, events: [blocked]}\n\
+             rules:\n\
+             - {name: a, host: a.example, action: {approval: {notify: [ops, opps, log]}}}\n\
+             organization:\n\
+             \x20 rules: [{name: b, host: a.example, action: {approval: {notify: nobody}}}]\n",
+            &[
+                "5:64 there is no channel `opps` to notify | did you mean `ops`?",
+                "5:70 warning: the channel `log` is not told of requests that wait | add `approvalRequested` to its `events`",
+                "7:66 there is no channel `nobody` to notify | add it under `notifications`, or remove it",
+            ],
+        ),
         ("channels", "notifications: [ops]\n", &["1:16 expected a mapping from names to webhooks, found a list | -"]),
     ] {
         assert_eq!(complaints(text), *expected, "{name}");

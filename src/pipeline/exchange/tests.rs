@@ -1,6 +1,7 @@
 //! Whole exchanges, with a driver that answers every effect from tables.
 
 mod allowed;
+mod any_answer;
 mod arbitrary;
 mod monitored;
 mod obligations;

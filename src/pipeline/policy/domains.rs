@@ -69,7 +69,8 @@ pub type Entries = SmallVec<[Arc<Entry>; 1]>;
 /// What lists say about a request.
 #[derive(Debug)]
 pub struct Governing {
-    /// The way it leaves by, where an entry that is about one of them governs.
+    /// The way it leaves by, where an entry allows somebody one of them: known of what is refused too, since a refusal
+    /// may only be watched.
     pub target: Option<Target>,
     /// The entries that allow it.
     pub says: Result<Entries, Denial>,
@@ -98,26 +99,29 @@ impl<'a> Lists<'a> {
     /// say about one of the ways governs; entries of the same pattern add up, and a refusal among them wins.
     /// Without a request, whether one could be allowed.
     pub fn governing(self, host: &'a Host, targets: &[Target], request: Option<&Asked<'_>>) -> Governing {
+        let mut refusal = None;
         for level in levels(host) {
             let here = || self.all().flat_map(move |d| d.listed.at(level));
-            let refusing = here().filter(|e| e.action == Action::Deny && e.bears_on(targets) && e.refuses(request));
-            if let Some(entry) = refusing.min_by_key(|e| (e.pairs.is_some(), &e.rule)) {
+            let refusing = || here().filter(|e| e.action == Action::Deny && e.bears_on(targets) && e.refuses(request));
+            refusal = refusal.or_else(|| {
+                let entry = refusing().min_by_key(|e| (e.pairs.is_some(), &e.rule))?;
                 let reason = if entry.pairs.is_some() { Reason::RouteNotAllowed } else { Reason::DomainBlocked };
-                return Governing { target: None, says: Err(Denial::by(reason, &entry.rule)) };
-            }
+                Some(Denial::by(reason, &entry.rule))
+            });
             for target in targets {
                 let listed = || here().filter(|e| e.covers(*target));
                 let Some(first) = listed().map(|e| &e.rule).min() else { continue };
                 let mut entries: Entries = listed().filter(|e| e.permits(request)).cloned().collect();
                 entries.sort_unstable_by(|a, b| a.rule.cmp(&b.rule));
-                let says = match entries.is_empty() {
-                    false => Ok(entries),
-                    true => Err(Denial::by(Reason::RouteNotAllowed, first)),
+                let says = match refusal {
+                    None if !entries.is_empty() => Ok(entries),
+                    None => Err(Denial::by(Reason::RouteNotAllowed, first)),
+                    Some(denial) => Err(denial),
                 };
                 return Governing { target: Some(*target), says };
             }
         }
-        Governing { target: None, says: Err(Denial::new(Reason::DomainNotAllowed)) }
+        Governing { target: None, says: Err(refusal.unwrap_or_else(|| Denial::new(Reason::DomainNotAllowed))) }
     }
 
     /// Every entry that could have to do with a host.

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use redis::{Client, ClientTlsConfig, IntoConnectionInfo, TlsCertificates};
+use redis::{Client, ClientTlsConfig, IntoConnectionInfo, RedisError, TlsCertificates};
 use tokio::sync::Notify;
 
 use self::link::{Lost, Server};
@@ -75,6 +75,38 @@ impl Options {
         }
     }
 
+    /// Whether the URL holds a password.
+    pub fn has_password(&self) -> bool {
+        self.url.as_str().into_connection_info().is_ok_and(|info| info.redis_settings().password().is_some())
+    }
+
+    /// Whether a store can be set up with them.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub fn check(&self) -> Result<(), OptionsError> {
+        self.client().map(|_| ())
+    }
+
+    fn client(&self) -> Result<Client, OptionsError> {
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        if self.namespace.is_empty() || !self.namespace.chars().all(is_plain) {
+            return Err(OptionsError::Namespace(self.namespace.clone()));
+        }
+        // The error's kind alone: the rest may hold some of the URL.
+        let kind = |error: RedisError| error.category().to_owned();
+        let info = self.url.as_str().into_connection_info().map_err(|error| OptionsError::Url(kind(error)))?;
+        if self.ca.is_none() && self.identity.is_none() {
+            return Client::open(info).map_err(|error| OptionsError::Url(kind(error)));
+        }
+        let client_tls = self.identity.as_ref().map(|Identity { certificate, key }| ClientTlsConfig {
+            client_cert: certificate.clone(),
+            client_key: key.clone(),
+        });
+        Client::build_with_tls(info, TlsCertificates { client_tls, root_cert: self.ca.clone() })
+            .map_err(|error| OptionsError::Certificates(kind(error)))
+    }
+
     /// The namespace where nothing else is said.
     pub const NAMESPACE: &str = "default";
     /// How long a call may take where nothing else is said.
@@ -119,11 +151,7 @@ impl Redis {
     /// # Errors
     /// If the options cannot be read.
     pub fn start(options: Options) -> Result<Self, OptionsError> {
-        let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-        if options.namespace.is_empty() || !options.namespace.chars().all(is_plain) {
-            return Err(OptionsError::Namespace(options.namespace));
-        }
-        let client = client(options.url, options.ca, options.identity)?;
+        let client = options.client()?;
         // The braces make it one slot of a cluster.
         let base = format!("attache:{{{}}}:1", options.namespace);
         let shared = Arc::new(Shared {
@@ -325,18 +353,6 @@ impl Drop for Place {
             });
         }
     }
-}
-
-fn client(url: String, ca: Option<Vec<u8>>, identity: Option<Identity>) -> Result<Client, OptionsError> {
-    // The error's kind alone: the rest may hold some of the URL.
-    let info = url.into_connection_info().map_err(|error| OptionsError::Url(error.category().to_owned()))?;
-    if ca.is_none() && identity.is_none() {
-        return Client::open(info).map_err(|error| OptionsError::Url(error.category().to_owned()));
-    }
-    let client_tls =
-        identity.map(|Identity { certificate, key }| ClientTlsConfig { client_cert: certificate, client_key: key });
-    Client::build_with_tls(info, TlsCertificates { client_tls, root_cert: ca })
-        .map_err(|error| OptionsError::Certificates(error.category().to_owned()))
 }
 
 #[cfg(test)]

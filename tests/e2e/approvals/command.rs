@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-use super::{ORIGIN, Place};
+use super::{ORIGIN, POLICY, Place};
+use crate::support::endpoint::{Endpoint, reply};
 use crate::support::script::Output;
 
 #[tokio::test]
@@ -103,6 +104,42 @@ async fn what_cannot_be_answered_is_said_clearly() {
     place.attache.stop().await;
     let gone = command(&place, &["list"]).await;
     assert_eq!(gone.exit, 5, "{gone:?}");
+}
+
+#[tokio::test]
+async fn people_are_told_what_waits_and_what_became_of_it() {
+    let hook = Endpoint::start("127.0.0.1:0".parse().unwrap(), false, async |_| reply(204, "")).await;
+    let notifications = format!(
+        "
+notifications:
+  ops:
+    webhook: {{url: '{}/hook', plaintext: true, secret: {{env: HOOK}}}}
+    events: [approvalRequested, approvalDecided, blocked]
+",
+        hook.url()
+    );
+    let policy = POLICY.replace("hold: 25s", "hold: 25s, notify: [ops]") + &notifications;
+    let place = Place::with(&policy, |setup| setup.env("HOOK", "a secret that nobody guesses")).await;
+    let answer = place.approved("/held/told?q=secret", &["--data", "x"]).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(place.attache.curl(["http://other.example/"]).await.status, 403);
+    let received: Vec<Value> = hook.wait_for(3).await.iter().map(|message| message.json()).collect();
+    let of = |kind: &str| {
+        let data = received.iter().find(|message| message["type"] == kind).map(|message| message["data"].clone());
+        data.unwrap_or_else(|| panic!("no {kind} in {received:?}"))
+    };
+    let (requested, decided) = (of("approval.requested"), of("approval.decided"));
+    assert_eq!((&requested["path"], &requested["query"]), (&"/held/told".into(), &"q=***".into()));
+    assert_eq!(requested["ticket"], decided["ticket"]);
+    assert_eq!((&decided["decision"], &decided["why"]), (&"approved".into(), &"it is fine".into()));
+    assert!(decided["by"].as_str().unwrap().starts_with("ann ("), "{decided}");
+    assert_eq!(of("request.blocked")["host"], "other.example");
+
+    // Another policy, other channels.
+    place.attache.replace_policy(POLICY);
+    place.attache.wait_stderr("the policy has been loaded again").await;
+    assert_eq!(place.approved("/held/untold", &["--data", "x"]).await.status, 200);
+    assert_eq!(hook.requests().len(), 3);
 }
 
 fn succeeded(output: Output) -> String {

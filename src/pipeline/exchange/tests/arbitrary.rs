@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 
 /// Pieces of heads: what is well-formed, what nearly is, and anything.
-fn head() -> impl Strategy<Value = Incoming> {
+pub fn head() -> impl Strategy<Value = Incoming> {
     let door = prop_oneof![Just(Door::Proxy), Just(Door::Tls), Just(Door::Plain)];
     let method = prop_oneof![Just("GET".to_owned()), Just("CONNECT".into()), Just("POST".into()), ".{0,8}"];
     let hosts =
@@ -46,7 +46,7 @@ fn head() -> impl Strategy<Value = Incoming> {
 }
 
 /// A head that is refused for its form, if it is; read again, since reading takes the fields.
-fn is_malformed(incoming: &Incoming) -> bool {
+pub fn is_malformed(incoming: &Incoming) -> bool {
     RequestHead::parse(incoming.door, incoming.fields.clone()).is_err()
 }
 
@@ -105,6 +105,7 @@ proptest! {
     #[test]
     fn every_request_gets_one_reply_and_every_answer_one_record(incoming in head(), writes in any::<bool>()) {
         let (malformed, fields) = (is_malformed(&incoming), incoming.fields.clone());
+        let read = RequestHead::parse(incoming.door, fields.clone()).ok();
         let outcome = World { writes, ..World::new() }.run(incoming);
         match &outcome.reply {
             Some(Reply::Tunnel { .. }) => prop_assert_eq!(&outcome.asked, &["reply"]),
@@ -113,6 +114,18 @@ proptest! {
                 prop_assert_eq!(outcome.records.len(), 1);
                 prop_assert_eq!(outcome.records[0].decision, Verdict::Allow);
                 prop_assert_eq!(&outcome.asked, &["resolve", "secrets", "record", "reply"]);
+                // What was decided on is what goes out: nothing of it is rewritten but the query, and that only at its end.
+                let (head, record) = (read.unwrap(), &outcome.records[0]);
+                prop_assert_eq!((&*record.host, &record.path), (&*head.authority.host.to_string(), &head.path));
+                prop_assert_eq!((&record.method, record.port), (&head.method, Some(forward.upstream.first.port())));
+                prop_assert_eq!(record.scheme.as_deref() == Some("http"), forward.plaintext);
+                let target = forward.set.iter().find(|(name, _)| &**name == ":path");
+                let before = fields.get(":path").unwrap_or_default();
+                let raw = before.split(|b| *b == b'?').next().unwrap();
+                prop_assert!(target.is_none_or(|(_, now)| now.strip_prefix(raw).is_some_and(|rest| rest.starts_with(b"?"))));
+                let pseudo = |name: &str| name.starts_with(':') || name == "host";
+                prop_assert!(!forward.remove.iter().any(|name| pseudo(name)));
+                prop_assert!(!forward.set.iter().any(|(name, _)| pseudo(name) && &**name != ":path"));
                 let stays = |n: &str| !forward.remove.iter().any(|r| **r == *n) && !forward.set.iter().any(|(s, _)| **s == *n);
                 for (name, value) in fields.iter().filter(|(n, _)| stays(n)) {
                     prop_assert!(!["proxy-authorization", "x-agent", "x-forwarded-for"].contains(&name));

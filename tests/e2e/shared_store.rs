@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use tokio::process::Command;
 
 use crate::support::process::Running;
-use crate::support::{Attache, Upstream, until};
+use crate::support::{Attache, Upstream, redis_binary, until};
 
 const POLICY: &str = r#"
 allowedDomains: [api.example.com]
@@ -154,13 +154,12 @@ impl Server {
 
     async fn wait(&self) {
         let connect = async || tokio::net::UnixStream::connect(self.socket()).await.ok();
-        until("redis-server (Debian: redis-server; or name it in REDIS_SERVER_BIN)", connect).await;
+        until("the Redis server", connect).await;
     }
 }
 
 fn launch(folder: &TempDir) -> Running {
-    let binary = std::env::var_os("REDIS_SERVER_BIN").unwrap_or_else(|| "redis-server".into());
-    let mut command = Command::new(binary);
+    let mut command = Command::new(redis_binary());
     command.args(["--port", "0", "--loglevel", "warning", "--save", "", "--appendonly", "yes"]);
     command.args(["--appendfsync", "always", "--unixsocket"]);
     command.arg(folder.path().join("redis.sock")).arg("--dir").arg(folder.path());

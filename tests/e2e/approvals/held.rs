@@ -231,7 +231,6 @@ async fn a_question_nobody_answers_expires_and_is_asked_anew() {
 
 /// A real hold, as long as a person takes who was at lunch.
 #[tokio::test]
-#[ignore = "takes three minutes: `cargo test --test e2e -- --ignored three_minutes`"]
 async fn a_request_is_held_for_three_minutes() {
     let policy = super::POLICY.replace("hold: 25s", "hold: 200s");
     let place = Place::with(&policy, |setup| setup).await;

@@ -1,9 +1,11 @@
 //! What a hostile agent sends to get past a rule that names what it wants, or to get more out of a person's yes than
 //! they gave.
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use serde_json::Value;
 
-use crate::support::{Answer, Ask, Attache, Protocol, Upstream, tunnel, within};
+use crate::support::{Answer, Ask, Attache, Protocol, Upstream, tunnel, until, within};
 
 const ORIGIN: &str = "https://api.example.com";
 
@@ -73,8 +75,66 @@ async fn what_comes_with_trailers_is_not_held_as_if_it_were_whole() {
             .send_trailers([("x-amount".parse().unwrap(), "1000000".parse().unwrap())].into_iter().collect())
             .unwrap();
         let answer = within("an answer", answer).await.unwrap();
-        println!("{body:?}: {answer:?}");
-        assert!([403, 413].contains(&answer.status().as_u16()), "{body:?}: {answer:?}");
+        assert!([413, 503].contains(&answer.status().as_u16()), "{body:?}: {answer:?}");
     }
     assert!(upstream.connections().is_empty());
+}
+
+/// Requests that are alike ask one question, and each that is held keeps its body in memory.
+#[tokio::test]
+async fn an_agent_cannot_have_any_number_of_requests_held() {
+    const POLICY: &str = "
+allowedDomains: [api.example.com]
+rules: [{name: Held, host: api.example.com, action: {approval: {hold: 60s, expires: 10m}}}]
+";
+    let upstream = Upstream::https(["api.example.com"]).await;
+    let attache = Attache::up(POLICY).resolve("api.example.com", &upstream).start().await;
+    let ask = Ask::get(Protocol::Http2, &format!("{ORIGIN}/x"));
+    let mut answers = Vec::new();
+    for streams in [90, 90, 50] {
+        let mut client = tunnel::h2(ask.open(&attache).await.unwrap()).await;
+        for _ in 0..streams {
+            client = within("a stream", client.ready()).await.unwrap();
+            let request = http::Request::get(format!("{ORIGIN}/x")).body(()).unwrap();
+            answers.push(client.send_request(request, true).unwrap().0);
+        }
+    }
+    let mut answers: FuturesUnordered<_> = answers.into_iter().collect();
+    for number in 0..30 {
+        let answer = within(&format!("answer {number}"), answers.next()).await.unwrap().unwrap();
+        assert_eq!(answer.status(), 403);
+        assert!(answer.headers().contains_key("retry-after"), "{answer:?}");
+    }
+    let held = async || {
+        let shown = attache.command("approvals", &["list", "-o", "json"]).await.stdout;
+        shown.contains("\"waiting\":200").then_some(())
+    };
+    until("200 that are held", held).await;
+    assert!(upstream.connections().is_empty());
+}
+
+/// What an entry below grants does not lead past the organization's methods and paths.
+#[tokio::test]
+async fn override_headers_lead_nowhere_the_organization_does_not() {
+    const BELOW: &str = "allowedDomains: [{pattern: api.example.com, allowOverrideHeaders: true}]";
+    let upstream = Upstream::https(["api.example.com"]).await;
+    for (organization, passes) in [
+        (
+            "{allowedDomains: [api.example.com], rules: [{name: r, host: b.example, method: DELETE, action: block}]}",
+            true,
+        ),
+        ("{allowedDomains: [{pattern: '*.example.com', httpRestrictions: [{method: GET}]}]}", false),
+        ("{rules: [{name: r, host: api.example.com, method: DELETE, action: block}]}", false),
+        ("{rules: [{name: r, host: '*.example.com', path: /admin/*, action: block}]}", false),
+    ] {
+        let policy = format!("organization: {organization}\n{BELOW}\n");
+        let attache = Attache::up(&policy).resolve("api.example.com", &upstream).start().await;
+        let headers = ["--header", "X-HTTP-Method-Override: DELETE", "--header", "X-Rewrite-URL: /admin/x"];
+        let answer = attache.curl(headers.into_iter().chain(["https://api.example.com/x"])).await;
+        assert_eq!(answer.status, 200, "{organization}: {answer:?}");
+        let seen = upstream.requests().pop().unwrap();
+        for name in ["x-http-method-override", "x-rewrite-url"] {
+            assert_eq!(seen.header(name).is_some(), passes, "{organization}: {name}");
+        }
+    }
 }

@@ -27,7 +27,7 @@ pub use binding::{Binding, Endpoints};
 pub use decision::{Class, Denial, Reason, RuleId, Upstream};
 pub use domains::{Action, Domains, Entry};
 use domains::{Governing, Lists, Target, Targets, targets};
-use matcher::{NamePattern, Scheme};
+use matcher::{HostTable, Methods, NamePattern, Scheme};
 use permit::Draft;
 pub use permit::Permit;
 pub use placeholder::Placeholder;
@@ -54,6 +54,8 @@ struct Organization {
     domains: Domains,
     /// Where there is a name for it, the domains' entries are a ceiling.
     ceiling: Option<RuleId>,
+    /// The hosts of which its rules name methods or paths.
+    routes: HostTable<()>,
 }
 
 /// What one agent has for itself.
@@ -115,6 +117,9 @@ impl Ruleset {
 
     /// Adds a rule.
     pub fn add_rule(&mut self, rule: Rule) {
+        if rule.organization && (rule.path.is_some() || rule.methods != Methods::Any) {
+            self.organization.routes.insert(&rule.pattern.name, ());
+        }
         self.rules.add(rule);
     }
 
@@ -149,6 +154,9 @@ impl Ruleset {
         match says {
             Ok(entries) => draft.allow_by(entries),
             Err(denial) => draft.refuse(denial)?,
+        }
+        if draft.passes_overrides() && self.organization_names_routes(host) {
+            draft.drop_overrides();
         }
         if let Some(denial) = draft.upgrade_refused(head) {
             draft.refuse(denial)?;
@@ -255,6 +263,14 @@ impl Ruleset {
                 Err(Denial { reason: Reason::OutsideOrganization, rule, ..denial })
             }
         }
+    }
+
+    /// Whether the organization tells methods or paths of the host apart: a header that makes the upstream see another
+    /// of them would lead past what it says, whatever an entry below allows.
+    fn organization_names_routes(&self, host: &Host) -> bool {
+        let Organization { domains, routes, .. } = &self.organization;
+        let mut entries = Lists([Some(domains), None]).knowing(host);
+        routes.matches(host).next().is_some() || entries.any(|entry| entry.pairs.is_some())
     }
 
     /// What the rules say together: what refuses before what asks, what asks before what limits; none hangs on the

@@ -138,3 +138,99 @@ async fn override_headers_lead_nowhere_the_organization_does_not() {
         }
     }
 }
+
+/// Every spelling, way in and identity that reaches the same place counts as one, at the same time too.
+#[tokio::test]
+async fn no_spelling_and_no_identity_gets_more_than_the_limit() {
+    const POLICY: &str = "
+allowedDomains: [{pattern: api.example.com, upgrades: [websocket]}]
+agents:
+  ann: {identity: [{token: {env: ONE}}, {token: {env: TWO}}, {sourceAddress: 203.0.113.0/24}, {header: {name: X-Agent, value: ann, trusted: true}}]}
+rules: [{name: cap, host: api.example.com, path: /v1/send, method: GET, action: {rateLimit: {requests: 3, per: hour}}}]
+";
+    let upstream = Upstream::https(["api.example.com"]).await;
+    let setup = Attache::up(POLICY).env("ONE", "token-number-one-of-ann").env("TWO", "token-number-two-of-ann");
+    let attache = setup.resolve("api.example.com", &upstream).start().await;
+    let mut asks = Vec::new();
+    for protocol in [Protocol::Http1, Protocol::Http2] {
+        for url in [
+            "https://api.example.com/v1/send",
+            "https://API.Example.com./v1/send",
+            "https://api.example.com:443/v1/SEND",
+            "http://api.example.com/v1/send/",
+            "https://api.example.com/v1/send;x=1",
+            "https://api.example.com/v1/%73end?x",
+            "http://api.example.com:443/v1/send%20",
+            "https://api.example.com/v1//send",
+            "https://api.example.com/v1/x/../send",
+        ] {
+            for (name, value) in [
+                ("proxy-authorization", "Bearer token-number-one-of-ann"),
+                ("proxy-authorization", "Bearer token-number-two-of-ann"),
+                ("x-agent", "ann"),
+            ] {
+                let get = Ask::get(protocol, url).connect("api.example.com:443").sni("api.example.com");
+                let ask =
+                    if url.starts_with("https") { get.connect_header(name, value) } else { get.header(name, value) };
+                asks.push(ask.clone().header("x-forwarded-for", "198.51.100.7"));
+            }
+        }
+        let head = Ask::new(protocol, "HEAD", "https://api.example.com/v1/send");
+        asks.push(head.connect_header("x-agent", "ann"));
+    }
+    let count = asks.len();
+    let replies = futures_util::future::join_all(asks.into_iter().map(|ask| ask.send(&attache))).await;
+    let of = |status: u16| replies.iter().filter(|reply| reply.status == status).count();
+    assert_eq!((of(200), upstream.requests().len()), (3, 3), "{replies:#?}");
+    assert_eq!(of(429), count - 3, "{replies:#?}");
+
+    // An address that only a header claims is nobody's.
+    let claimed = Ask::get(Protocol::Http1, "http://api.example.com/x").header("x-forwarded-for", "203.0.113.9");
+    let reply = claimed.header("x-real-ip", "203.0.113.9").header("forwarded", "for=203.0.113.9").send(&attache).await;
+    assert_eq!(reply.status, 401, "{reply:?}");
+}
+
+/// What only resembles an endpoint gets no credential, and what is injected replaces every spelling of its slot.
+#[tokio::test]
+async fn no_spelling_of_a_path_or_slot_gets_a_credential_elsewhere() {
+    const POLICY: &str = "
+allowedDomains: [api.example.com]
+credentials:
+  - name: key
+    envVarKey: KEY
+    placeholder: sk-placeholder
+    injections: [{domain: api.example.com, queryParam: api_key}]
+    endpoints: [{methods: [GET], paths: [/v1/models]}]
+";
+    let upstream = Upstream::https(["api.example.com"]).await;
+    let attache = Attache::up(POLICY).env("KEY", "s3cret").resolve("api.example.com", &upstream).start().await;
+    for target in [
+        "/v1/models2",
+        "/v1/MODELS",
+        "/v1/models;x",
+        "/v1/models%20",
+        "/v1/models%3Fx",
+        "/v1/models/..;/admin",
+        "/v1/models/%2e%2e/admin",
+        "/v1/models/../admin",
+        "/v1/models/..%2fadmin",
+        "/v1/models%00",
+        "//v1/models/../x",
+        "/admin?/v1/models",
+    ] {
+        for protocol in [Protocol::Http1, Protocol::Http2] {
+            let before = upstream.requests().len();
+            let ask = Ask::get(protocol, "https://api.example.com/").target(target);
+            let reply = ask.send_bytes(&attache).await;
+            let seen = upstream.requests().split_off(before);
+            assert!(seen.iter().all(|seen| !seen.path.contains("s3cret")), "{target}: {seen:?}");
+            assert!([400, 403].contains(&reply.status), "{target}: {reply:?}");
+        }
+    }
+    let reply = Ask::get(Protocol::Http2, "https://api.example.com/")
+        .target("/v1/models?api_key=sk-placeholder&a%70i_key=x&API_KEY=y;api_key=z&b=1")
+        .send(&attache)
+        .await;
+    assert_eq!(reply.status, 200, "{reply:?}");
+    assert_eq!(upstream.requests().pop().unwrap().path, "/v1/models?b=1&api_key=s3cret");
+}

@@ -180,7 +180,11 @@ impl Condition {
                 })
             }
             Place::Header(name) => head.fields.all(name).any(|value| {
-                self.value.fits(value) || value.split(|b| *b == b',').any(|part| self.value.fits(part.trim_ascii()))
+                let fits = |part: &[u8]| self.value.fits(part) || self.value.fits(unquoted(part));
+                // The items of a list, and each without its parameters: `text/xml; charset=utf-8` is `text/xml`.
+                fits(value)
+                    || value.split(|b| *b == b',').any(|item| fits(item.trim_ascii()))
+                    || value.split(|b| matches!(b, b',' | b';')).any(|part| fits(part.trim_ascii()))
             }),
         }
     }
@@ -196,6 +200,11 @@ fn is_parameter(key: &[u8], name: &str) -> bool {
         key.len() == name.len() && key.iter().zip(name.bytes()).all(alike)
     };
     is(key) || is(bare)
+}
+
+/// A quoted string's content (RFC 9110 §5.6.4), where there is nothing escaped in it.
+fn unquoted(text: &[u8]) -> &[u8] {
+    text.strip_prefix(b"\"").and_then(|text| text.strip_suffix(b"\"")).unwrap_or(text)
 }
 
 /// What is left of a text where a NUL ends it.
@@ -256,6 +265,27 @@ mod tests {
             let fields = fields.iter().map(|(name, value)| ((*name).to_owned(), value.as_bytes().to_vec())).collect();
             let head = RequestHead::parse(Door::Tls, crate::pipeline::message::Fields::new(fields)).unwrap();
             assert_eq!(condition.holds(&head), holds, "{query}");
+        }
+    }
+
+    #[test]
+    fn a_header_is_what_it_is_with_parameters_and_in_a_list_too() {
+        let condition = Condition { place: Place::Header("accept".into()), value: Wildcard::parse("text/xml") };
+        for (value, holds) in [
+            ("text/xml", true),
+            ("Text/XML", true),
+            ("a/b, text/xml", true),
+            ("text/xml; charset=utf-8", true),
+            ("a/b;q=0.1 ,text/xml ;q=1", true),
+            ("a=1; text/xml", true),
+            ("\"text/xml\"", true),
+            ("text/xml2", false),
+            ("text", false),
+        ] {
+            let fields = [(":method", "GET"), (":authority", "a.example"), (":path", "/"), ("accept", value)];
+            let fields = fields.iter().map(|(name, value)| ((*name).to_owned(), value.as_bytes().to_vec())).collect();
+            let head = RequestHead::parse(Door::Tls, crate::pipeline::message::Fields::new(fields)).unwrap();
+            assert_eq!(condition.holds(&head), holds, "{value}");
         }
     }
 

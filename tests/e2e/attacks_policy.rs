@@ -44,17 +44,23 @@ async fn an_approval_is_bound_to_the_headers_that_make_it_another_request() {
         "Content-Disposition: attachment; filename=x.php",
         "Range: bytes=0-",
         "If-Match: \"1\"",
+        "Content-Type: text/second",
+        "Content-Encoding: br",
     ] {
         let other = ticket(&send(&[header]).await);
         assert!(!seen.contains(&other), "{header}");
         seen.push(other);
     }
     // What tries of one request differ in is no part of it.
-    assert_eq!(ticket(&send(&["Idempotency-Key: 7", "X-Retry-Count: 2"]).await), first);
+    for header in ["Idempotency-Key: 7", "X-Retry-Count: 2", "Expect: 100-continue", "Transfer-Encoding: chunked"] {
+        assert_eq!(ticket(&send(&["Accept: */*", header]).await), first, "{header}");
+    }
     assert!(upstream.connections().is_empty());
 
     let shown = attache.command("approvals", &["list", "-o", "json"]).await.stdout;
-    assert!(shown.contains("DynamoDB_20120810.DeleteTable"), "whoever decides sees it: {shown}");
+    for sent in ["DynamoDB_20120810.DeleteTable", "text/second"] {
+        assert!(shown.contains(sent), "whoever decides sees `{sent}`: {shown}");
+    }
 }
 
 /// Trailers end a body that attaché never saw, or saw in part.

@@ -123,6 +123,8 @@ impl Request {
             rules: &rules,
         });
         let shown = fields.iter().filter(|(name, _)| *name != "content-type");
+        // More than one is whatever the upstream takes it for: none is hidden from who decides.
+        let types: Vec<_> = head.fields.all("content-type").map(String::from_utf8_lossy).collect();
         let about = About {
             agent: agent.clone(),
             rules,
@@ -132,7 +134,7 @@ impl Request {
             port: permit.port(),
             path: raw_path(head).into(),
             query: head.query.clone(),
-            content_type: head.fields.get("content-type").map(|value| String::from_utf8_lossy(value).into()),
+            content_type: (!types.is_empty()).then(|| types.join(", ").into()),
             fields: shown.map(|(name, value)| ((*name).into(), String::from_utf8_lossy(value).into())).collect(),
             body_bytes: body.len() as u64,
             body_sha256: Sha256::digest(body).into(),

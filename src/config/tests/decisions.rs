@@ -463,3 +463,26 @@ fn a_tunnel_and_a_certificate_are_bounded_like_the_requests_inside() {
         }
     }
 }
+
+/// A rule that only watches makes the credential stay behind; that must not set aside what the credential refuses.
+#[test]
+fn what_a_credential_refuses_is_refused_whatever_else_is_watched() {
+    let policy = |rule: &str| {
+        format!(
+            "allowedDomains: [a.example]\n\
+             credentials: [{{name: key, envVarKey: K, endpoints: [{{methods: [GET], paths: [/v1]}}],\n  \
+               injections: [{{domain: a.example, queryParam: k}}]}}]\n\
+             rules: [{rule}]"
+        )
+    };
+    let refused = "endpoint_not_allowed credentials[key].endpoints";
+    for (rule, path, expected) in [
+        ("", "/v1/x", "https:443 with key"),
+        ("", "/v2", refused),
+        ("{name: r, host: a.example, action: block, mode: monitor}", "/v2", refused),
+        ("{name: r, host: a.example, action: approval, mode: monitor}", "/v2", refused),
+        ("{name: r, host: a.example, action: block, mode: monitor}", "/v1", "https:443 would rule_blocked rules[r]"),
+    ] {
+        assert_eq!(brief(&policy(rule), &get(&format!("a.example{path}"))), expected, "{rule} {path}");
+    }
+}

@@ -157,12 +157,11 @@ impl Ruleset {
         if let Some(limit) = self.own.get(agent.0).and_then(|own| own.limit.as_ref()) {
             draft.limit(limit, self.mode(agent));
         }
-        // What passes only because nothing is enforced gets no credential.
-        if !draft.is_lenient() {
-            match self.bindings.choose(agent, draft.target(), &asked) {
-                Ok(bindings) => draft.bind(bindings),
-                Err(denial) => draft.refuse(denial)?,
-            }
+        match self.bindings.choose(agent, draft.target(), &asked) {
+            // What passes only because nothing is enforced gets no credential.
+            Ok(_) if draft.is_lenient() => {}
+            Ok(bindings) => draft.bind(bindings),
+            Err(denial) => draft.refuse(denial)?,
         }
         Ok(draft.permit(agent))
     }

@@ -188,17 +188,20 @@ impl Wildcard {
 
     /// Whether a value is this, case aside.
     pub fn fits(&self, value: &[u8]) -> bool {
-        let value = value.to_ascii_lowercase();
         let [first, between @ .., last] = self.0.as_slice() else {
-            return self.0.first().is_some_and(|only| only.as_bytes() == value);
+            return self.0.first().is_some_and(|only| only.as_bytes().eq_ignore_ascii_case(value));
         };
-        let Some(mut rest) = value.strip_prefix(first.as_bytes()).and_then(|v| v.strip_suffix(last.as_bytes())) else {
-            return false;
+        let ends = || {
+            let (start, rest) = value.split_at_checked(first.len())?;
+            let (middle, end) = rest.split_at_checked(rest.len().checked_sub(last.len())?)?;
+            let fit = start.eq_ignore_ascii_case(first.as_bytes()) && end.eq_ignore_ascii_case(last.as_bytes());
+            fit.then_some(middle)
         };
+        let Some(mut rest) = ends() else { return false };
         // The first place where a part fits leaves most for those behind it.
         between.iter().all(|part| {
-            let found =
-                part.is_empty().then_some(0).or_else(|| rest.windows(part.len()).position(|w| w == part.as_bytes()));
+            let is_part = |window: &[u8]| window.eq_ignore_ascii_case(part.as_bytes());
+            let found = part.is_empty().then_some(0).or_else(|| rest.windows(part.len()).position(is_part));
             found.and_then(|at| rest.get(at + part.len()..)).map(|after| rest = after).is_some()
         })
     }

@@ -62,6 +62,8 @@ const TABLE: &[(&str, &[&str])] = &[
     ("config", &[CORE, "https", "secrets", "notify"]),
     ("live", &["pipeline::policy", "secrets"]),
     ("resolver", &["pipeline::address", "pipeline::message"]),
+    // What would become of a request that nobody sends.
+    ("rehearsal", &[CORE]),
     // What is counted and asked for, longer than a policy lives.
     ("store", &["pipeline::limit", "pipeline::approval"]),
     // Where it is written down and shown.
@@ -105,6 +107,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "secrets",
             "config",
             "live",
+            "rehearsal",
             "resolver",
             "store",
             "journal",

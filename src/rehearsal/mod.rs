@@ -22,7 +22,7 @@ use crate::pipeline::exchange::{Effect, Event, Exchange, Incoming, Now, Reply, R
 use crate::pipeline::limit::counters::{Counters, look_at_all};
 use crate::pipeline::limit::{Charges, Excess, Limit, Weight};
 use crate::pipeline::message::{Authority, Door, Host, RequestHead};
-use crate::pipeline::policy::{Permit, Reason, RuleId, Ruleset};
+use crate::pipeline::policy::{Grounds, Permit, Reason, RuleId, Ruleset};
 pub use request::{BadRequest, Person, Request};
 pub use stage::Stage;
 
@@ -49,7 +49,9 @@ pub struct Rehearsed {
     pub at_connect: bool,
     /// The path and query that was judged: as Envoy resolves it.
     pub target: String,
-    /// What policy says of it, where it says no to nothing: what allows it, and what comes with that.
+    /// What lets it pass, as far as it was judged.
+    pub grounds: Grounds,
+    /// What policy gives it, where it says no to nothing.
     pub grant: Option<Grant>,
     /// True if the exchange asked for the body before it decided.
     pub held_body: bool,
@@ -68,8 +70,6 @@ pub struct Grant {
     pub scheme: &'static str,
     /// The upstream's port.
     pub port: u16,
-    /// The entries that allow it.
-    pub entries: Vec<RuleId>,
     /// What would be injected: the credential's name and its slot.
     pub credentials: Vec<(RuleId, Slot)>,
     /// What would be counted.
@@ -152,8 +152,8 @@ impl Rehearsal {
         }
         let reply = world.play(request.inner(session.clone()));
         let ended = world.noted.end(reply, request);
-        let grant = self.grant(&ended, request.inner(session), now);
-        Rehearsed { grant, ..ended }
+        let (grounds, grant) = self.judged(&ended, request.inner(session), now).unwrap_or_default();
+        Rehearsed { grounds, grant, ..ended }
     }
 
     /// There is no certificate for a host that policy could never allow.
@@ -161,12 +161,12 @@ impl Rehearsal {
         Authority::parse(request.authority.as_bytes()).is_ok_and(|read| self.rules.may_intercept(&read.host))
     }
 
-    /// What policy gives the request by itself, whatever was counted and said.
-    fn grant(&self, ended: &Rehearsed, incoming: Incoming, now: Now) -> Option<Grant> {
+    /// What policy says of the request by itself, whatever was counted and said.
+    fn judged(&self, ended: &Rehearsed, incoming: Incoming, now: Now) -> Option<(Grounds, Option<Grant>)> {
         let agent = self.rules.agents.find(ended.record.agent.as_deref()?)?;
         let head = RequestHead::parse(incoming.door, incoming.fields).ok()?;
-        let permit = self.rules.decide(agent, &head, now.wall).ok()?;
-        Some(Grant::of(&permit))
+        let permit = self.rules.decide(agent, &head, now.wall).ok();
+        Some((self.rules.grounds(agent, &head, now.wall), permit.as_ref().map(Grant::of)))
     }
 }
 
@@ -210,7 +210,6 @@ impl Grant {
         Self {
             scheme: permit.scheme().as_str(),
             port: permit.port(),
-            entries: permit.entries().cloned().collect(),
             credentials: injections.map(|i| (i.name.clone(), i.slot.clone())).collect(),
             limits: enforced.chain(permit.watched_limits().iter().map(counted(false))).collect(),
             approvals: permit.approvals().iter().map(asks).collect(),
@@ -320,6 +319,7 @@ impl Noted {
             answer,
             at_connect: false,
             target: request::as_envoy_shows(&request.target),
+            grounds: Grounds::default(),
             grant: None,
             held_body,
             looks_up: looks_up.map(|(host, port)| (host.to_string(), port)),

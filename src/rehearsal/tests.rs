@@ -99,7 +99,7 @@ fn what_comes_with_a_request_is_told_by_name() {
     let ended = rehearsal.run(&request(Some("ann"), "GET http://api.example.com/capped"));
     let grant = ended.grant.unwrap();
     assert_eq!((grant.scheme, grant.port), ("https", 443));
-    assert_eq!(grant.entries, [RuleId::from("allowedDomains[api.example.com]")]);
+    assert_eq!(ended.grounds.entries, [RuleId::from("allowedDomains[api.example.com]")]);
     assert_eq!(grant.credentials, [(RuleId::from("api"), Slot::Header("x-key".into()))]);
     assert_eq!((&*grant.limits[0].rule, grant.limits[0].most), ("rules[Cap]", 2));
     assert_eq!(ended.looks_up, Some(("api.example.com".into(), 443)));

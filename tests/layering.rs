@@ -55,15 +55,15 @@ const TABLE: &[(&str, &[&str])] = &[
             "pipeline::audit",
         ],
     ),
+    // What would become of a request that nobody sends.
+    ("rehearsal", &[CORE]),
     // What the core is told.
     ("https", &[]),
     ("secrets", &["pipeline::credential", "https"]),
     ("notify", &["pipeline::approval", "pipeline::audit", "pipeline::policy::decision", "https", "secrets"]),
-    ("config", &[CORE, "https", "secrets", "notify"]),
+    ("config", &[CORE, "rehearsal", "https", "secrets", "notify"]),
     ("live", &["pipeline::policy", "secrets"]),
     ("resolver", &["pipeline::address", "pipeline::message"]),
-    // What would become of a request that nobody sends.
-    ("rehearsal", &[CORE]),
     // What is counted and asked for, longer than a policy lives.
     ("store", &["pipeline::limit", "pipeline::approval"]),
     // Where it is written down and shown.

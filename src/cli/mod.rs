@@ -23,6 +23,7 @@ mod services;
 mod stack;
 mod state;
 mod store;
+mod test;
 mod trace;
 mod trust_store;
 mod up;
@@ -58,6 +59,7 @@ enum Command {
     Serve(serve::Args),
     Check(check::Args),
     Explain(Box<explain::Args>),
+    Test(test::Args),
     Fmt(fmt::Args),
     Schema(schema::Args),
     Logs(logs::Args),
@@ -115,6 +117,7 @@ pub fn main() -> ExitCode {
         Command::Serve(args) => serve::run(args),
         Command::Check(args) => check::run(args),
         Command::Explain(args) => explain::run(*args),
+        Command::Test(args) => test::run(args),
         Command::Fmt(args) => fmt::run(args),
         Command::Schema(args) => schema::run(args),
         Command::Logs(args) => logs::run(args),

@@ -74,7 +74,10 @@ impl Stage {
             let unread = add_tokens_at_hand(policy, environment, &mut compiled.rules.agents);
             let more = policy.credentials.iter().map(|c| (format!("credentials[{}]", c.name.as_str()), c.span));
             let agents = policy.agents.iter().flatten().map(|a| (format!("agents.{}", a.name.as_str()), a.name.span));
-            let spans: HashMap<RuleId, Span> = more.chain(agents).map(|(id, span)| (id.into(), span)).collect();
+            let ceiling = policy.organization.iter().filter_map(|bounds| bounds.allowed_domains.as_ref()?.first());
+            let ceiling = ceiling.map(|first| ("organization.allowedDomains".to_owned(), first.span));
+            let more = more.chain(agents).chain(ceiling);
+            let spans: HashMap<RuleId, Span> = more.map(|(id, span)| (id.into(), span)).collect();
             Some((compiled, spans, unread, policy.organization.is_some(), policy.agents.is_some()))
         });
         let accepted = accepted.map_err(|problems| {
@@ -96,6 +99,12 @@ impl Stage {
     /// Where the entry of this name stands.
     pub fn place(&self, rule: &str) -> Option<&Place> {
         self.places.get(rule)
+    }
+
+    /// An entry that may have been meant where there is none of this name.
+    pub fn near(&self, rule: &str) -> Option<String> {
+        let known = || self.places.keys().map(|id| &**id);
+        known().all(|known| known != rule).then(|| did_you_mean(rule, known()).unwrap_or_default())
     }
 
     /// Checks that there is an agent of this name.

@@ -9,6 +9,7 @@ use crate::config::decode::written;
 use crate::pipeline::audit::Would;
 use crate::pipeline::credential::Slot;
 use crate::pipeline::limit::Weight;
+use crate::pipeline::limit::counters::Counters;
 use crate::pipeline::message::Door;
 use crate::pipeline::policy::{Reason, RuleId};
 use crate::rehearsal::{Asks, Counted, Person, Rehearsed, Request, Stage};
@@ -30,6 +31,8 @@ struct Step {
     mark: Mark,
     says: String,
     rules: Vec<RuleId>,
+    /// What else there is to say.
+    more: Vec<String>,
 }
 
 /// What a stage came to.
@@ -46,9 +49,21 @@ enum Mark {
 impl<'a> Trace<'a> {
     /// Of a request that was rehearsed.
     pub fn of(stage: &'a rehearse::Stage, request: &'a Request, ended: &'a Rehearsed) -> Self {
+        Self::after(stage, request, ended, Counters::default())
+    }
+
+    /// Of a request that was rehearsed with these counts.
+    pub fn after(
+        stage: &'a rehearse::Stage,
+        request: &'a Request,
+        ended: &'a Rehearsed,
+        mut counted: Counters,
+    ) -> Self {
+        // What waits for a person has not been counted.
         let waits = ended.reason == Some(Reason::ApprovalPending);
         let again = Request { person: Person::Approves, ..request.clone() };
-        Self { stage, request, ended, approved: waits.then(|| stage.rehearsal.run(&again)) }
+        let approved = waits.then(|| stage.rehearsal.run_after(&mut counted, &again));
+        Self { stage, request, ended, approved }
     }
 
     /// For people; in colours where `colours`.
@@ -63,6 +78,9 @@ impl<'a> Trace<'a> {
             for rule in &step.rules {
                 let place = self.stage.place(rule).map(|place| format!("  {place}")).unwrap_or_default();
                 let _ = writeln!(text, "{:16}{}{place}", "", printable(rule));
+            }
+            for line in &step.more {
+                let _ = writeln!(text, "{:16}{}", "", printable(line));
             }
         }
         for note in self.notes() {
@@ -129,7 +147,7 @@ impl<'a> Trace<'a> {
 
     fn step(&self, stage: Stage) -> Step {
         let Rehearsed { record, reason, at_connect, .. } = self.ended;
-        let step = |mark, says: String, rules: Vec<RuleId>| Step { stage, mark, says, rules };
+        let step = |mark, says: String, rules: Vec<RuleId>| Step { stage, mark, says, rules, more: Vec::new() };
         if stage == Stage::Verdict {
             return self.verdict();
         }
@@ -148,7 +166,7 @@ impl<'a> Trace<'a> {
             }
         }
         if let Some(would) = self.ended.record.would.as_ref().filter(|would| would_stage(would) == stage) {
-            let says = format!("{}, were it enforced: {}", would.decision.as_str(), would.reason);
+            let says = format!("would be {} {}; it is only watched", would.decision.as_str(), would.reason);
             return step(Mark::Watched, says, rules(&would.rule));
         }
         self.passed(stage)
@@ -157,7 +175,7 @@ impl<'a> Trace<'a> {
     /// A stage that had nothing against it.
     fn passed(&self, stage: Stage) -> Step {
         let Rehearsed { record, grant, grounds, .. } = self.ended;
-        let step = |mark, says: String, rules: Vec<RuleId>| Step { stage, mark, says, rules };
+        let step = |mark, says: String, rules: Vec<RuleId>| Step { stage, mark, says, rules, more: Vec::new() };
         let passed = |says: String, rules: Vec<RuleId>| step(Mark::Passed, says, rules);
         let nothing = |says: &str| step(Mark::Skipped, says.into(), Vec::new());
         match stage {
@@ -190,9 +208,10 @@ impl<'a> Trace<'a> {
             },
             Stage::Credentials => {
                 let credentials = grant.iter().flat_map(|grant| &grant.credentials);
-                let (names, rules): (Vec<_>, Vec<_>) = credentials
+                let (names, mut rules): (Vec<_>, Vec<_>) = credentials
                     .map(|(name, slot)| (injected(name, slot), RuleId::from(format!("credentials[{name}]"))))
                     .unzip();
+                rules.dedup();
                 match names.is_empty() {
                     true => nothing("none goes with it"),
                     false => passed(format!("would inject {}", names.join(", ")), rules),
@@ -234,29 +253,31 @@ impl<'a> Trace<'a> {
 
     fn verdict(&self) -> Step {
         let Rehearsed { record, reason, .. } = self.ended;
-        let (mark, mut says) = match (self.ended.is_admitted(), reason) {
+        let mut more = Vec::new();
+        let (mark, says) = match (self.ended.is_admitted(), reason) {
             (true, _) => (Mark::Passed, "allow".to_owned()),
             (false, Some(reason)) => {
-                let status = self.ended.status().map(|status| status.to_string());
-                let status = status.unwrap_or_else(|| "no answer".to_owned());
-                let name =
-                    (reason.as_str() != record.decision.as_str()).then(|| format!(", {}", record.decision.as_str()));
-                let says = format!("{status} {}{}; {}", reason.as_str(), name.unwrap_or_default(), reason.hint());
-                (Mark::Refused, says)
+                let answer = match self.ended.status() {
+                    Some(status) => status.to_string(),
+                    // A handshake that fails is all there is.
+                    None => "no answer".to_owned(),
+                };
+                more.push(format!("hint: {}", reason.hint()));
+                (Mark::Refused, format!("{}: {answer} {}", record.decision.as_str(), reason.as_str()))
             }
             (false, None) => (Mark::Refused, record.decision.as_str().to_owned()),
         };
         if record.would.is_some() {
-            says.push_str(", only because not everything is enforced: no credential goes with it");
+            more.push("it passes only because that is not enforced, and gets no credential".to_owned());
         }
         if let Some(approved) = &self.approved {
             let then = match approved.reason {
                 None => "allow".to_owned(),
-                Some(reason) => format!("{} {}", approved.status().unwrap_or_default(), reason.as_str()),
+                Some(reason) => format!("{} {}", approved.record.decision.as_str(), reason.as_str()),
             };
-            let _ = write!(says, "; once approved: {then}");
+            more.push(format!("once approved: {then}"));
         }
-        Step { stage: Stage::Verdict, mark, says, rules: Vec::new() }
+        Step { stage: Stage::Verdict, mark, says, rules: Vec::new(), more }
     }
 
     /// What said who it is. An agent that was named is not identified by anything it showed.

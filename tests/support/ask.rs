@@ -178,6 +178,11 @@ impl Ask {
         self
     }
 
+    pub fn body(mut self, text: &str) -> Ask {
+        self.body = text.to_owned();
+        self
+    }
+
     /// Sends it. Over HTTP/2 by a library, which allows what [`http::Request`] does.
     pub async fn send(self, attache: &Attache) -> Reply {
         self.send_by(attache, Http2::Library).await

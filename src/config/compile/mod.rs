@@ -9,7 +9,7 @@ mod rules;
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 
-pub use agents::token_files;
+pub use agents::{Unread, add_tokens_at_hand, token_files};
 
 use super::error::{Problems, Span, Spanned, quote};
 use super::schema::{self, Policy, SecretSource};

@@ -27,7 +27,7 @@ use binding::Bindings;
 pub use binding::{Binding, Endpoints};
 pub use decision::{Class, Denial, Reason, RuleId, Upstream};
 pub use domains::{Action, Domains, Entry};
-use domains::{Governing, Lists, Target, Targets, targets};
+use domains::{Entries, Governing, Lists, Target, Targets, targets};
 use matcher::{NamePattern, Scheme};
 use permit::Draft;
 pub use permit::Permit;
@@ -66,6 +66,15 @@ struct Own {
     profiles: SmallVec<[usize; 2]>,
     limit: Option<Arc<Limit>>,
     mode: Mode,
+}
+
+/// What lets a request pass that the lists of domains do not refuse.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Grounds {
+    /// The entries of the organization's ceiling.
+    pub ceiling: Vec<RuleId>,
+    /// The entries that allow it.
+    pub entries: Vec<RuleId>,
 }
 
 /// Whose lists of domains.
@@ -183,6 +192,23 @@ impl Ruleset {
             Err(denial) => draft.refuse(denial)?,
         }
         Ok(draft.permit(agent))
+    }
+
+    /// The entries that let an agent's request pass, whatever else is said of it: to explain a decision, not to take
+    /// one.
+    pub fn grounds(&self, agent: AgentId, head: &RequestHead, wall: SystemTime) -> Grounds {
+        let asked = Asked::of(head, wall);
+        let host = &head.authority.host;
+        let targets = targets(head.door, head.says_https, head.authority.port);
+        let names = |entries: Entries| entries.iter().map(|entry| entry.rule.clone()).collect();
+        let Governing { target, says } = self.lists(agent).governing(host, &targets, Some(&asked));
+        let bounds = Lists([Some(&self.organization.domains), None]);
+        let target = target.or(targets.first().copied()).filter(|_| self.organization.ceiling.is_some());
+        let within = target.map(|target| bounds.governing(host, &[target], Some(&asked)).says);
+        Grounds {
+            ceiling: within.and_then(Result::ok).map(names).unwrap_or_default(),
+            entries: says.map(names).unwrap_or_default(),
+        }
     }
 
     /// Whether any request of these agents through a tunnel to this host and port could be allowed.

@@ -28,6 +28,7 @@ mod isolation;
 mod limits;
 mod monitor;
 mod notifications;
+mod order;
 mod organization;
 mod paths;
 mod profiles;

@@ -71,7 +71,7 @@ agents:
   strict: {identity: [{header: {name: X-Agent, value: strict, trusted: true}}]}
 rules:
   - {name: No, host: api.example, path: /no, action: block}
-  - {name: Ask, host: api.example, path: /ask, action: {approval: {hold: 20s}}}
+  - {name: Ask, host: api.example, path: /ask, action: {approval: {hold: 0s}}}
   - {name: Cap, host: api.example, path: /cap, action: {rateLimit: {requests: 1, per: hour}}}
 credentials:
   - name: key
@@ -162,7 +162,7 @@ async fn organization_identity_and_form_are_never_only_watched() {
                 ),
                 (ask("https://api.example/seldom"), limited.into()),
                 (shown("https://api.example/").sni("narrow.example"), "421 authority_mismatch".into()),
-                (ask("https://api.example/a%2fb"), "400 malformed_path".into()),
+                (ask("https://api.example/a%2fb"), "400 malformed_request".into()),
             ])
             .await;
         // Nobody, somebody unknown, and two at once.

@@ -90,7 +90,7 @@ async fn lists_of_file_profiles_and_agent_add_up_and_block_lists_always_win() {
     ] {
         for (agent, expected) in ["researcher", "coder", "bare"].into_iter().zip(expected) {
             for ask in PROTOCOLS.into_iter().flat_map(|protocol| every_way(protocol, "GET", target)) {
-                let outcome = place.send(ask.header("x-agent", agent)).await;
+                let outcome = place.send(ask.header("x-agent", agent).connect_header("X-Agent", agent)).await;
                 let found = outcome.to_string();
                 let found = found.trim_start_matches("CONNECT ");
                 match expected {

@@ -1,15 +1,19 @@
 //! Two attachés that share a Redis are one: together they admit no more than one would, a person answers either, and
 //! whatever becomes of the server, nothing goes out that should not.
 
-use std::time::Duration;
+use std::net::Ipv4Addr;
 
 use ::attache::control;
 use ::attache::control::api::{AnswerApprovalRequest, Approval, State, Verdict};
 use futures_util::future::join_all;
 use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use crate::support::attache::Setup;
-use crate::support::{Answer, Ask, Attache, PROTOCOLS, Protocol, Redis, Upstream, until};
+use crate::support::{Answer, Ask, Attache, PROTOCOLS, Protocol, Redis, Upstream, until, within};
 
 const POLICY: &str = r#"
 allowedDomains: [api.example.com]
@@ -19,7 +23,7 @@ rules:
   - {name: Asked, host: api.example.com, path: "/asked/**", action: {approval: {hold: 0s, expires: 10m}}}
 "#;
 /// More than this machine ever needs, for what is not about how long a call may take.
-const PATIENT: &str = "20000";
+const PATIENT: &str = "10000";
 
 struct Pair {
     upstream: Upstream,
@@ -134,7 +138,7 @@ async fn what_one_asks_the_other_may_answer() {
     assert_eq!(ticket(&asked(other, "/asked/once").await), first, "the same question");
     approve(one, &first).await;
     let statuses = pair.statuses(12, "/asked/once").await;
-    // Over HTTP/1.1 they ask for the same: it is one request by whatever way.
+    // By whatever way it comes in, it is the same request.
     assert_eq!((count(&statuses, 200), count(&statuses, 403)), (1, 11), "{statuses:?}");
     assert_eq!(pair.reached("/asked/once"), 1);
 }
@@ -198,15 +202,10 @@ async fn where_it_may_each_goes_on_by_itself_with_what_it_knows() {
         });
         assert_eq!(refused.await.json()["reason"], "store_unavailable");
     }
-    let ask = |attache: &Attache| {
-        let ask = Ask::get(Protocol::Http1, "http://api.example.com/capped/x");
-        let proxy = attache.proxy();
-        async move { (proxy, ask) }
-    };
     let mut admitted = [0, 0];
     for (number, attache) in [one, other].into_iter().enumerate() {
-        let answers = (0..30).map(async |_| ask(attache).await.1.send(attache).await.status);
-        let statuses = join_all(answers).await;
+        let ask = || Ask::get(Protocol::Http1, "http://api.example.com/capped/x").send(attache);
+        let statuses: Vec<u16> = join_all((0..30).map(|_| ask())).await.iter().map(|reply| reply.status).collect();
         admitted[number] = count(&statuses, 200);
         assert_eq!(count(&statuses, 200) + count(&statuses, 429), 30, "{statuses:?}");
     }
@@ -217,29 +216,108 @@ async fn where_it_may_each_goes_on_by_itself_with_what_it_knows() {
 /// The request waits for the server when the policy changes: it is decided on the newer one.
 #[tokio::test]
 async fn a_request_that_waits_for_the_server_is_decided_again() {
-    let pair = Pair::new(&["--store-budget", PATIENT]).await;
-    pair.connected().await;
-    let attache = &pair.attaches[0];
-    let blocked = format!("{POLICY}  - {{name: Block, host: api.example.com, path: \"/capped/**\", action: block}}\n");
+    let (upstream, redis) = (Upstream::https(["api.example.com"]).await, Redis::start());
+    let gate = Gate::before(&redis).await;
+    let attache = Attache::up(POLICY)
+        .env("ATTACHE_STORE", &gate.url())
+        .flags(["--store-budget", PATIENT])
+        .resolve("api.example.com", &upstream)
+        .start()
+        .await;
+    until("the store", async || (asked(&attache, "/capped/x").await.status == 200).then_some(())).await;
+    let blocked = POLICY.replace("action: {rateLimit: {requests: 20, per: hour}}", "action: block");
     for (protocol, scheme) in [("--http1.1", "https"), ("--http2", "https"), ("--http1.1", "http")] {
-        attache.replace_policy(POLICY);
-        until("the first policy", async || (asked(attache, "/capped/probe").await.status != 403).then_some(())).await;
-        let before = pair.upstream.requests().len();
-        pair.redis.hang().await;
+        let before = upstream.requests().len();
+        gate.close();
         let url = format!("{scheme}://api.example.com/capped/x");
         let (answer, ()) = tokio::join!(attache.curl([protocol, &url]), async {
-            until("a request that waits", async || (waiting(attache).await).then_some(())).await;
+            gate.wait_for("rules[Cap]").await;
             attache.reload(&blocked).await;
-            pair.redis.resume();
+            gate.open();
         });
         assert_eq!((answer.status, &answer.json()["reason"]), (403, &Value::from("rule_blocked")), "{url}: {answer:?}");
-        assert_eq!(pair.upstream.requests().len(), before, "{url}");
+        assert_eq!(upstream.requests().len(), before, "{url}");
+        attache.reload(POLICY).await;
+        assert_eq!(asked(&attache, "/capped/x").await.status, 200, "what was refused has cost nothing");
     }
 }
 
-/// There is no sign of a request that waits but that it has not been answered: this waits as long as an answer takes.
-async fn waiting(attache: &Attache) -> bool {
-    let free = asked(attache, "/free").await;
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    free.status == 200
+/// A way to the server that can be closed: what is asked then is heard here, and goes on when it is opened.
+struct Gate {
+    address: std::net::SocketAddr,
+    is_open: watch::Sender<bool>,
+    held: watch::Receiver<Vec<u8>>,
+    server: JoinSet<()>,
+}
+
+impl Gate {
+    async fn before(redis: &Redis) -> Gate {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (is_open, opened) = watch::channel(true);
+        let (holding, held) = watch::channel(Vec::new());
+        let socket = redis.socket();
+        let mut server = JoinSet::new();
+        server.spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok((client, _)) = listener.accept().await {
+                let Ok(redis) = UnixStream::connect(&socket).await else { continue };
+                connections.spawn(pass(client, redis, opened.clone(), holding.clone()));
+            }
+        });
+        Gate { address, is_open, held, server }
+    }
+
+    fn url(&self) -> String {
+        format!("redis://{}", self.address)
+    }
+
+    fn close(&self) {
+        self.is_open.send_replace(false);
+    }
+
+    fn open(&self) {
+        self.is_open.send_replace(true);
+    }
+
+    /// Waits until a call that names this is held.
+    async fn wait_for(&self, text: &str) {
+        let mut held = self.held.clone();
+        let has = |bytes: &Vec<u8>| bytes.windows(text.len()).any(|window| window == text.as_bytes());
+        within(&format!("a call about `{text}`"), held.wait_for(has)).await.unwrap();
+    }
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        self.server.abort_all();
+    }
+}
+
+/// Calls wait where the gate is closed; answers never do.
+async fn pass(
+    client: TcpStream,
+    redis: UnixStream,
+    mut opened: watch::Receiver<bool>,
+    holding: watch::Sender<Vec<u8>>,
+) {
+    let ((mut calls, mut answers), (mut from, mut to)) = (client.into_split(), redis.into_split());
+    let forward = async {
+        let mut buffer = vec![0; 64 << 10];
+        while let Ok(count @ 1..) = calls.read(&mut buffer).await {
+            let is_open = *opened.borrow();
+            if !is_open {
+                holding.send_modify(|held| held.extend(&buffer[..count]));
+                let _ = opened.wait_for(|is_open| *is_open).await;
+                holding.send_modify(Vec::clear);
+            }
+            if to.write_all(&buffer[..count]).await.is_err() {
+                break;
+            }
+        }
+    };
+    tokio::select! {
+        () = forward => {}
+        _ = tokio::io::copy(&mut from, &mut answers) => {}
+    }
 }

@@ -1,9 +1,11 @@
 //! An attaché before one upstream that all of a test's hosts lead to: what is let through by mistake arrives there.
 
 use std::fmt;
+use std::future::Future;
 
 use serde_json::Value;
 
+use super::ask::Reply;
 use super::attache::Setup;
 use super::upstream::Seen;
 use super::{Ask, Attache, Protocol, Upstream, Way, records};
@@ -21,7 +23,7 @@ pub struct Place {
 /// refused.
 #[derive(Debug)]
 pub struct Outcome {
-    pub reply: super::ask::Reply,
+    pub reply: Reply,
     /// Its record; null for what Envoy refuses by itself.
     pub record: Value,
     /// The request as it arrived.
@@ -50,13 +52,24 @@ impl Place {
 
     /// Sends it; one at a time. An answer, an upstream and a record that contradict each other fail the test.
     pub async fn send(&self, ask: Ask) -> Outcome {
+        let sent = ask.clone().send(&self.attache);
+        self.outcome(ask, sent).await
+    }
+
+    /// The same byte by byte, over HTTP/2 too.
+    pub async fn send_bytes(&self, ask: Ask) -> Outcome {
+        let sent = ask.clone().send_bytes(&self.attache);
+        self.outcome(ask, sent).await
+    }
+
+    async fn outcome(&self, ask: Ask, sent: impl Future<Output = Reply>) -> Outcome {
         let (tls, plain) = (self.upstream.requests().len(), self.plain.requests().len());
         let case = format!("{ask:?}");
-        let reply = ask.send(&self.attache).await;
+        let reply = sent.await;
         let mut arrived = self.upstream.requests().split_off(tls);
         arrived.extend(self.plain.requests().split_off(plain));
         let body = serde_json::from_str::<Value>(&reply.body).unwrap_or_default();
-        let passed = reply.status < 400;
+        let passed = (200..400).contains(&reply.status);
         assert_eq!(arrived.len(), usize::from(passed), "{case}: {reply:?} {arrived:?}");
         let seen = arrived.pop();
         let wanted = |record: &Value| match &body["requestId"] {
@@ -67,7 +80,7 @@ impl Place {
         let record = records(&self.attache).into_iter().rfind(wanted).unwrap_or_default();
         let text = match &seen {
             Some(seen) => {
-                let path = seen.path.split('?').next().unwrap();
+                let path = equivalent(seen.path.split('?').next().unwrap());
                 assert_eq!((&record["method"], &record["path"]), (&(&*seen.method).into(), &path.into()), "{record}");
                 let port = record["port"].as_u64().unwrap();
                 let (host, named) = seen.authority.split_once(':').unwrap_or((&seen.authority, ""));
@@ -131,4 +144,20 @@ pub fn every_way(protocol: Protocol, method: &str, target: &str) -> Vec<Ask> {
         ways.push(Ask::new(protocol, method, &plain).by(Way::HostStyle));
     }
     ways
+}
+
+/// The path with what RFC 3986 §6.2.2 calls equivalent spelled in one way: unreserved bytes as themselves.
+pub fn equivalent(path: &str) -> String {
+    let mut out = String::new();
+    let mut rest = path;
+    while let Some((before, after)) = rest.split_once('%') {
+        out.push_str(before);
+        let byte = u8::from_str_radix(&after[..2], 16).unwrap();
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(char::from(byte)),
+            _ => out.push_str(&format!("%{byte:02X}")),
+        }
+        rest = &after[2..];
+    }
+    out + rest
 }

@@ -1,11 +1,9 @@
 //! The real redis-server, for what several attachés share.
 
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-use rustix::process::Signal;
 use tempfile::TempDir;
-
-use super::process;
 
 /// A `redis-server` (or `valkey-server`: name it in `REDIS_SERVER_BIN`) on a socket in a folder of its own. It writes
 /// down what it answers before it answers.
@@ -22,7 +20,11 @@ impl Redis {
     }
 
     pub fn url(&self) -> String {
-        format!("unix://{}/redis.sock", self.folder.path().display())
+        format!("unix://{}", self.socket().display())
+    }
+
+    pub fn socket(&self) -> PathBuf {
+        self.folder.path().join("redis.sock")
     }
 
     /// SIGKILL: it has no time to say goodbye.
@@ -33,17 +35,6 @@ impl Redis {
 
     pub fn start_again(&mut self) {
         self.process = launch(&self.folder);
-    }
-
-    /// Stops it where it stands, until [`Redis::resume`].
-    pub async fn hang(&self) {
-        let pid = self.process.id();
-        assert!(process::signal(pid, Signal::STOP));
-        super::until("every thread to stop", async || process::is_stopped(pid).then_some(())).await;
-    }
-
-    pub fn resume(&self) {
-        assert!(process::signal(self.process.id(), Signal::CONT));
     }
 }
 

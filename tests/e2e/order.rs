@@ -57,7 +57,7 @@ async fn the_first_thing_that_is_wrong_is_the_answer() {
     for protocol in PROTOCOLS {
         for (target, token, expected) in [
             ("bounds.example/outer/block/full/ask/", "unknown-0123456789", "invalid_token"),
-            ("api.example/%2f", "unknown-0123456789", "malformed_request"),
+            ("api.example/outer/block%2f/", TOKEN, "malformed_request"),
             (
                 "bounds.example/outer/block/full/ask/",
                 TOKEN,

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use crate::support::{Ask, PROTOCOLS, Place, Protocol, Stage, every_way};
+use crate::support::{Ask, PROTOCOLS, Place, Protocol, Stage, every_way, script};
 
 const POLICY: &str = r#"
 allowedDomains:
@@ -140,6 +140,32 @@ agents:
             }
         }
     }
+}
+
+/// A client that knows the proxy from its environment alone, and says who it is with a header.
+#[tokio::test]
+async fn the_header_that_names_an_agent_works_with_proxy_variables_and_never_leaves() {
+    let place = Place::new(POLICY, HOSTS).await;
+    let proxy = format!("http://{}", place.attache.proxy());
+    let bundle = place.attache.ready().bundle.to_str().unwrap();
+    let agent = "
+import requests
+for scheme in ['https', 'http']:
+    for host in ['scholar.example', 'git.example', 'unlisted.example', 'pastebin.example']:
+        try:
+            answer = requests.get(f'{scheme}://{host}/search', headers={'X-Agent': 'researcher'})
+            print(answer.status_code, answer.json().get('reason'))
+        except requests.exceptions.ProxyError as error:
+            print('no tunnel', '403' in str(error))
+";
+    let variables = [("HTTPS_PROXY", &*proxy), ("HTTP_PROXY", &*proxy), ("REQUESTS_CA_BUNDLE", bundle)];
+    let output = script::run(script::python(agent), &variables).await;
+    let tunnel = "200 None\n403 domain_not_allowed\nno tunnel True\nno tunnel True\n";
+    let plain = "200 None\n403 domain_not_allowed\n403 domain_not_allowed\n403 domain_blocked\n";
+    assert_eq!(output.stdout, format!("{tunnel}{plain}"), "{output:?}");
+    let arrived = place.arrived();
+    assert_eq!(arrived.len(), 2);
+    assert!(arrived.iter().all(|seen| seen.header("x-agent").is_none() && seen.sni.is_some()), "{arrived:?}");
 }
 
 /// `logs --agent … --status blocked` is what an operator looks at after an incident.

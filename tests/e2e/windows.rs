@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use ::attache::control;
+use ::attache::control::api::{AnswerApprovalRequest, Verdict};
 use jiff::civil::Weekday;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, Zoned};
@@ -139,6 +141,50 @@ async fn a_rule_begins_and_ends_at_its_moment() {
     for rule in ["rules[Begins]", "rules[Ends]", "rules[Both]"] {
         assert!(records.iter().any(|record| record["rule"] == rule), "{rule} never held");
     }
+}
+
+/// Whoever agrees in the end, agrees to what policy says then.
+#[tokio::test]
+async fn a_window_that_begins_while_a_request_is_held_counts_for_it() {
+    let place = Place::new("allowedDomains: [api.example.com]", ["api.example.com"]).await;
+    let begin = Timestamp::now() + Duration::from_secs(4);
+    let policy = format!(
+        "allowedDomains: [api.example.com]\nrules:\n\
+         - {{name: Held, host: api.example.com, action: {{approval: {{hold: 25s}}}}}}\n\
+         - {{name: Begins, host: api.example.com, path: \"/begins/*\", action: block, notBefore: \"{begin}\"}}\n"
+    );
+    place.attache.reload(&policy).await;
+    let (socket, open) = (place.attache.socket(), async |wanted: usize| {
+        until("the questions", async || {
+            let open = control::list_approvals(&place.attache.socket()).await.unwrap();
+            (open.len() == wanted).then_some(open)
+        })
+        .await
+    });
+    let urls = ["begins/1", "begins/2", "other/1"].map(|path| format!("https://api.example.com/{path}"));
+    let (one, two, other, ()) = tokio::join!(
+        place.attache.curl(["--http1.1", &urls[0]]),
+        place.attache.curl(["--http2", &urls[1]]),
+        place.attache.curl(["--http2", &urls[2]]),
+        async {
+            let open = open(3).await;
+            assert!(Timestamp::now() < begin, "this machine is too busy to say anything");
+            until("the beginning", async || (Timestamp::now() > begin).then_some(())).await;
+            for question in open {
+                let answer = AnswerApprovalRequest {
+                    ticket: question.ticket,
+                    verdict: Verdict::Approve.into(),
+                    ..Default::default()
+                };
+                control::answer_approval(&socket, answer).await.unwrap();
+            }
+        }
+    );
+    for answer in [one, two] {
+        assert_eq!((answer.status, &answer.json()["rule"]), (403, &"rules[Begins]".into()), "{answer:?}");
+    }
+    assert_eq!(other.status, 200, "{other:?}");
+    assert_eq!(place.arrived().len(), 1);
 }
 
 /// A window on any action: a limit, a question, something watched.

@@ -20,6 +20,7 @@ use tonic::{Request, Response, Status, Streaming};
 use crate::pipeline::exchange::Event;
 use drive::{Driver, Step};
 pub use drive::{Herald, Needs, Recorder, Resolve};
+pub use wire::ProcessingRequest;
 use wire::ProcessingResponse;
 
 /// The service.

@@ -1,323 +1,114 @@
-//! Two attachés that share a Redis are one: together they admit no more than one would, a person answers either, and
-//! whatever becomes of the server, nothing goes out that should not.
+//! Two attachés on one Redis: together they admit no more than the limit, an approval given to one releases what the
+//! other holds, and without the server nothing goes out that it had to count.
 
-use std::net::Ipv4Addr;
+use std::time::Duration;
 
-use ::attache::control;
-use ::attache::control::api::{AnswerApprovalRequest, Approval, State, Verdict};
-use futures_util::future::join_all;
-use serde_json::Value;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream, UnixStream};
-use tokio::sync::watch;
-use tokio::task::JoinSet;
+use ::attache::pipeline::approval::{Answered, Standing, Verdict};
+use ::attache::store::{self, Open, RedisOptions, Store};
 
-use crate::support::attache::Setup;
-use crate::support::{Answer, Ask, Attache, PROTOCOLS, Protocol, Redis, Upstream, until, within};
+use crate::support::{Attache, Redis, Upstream, until};
 
 const POLICY: &str = r#"
 allowedDomains: [api.example.com]
 rules:
-  - {name: Cap, host: api.example.com, path: "/capped/**", action: {rateLimit: {requests: 20, per: hour}}}
-  - {name: Held, host: api.example.com, path: "/held/**", action: {approval: {hold: 25s, expires: 10m}}}
-  - {name: Asked, host: api.example.com, path: "/asked/**", action: {approval: {hold: 0s, expires: 10m}}}
+  - {name: Cap, host: api.example.com, path: /limited, action: {rateLimit: {requests: 5, per: 10m}}}
+  - {name: Refunds, host: api.example.com, path: /refunds, action: {approval: {hold: 2m, expires: 10m}}}
 "#;
-/// More than this machine ever needs, for what is not about how long a call may take.
-const PATIENT: &str = "10000";
 
-struct Pair {
-    upstream: Upstream,
-    redis: Redis,
-    attaches: [Attache; 2],
-}
-
-impl Pair {
-    async fn new(flags: &[&str]) -> Pair {
-        let (upstream, redis) = (Upstream::https(["api.example.com"]).await, Redis::start());
-        let start = |setup: Setup| {
-            let setup = setup.env("ATTACHE_STORE", &redis.url()).flags(flags);
-            setup.resolve("api.example.com", &upstream).start()
-        };
-        let (one, other) = tokio::join!(start(Attache::up(POLICY)), start(Attache::up(POLICY)));
-        Pair { upstream, redis, attaches: [one, other] }
-    }
-
-    /// Waits until both of them have reached the server.
-    async fn connected(&self) {
-        for attache in &self.attaches {
-            until("the store", async || {
-                let answer = asked(attache, "/asked/probe").await;
-                (answer.status == 403).then_some(())
-            })
-            .await;
+#[tokio::test]
+async fn together_they_admit_no_more_than_the_limit_and_without_the_server_nothing() {
+    let (upstream, mut redis) = (Upstream::https(["api.example.com"]).await, Redis::start().await);
+    let both = [attache(&redis, &upstream, &[]).await, attache(&redis, &upstream, &[]).await];
+    let mut statuses = Vec::new();
+    for turn in 0..8 {
+        let answer = both[turn % 2].curl(["https://api.example.com/limited"]).await;
+        if answer.status == 429 {
+            let after: u64 = answer.header("retry-after").unwrap().parse().unwrap();
+            assert!((1..=600).contains(&after), "{after}");
         }
+        statuses.push(answer.status);
     }
+    assert_eq!(statuses, [200, 200, 200, 200, 200, 429, 429, 429]);
+    assert_eq!(upstream.requests().len(), 5);
 
-    /// So many requests at once, every second one at the other attaché.
-    async fn statuses(&self, count: usize, path: &str) -> Vec<u16> {
-        let asks = (0..count).map(|number| {
-            let (protocol, scheme) =
-                if number % 4 < 2 { (Protocol::Http1, "http") } else { (Protocol::Http2, "https") };
-            let ask = Ask::get(protocol, &format!("{scheme}://api.example.com{path}"));
-            async move { ask.send(&self.attaches[number % 2]).await.status }
-        });
-        join_all(asks).await
+    redis.kill9().await;
+    for attache in &both {
+        let refused = attache.curl(["https://api.example.com/limited"]).await;
+        assert_eq!((refused.status, refused.json()["reason"].as_str()), (503, Some("store_unavailable")));
+        assert_eq!(attache.curl(["https://api.example.com/free"]).await.status, 200);
     }
-
-    fn reached(&self, path: &str) -> usize {
-        self.upstream.requests().iter().filter(|seen| seen.path == path).count()
+    redis.start_again().await;
+    for attache in &both {
+        let back = async || Some(attache.curl(["https://api.example.com/limited"]).await.status).filter(|s| *s != 503);
+        assert_eq!(until("the store to be used again", back).await, 429);
     }
+    assert_eq!(upstream.requests().len(), 7);
 }
 
-async fn asked(attache: &Attache, path: &str) -> Answer {
-    attache.curl([format!("https://api.example.com{path}")]).await
+#[tokio::test]
+async fn each_may_be_told_to_count_by_itself_without_the_server() {
+    let (upstream, mut redis) = (Upstream::https(["api.example.com"]).await, Redis::start().await);
+    let alone = attache(&redis, &upstream, &["--on-store-error", "local"]).await;
+    assert_eq!(alone.curl(["https://api.example.com/limited"]).await.status, 200);
+    redis.kill9().await;
+    let mut statuses = Vec::new();
+    for _ in 0..6 {
+        statuses.push(alone.curl(["https://api.example.com/limited"]).await.status);
+    }
+    assert_eq!(statuses, [200, 200, 200, 200, 429, 429]);
+    let refused = alone.curl(["-d", "all of it", "https://api.example.com/refunds"]).await;
+    assert_eq!(refused.json()["reason"], "store_unavailable", "approvals are never its own: {refused:?}");
 }
 
-/// The question about this path, as this attaché shows it.
-async fn question(attache: &Attache, path: &str) -> Approval {
-    until(&format!("a question about {path}"), async || {
-        let open = control::list_approvals(&attache.socket()).await.ok()?;
-        open.into_iter().find(|a| a.path == path && a.state() == State::Pending)
-    })
-    .await
-}
-
-async fn approve(attache: &Attache, ticket: &str) {
-    let answer = AnswerApprovalRequest {
-        ticket: ticket.into(),
-        verdict: Verdict::Approve.into(),
-        by: "ann".into(),
-        why: "fine".into(),
+#[tokio::test]
+async fn an_approval_given_elsewhere_releases_a_request_once() {
+    let (upstream, redis) = (Upstream::https(["api.example.com"]).await, Redis::start().await);
+    let (one, other) = (attache(&redis, &upstream, &[]).await, attache(&redis, &upstream, &[]).await);
+    // Whoever else is on the same server.
+    let operator = store::Redis::start(RedisOptions { budget: Duration::from_secs(10), ..RedisOptions::new(redis.url()) });
+    let operator = operator.unwrap();
+    assert!(operator.connected(Duration::from_secs(30)).await);
+    let held = async |waiting: usize| {
+        let is_asked = |open: &Open| open.waiting == waiting && open.standing == Standing::Pending;
+        let look = async || operator.list().await.ok()?.into_iter().find(is_asked);
+        until("a request to be held", look).await
     };
-    control::answer_approval(&attache.socket(), answer).await.unwrap();
-}
-
-fn count(statuses: &[u16], wanted: u16) -> usize {
-    statuses.iter().filter(|status| **status == wanted).count()
-}
-
-#[tokio::test]
-async fn two_together_admit_no_more_than_one_would() {
-    let pair = Pair::new(&["--store-budget", PATIENT]).await;
-    pair.connected().await;
-    let statuses = pair.statuses(80, "/capped/x").await;
-    assert_eq!((count(&statuses, 200), count(&statuses, 429)), (20, 60), "{statuses:?}");
-    assert_eq!(pair.reached("/capped/x"), 20);
-    // Neither has any left, whatever the other is told about the policy.
-    pair.attaches[0].reload(&format!("{POLICY}blockedDomains: [other.example]\n")).await;
-    for attache in &pair.attaches {
-        let limited = asked(attache, "/capped/x").await;
-        assert_eq!((limited.status, &limited.json()["rule"]), (429, &"rules[Cap]".into()), "{limited:?}");
-        assert!(limited.header("retry-after").is_some());
-    }
-    // What needs no count asks for none.
-    assert_eq!(asked(&pair.attaches[1], "/free").await.status, 200);
-}
-
-#[tokio::test]
-async fn what_one_asks_the_other_may_answer() {
-    let pair = Pair::new(&["--store-budget", PATIENT]).await;
-    pair.connected().await;
-    let [one, other] = &pair.attaches;
-    for (here, there, protocol) in [(one, other, "--http1.1"), (other, one, "--http2")] {
-        let path = format!("/held/{protocol}");
-        let url = format!("https://api.example.com{path}");
-        let (answer, ()) = tokio::join!(here.curl([protocol, "--data", "x", &url]), async {
-            let question = question(there, &path).await;
-            assert_eq!(pair.reached(&path), 0, "it has left before anybody agreed");
-            approve(there, &question.ticket).await;
-        });
-        assert_eq!(answer.status, 200, "{answer:?}");
-        let record = here.records().pop().unwrap();
-        assert_eq!(record["approval"]["why"], "fine", "{record}");
-        assert_eq!(pair.reached(&path), 1);
-    }
-    // An approval lets one request out, wherever those that want it come in.
-    let ticket = |answer: &Answer| answer.json()["ticket"].as_str().unwrap_or_default().to_owned();
-    let first = ticket(&asked(one, "/asked/once").await);
-    assert_eq!(ticket(&asked(other, "/asked/once").await), first, "the same question");
-    approve(one, &first).await;
-    let statuses = pair.statuses(12, "/asked/once").await;
-    // By whatever way it comes in, it is the same request.
-    assert_eq!((count(&statuses, 200), count(&statuses, 403)), (1, 11), "{statuses:?}");
-    assert_eq!(pair.reached("/asked/once"), 1);
-}
-
-/// Whether this attaché refuses what it would have to count, for want of the server.
-async fn is_cut_off(attache: &Attache) -> Option<Answer> {
-    let answer = asked(attache, "/capped/x").await;
-    (answer.status == 503).then_some(answer)
-}
-
-#[tokio::test]
-async fn without_its_server_what_is_limited_is_refused_and_nothing_else() {
-    let mut pair = Pair::new(&["--store-budget", "2000", "--on-store-error", "deny"]).await;
-    pair.connected().await;
-    assert_eq!(asked(&pair.attaches[0], "/capped/x").await.status, 200);
-    pair.redis.kill9();
-    for attache in &pair.attaches {
-        let refused = until("a refusal", async || is_cut_off(attache).await).await;
-        let json = refused.json();
-        assert_eq!((&json["reason"], &json["error"]), (&"store_unavailable".into(), &"unavailable".into()), "{json}");
-        assert!(refused.header("retry-after").is_some(), "{refused:?}");
-        let record = attache.records().into_iter().rfind(|record| record["reason"] == "store_unavailable").unwrap();
-        assert_eq!(record["decision"], "error", "{record}");
-        for protocol in PROTOCOLS {
-            let get = |path: &str| Ask::get(protocol, &format!("https://api.example.com{path}")).send(attache);
-            let free = get("/free").await;
-            assert_eq!(free.status, 200, "{protocol:?}: {free:?}");
-            for path in ["/capped/x", "/asked/x"] {
-                let refused = get(path).await;
-                assert_eq!((refused.status, &*refused.reason()), (503, "store_unavailable"), "{path}: {refused:?}");
-            }
-        }
-    }
-    let reached = pair.reached("/capped/x");
-    assert_eq!(reached, 1, "nothing that should have been counted has left");
-
-    // It comes back, with what it has counted, and both find it by themselves.
-    pair.redis.start_again();
-    for attache in &pair.attaches {
-        until("the server again", async || (asked(attache, "/capped/x").await.status == 200).then_some(())).await;
-    }
-    let statuses = pair.statuses(40, "/capped/x").await;
-    assert_eq!((count(&statuses, 200), count(&statuses, 429)), (17, 23), "{statuses:?}");
-    assert_eq!(pair.reached("/capped/x"), 20, "over its death and back, never more than the limit");
-}
-
-#[tokio::test]
-async fn where_it_may_each_goes_on_by_itself_with_what_it_knows() {
-    let mut pair = Pair::new(&["--store-budget", "2000", "--on-store-error", "local"]).await;
-    pair.connected().await;
-    let [one, other] = &pair.attaches;
-    for _ in 0..5 {
-        assert_eq!(asked(one, "/capped/x").await.status, 200);
-    }
-    pair.redis.kill9();
-    // Questions are refused all the same: no one attaché may say yes on behalf of both.
-    for attache in [one, other] {
-        let refused = until("a refusal", async || {
-            let answer = asked(attache, "/asked/local").await;
-            (answer.status == 503).then_some(answer)
-        });
-        assert_eq!(refused.await.json()["reason"], "store_unavailable");
-    }
-    let mut admitted = [0, 0];
-    for (number, attache) in [one, other].into_iter().enumerate() {
-        let ask = || Ask::get(Protocol::Http1, "http://api.example.com/capped/x").send(attache);
-        let statuses: Vec<u16> = join_all((0..30).map(|_| ask())).await.iter().map(|reply| reply.status).collect();
-        admitted[number] = count(&statuses, 200);
-        assert_eq!(count(&statuses, 200) + count(&statuses, 429), 30, "{statuses:?}");
-    }
-    // The first has admitted five of its twenty already.
-    assert_eq!(admitted, [15, 20]);
-}
-
-/// The request waits for the server when the policy changes: it is decided on the newer one.
-#[tokio::test]
-async fn a_request_that_waits_for_the_server_is_decided_again() {
-    let (upstream, redis) = (Upstream::https(["api.example.com"]).await, Redis::start());
-    let gate = Gate::before(&redis).await;
-    let attache = Attache::up(POLICY)
-        .env("ATTACHE_STORE", &gate.url())
-        .flags(["--store-budget", PATIENT])
-        .resolve("api.example.com", &upstream)
-        .start()
-        .await;
-    until("the store", async || (asked(&attache, "/capped/x").await.status == 200).then_some(())).await;
-    let blocked = POLICY.replace("action: {rateLimit: {requests: 20, per: hour}}", "action: block");
-    for (protocol, scheme) in [("--http1.1", "https"), ("--http2", "https"), ("--http1.1", "http")] {
-        let before = upstream.requests().len();
-        gate.close();
-        let url = format!("{scheme}://api.example.com/capped/x");
-        let (answer, ()) = tokio::join!(attache.curl([protocol, &url]), async {
-            gate.wait_for("rules[Cap]").await;
-            attache.reload(&blocked).await;
-            gate.open();
-        });
-        assert_eq!((answer.status, &answer.json()["reason"]), (403, &Value::from("rule_blocked")), "{url}: {answer:?}");
-        assert_eq!(upstream.requests().len(), before, "{url}");
-        attache.reload(POLICY).await;
-        assert_eq!(asked(&attache, "/capped/x").await.status, 200, "what was refused has cost nothing");
-    }
-}
-
-/// A way to the server that can be closed: what is asked then is heard here, and goes on when it is opened.
-struct Gate {
-    address: std::net::SocketAddr,
-    is_open: watch::Sender<bool>,
-    held: watch::Receiver<Vec<u8>>,
-    server: JoinSet<()>,
-}
-
-impl Gate {
-    async fn before(redis: &Redis) -> Gate {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let (is_open, opened) = watch::channel(true);
-        let (holding, held) = watch::channel(Vec::new());
-        let socket = redis.socket();
-        let mut server = JoinSet::new();
-        server.spawn(async move {
-            let mut connections = JoinSet::new();
-            while let Ok((client, _)) = listener.accept().await {
-                let Ok(redis) = UnixStream::connect(&socket).await else { continue };
-                connections.spawn(pass(client, redis, opened.clone(), holding.clone()));
-            }
-        });
-        Gate { address, is_open, held, server }
-    }
-
-    fn url(&self) -> String {
-        format!("redis://{}", self.address)
-    }
-
-    fn close(&self) {
-        self.is_open.send_replace(false);
-    }
-
-    fn open(&self) {
-        self.is_open.send_replace(true);
-    }
-
-    /// Waits until a call that names this is held.
-    async fn wait_for(&self, text: &str) {
-        let mut held = self.held.clone();
-        let has = |bytes: &Vec<u8>| bytes.windows(text.len()).any(|window| window == text.as_bytes());
-        within(&format!("a call about `{text}`"), held.wait_for(has)).await.unwrap();
-    }
-}
-
-impl Drop for Gate {
-    fn drop(&mut self) {
-        self.server.abort_all();
-    }
-}
-
-/// Calls wait where the gate is closed; answers never do.
-async fn pass(
-    client: TcpStream,
-    redis: UnixStream,
-    mut opened: watch::Receiver<bool>,
-    holding: watch::Sender<Vec<u8>>,
-) {
-    let ((mut calls, mut answers), (mut from, mut to)) = (client.into_split(), redis.into_split());
-    let forward = async {
-        let mut buffer = vec![0; 64 << 10];
-        while let Ok(count @ 1..) = calls.read(&mut buffer).await {
-            let is_open = *opened.borrow();
-            if !is_open {
-                holding.send_modify(|held| held.extend(&buffer[..count]));
-                let _ = opened.wait_for(|is_open| *is_open).await;
-                holding.send_modify(Vec::clear);
-            }
-            if to.write_all(&buffer[..count]).await.is_err() {
-                break;
-            }
-        }
+    let answer = async |ticket, verdict| {
+        let by = Answered { by: "olga".into(), why: Some("checked".into()) };
+        operator.answer(&ticket, verdict, by).await.unwrap();
     };
-    tokio::select! {
-        () = forward => {}
-        _ = tokio::io::copy(&mut from, &mut answers) => {}
-    }
+    let ask = async |attache: &Attache| attache.curl(["-d", "amount=5", "https://api.example.com/refunds"]).await;
+
+    let (first, second, ()) = tokio::join!(ask(&one), ask(&other), async {
+        let open = held(2).await;
+        assert_eq!((&*open.about.path, &*open.about.body_preview), ("/refunds", &b"amount=5"[..]));
+        answer(open.ticket, Verdict::Approve).await;
+        // The approval is used up, and the other has to be asked for again.
+        let open = held(1).await;
+        answer(open.ticket, Verdict::Refuse).await;
+    });
+    let mut statuses = [first.status, second.status];
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 403], "{first:?} {second:?}");
+    assert_eq!(upstream.requests().len(), 1, "one approval, one request");
+    let again = ask(&one).await;
+    assert_eq!(again.json()["reason"], "approval_refused", "{again:?}");
+}
+
+#[tokio::test]
+async fn the_agent_does_not_learn_where_the_store_is() {
+    let redis = Redis::start().await;
+    let command = ["sh", "-c", "env | grep -c ATTACHE_STORE= || true"].map(Into::into).to_vec();
+    let output = Attache::up(POLICY).env("ATTACHE_STORE", &redis.url()).run(command).await;
+    assert_eq!((output.exit, output.stdout.trim()), (0, "0"), "{output:?}");
+    let flag = ["--store", "redis://attache:hunter2@127.0.0.1:1"];
+    let refused = Attache::up(POLICY).flags(flag).refused().await;
+    assert_eq!(refused.exit, 2, "{refused:?}");
+    assert!(refused.stderr.contains("ATTACHE_STORE") && !refused.stderr.contains("hunter2"), "{refused:?}");
+}
+
+/// An attaché that shares what is on this server.
+async fn attache(redis: &Redis, upstream: &Upstream, flags: &[&str]) -> Attache {
+    let setup = Attache::up(POLICY).resolve("api.example.com", upstream).env("ATTACHE_STORE", &redis.url());
+    setup.flags(["--store-budget", "5000"]).flags(flags).start().await
 }

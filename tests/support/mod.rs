@@ -120,6 +120,14 @@ pub fn envoy_binary() -> PathBuf {
     }
 }
 
+/// The Redis server to test with: `REDIS_SERVER_BIN`, else the one `tests/setup` linked.
+pub fn redis_binary() -> PathBuf {
+    match std::env::var_os("REDIS_SERVER_BIN") {
+        Some(path) => PathBuf::from(path),
+        None => prepared("redis-server"),
+    }
+}
+
 /// Variables that would send a client somewhere other than the test says.
 pub const PROXY_VARIABLES: [&str; 16] = [
     "HTTP_PROXY",

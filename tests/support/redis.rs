@@ -1,22 +1,28 @@
 //! The real redis-server, for what several attachés share.
 
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 
+use rustix::process::Signal;
 use tempfile::TempDir;
+use tokio::net::UnixStream;
+use tokio::process::Command;
 
-/// A `redis-server` (or `valkey-server`: name it in `REDIS_SERVER_BIN`) on a socket in a folder of its own. It writes
-/// down what it answers before it answers.
+use super::process::Running;
+use super::{redis_binary, until};
+
+/// A `redis-server` on a socket in a folder of its own. It writes down whatever it answered before it answers.
 pub struct Redis {
     folder: TempDir,
-    process: Child,
+    running: Running,
 }
 
 impl Redis {
-    pub fn start() -> Redis {
+    pub async fn start() -> Redis {
         let folder = tempfile::tempdir().unwrap();
-        let process = launch(&folder);
-        Redis { folder, process }
+        let running = launch(&folder);
+        let server = Redis { folder, running };
+        server.wait().await;
+        server
     }
 
     pub fn url(&self) -> String {
@@ -28,34 +34,27 @@ impl Redis {
     }
 
     /// SIGKILL: it has no time to say goodbye.
-    pub fn kill9(&mut self) {
-        self.process.kill().unwrap();
-        self.process.wait().unwrap();
+    pub async fn kill9(&mut self) {
+        self.running.signal(Signal::KILL);
+        self.running.exit().await;
+        // What it leaves behind is no server.
+        std::fs::remove_file(self.socket()).unwrap();
     }
 
-    pub fn start_again(&mut self) {
-        self.process = launch(&self.folder);
+    pub async fn start_again(&mut self) {
+        self.running = launch(&self.folder);
+        self.wait().await;
+    }
+
+    async fn wait(&self) {
+        until("the Redis server", async || UnixStream::connect(self.socket()).await.ok()).await;
     }
 }
 
-impl Drop for Redis {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-fn launch(folder: &TempDir) -> Child {
-    let binary = std::env::var_os("REDIS_SERVER_BIN").unwrap_or_else(|| "redis-server".into());
-    Command::new(&binary)
-        .args(["--port", "0", "--save", "", "--appendonly", "yes", "--appendfsync", "always", "--unixsocket"])
-        .arg(folder.path().join("redis.sock"))
-        .arg("--dir")
-        .arg(folder.path())
-        .stdout(Stdio::null())
-        .stderr(Stdio::inherit())
-        .spawn()
-        .unwrap_or_else(|error| {
-            panic!("{}: {error}: install it (Debian: redis-server) or name it in REDIS_SERVER_BIN", binary.display())
-        })
+fn launch(folder: &TempDir) -> Running {
+    let mut command = Command::new(redis_binary());
+    command.args(["--port", "0", "--loglevel", "warning", "--save", "", "--appendonly", "yes"]);
+    command.args(["--appendfsync", "always", "--unixsocket"]);
+    command.arg(folder.path().join("redis.sock")).arg("--dir").arg(folder.path());
+    Running::start("redis-server", command)
 }

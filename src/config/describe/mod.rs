@@ -1,6 +1,6 @@
 //! The policy language for editors and readers: a JSON Schema, and a reference page.
 //!
-//! Which keys there are, and what each takes, is asked of the decoder ([`super::shape`]); [`words`] adds what a
+//! Which keys there are, and what each takes, is asked of the decoder ([`super::shape`]); `words` adds what a
 //! decoder does not know: what a key means, its default, an example, and which keys exclude each other.
 
 mod json_schema;

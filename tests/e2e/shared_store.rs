@@ -65,7 +65,8 @@ async fn an_approval_given_elsewhere_releases_a_request_once() {
     let (upstream, redis) = (Upstream::https(["api.example.com"]).await, Redis::start().await);
     let (one, other) = (attache(&redis, &upstream, &[]).await, attache(&redis, &upstream, &[]).await);
     // Whoever else is on the same server.
-    let operator = store::Redis::start(RedisOptions { budget: Duration::from_secs(10), ..RedisOptions::new(redis.url()) });
+    let operator =
+        store::Redis::start(RedisOptions { budget: Duration::from_secs(10), ..RedisOptions::new(redis.url()) });
     let operator = operator.unwrap();
     assert!(operator.connected(Duration::from_secs(30)).await);
     let held = async |waiting: usize| {

@@ -178,6 +178,7 @@ impl Ask {
         self
     }
 
+    /// A body of known length; [`Ask::send_bytes`] sends none over HTTP/2.
     pub fn body(mut self, text: &str) -> Ask {
         self.body = text.to_owned();
         self

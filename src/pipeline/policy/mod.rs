@@ -202,7 +202,7 @@ impl Ruleset {
         let targets = targets(head.door, head.says_https, head.authority.port);
         let names = |entries: Entries| entries.iter().map(|entry| entry.rule.clone()).collect();
         let Governing { target, says } = self.lists(agent).governing(host, &targets, Some(&asked));
-        let bounds = Lists([Some(&self.organization.domains), None]);
+        let bounds = Lists::from_iter([&self.organization.domains]);
         let target = target.or(targets.first().copied()).filter(|_| self.organization.ceiling.is_some());
         let within = target.map(|target| bounds.governing(host, &[target], Some(&asked)).says);
         Grounds {

@@ -191,7 +191,7 @@ fn actions_have_a_precedence_and_the_order_of_rules_has_none() {
 fn what_a_rule_is_about() {
     let policy = |rule: &str| {
         format!(
-            "allowedDomains: [a.example, b.a.example, 'a.example:8443', 'http://p.example', {{pattern: t.example, httpRestrictions: [{{method: TRACE}}]}}]\n\
+            "allowedDomains: [a.example, b.a.example, 93.184.216.34, 'a.example:8443', 'http://p.example', {{pattern: t.example, httpRestrictions: [{{method: TRACE}}]}}]\n\
              agents: {{ann: {{}}, bob: {{}}}}\ndefaultAgent: ann\n\
              rules: [{{name: r, action: block, {rule}}}]"
         )
@@ -219,6 +219,8 @@ fn what_a_rule_is_about() {
         ("host: '*', agents: [bob]", get("a.example/"), false),
         ("host: '*', agents: [ann, bob]", get("a.example/"), true),
         ("host: '*', agents: all", get("a.example/"), true),
+        ("host: '*'", get("93.184.216.34/"), true),
+        ("host: 93.184.216.34", get("93.184.216.34/"), true),
         ("host: '*', method: POST", get("a.example/"), false),
         ("host: '*', method: GET", Ask::new(Door::Tls, "HEAD", "a.example/"), true),
         ("host: '*', method: HEAD", get("a.example/"), false),

@@ -7,7 +7,9 @@ use smallvec::SmallVec;
 
 use crate::pipeline::message::{Door, Host};
 use crate::pipeline::policy::decision::{Denial, Reason, RuleId};
-use crate::pipeline::policy::matcher::{HostPattern, HostTable, Methods, NamePattern, Scheme, levels};
+use crate::pipeline::policy::matcher::{
+    HostPattern, HostTable, Methods, NamePattern, Scheme, levels, restricting_levels,
+};
 use crate::pipeline::policy::routes::Routes;
 use crate::pipeline::policy::rule::Asked;
 
@@ -94,7 +96,7 @@ impl<'a> Lists<'a> {
     /// the closest is named, and of those the first by name: none hangs on the order in which they stand.
     pub fn blocked(&self, host: &Host, port: Option<u16>, targets: &[Target]) -> Option<&'a RuleId> {
         let covers = |p: u16| port == Some(p) || targets.iter().any(|t| t.port == p);
-        levels(host).find_map(|level| {
+        restricting_levels(host).find_map(|level| {
             let here = self.all().flat_map(|d| d.blocked.at(level)).filter(|block| block.port.is_none_or(covers));
             here.map(|block| &block.rule).min()
         })

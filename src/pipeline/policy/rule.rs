@@ -11,7 +11,7 @@ use crate::pipeline::approval::Terms;
 use crate::pipeline::limit::Limit;
 use crate::pipeline::message::{Door, RequestHead, decoded};
 use crate::pipeline::policy::decision::RuleId;
-use crate::pipeline::policy::matcher::{HostPattern, Methods, levels};
+use crate::pipeline::policy::matcher::{HostPattern, Methods, restricting_levels};
 use crate::pipeline::policy::path::{PathPattern, PathView};
 use crate::pipeline::policy::places::Places;
 use crate::pipeline::policy::schedule::Schedule;
@@ -132,7 +132,7 @@ impl Rules {
         port: u16,
         mut take: impl FnMut(&'a Arc<Rule>),
     ) {
-        for level in levels(&asked.head.authority.host) {
+        for level in restricting_levels(&asked.head.authority.host) {
             self.places.find(agent, level, &asked.path, |rule| {
                 if rule.matches(asked, port) {
                     take(rule);

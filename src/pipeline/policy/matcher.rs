@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::fmt;
 
+use smallvec::SmallVec;
+
 use crate::pipeline::message::{Authority, Bracketed, Host, Malformed, parse_port, token};
 
 /// How attaché speaks to an upstream.
@@ -182,7 +184,7 @@ impl<T> HostTable<T> {
 
     /// Everything filed for a host, most specific first.
     pub fn matches<'a>(&'a self, host: &'a Host) -> impl Iterator<Item = &'a T> {
-        levels(host).flat_map(|level| self.at(level))
+        levels(host).into_iter().flat_map(|level| self.at(level))
     }
 
     /// Every value with nothing said of its order.
@@ -202,14 +204,17 @@ pub enum Level<'a> {
     Any,
 }
 
+/// The levels of one host; names have seldom more than seven labels.
+pub type Levels<'a> = SmallVec<[Level<'a>; 8]>;
+
 /// The levels at which patterns could fit a host, most specific first.
-pub fn levels(host: &Host) -> impl Iterator<Item = Level<'_>> {
+pub fn levels(host: &Host) -> Levels<'_> {
     let name = match host {
         Host::Name(name) => Some(&**name),
         Host::Address(_) => None,
     };
     let parents = std::iter::successors(name, |name| name.split_once('.').map(|(_, parent)| parent)).skip(1);
-    std::iter::once(Level::Exact(host)).chain(parents.map(Level::Below)).chain(name.map(|_| Level::Any))
+    std::iter::once(Level::Exact(host)).chain(parents.map(Level::Below)).chain(name.map(|_| Level::Any)).collect()
 }
 
 /// A set of methods.

@@ -9,7 +9,7 @@ use crate::pipeline::agent::AgentId;
 use crate::pipeline::credential::{Injection, Slot};
 use crate::pipeline::policy::decision::{Denial, Reason, RuleId};
 use crate::pipeline::policy::domains::Target;
-use crate::pipeline::policy::matcher::{HostPattern, Scheme, levels};
+use crate::pipeline::policy::matcher::{HostPattern, Scheme};
 use crate::pipeline::policy::path::PathPattern;
 use crate::pipeline::policy::places::Places;
 use crate::pipeline::policy::routes::Routes;
@@ -60,9 +60,9 @@ impl Bindings {
         let head = asked.head;
         let mut chosen = Chosen::new();
         let mut refused: SmallVec<[(usize, &Binding, &Endpoints); 1]> = SmallVec::new();
-        for (depth, level) in levels(&head.authority.host).enumerate() {
+        for (depth, level) in asked.levels.iter().enumerate() {
             let above = chosen.len();
-            self.places.find(agent, level, &asked.path, |binding| {
+            self.places.find(agent, *level, &asked.path, |binding| {
                 if !binding.fits(target, &head.path) {
                     return;
                 }

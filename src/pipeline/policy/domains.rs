@@ -7,9 +7,7 @@ use smallvec::SmallVec;
 
 use crate::pipeline::message::{Door, Host};
 use crate::pipeline::policy::decision::{Denial, Reason, RuleId};
-use crate::pipeline::policy::matcher::{
-    HostPattern, HostTable, Methods, NamePattern, Scheme, levels, restricting_levels,
-};
+use crate::pipeline::policy::matcher::{HostPattern, HostTable, Level, Methods, NamePattern, Scheme, restricting};
 use crate::pipeline::policy::routes::Routes;
 use crate::pipeline::policy::rule::Asked;
 
@@ -94,9 +92,9 @@ impl<'a> Lists<'a> {
 
     /// The block list's entry for a host, on the port the agent names or any the request could leave by. Of several
     /// the closest is named, and of those the first by name: none hangs on the order in which they stand.
-    pub fn blocked(&self, host: &Host, port: Option<u16>, targets: &[Target]) -> Option<&'a RuleId> {
+    pub fn blocked(&self, levels: &[Level<'_>], port: Option<u16>, targets: &[Target]) -> Option<&'a RuleId> {
         let covers = |p: u16| port == Some(p) || targets.iter().any(|t| t.port == p);
-        restricting_levels(host).find_map(|level| {
+        restricting(levels).find_map(|level| {
             let here = self.all().flat_map(|d| d.blocked.at(level)).filter(|block| block.port.is_none_or(covers));
             here.map(|block| &block.rule).min()
         })
@@ -105,10 +103,12 @@ impl<'a> Lists<'a> {
     /// The entries that allow a request, and the way it leaves by. The most specific pattern that has anything to
     /// say about one of the ways governs; entries of the same pattern add up, and a refusal among them wins.
     /// Without a request, whether one could be allowed.
-    pub fn governing(&self, host: &Host, targets: &[Target], request: Option<&Asked<'_>>) -> Governing {
+    pub fn governing(&self, levels: &[Level<'_>], targets: &[Target], request: Option<&Asked<'_>>) -> Governing {
         let mut refusal = None;
-        for level in levels(host) {
-            let here = || self.all().flat_map(move |d| d.listed.at(level));
+        for level in levels {
+            let lists = self.all().map(|domains| domains.listed.at(*level)).filter(|list| !list.is_empty());
+            let lists: SmallVec<[&[Arc<Entry>]; 4]> = lists.collect();
+            let here = || lists.iter().copied().flatten();
             let refusing = || here().filter(|e| e.action == Action::Deny && e.bears_on(targets) && e.refuses(request));
             refusal = refusal.or_else(|| {
                 let entry = refusing().min_by_key(|e| (e.pairs.is_some(), &e.rule))?;

@@ -28,7 +28,7 @@ pub use binding::{Binding, Endpoints};
 pub use decision::{Class, Denial, Reason, RuleId, Upstream};
 pub use domains::{Action, Domains, Entry};
 use domains::{Entries, Governing, Lists, Target, Targets, targets};
-use matcher::{NamePattern, Scheme};
+use matcher::{Level, NamePattern, Scheme, levels};
 use permit::Draft;
 pub use permit::Permit;
 pub use placeholder::Placeholder;
@@ -165,13 +165,13 @@ impl Ruleset {
     /// governing entry, upgrades, rules, then which credentials go with it.
     pub fn decide(&self, agent: AgentId, head: &RequestHead, wall: SystemTime) -> Result<Permit, Denial> {
         let asked = Asked::of(head, wall);
-        let (host, port) = (&head.authority.host, head.authority.port);
+        let (levels, port) = (&asked.levels, head.authority.port);
         let targets = targets(head.door, head.says_https, port);
         let lists = self.lists(agent);
-        let Governing { target, says } = lists.governing(host, &targets, Some(&asked));
-        let target = self.within_organization(host, port, &targets, target, Some(&asked))?;
+        let Governing { target, says } = lists.governing(levels, &targets, Some(&asked));
+        let target = self.within_organization(levels, port, &targets, target, Some(&asked))?;
         let mut draft = Draft::new(self.mode(agent), target);
-        if let Some(rule) = lists.blocked(host, port, &targets) {
+        if let Some(rule) = lists.blocked(levels, port, &targets) {
             draft.refuse(Denial::by(Reason::DomainBlocked, rule))?;
         }
         match says {
@@ -198,13 +198,12 @@ impl Ruleset {
     /// one.
     pub fn grounds(&self, agent: AgentId, head: &RequestHead, wall: SystemTime) -> Grounds {
         let asked = Asked::of(head, wall);
-        let host = &head.authority.host;
         let targets = targets(head.door, head.says_https, head.authority.port);
         let names = |entries: Entries| entries.iter().map(|entry| entry.rule.clone()).collect();
-        let Governing { target, says } = self.lists(agent).governing(host, &targets, Some(&asked));
+        let Governing { target, says } = self.lists(agent).governing(&asked.levels, &targets, Some(&asked));
         let bounds = Lists::from_iter([&self.organization.domains]);
         let target = target.or(targets.first().copied()).filter(|_| self.organization.ceiling.is_some());
-        let within = target.map(|target| bounds.governing(host, &[target], Some(&asked)).says);
+        let within = target.map(|target| bounds.governing(&asked.levels, &[target], Some(&asked)).says);
         Grounds {
             ceiling: within.and_then(Result::ok).map(names).unwrap_or_default(),
             entries: says.map(names).unwrap_or_default(),
@@ -267,13 +266,13 @@ impl Ruleset {
     }
 
     fn could_reach(&self, agent: AgentId, host: &Host, port: Option<u16>, targets: Targets) -> Result<(), Denial> {
-        let lists = self.lists(agent);
-        let Governing { target, says } = lists.governing(host, &targets, None);
-        self.within_organization(host, port, &targets, target, None)?;
+        let (lists, levels) = (self.lists(agent), levels(host));
+        let Governing { target, says } = lists.governing(&levels, &targets, None);
+        self.within_organization(&levels, port, &targets, target, None)?;
         if self.mode(agent) == Mode::Monitor {
             return Ok(());
         }
-        match lists.blocked(host, port, &targets) {
+        match lists.blocked(&levels, port, &targets) {
             Some(rule) => Err(Denial::by(Reason::DomainBlocked, rule)),
             None => says.map(|_| ()),
         }
@@ -283,20 +282,20 @@ impl Ruleset {
     /// Were it chosen among those that the ceiling leaves, a ceiling could open a way that nobody chose.
     fn within_organization(
         &self,
-        host: &Host,
+        levels: &[Level<'_>],
         port: Option<u16>,
         targets: &[Target],
         chosen: Option<Target>,
         request: Option<&Asked<'_>>,
     ) -> Result<Target, Denial> {
         let lists = Lists::from_iter([&self.organization.domains]);
-        if let Some(rule) = lists.blocked(host, port, targets) {
+        if let Some(rule) = lists.blocked(levels, port, targets) {
             return Err(Denial::by(Reason::DomainBlocked, rule));
         }
         let preferred = targets.first().copied();
         let target = chosen.or(preferred).ok_or_else(|| Denial::new(Reason::DomainNotAllowed))?;
         let Some(ceiling) = &self.organization.ceiling else { return Ok(target) };
-        match lists.governing(host, &[target], request).says {
+        match lists.governing(levels, &[target], request).says {
             Ok(_) => Ok(target),
             Err(denial) => {
                 let rule = denial.rule.or_else(|| Some(ceiling.clone()));

@@ -11,7 +11,7 @@ use crate::pipeline::approval::Terms;
 use crate::pipeline::limit::Limit;
 use crate::pipeline::message::{Door, RequestHead, decoded};
 use crate::pipeline::policy::decision::RuleId;
-use crate::pipeline::policy::matcher::{HostPattern, Methods, restricting_levels};
+use crate::pipeline::policy::matcher::{HostPattern, Levels, Methods, levels, restricting};
 use crate::pipeline::policy::path::{PathPattern, PathView};
 use crate::pipeline::policy::places::Places;
 use crate::pipeline::policy::schedule::Schedule;
@@ -97,6 +97,8 @@ pub struct Rules {
 pub struct Asked<'a> {
     /// Its head.
     pub head: &'a RequestHead,
+    /// Its host, as patterns see it.
+    pub levels: Levels<'a>,
     /// Its path, as patterns see it.
     pub path: PathView<'a>,
     /// When.
@@ -106,7 +108,7 @@ pub struct Asked<'a> {
 impl<'a> Asked<'a> {
     /// Looks at a request.
     pub fn of(head: &'a RequestHead, wall: SystemTime) -> Self {
-        Self { head, path: PathView::of(&head.path), wall }
+        Self { head, levels: levels(&head.authority.host), path: PathView::of(&head.path), wall }
     }
 
     /// The port that the agent means, wherever the request leaves: plain HTTP without one is 80.
@@ -132,7 +134,7 @@ impl Rules {
         port: u16,
         mut take: impl FnMut(&'a Arc<Rule>),
     ) {
-        for level in restricting_levels(&asked.head.authority.host) {
+        for level in restricting(&asked.levels) {
             self.places.find(agent, level, &asked.path, |rule| {
                 if rule.matches(asked, port) {
                     take(rule);

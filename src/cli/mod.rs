@@ -6,6 +6,7 @@ mod ca;
 mod check;
 mod completions;
 mod envoy;
+mod explain;
 mod fmt;
 mod health;
 mod import;
@@ -13,6 +14,7 @@ mod isolate;
 mod logs;
 mod output;
 mod proxy_tls;
+mod rehearse;
 mod run;
 mod running;
 mod schema;
@@ -21,6 +23,8 @@ mod services;
 mod stack;
 mod state;
 mod store;
+mod test;
+mod trace;
 mod trust_store;
 mod up;
 mod version;
@@ -54,6 +58,8 @@ enum Command {
     Up(up::Args),
     Serve(serve::Args),
     Check(check::Args),
+    Explain(Box<explain::Args>),
+    Test(test::Args),
     Fmt(fmt::Args),
     Schema(schema::Args),
     Logs(logs::Args),
@@ -110,6 +116,8 @@ pub fn main() -> ExitCode {
         Command::Up(args) => up::run(args),
         Command::Serve(args) => serve::run(args),
         Command::Check(args) => check::run(args),
+        Command::Explain(args) => explain::run(*args),
+        Command::Test(args) => test::run(args),
         Command::Fmt(args) => fmt::run(args),
         Command::Schema(args) => schema::run(args),
         Command::Logs(args) => logs::run(args),

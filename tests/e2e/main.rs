@@ -18,6 +18,7 @@ mod clients;
 mod concurrency;
 mod credentials;
 mod endpoints;
+mod explained;
 mod fail_closed;
 mod identity;
 mod identity_expiry;

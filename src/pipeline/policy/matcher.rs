@@ -50,7 +50,8 @@ pub enum NamePattern {
     Exact(Host),
     /// Every name below this one, at any depth.
     Below(Box<str>),
-    /// Every name. Address literals match only a pattern that is that address.
+    /// Every name; where it restricts, every address literal too. Those are permitted only by a pattern that is that
+    /// address.
     Any,
 }
 
@@ -202,7 +203,12 @@ pub enum Level<'a> {
     Any,
 }
 
-/// The levels at which patterns could fit a host, most specific first.
+/// The levels at which patterns that restrict could fit a host, most specific first.
+pub fn restricting_levels(host: &Host) -> impl Iterator<Item = Level<'_>> {
+    levels(host).chain(matches!(host, Host::Address(_)).then_some(Level::Any))
+}
+
+/// The levels at which patterns that permit could fit a host, most specific first.
 pub fn levels(host: &Host) -> impl Iterator<Item = Level<'_>> {
     let name = match host {
         Host::Name(name) => Some(&**name),

@@ -9,6 +9,7 @@ pub mod matcher;
 pub mod path;
 pub mod permit;
 pub mod placeholder;
+pub mod places;
 pub mod routes;
 pub mod rule;
 pub mod schedule;
@@ -26,7 +27,7 @@ use binding::Bindings;
 pub use binding::{Binding, Endpoints};
 pub use decision::{Class, Denial, Reason, RuleId, Upstream};
 pub use domains::{Action, Domains, Entry};
-use domains::{Governing, Lists, Target, Targets, targets};
+use domains::{Entries, Governing, Lists, Target, Targets, targets};
 use matcher::{NamePattern, Scheme};
 use permit::Draft;
 pub use permit::Permit;
@@ -42,6 +43,7 @@ pub struct Ruleset {
     pub agents: Agents,
     organization: Organization,
     common: Domains,
+    profiles: Vec<Domains>,
     own: Vec<Own>,
     rules: Rules,
     bindings: Bindings,
@@ -60,8 +62,19 @@ struct Organization {
 #[derive(Debug, Default)]
 struct Own {
     domains: Domains,
+    /// The lists that it shares with others, as places in [`Ruleset::profiles`].
+    profiles: SmallVec<[usize; 2]>,
     limit: Option<Arc<Limit>>,
     mode: Mode,
+}
+
+/// What lets a request pass that the lists of domains do not refuse.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Grounds {
+    /// The entries of the organization's ceiling.
+    pub ceiling: Vec<RuleId>,
+    /// The entries that allow it.
+    pub entries: Vec<RuleId>,
 }
 
 /// Whose lists of domains.
@@ -73,6 +86,8 @@ pub enum Scope {
     All,
     /// One agent's.
     Agent(AgentId),
+    /// Those of the agents that [have](Ruleset::add_profile) this profile.
+    Profile(usize),
 }
 
 impl Ruleset {
@@ -91,6 +106,19 @@ impl Ruleset {
                 Some(own) => &mut own.domains,
                 None => &mut self.common,
             },
+            Scope::Profile(at) => {
+                if self.profiles.len() <= at {
+                    self.profiles.resize_with(at + 1, Domains::default);
+                }
+                self.profiles.get_mut(at).unwrap_or(&mut self.common)
+            }
+        }
+    }
+
+    /// Gives an agent the lists of a profile.
+    pub fn add_profile(&mut self, agent: AgentId, profile: usize) {
+        if let Some(own) = self.own.get_mut(agent.0) {
+            own.profiles.push(profile);
         }
     }
 
@@ -157,14 +185,30 @@ impl Ruleset {
         if let Some(limit) = self.own.get(agent.0).and_then(|own| own.limit.as_ref()) {
             draft.limit(limit, self.mode(agent));
         }
-        // What passes only because nothing is enforced gets no credential.
-        if !draft.is_lenient() {
-            match self.bindings.choose(agent, draft.target(), &asked) {
-                Ok(bindings) => draft.bind(bindings),
-                Err(denial) => draft.refuse(denial)?,
-            }
+        match self.bindings.choose(agent, draft.target(), &asked) {
+            // What passes only because nothing is enforced gets no credential.
+            Ok(_) if draft.is_lenient() => {}
+            Ok(bindings) => draft.bind(bindings),
+            Err(denial) => draft.refuse(denial)?,
         }
         Ok(draft.permit(agent))
+    }
+
+    /// The entries that let an agent's request pass, whatever else is said of it: to explain a decision, not to take
+    /// one.
+    pub fn grounds(&self, agent: AgentId, head: &RequestHead, wall: SystemTime) -> Grounds {
+        let asked = Asked::of(head, wall);
+        let host = &head.authority.host;
+        let targets = targets(head.door, head.says_https, head.authority.port);
+        let names = |entries: Entries| entries.iter().map(|entry| entry.rule.clone()).collect();
+        let Governing { target, says } = self.lists(agent).governing(host, &targets, Some(&asked));
+        let bounds = Lists::from_iter([&self.organization.domains]);
+        let target = target.or(targets.first().copied()).filter(|_| self.organization.ceiling.is_some());
+        let within = target.map(|target| bounds.governing(host, &[target], Some(&asked)).says);
+        Grounds {
+            ceiling: within.and_then(Result::ok).map(names).unwrap_or_default(),
+            entries: says.map(names).unwrap_or_default(),
+        }
     }
 
     /// Whether any request of these agents through a tunnel to this host and port could be allowed.
@@ -185,9 +229,10 @@ impl Ruleset {
     /// Whether policy could ever allow somebody a TLS request to this host: only then is there a certificate for it.
     pub fn may_intercept(&self, host: &Host) -> bool {
         let https = |port| Targets::from_slice(&[Target { scheme: Scheme::Https, port }]);
-        let organization = Lists([Some(&self.organization.domains), None]);
+        let organization = Lists::from_iter([&self.organization.domains]);
         self.agents.ids().any(|agent| {
-            let entries = self.lists(agent).knowing(host).chain(organization.knowing(host));
+            let lists = self.lists(agent);
+            let entries = lists.knowing(host).chain(organization.knowing(host));
             let allowing = entries.filter(|e| e.action == Action::Allow && e.pattern.scheme == Scheme::Https);
             let mut ports = allowing.map(|e| e.pattern.permitted_port()).chain([443]);
             ports.any(|port| self.could_reach(agent, host, Some(port), https(port)).is_ok())
@@ -197,7 +242,8 @@ impl Ruleset {
     /// The address literals that an agent may call over TLS: they stand together in the certificate for
     /// handshakes that name nobody.
     pub fn literal_hosts(&self) -> Vec<std::net::IpAddr> {
-        let entries = self.own.iter().map(|own| &own.domains).chain([&self.common]).flat_map(Domains::entries);
+        let entries = self.own.iter().map(|own| &own.domains).chain(&self.profiles).chain([&self.common]);
+        let entries = entries.flat_map(Domains::entries);
         let mut found: Vec<_> = entries
             .filter_map(|e| match &e.pattern.name {
                 NamePattern::Exact(Host::Address(address)) => Some(*address),
@@ -211,7 +257,9 @@ impl Ruleset {
     }
 
     fn lists(&self, agent: AgentId) -> Lists<'_> {
-        Lists([Some(&self.common), self.own.get(agent.0).map(|own| &own.domains)])
+        let own = self.own.get(agent.0);
+        let profiles = own.into_iter().flat_map(|own| &own.profiles).filter_map(|at| self.profiles.get(*at));
+        std::iter::once(&self.common).chain(own.map(|own| &own.domains)).chain(profiles).collect()
     }
 
     fn mode(&self, agent: AgentId) -> Mode {
@@ -241,7 +289,7 @@ impl Ruleset {
         chosen: Option<Target>,
         request: Option<&Asked<'_>>,
     ) -> Result<Target, Denial> {
-        let lists = Lists([Some(&self.organization.domains), None]);
+        let lists = Lists::from_iter([&self.organization.domains]);
         if let Some(rule) = lists.blocked(host, port, targets) {
             return Err(Denial::by(Reason::DomainBlocked, rule));
         }

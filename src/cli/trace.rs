@@ -74,7 +74,8 @@ impl<'a> Trace<'a> {
         let _ = writeln!(text, "policy revision {}, at {at}\n", self.stage.rehearsal.rules().revision);
         for step in self.steps() {
             let says = printable(&step.says);
-            let _ = writeln!(text, "{} {:<13} {}", step.mark.shown(colours), step.stage.as_str(), says.trim_end());
+            let line = format!("{} {:<13} {says}", step.mark.shown(colours), step.stage.as_str());
+            let _ = writeln!(text, "{}", line.trim_end());
             for rule in &step.rules {
                 let place = self.stage.place(rule).map(|place| format!("  {place}")).unwrap_or_default();
                 let _ = writeln!(text, "{:16}{}{place}", "", printable(rule));
@@ -435,3 +436,6 @@ fn url(request: &Request) -> String {
 fn time(request: &Request) -> String {
     Timestamp::try_from(request.at).map(|at| at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests;

@@ -271,6 +271,9 @@ impl<'a> Trace<'a> {
         if record.would.is_some() {
             more.push("it passes only because that is not enforced, and gets no credential".to_owned());
         }
+        if !self.ended.removed.is_empty() {
+            more.push(format!("headers taken out: {}", self.ended.removed.join(", ")));
+        }
         if let Some(approved) = &self.approved {
             let then = match approved.reason {
                 None => "allow".to_owned(),

@@ -19,7 +19,7 @@ use crate::rehearsal::{Rehearsed, Request};
 
 /// Test a policy: rehearse requests, and compare what becomes of them with what is expected
 ///
-/// Each FILE is a list of cases, or a directory of such files:
+/// Each FILE is a list of cases:
 ///
 ///   - GET https://api.example.com/v1: allow
 ///   - name: nobody deletes
@@ -35,7 +35,7 @@ use crate::rehearsal::{Rehearsed, Request};
     after_help = "\
 Examples:
   attache test --policy policy.yaml cases.yaml
-  attache test --policy policy.yaml -o junit tests/ >report.xml
+  attache test --policy policy.yaml -o junit cases/*.yaml >report.xml
 
 Exit codes:
   0  every case came to what was expected

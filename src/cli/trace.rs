@@ -74,7 +74,8 @@ impl<'a> Trace<'a> {
         let _ = writeln!(text, "policy revision {}, at {at}\n", self.stage.rehearsal.rules().revision);
         for step in self.steps() {
             let says = printable(&step.says);
-            let _ = writeln!(text, "{} {:<13} {}", step.mark.shown(colours), step.stage.as_str(), says.trim_end());
+            let line = format!("{} {:<13} {says}", step.mark.shown(colours), step.stage.as_str());
+            let _ = writeln!(text, "{}", line.trim_end());
             for rule in &step.rules {
                 let place = self.stage.place(rule).map(|place| format!("  {place}")).unwrap_or_default();
                 let _ = writeln!(text, "{:16}{}{place}", "", printable(rule));
@@ -270,6 +271,9 @@ impl<'a> Trace<'a> {
         if record.would.is_some() {
             more.push("it passes only because that is not enforced, and gets no credential".to_owned());
         }
+        if !self.ended.removed.is_empty() {
+            more.push(format!("headers taken out: {}", self.ended.removed.join(", ")));
+        }
         if let Some(approved) = &self.approved {
             let then = match approved.reason {
                 None => "allow".to_owned(),
@@ -435,3 +439,6 @@ fn url(request: &Request) -> String {
 fn time(request: &Request) -> String {
     Timestamp::try_from(request.at).map(|at| at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests;

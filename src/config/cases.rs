@@ -8,7 +8,7 @@ use super::decode::{
     Fields, Rejection, boolean, duration, filled_list, list, mismatch, named, number, parsed, text, word,
 };
 use super::error::{Problems, Span, Spanned, did_you_mean, quote};
-use super::files;
+use super::files::{self, File};
 use super::yaml::{self, Node, Value};
 use crate::pipeline::audit::Verdict;
 use crate::pipeline::policy::Reason;
@@ -81,12 +81,27 @@ pub enum Would {
 /// All that is wrong with it.
 pub fn read(path: &Path) -> Result<(Vec<Case>, Problems), Problems> {
     let mut problems = Problems::default();
-    let mut cases = None;
-    for file in files::gather(path, &mut problems) {
-        let Some(source) = super::add_source(file, &mut problems) else { continue };
-        let Some(root) = yaml::parse(source, &mut problems) else { continue };
-        cases.get_or_insert_with(Vec::new).extend(decode(&root, &mut problems).unwrap_or_default());
-    }
+    let name = path.display().to_string();
+    let mut room = files::SIZE_LIMIT;
+    let content = match files::read_file(path, &mut room) {
+        Ok(content) => content,
+        Err(error) => {
+            problems.error(None, format!("the cases in {} cannot be read: {error}", quote(&name)));
+            return Err(problems);
+        }
+    };
+    let empty = content.trim_ascii().is_empty();
+    let source = super::add_source(File { name, content, bounds: false }, &mut problems);
+    let cases = match source {
+        Some(file) if empty => {
+            let start = Span { file, line: 1, column: 1, length: 0 };
+            problems.error(start, "there are no cases").fix("write one as `- GET https://api.example.com/v1: allow`");
+            None
+        }
+        source => {
+            source.and_then(|source| yaml::parse(source, &mut problems)).and_then(|root| decode(&root, &mut problems))
+        }
+    };
     match cases {
         Some(cases) if !problems.has_errors() => Ok((cases, problems)),
         _ => Err(problems),

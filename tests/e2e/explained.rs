@@ -1,12 +1,14 @@
 //! What `attache explain` says of a request is what becomes of it: the same status, reason, rule, agent and credentials
 //! as for the same request through Envoy. It says so without a network, and without one variable or secret.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::process::Command;
 
 use crate::support::attache::attache;
-use crate::support::{Ask, Attache, Protocol, Upstream, Way, script};
+use crate::support::{Ask, Attache, Protocol, Upstream, script};
 
 /// `HASH-OF-ann` stands for the SHA-256 of ann's token.
 const POLICY: &str = r#"
@@ -97,6 +99,9 @@ const CASES: &[Case] = &[
     (None, "GET", "http://api.example.com/x", "", Err("no_identity")),
 ];
 
+/// A header field.
+type Shown = (&'static str, String);
+
 fn token(agent: &str) -> String {
     format!("token-of-{agent}-0123456789")
 }
@@ -119,13 +124,15 @@ async fn it_says_of_every_request_what_becomes_of_it() {
 
     for (agent, method, url, body, expected) in CASES {
         let case = format!("{agent:?} {method} {url} {body}");
-        let explained = explain(&attache, *agent, None, method, url, body).await;
-        let (lived, record) = live(&attache, *agent, method, url, body).await;
+        let shown: Vec<_> =
+            agent.iter().map(|agent| ("Proxy-Authorization", format!("Bearer {}", token(agent)))).collect();
+        let explained = explain(&attache, &[], &shown, method, url, body).await;
+        let (lived, record) = live(&attache, &shown, method, url, body).await;
         assert_eq!(lived["reason"], expected.err().map_or(Value::Null, |reason| json!(reason)), "{case}: {record}");
         assert_eq!(explained, lived, "{case}: {record}");
         // Whoever is named is decided on as who shows the token.
         if let Some(agent) = agent.filter(|agent| *agent != "eve") {
-            assert_eq!(explain(&attache, None, Some(agent), method, url, body).await, explained, "{case}");
+            assert_eq!(explain(&attache, &["--agent", agent], &[], method, url, body).await, explained, "{case}");
         }
     }
     // What was not admitted never arrived, and all else did.
@@ -133,14 +140,76 @@ async fn it_says_of_every_request_what_becomes_of_it() {
     assert_eq!(upstream.requests().len(), admitted);
 }
 
+/// Whoever calls is who live traffic takes them for, by whatever they show.
+#[tokio::test]
+async fn it_takes_callers_for_who_they_are() {
+    let upstream = Upstream::https(["api.example.com", "web.example.com"]).await;
+    let listed = policy().replace("agents:\n", "agents:\n  web:\n    identity: [{header: {name: X-Agent, value: web, trusted: true}}]\n    allowedDomains: [web.example.com]\n");
+    let bearer = format!("Bearer {}", token("ann"));
+    let basic = |user: &str| format!("Basic {}", STANDARD.encode(format!("{user}:{}", token("ann"))));
+    let authorization = |value: &str| vec![("Authorization", value.to_owned())];
+    let proxy = |value: &str| vec![("Proxy-Authorization", value.to_owned())];
+    let web = ("X-Agent", "web".to_owned());
+    let (api, inside) = ("http://api.example.com/x", "https://api.example.com/x");
+    let by_source = "allowedDomains: [api.example.com]\nagents: {here: {identity: [{sourceAddress: 127.0.0.0/8}]}}\n";
+    let policies = [
+        (
+            listed.clone(),
+            &[][..],
+            vec![
+                (proxy(&basic("ann")), api),
+                (proxy(&basic("bob")), inside),
+                (proxy("Bearer unknown"), inside),
+                (proxy("Digest x"), api),
+                (authorization(&bearer), api),
+                (authorization(&bearer), inside),
+                (authorization("Bearer its-own"), api),
+                (authorization("Bearer its-own"), inside),
+                (vec![web.clone()], "https://web.example.com/"),
+                (vec![web.clone()], "http://web.example.com/"),
+                (vec![("X-Agent", "wob".to_owned())], api),
+                ([proxy(&bearer), vec![web.clone()]].concat(), inside),
+                ([proxy(&bearer), authorization("Bearer its-own")].concat(), inside),
+                (vec![("X-HTTP-Method-Override", "DELETE".to_owned()), web.clone()], api),
+            ],
+        ),
+        (
+            format!("{listed}defaultAgent: ann\nproxyChallenge: true\n"),
+            &[],
+            vec![(vec![], api), (vec![], inside), (vec![web], api), (authorization("Bearer its-own"), api)],
+        ),
+        (format!("{listed}proxyChallenge: true\n"), &[], vec![(vec![], api), (vec![], inside)]),
+        (
+            by_source.to_owned(),
+            &["--source", "127.0.0.1"],
+            vec![(vec![], api), (vec![], inside), (authorization("Bearer its-own"), api)],
+        ),
+        ("allowedDomains: [api.example.com]\n".to_owned(), &[], vec![(vec![], inside), (proxy(&bearer), inside)]),
+    ];
+    let mut seen = Vec::new();
+    for (policy, flags, cases) in policies {
+        let setup = Attache::up(&policy).env("KEY", "s3cret");
+        let setup = setup.resolve("api.example.com", &upstream).resolve("web.example.com", &upstream);
+        let attache = setup.start().await;
+        for (shown, url) in cases {
+            let (lived, record) = live(&attache, &shown, "GET", url, "").await;
+            let explained = explain(&attache, flags, &shown, "GET", url, "").await;
+            assert_eq!(explained, lived, "{shown:?} {url}: {record}\n{policy}");
+            seen.push(lived["reason"].as_str().unwrap_or("allowed").to_owned());
+        }
+    }
+    for outcome in ["allowed", "invalid_token", "no_identity", "unknown_identity", "identity_conflict"] {
+        assert!(seen.iter().any(|seen| seen == outcome), "no case for {outcome}: {seen:?}");
+    }
+}
+
 /// Status, reason, rule, what is only watched, agent and credentials, as live traffic has them; and the record.
-async fn live(attache: &Attache, agent: Option<&str>, method: &str, url: &str, body: &str) -> (Value, Value) {
+async fn live(attache: &Attache, shown: &[Shown], method: &str, url: &str, body: &str) -> (Value, Value) {
     let mut ask = Ask::new(Protocol::Http1, method, url).body(body);
-    if let Some(agent) = agent {
-        let bearer = format!("Bearer {}", token(agent));
-        ask = match url.starts_with("https") {
-            true => ask.connect_header("Proxy-Authorization", &bearer),
-            false => ask.by(Way::Absolute).header("Proxy-Authorization", bearer),
+    for (name, value) in shown {
+        ask = match name.starts_with("Proxy-") && url.starts_with("https") {
+            true => ask.connect_header(name, value),
+            false => ask.header(name, value),
         };
     }
     let before = attache.records().len();
@@ -164,21 +233,11 @@ async fn live(attache: &Attache, agent: Option<&str>, method: &str, url: &str, b
     (lived, record)
 }
 
-/// The same, as `attache explain` says it, by the token or by the name of an agent.
-async fn explain(
-    place: &Attache,
-    token_of: Option<&str>,
-    agent: Option<&str>,
-    method: &str,
-    url: &str,
-    body: &str,
-) -> Value {
+/// The same, as `attache explain` says it.
+async fn explain(place: &Attache, flags: &[&str], shown: &[Shown], method: &str, url: &str, body: &str) -> Value {
     let mut command: Command = attache(std::path::Path::new("/nonexistent"));
-    command.env_clear().args(["explain", "-o", "json", "--exit-code", "--policy"]).arg(place.policy());
-    if let Some(token_of) = token_of {
-        command.args(["-H", &format!("Proxy-Authorization: Bearer {}", token(token_of))]);
-    }
-    command.args(agent.iter().flat_map(|agent| ["--agent", agent]));
+    command.env_clear().args(["explain", "-o", "json", "--exit-code", "--policy"]).arg(place.policy()).args(flags);
+    command.args(shown.iter().flat_map(|(name, value)| ["-H".to_owned(), format!("{name}: {value}")]));
     if !body.is_empty() {
         command.args(["-d", body]);
     }

@@ -272,6 +272,7 @@ mod tests {
             path: "/".into(),
             query: None,
             content_type: None,
+            fields: Vec::new(),
             body_bytes: 0,
             body_sha256: [0; 32],
             body_preview: Box::default(),

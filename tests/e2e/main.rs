@@ -12,6 +12,7 @@ mod allow_deny;
 mod answers;
 mod approvals;
 mod attacks;
+mod attacks_policy;
 mod audit;
 mod bad_input;
 mod clients;

@@ -28,7 +28,7 @@ pub use binding::{Binding, Endpoints};
 pub use decision::{Class, Denial, Reason, RuleId, Upstream};
 pub use domains::{Action, Domains, Entry};
 use domains::{Entries, Governing, Lists, Target, Targets, targets};
-use matcher::{Level, NamePattern, Scheme, levels};
+use matcher::{HostTable, Level, Methods, NamePattern, Scheme, levels};
 use permit::Draft;
 pub use permit::Permit;
 pub use placeholder::Placeholder;
@@ -56,6 +56,8 @@ struct Organization {
     domains: Domains,
     /// Where there is a name for it, the domains' entries are a ceiling.
     ceiling: Option<RuleId>,
+    /// The hosts of which its rules name methods or paths.
+    routes: HostTable<()>,
 }
 
 /// What one agent has for itself.
@@ -143,6 +145,9 @@ impl Ruleset {
 
     /// Adds a rule.
     pub fn add_rule(&mut self, rule: Rule) {
+        if rule.organization && (rule.path.is_some() || rule.methods != Methods::Any) {
+            self.organization.routes.insert(&rule.pattern.name, ());
+        }
         self.rules.add(rule);
     }
 
@@ -177,6 +182,9 @@ impl Ruleset {
         match says {
             Ok(entries) => draft.allow_by(entries),
             Err(denial) => draft.refuse(denial)?,
+        }
+        if draft.passes_overrides() && self.organization_names_routes(&head.authority.host) {
+            draft.drop_overrides();
         }
         if let Some(denial) = draft.upgrade_refused(head) {
             draft.refuse(denial)?;
@@ -302,6 +310,15 @@ impl Ruleset {
                 Err(Denial { reason: Reason::OutsideOrganization, rule, ..denial })
             }
         }
+    }
+
+    /// Whether the organization tells methods or paths of the host apart: a header that makes the upstream see another
+    /// of them would lead past what it says, whatever an entry below allows.
+    fn organization_names_routes(&self, host: &Host) -> bool {
+        let Organization { domains, routes, .. } = &self.organization;
+        let lists = Lists::from_iter([domains]);
+        let mut entries = lists.knowing(host);
+        routes.matches(host).next().is_some() || entries.any(|entry| entry.pairs.is_some())
     }
 
     /// What the rules say together: what refuses before what asks, what asks before what limits; none hangs on the

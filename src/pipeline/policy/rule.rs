@@ -165,7 +165,7 @@ impl Condition {
                     let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
                     let value = decoded(value);
                     is_parameter(&decoded(key), name)
-                        && (self.value.fits(&value) || self.value.fits(value.trim_ascii()))
+                        && [&value[..], value.trim_ascii(), before_nul(&value)].iter().any(|v| self.value.fits(v))
                 })
             }
             Place::Header(name) => head.fields.all(name).any(|value| {
@@ -175,11 +175,21 @@ impl Condition {
     }
 }
 
-/// Whether some server takes a key for the parameter of this name: `name[]` and `name[0]` are lists of it to many.
+/// Whether some server takes a key for the parameter of this name: `name[]` and `name[0]` are lists of it to many, and
+/// PHP makes `_` of what stands in no name (`user.id`, `user id` and `user[id` are `user_id`), and ends it at a NUL.
 fn is_parameter(key: &[u8], name: &str) -> bool {
-    let key = key.trim_ascii();
+    let key = before_nul(key).trim_ascii();
     let bare = key.split(|b| *b == b'[').next().unwrap_or_default();
-    key.eq_ignore_ascii_case(name.as_bytes()) || bare.eq_ignore_ascii_case(name.as_bytes())
+    let is = |key: &[u8]| {
+        let alike = |(k, n): (&u8, u8)| k.eq_ignore_ascii_case(&n) || (n == b'_' && matches!(k, b'.' | b' ' | b'['));
+        key.len() == name.len() && key.iter().zip(name.bytes()).all(alike)
+    };
+    is(key) || is(bare)
+}
+
+/// What is left of a text where a NUL ends it.
+fn before_nul(text: &[u8]) -> &[u8] {
+    text.split(|b| *b == 0).next().unwrap_or_default()
 }
 
 impl Wildcard {
@@ -212,6 +222,34 @@ impl Wildcard {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_parameter_is_found_under_every_name_that_some_server_reads_as_its_own() {
+        let condition = Condition { place: Place::Query("user_id".into()), value: Wildcard::parse("root") };
+        for (query, holds) in [
+            ("user_id=root", true),
+            ("a=1&USER_ID=ROOT", true),
+            ("%75ser_id=%72oot", true),
+            ("a;user_id=root", true),
+            ("user_id=bob&user_id=root", true),
+            ("user_id[]=root", true),
+            ("+user_id=+root+", true),
+            ("user.id=root", true),
+            ("user+id=root", true),
+            ("user%5Bid=root", true),
+            ("user_id%00x=root%00y", true),
+            ("user-id=root", false),
+            ("userXid=root", false),
+            ("user_id=rooted", false),
+            ("user_id", false),
+        ] {
+            let path = format!("/?{query}");
+            let fields = [(":method", "GET"), (":authority", "a.example"), (":path", &path)];
+            let fields = fields.iter().map(|(name, value)| ((*name).to_owned(), value.as_bytes().to_vec())).collect();
+            let head = RequestHead::parse(Door::Tls, crate::pipeline::message::Fields::new(fields)).unwrap();
+            assert_eq!(condition.holds(&head), holds, "{query}");
+        }
+    }
 
     #[test]
     fn a_star_stands_for_any_run() {

@@ -5,6 +5,7 @@ mod approvals;
 mod ca;
 mod check;
 mod completions;
+mod diff;
 mod envoy;
 mod fmt;
 mod health;
@@ -54,6 +55,7 @@ enum Command {
     Up(up::Args),
     Serve(serve::Args),
     Check(check::Args),
+    Diff(diff::Args),
     Fmt(fmt::Args),
     Schema(schema::Args),
     Logs(logs::Args),
@@ -110,6 +112,7 @@ pub fn main() -> ExitCode {
         Command::Up(args) => up::run(args),
         Command::Serve(args) => serve::run(args),
         Command::Check(args) => check::run(args),
+        Command::Diff(args) => diff::run(args),
         Command::Fmt(args) => fmt::run(args),
         Command::Schema(args) => schema::run(args),
         Command::Logs(args) => logs::run(args),

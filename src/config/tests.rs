@@ -1,6 +1,7 @@
 mod arbitrary;
 mod decisions;
 mod files;
+mod lint;
 mod meaning;
 mod mistakes;
 mod outside;

@@ -3,14 +3,15 @@
 
 mod agents;
 mod credentials;
-mod domains;
-mod rules;
+pub(super) mod domains;
+pub(super) mod rules;
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 
 pub use agents::token_files;
 
+use super::code::Code;
 use super::error::{Problems, Span, Spanned, quote};
 use super::schema::{self, Policy, SecretSource};
 use crate::notify::Channel;
@@ -119,7 +120,10 @@ struct Work<'a> {
     problems: &'a mut Problems,
 }
 
-fn profiles_of<'a>(policy: &'a Policy, agent: &'a schema::Agent) -> impl Iterator<Item = &'a schema::Profile> {
+pub(super) fn profiles_of<'a>(
+    policy: &'a Policy,
+    agent: &'a schema::Agent,
+) -> impl Iterator<Item = &'a schema::Profile> {
     let named = agent.profiles.iter();
     named.filter_map(|name| policy.profiles.iter().find(|profile| profile.name.value == name.value))
 }
@@ -211,7 +215,10 @@ impl<'a> Restrictions<'a> {
                     "these restrictions have no effect: {} allows the same host without any",
                     problems.place(other.span)
                 );
-                problems.error(entry.pattern.span, message).fix("remove one of the two entries");
+                problems
+                    .error(entry.pattern.span, message)
+                    .code(Code::UndoneRestriction)
+                    .fix("remove one of the two entries");
             }
         }
     }

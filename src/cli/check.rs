@@ -170,6 +170,12 @@ pub fn count(number: usize, noun: &str) -> String {
 mod tests {
     use super::*;
 
+    #[derive(clap::Parser)]
+    struct Command {
+        #[command(flatten)]
+        args: Args,
+    }
+
     fn unseen() -> lint::Setting<'static> {
         lint::Setting { environment: None, now: SystemTime::now() }
     }
@@ -219,5 +225,32 @@ mod tests {
         assert!(!of_another.ok());
         let of_one = report(&listed, Some("ann"));
         assert!(of_one.ok(), "{}", of_one.problems);
+    }
+
+    #[test]
+    fn warnings_fail_only_where_they_are_to_and_hints_never() {
+        let folder = tempfile::tempdir().unwrap();
+        let code = |text: &str, more: &[&str]| {
+            let file = folder.path().join("policy.yaml");
+            std::fs::write(&file, text).unwrap();
+            let words = ["check", file.to_str().unwrap()].into_iter().chain(more.iter().copied());
+            let Command { args } = clap::Parser::try_parse_from(words).unwrap();
+            format!("{:?}", run(args).unwrap())
+        };
+        let [fine, wrong] = [0, 2].map(|code| format!("{:?}", ExitCode::from(code)));
+        let odd = "allowedDomains: [a.example]\nblockedDomains: [a.example]\n";
+        assert_eq!((code(odd, &[]), code(odd, &["--strict"])), (fine.clone(), wrong.clone()));
+        let hint = "allowedDomains: ['*.a.example']\n";
+        assert_eq!(code(hint, &["--strict"]), fine);
+        let secret = "allowedDomains: [a.example]\ncredentials: [{name: k, file: gone, injections: [{domain: a.example, queryParam: k}]}]";
+        assert_eq!((code(secret, &["--strict"]), code(secret, &["--strict", "--no-secrets"])), (wrong, fine));
+    }
+
+    #[test]
+    fn a_finding_has_its_code() {
+        let json = report("allowedDomains: [a.example]\nblockedDomains: [a.example]\n", None).json();
+        let problem = &json["problems"][0];
+        assert_eq!((&problem["severity"], &problem["code"]), (&json!("warning"), &json!("contradiction")));
+        assert_eq!(json["ok"], json!(true));
     }
 }

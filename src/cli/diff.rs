@@ -249,7 +249,7 @@ mod tests {
                - GET https://a.example/\n      \
                    was: allow  allowedDomains[a.example] (old.yaml:1)\n      \
                    now: deny route_not_allowed  allowedDomains[a.example] (new.yaml:2)\n      \
-                   also: HEAD https://a.example/, HEAD https://a.example/x, HEAD https://a.example/v1/x and 12 more\n\n\
+                   also: POST https://a.example/, POST https://a.example/v1/x, HEAD https://a.example/ and 6 more\n\n\
              1 newly allowed, 1 newly denied, 0 changed\n"
         );
         let page = markdown(&diff);
@@ -261,5 +261,40 @@ mod tests {
     fn the_same_policy_differs_in_nothing() {
         let policy = "allowedDomains: ['*.example']";
         assert_eq!(text(&compared(policy, &format!("# moved\n{policy}"))), "no difference\n");
+    }
+
+    #[derive(clap::Parser)]
+    struct Command {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    /// The exit code tells a pipeline whether somebody has to look.
+    #[test]
+    fn only_what_allows_more_fails() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path.display().to_string()
+        };
+        let less = file("less.yaml", "allowedDomains: [a.example]");
+        let more = file("more.yaml", "allowedDomains: [a.example, b.example]");
+        let wrong = file("wrong.yaml", "allowDomains: []");
+        let bounds = file("bounds.yaml", "organization: {allowedDomains: [a.example]}");
+        for (old, new, more_args, expected) in [
+            (&less, &less, &[][..], 0),
+            (&more, &less, &[], 0),
+            (&less, &more, &[], 3),
+            (&less, &more, &["-o", "json"], 3),
+            (&less, &more, &["--organization", &bounds], 0),
+            (&less, &wrong, &[], 2),
+            (&wrong, &less, &[], 2),
+        ] {
+            let words = ["diff", old, new].into_iter().chain(more_args.iter().copied());
+            let Command { args } = clap::Parser::try_parse_from(words).unwrap();
+            let code = run(args).unwrap();
+            assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::from(expected)), "{old} {new} {more_args:?}");
+        }
     }
 }

@@ -199,12 +199,11 @@ impl Problem {
         if let Some(at) = self.at {
             write!(f, "{}: ", problems.place(at))?;
         }
-        f.write_str(self.severity.as_str())?;
+        write!(f, "{}: {}", self.severity.as_str(), self.message)?;
         // The two that say no more than the severity does would only be in the way.
         if !matches!(self.code, Code::Invalid | Code::Doubtful) {
-            write!(f, "[{}]", self.code.as_str())?;
+            write!(f, " [{}]", self.code.as_str())?;
         }
-        write!(f, ": {}", self.message)?;
         let shown = self.at.filter(|at| !problems.hidden.contains(&(at.file, at.line)));
         if let Some(at) = shown {
             excerpt(&problems.sources, at, f)?;

@@ -1,5 +1,6 @@
 mod arbitrary;
 mod decisions;
+mod diff;
 mod files;
 mod lint;
 mod meaning;

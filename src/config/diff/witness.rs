@@ -125,18 +125,20 @@ impl Vocabulary {
 
     /// One host for every way in which the patterns can meet a host; the patterns' own first.
     pub fn hosts(&self) -> Vec<Host> {
-        let mut names: Vec<_> = self.at.keys().collect();
+        let mut names: Vec<_> = self.at.keys().filter(|name| **name != NamePattern::Any).collect();
         names.sort_by_cached_key(|name| match name {
             NamePattern::Exact(host) => (0, host.to_string()),
             NamePattern::Below(name) => (1, name.to_string()),
             NamePattern::Any => (2, String::new()),
         });
+        // What holds for every host holds for those that nobody names.
+        names.push(&NamePattern::Any);
         let mut seen = HashSet::new();
-        names.into_iter().flat_map(|name| self.hosts_of(name)).filter(|host| seen.insert(host.clone())).collect()
+        names.into_iter().filter_map(|name| self.host_of(name)).filter(|host| seen.insert(host.clone())).collect()
     }
 
     /// A host of a pattern that meets no closer one.
-    pub fn hosts_of(&self, name: &NamePattern) -> Option<Host> {
+    pub fn host_of(&self, name: &NamePattern) -> Option<Host> {
         let fresh = |below: &str| {
             let labels = ["sub", "other", "any", "host"].map(str::to_owned).into_iter();
             let labels = labels.chain((0..1000).map(|number| format!("host{number}")));
@@ -251,13 +253,14 @@ fn listed(methods: &Methods) -> impl Iterator<Item = Box<str>> + use<> {
 fn methods<'a>(named: impl Iterator<Item = &'a Box<str>>) -> Vec<Box<str>> {
     let mut methods: Vec<Box<str>> = vec!["GET".into()];
     let named: BTreeSet<_> = named.cloned().collect();
-    if named.is_empty() {
-        return methods;
+    if !named.is_empty() {
+        methods.extend(named);
+        let others = ["POST", "DELETE", "PUT", "PATCH", "OPTIONS", "PURGE", "LOCK", "UNLOCK"];
+        methods.extend(others.into_iter().map(Box::from).find(|other| !methods.contains(other)));
+        methods.push("HEAD".into());
     }
-    methods.push("HEAD".into());
-    methods.extend(named);
-    let others = ["POST", "DELETE", "PUT", "PATCH", "OPTIONS", "PURGE", "LOCK", "UNLOCK"];
-    methods.extend(others.into_iter().map(Box::from).find(|other| !methods.contains(other)));
+    // Any method is every method but this one.
+    methods.push("TRACE".into());
     let mut seen = HashSet::new();
     methods.retain(|method| seen.insert(method.clone()));
     methods

@@ -47,7 +47,7 @@ fn default_agent(policy: &Policy, rules: &Ruleset, facts: &Facts, now: SystemTim
     let mut left = MOST_REQUESTS;
     let mut found: Vec<(AgentId, String)> = Vec::new();
     let mut seen = HashSet::new();
-    for host in hosts.flat_map(|name| vocabulary.hosts_of(name)) {
+    for host in hosts.filter_map(|name| vocabulary.host_of(name)) {
         if !seen.insert(host.clone()) {
             continue;
         }

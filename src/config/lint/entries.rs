@@ -92,7 +92,7 @@ fn outside(grant: &Grant, grants: &Index<'_, Grant>, problems: &mut Problems) ->
         problems
             .warning(grant.at, message)
             .code(Code::OutsideOrganization)
-            .fix("remove the entry, or have it added to `organization.allowedDomains`");
+            .fix("have it added to `organization.allowedDomains`; or remove it, if no broader entry then allows more");
     }
     !within
 }
@@ -118,7 +118,7 @@ fn ruled_out(grant: &Grant, refusing: &Index<'_, RuleFact>, problems: &mut Probl
         problems
             .warning(grant.at, format!("the rule {name} at {place} blocks all that {written} allows here"))
             .code(code)
-            .fix("remove the entry or the rule, or narrow the rule");
+            .fix("narrow the rule; or remove the entry, if no broader one then allows more");
     }
 }
 

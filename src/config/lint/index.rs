@@ -78,7 +78,7 @@ impl<'a, T: Filed> Index<'a, T> {
             .chain(name.parents().map(|parent| NamePattern::Below(parent.into())))
             .chain(any)
             .collect::<Vec<_>>();
-        levels.into_iter().flat_map(|level| self.filed(&level).iter().copied())
+        levels.into_iter().flat_map(|level| self.filed(&level).iter().copied()).inspect(|_| count())
     }
 
     /// Those that have a host in common with a pattern.
@@ -88,11 +88,24 @@ impl<'a, T: Filed> Index<'a, T> {
             NamePattern::Any => self.all.as_slice(),
             NamePattern::Exact(_) => &[],
         };
-        self.covering(name).chain(within.iter().copied())
+        self.covering(name).chain(within.iter().copied().inspect(|_| count()))
     }
 
     /// Those filed under exactly this pattern.
     pub fn filed(&self, name: &NamePattern) -> &[&'a T] {
         self.at.get(name).map(Vec::as_slice).unwrap_or_default()
     }
+}
+
+/// Notes that something was compared.
+#[inline]
+pub fn count() {
+    #[cfg(test)]
+    COMPARED.with(|compared| compared.set(compared.get() + 1));
+}
+
+#[cfg(test)]
+thread_local! {
+    /// How often this thread compared two entries.
+    pub static COMPARED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }

@@ -18,6 +18,8 @@ use super::facts::Facts;
 use super::schema::Policy;
 use crate::pipeline::policy::Ruleset;
 use crate::secrets::Environment;
+#[cfg(test)]
+pub(super) use index::COMPARED;
 pub(super) use index::Filed;
 use index::Index;
 

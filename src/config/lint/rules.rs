@@ -11,7 +11,7 @@ use super::super::code::Code;
 use super::super::error::{Problems, quote};
 use super::super::facts::{Block, Facts, Grant, RuleFact, Who};
 use super::super::schema::RuleAction;
-use super::index::{Index, MOST};
+use super::index::{Index, MOST, count};
 use crate::pipeline::agent::{AgentId, Agents};
 use crate::pipeline::policy::matcher::{Methods, NamePattern, Scheme};
 use crate::pipeline::policy::path::PathView;
@@ -155,6 +155,7 @@ fn shadowed(at: usize, rule: &RuleFact, all_enforced: bool, tables: &Tables<'_>,
     let mut looked_at = 0;
     let mut found = None;
     tables.covering(rule, |other_at, other| {
+        count();
         looked_at += 1;
         let mutual = || covers(rule, other) && rule.action == RuleAction::Block && stronger(rule, other, all_enforced);
         if other_at != at

@@ -5,6 +5,8 @@ use std::time::SystemTime;
 use jiff::Timestamp;
 use proptest::prelude::*;
 
+use super::decisions::{decide, load};
+use super::meaning::{ANN, BOB, asks, written};
 use super::*;
 use crate::config::compile::{self, Setting};
 use crate::config::lint;
@@ -338,4 +340,92 @@ fn the_policies_we_show_have_nothing_odd() {
     let example = page.split("```yaml\n").nth(1).unwrap().split("```").next().unwrap();
     assert_eq!(findings(example), ["missing-apex 10"], "{}", linted(example, None));
     assert_eq!(linted(example, None).warnings(), 0);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    /// What lint calls dead can go, and what it calls shadowed or redundant lets nothing else pass without it.
+    #[test]
+    fn what_never_matters_can_be_removed(written in written(), asks in asks()) {
+        let mut written = written;
+        // One name for each, so that a message tells which.
+        for (place, rule) in written.rules.iter_mut().enumerate() {
+            rule["name"] = format!("own{place}").into();
+        }
+        for (place, rule) in written.organization_rules.iter_mut().enumerate() {
+            rule["name"] = format!("bound{place}").into();
+        }
+        let text = written.text();
+        let before = load(&text).unwrap();
+        for problem in linted(&text, None).iter() {
+            let (rest, at) = (problem.code, problem.at);
+            let after = match rest {
+                Code::DeadRule | Code::ShadowedRule => {
+                    let name = problem.message.split('`').nth(1).unwrap();
+                    let mut without = written.clone();
+                    without.rules.retain(|rule| rule["name"] != name);
+                    without.organization_rules.retain(|rule| rule["name"] != name);
+                    without.text()
+                }
+                // As good as removed: nobody asks for that host.
+                Code::RedundantEntry | Code::Contradiction | Code::BlockedEntry | Code::OutsideOrganization => {
+                    let from = at.unwrap().column as usize - 1;
+                    let length = text[from + 1..].find('"').unwrap() + 2;
+                    format!("{}\"never.invalid\"{}", &text[..from], &text[from + length..])
+                }
+                _ => continue,
+            };
+            let after = load(&after).unwrap_or_else(|problems| panic!("{text}\n{after}\n{problems}"));
+            for (ask, agent) in asks.iter().flat_map(|ask| [(ask, ANN), (ask, BOB)]) {
+                let (before, after) = (decide(&before, agent, ask), decide(&after, agent, ask));
+                let same = match rest {
+                    Code::DeadRule => before == after,
+                    Code::ShadowedRule | Code::RedundantEntry => {
+                        let terms = |v: &super::decisions::Verdict| (v.way.clone().ok(), v.limits.clone(), v.approvals.clone(), v.credentials.clone());
+                        terms(&before) == terms(&after)
+                    }
+                    // What is only watched passes whatever allows it.
+                    _ => after.admits() || !before.admits() || before.would.is_some(),
+                };
+                prop_assert!(same, "{}\n{ask:?}: {before:?}, then {after:?}\n{text}", problem.message);
+            }
+        }
+    }
+}
+
+/// Each entry is compared with a few, not with all.
+#[test]
+fn a_large_policy_is_looked_at_in_little_time() {
+    let policy = |size: usize| {
+        let mut text = String::from("allowedDomains:\n");
+        for at in 0..size {
+            text.push_str(&format!(
+                "- {{pattern: api.example, httpRestrictions: [{{path: /v1/r{at}}}]}}\n- h{at}.example\n"
+            ));
+        }
+        text.push_str("blockedDomains:\n");
+        (0..size).for_each(|at| text.push_str(&format!("- b{at}.example\n")));
+        text.push_str("rules:\n");
+        for at in 0..size {
+            let rule = |host: &str, more: &str| {
+                format!("- {{name: {more} {at}, host: '{host}', method: POST, action: block, ")
+            };
+            text.push_str(&format!("{}path: '/v1/r{at}'}}\n", rule("*.example", "r")));
+            text.push_str(&format!("{}path: '/v1/r{at}/**'}}\n", rule("api.example", "s")));
+        }
+        // Some that all look alike, too.
+        for at in 0..size / 10 {
+            text.push_str(&format!("- {{name: t{at}, host: '*.example', query: {{a: x{at}}}, action: block}}\n"));
+        }
+        text
+    };
+    let compared = |size: usize| {
+        let before = lint::COMPARED.get();
+        let problems = linted(&policy(size), None);
+        assert_eq!(problems.warnings(), 0, "{problems}");
+        lint::COMPARED.get() - before
+    };
+    let (few, many) = (compared(500), compared(5_000));
+    assert!(few > 0 && many < few * 30, "{few}, {many}");
 }

@@ -27,10 +27,8 @@ pub fn representatives<'a>(
     let mut seen = HashSet::new();
     let mut found = Vec::new();
     let whole = walk(&automata, most, |text, met| {
-        // Some servers take a final slash for nothing, and so does what restricts.
-        let key = (met.to_vec(), text.ends_with('/'));
-        if !seen.contains(&key) && parse_path(text).is_ok_and(|path| *path == *text) {
-            seen.insert(key);
+        if !seen.contains(met) && parse_path(text).is_ok_and(|path| *path == *text) {
+            seen.insert(met.to_vec());
             found.push(text.to_owned());
         }
         true
@@ -176,7 +174,9 @@ fn meets(automata: &[Automaton], place: (usize, usize), text: &str) -> bool {
     let folded = automata.get(place.0).is_some_and(|automaton| automaton.folded);
     let after_slash = || taken(automata, place, b'/').map(|next| closed(automata, vec![next]));
     is_end(automata, place)
-        || (folded && text != "/" && after_slash().is_some_and(|all| all.iter().any(|next| is_end(automata, *next))))
+        || (folded
+            && !text.ends_with('/')
+            && after_slash().is_some_and(|all| all.iter().any(|next| is_end(automata, *next))))
 }
 
 fn is_end(automata: &[Automaton], place: (usize, usize)) -> bool {

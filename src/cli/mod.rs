@@ -5,6 +5,7 @@ mod approvals;
 mod ca;
 mod check;
 mod completions;
+mod diff;
 mod envoy;
 mod explain;
 mod fmt;
@@ -60,6 +61,7 @@ enum Command {
     Check(check::Args),
     Explain(Box<explain::Args>),
     Test(test::Args),
+    Diff(diff::Args),
     Fmt(fmt::Args),
     Schema(schema::Args),
     Logs(logs::Args),
@@ -118,6 +120,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(args),
         Command::Explain(args) => explain::run(*args),
         Command::Test(args) => test::run(args),
+        Command::Diff(args) => diff::run(args),
         Command::Fmt(args) => fmt::run(args),
         Command::Schema(args) => schema::run(args),
         Command::Logs(args) => logs::run(args),

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::time::SystemTime;
 
+use super::super::code::Code;
 use super::super::error::{Problems, Span, quote};
 use super::super::schema::{Identity, Policy, TokenIdentity, TokenSource};
 use super::Setting;
@@ -144,6 +145,7 @@ impl Tokens<'_> {
         if token.expires.is_some_and(|end| end <= SystemTime::now()) {
             self.problems
                 .warning(at, "the token has expired: it identifies nobody")
+                .code(Code::ExpiredToken)
                 .fix("give the agent a new token, or remove this one");
         }
         let before = self.seen.insert(hash, revocable);
@@ -202,6 +204,7 @@ impl Tokens<'_> {
         if token.len() < SHORT_TOKEN {
             self.problems
                 .warning(at, format!("the token has fewer than {SHORT_TOKEN} characters and can be guessed"))
+                .code(Code::WeakToken)
                 .fix("make one with `openssl rand -hex 32`");
         }
         Ok(Some(TokenHash::of(token)))

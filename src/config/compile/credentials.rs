@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::super::Span;
 use super::super::catalogue::{Catalogue, Service};
+use super::super::code::Code;
 use super::super::error::{Problems, Spanned, quote};
 use super::super::schema::{self, Policy};
 use super::domains::methods;
@@ -49,7 +50,7 @@ pub(super) fn bind(policy: &Policy, rules: &mut Ruleset, places: &mut HashMap<Ru
                 let message =
                     format!("`{}` is allowed to nobody, so this credential never goes there", binding.pattern);
                 let fix = "add it to `allowedDomains`, with its port if it has one, or correct it";
-                problems.warning(injection.domain.span, message).fix(fix);
+                problems.warning(injection.domain.span, message).code(Code::UnusedCredential).fix(fix);
             }
             bindings.push((binding, injection.span));
         }
@@ -126,6 +127,7 @@ fn of_service(
                     named.span,
                     format!("no host of {name} is allowed to anybody, so this credential goes nowhere"),
                 )
+                .code(Code::UnusedCredential)
                 .fix(format!("add `{first}` to `allowedDomains`"));
         }
         _ => {}
@@ -162,6 +164,7 @@ fn of_injection(
                     injection.domain.span,
                     "this credential would go out in plaintext, for everyone on the way to read",
                 )
+                .code(Code::PlaintextCredential)
                 .fix("remove `http://`, or say that this is meant: `plaintext: true`");
             return None;
         }
@@ -171,6 +174,7 @@ fn of_injection(
                     injection.domain.span,
                     "this credential goes out in plaintext, for everyone on the way to read",
                 )
+                .code(Code::PlaintextCredential)
                 .fix("remove `http://` if the host speaks TLS");
         }
         (Scheme::Https, true) => {
@@ -262,7 +266,7 @@ impl Bound {
                 true => "remove one of the two",
                 false => "give the two different paths, endpoints or agents, or remove one",
             };
-            problems.error(span, message).fix(fix);
+            problems.error(span, message).code(Code::TiedCredentials).fix(fix);
             return;
         }
         let at = self.bindings.len();

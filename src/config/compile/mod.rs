@@ -3,14 +3,15 @@
 
 mod agents;
 mod credentials;
-mod domains;
-mod rules;
+pub(super) mod domains;
+pub(super) mod rules;
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 
 pub use agents::{Unread, add_tokens_at_hand, token_files};
 
+use super::code::Code;
 use super::error::{Problems, Span, Spanned, quote};
 use super::schema::{self, Policy, SecretSource};
 use crate::notify::Channel;
@@ -232,7 +233,10 @@ impl<'a> Restrictions<'a> {
                     "these restrictions have no effect: {} allows the same host without any",
                     problems.place(other.span)
                 );
-                problems.error(entry.pattern.span, message).fix("remove one of the two entries");
+                problems
+                    .error(entry.pattern.span, message)
+                    .code(Code::UndoneRestriction)
+                    .fix("remove one of the two entries");
             }
         }
     }

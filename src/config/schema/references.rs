@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use http::HeaderName;
 use ipnet::IpNet;
 
+use super::super::code::Code;
 use super::super::error::{Problems, Span, did_you_mean, quote};
 use super::{Credential, Identity, Name, Policy, Rule, RuleAction, Spanned, TokenSource};
 use crate::notify::Kind;
@@ -40,7 +41,10 @@ impl Known<'_> {
         if !names.contains(fixed) {
             let fix = did_you_mean(fixed, names.iter().copied())
                 .unwrap_or_else(|| "add it under `agents`, or start with another `--agent`".to_owned());
-            problems.error(None, format!("the policy has no agent {}, which `--agent` names", quote(fixed))).fix(fix);
+            problems
+                .error(None, format!("the policy has no agent {}, which `--agent` names", quote(fixed)))
+                .code(Code::UnknownAgent)
+                .fix(fix);
         }
     }
 
@@ -66,7 +70,7 @@ impl Known<'_> {
                     quote(user.as_str()),
                     user = user.value
                 );
-                problems.warning(user.span, message).fix("add `agents`, or remove the list");
+                problems.warning(user.span, message).code(Code::UnknownAgent).fix("add `agents`, or remove the list");
             }
         }
     }
@@ -82,6 +86,7 @@ impl Known<'_> {
         if !known {
             problems
                 .warning(user.span, format!("this policy has no agent {}", quote(user.as_str())))
+                .code(Code::UnknownAgent)
                 .fix("the rule holds for nobody here; to hold for everybody write `agents: all`");
         }
     }
@@ -102,6 +107,7 @@ fn check_profiles(policy: &Policy, problems: &mut Problems) {
         if !problems.has_errors() {
             problems
                 .warning(profile.name.span, format!("the profile {} is nobody's", quote(profile.name.as_str())))
+                .code(Code::UnusedProfile)
                 .fix("name it in an agent's `profiles`, or remove it");
         }
     }
@@ -144,6 +150,7 @@ fn check_channels(policy: &Policy, problems: &mut Problems) {
                 Some(channel) if !channel.events.iter().any(|event| event.value == Kind::ApprovalRequested) => {
                     problems
                         .warning(name.span, format!("the channel {quoted} is not told of requests that wait"))
+                        .code(Code::UnnotifiedApproval)
                         .fix("add `approvalRequested` to its `events`");
                 }
                 Some(_) => {}
@@ -157,7 +164,10 @@ fn check_name(name: &Spanned<Name>, names: &BTreeSet<&str>, problems: &mut Probl
         // Beyond the limit nobody reads the suggestion, and there may be very many names.
         let near = names.iter().copied().filter(|_| problems.has_room());
         let fix = did_you_mean(name.as_str(), near).unwrap_or_else(|| "add it under `agents`".to_owned());
-        problems.error(name.span, format!("there is no agent {}", quote(name.as_str()))).fix(fix);
+        problems
+            .error(name.span, format!("there is no agent {}", quote(name.as_str())))
+            .code(Code::UnknownAgent)
+            .fix(fix);
     }
 }
 
@@ -181,6 +191,7 @@ fn check_identities(policy: &Policy, fixed_agent: Option<&str>, problems: &mut P
             let name = quote(agent.name.as_str());
             problems
                 .warning(agent.name.span, format!("nobody can be the agent {name}: it has no identity"))
+                .code(Code::NoIdentity)
                 .fix("add `identity: [{token: {env: NAME}}]`, or start with `--agent`");
         }
         for identity in &agent.identity {
@@ -217,6 +228,7 @@ fn check_credentials(credentials: &[Credential], known: &Known<'_>, problems: &m
         if credential.injections.is_empty() && credential.service.is_none() && !problems.has_errors() {
             problems
                 .warning(credential.name.span, format!("the credential {name} goes nowhere"))
+                .code(Code::UnusedCredential)
                 .fix("add `service` or `injections`, or remove it");
         }
         for user in credential.agents.iter().flatten() {

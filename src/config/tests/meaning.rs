@@ -12,27 +12,27 @@ use crate::pipeline::policy::matcher::{HostPattern, NamePattern};
 use crate::pipeline::policy::{Reason, Ruleset};
 
 /// The agents of every policy here. Bob is only watched in some.
-const ANN: AgentId = AgentId(0);
-const BOB: AgentId = AgentId(1);
+pub const ANN: AgentId = AgentId(0);
+pub const BOB: AgentId = AgentId(1);
 
 /// A policy as it will be written, list by list.
 #[derive(Debug, Clone)]
-struct Written {
-    organization_blocked: Vec<Json>,
-    ceiling: Option<Vec<Json>>,
-    organization_rules: Vec<Json>,
-    allowed: Vec<Json>,
-    blocked: Vec<Json>,
-    own_allowed: Vec<Json>,
-    own_blocked: Vec<Json>,
-    profile_allowed: Vec<Json>,
-    rules: Vec<Json>,
-    credentials: Vec<Json>,
-    watched: bool,
+pub struct Written {
+    pub organization_blocked: Vec<Json>,
+    pub ceiling: Option<Vec<Json>>,
+    pub organization_rules: Vec<Json>,
+    pub allowed: Vec<Json>,
+    pub blocked: Vec<Json>,
+    pub own_allowed: Vec<Json>,
+    pub own_blocked: Vec<Json>,
+    pub profile_allowed: Vec<Json>,
+    pub rules: Vec<Json>,
+    pub credentials: Vec<Json>,
+    pub watched: bool,
 }
 
 impl Written {
-    fn text(&self) -> String {
+    pub fn text(&self) -> String {
         let mut organization = json!({"blockedDomains": self.organization_blocked});
         organization["rules"] = named(&self.organization_rules);
         if let Some(ceiling) = &self.ceiling {
@@ -54,7 +54,7 @@ impl Written {
         policy.to_string()
     }
 
-    fn load(&self) -> Ruleset {
+    pub fn load(&self) -> Ruleset {
         let text = self.text();
         load(&text).unwrap_or_else(|problems| panic!("{text}\n{problems}"))
     }
@@ -82,7 +82,7 @@ fn one_of(choices: &'static [&'static str]) -> impl Strategy<Value = String> + C
     proptest::sample::select(choices).prop_map(str::to_owned)
 }
 
-fn pattern() -> impl Strategy<Value = Json> + Clone {
+pub fn pattern() -> impl Strategy<Value = Json> + Clone {
     // Most lines are about one host, or few would have to do with each other.
     let name = one_of(&[
         "a.example",
@@ -111,7 +111,7 @@ fn method() -> impl Strategy<Value = Json> + Clone {
     one_of(&["GET", "POST", "any", "HEAD"]).prop_map(Json::from)
 }
 
-fn entry() -> impl Strategy<Value = Json> {
+pub fn entry() -> impl Strategy<Value = Json> {
     let pairs = proptest::collection::vec((method(), path()), 1..3).prop_map(|pairs| {
         pairs.into_iter().map(|(method, path)| json!({"method": method, "path": path})).collect::<Json>()
     });
@@ -125,7 +125,7 @@ fn entry() -> impl Strategy<Value = Json> {
     })
 }
 
-fn rule() -> impl Strategy<Value = Json> {
+pub fn rule() -> impl Strategy<Value = Json> {
     let action = prop_oneof![
         1 => Just(json!("block")),
         1 => Just(json!("monitor")),
@@ -168,7 +168,7 @@ fn credential() -> impl Strategy<Value = Json> {
     })
 }
 
-fn written() -> impl Strategy<Value = Written> {
+pub fn written() -> impl Strategy<Value = Written> {
     let some = |least, most| proptest::collection::vec(entry(), least..most);
     // Mostly none, or little would be admitted at all.
     let hosts = |most| prop_oneof![3 => Just(Vec::new()), 1 => proptest::collection::vec(pattern(), 1..=most)];
@@ -229,7 +229,7 @@ fn ask() -> impl Strategy<Value = Ask> {
 }
 
 /// Ten requests for each policy: most of the cost is that of the policy.
-fn asks() -> impl Strategy<Value = Vec<Ask>> {
+pub fn asks() -> impl Strategy<Value = Vec<Ask>> {
     proptest::collection::vec(ask(), 10)
 }
 

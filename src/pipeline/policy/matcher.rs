@@ -68,6 +68,24 @@ impl NamePattern {
     }
 }
 
+impl NamePattern {
+    /// True if every host of the other pattern is one of this.
+    pub fn covers(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Any, other) => !matches!(other, Self::Exact(Host::Address(_))),
+            (Self::Below(name), Self::Exact(Host::Name(_)) | Self::Below(_)) => {
+                self == other || other.parents().any(|parent| *parent == **name)
+            }
+            _ => self == other,
+        }
+    }
+
+    /// False only where no host is in both.
+    pub fn may_overlap(&self, other: &Self) -> bool {
+        self.covers(other) || other.covers(self)
+    }
+}
+
 /// Why a pattern of hosts cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadHostPattern {
@@ -261,6 +279,30 @@ impl Methods {
             (Self::Any, Self::Any) => true,
             (Self::Only(names), methods) | (methods, Self::Only(names)) => names.iter().any(|n| methods.permits(n)),
         }
+    }
+
+    /// True if, in a list that permits, it permits every method that the other one does.
+    pub fn permits_all_of(&self, other: &Self) -> bool {
+        match other {
+            Self::Any => *self == Self::Any,
+            Self::Only(names) => names.iter().all(|name| self.permits(name)),
+        }
+    }
+
+    /// True if, in a list that restricts, it restricts every method that the other one does.
+    pub fn restricts_all_of(&self, other: &Self) -> bool {
+        match other {
+            Self::Any => *self == Self::Any,
+            Self::Only(names) => names.iter().all(|name| self.restricts(name)),
+        }
+    }
+
+    /// False only where, in a list that restricts, it restricts no method that the other one permits.
+    pub fn may_restrict(&self, permitting: &Self) -> bool {
+        let (Self::Only(names), permitted) = (self, permitting) else { return true };
+        let listed = if let Self::Only(listed) = permitted { listed.as_slice() } else { &[] };
+        let mut methods = names.iter().chain(listed).map(|name| &**name).chain(["HEAD"]);
+        methods.any(|method| self.restricts(method) && permitted.permits(method))
     }
 
     /// For lists that restrict: GET covers HEAD, and an odd spelling (`get`) is the method it resembles.

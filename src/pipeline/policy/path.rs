@@ -1,6 +1,7 @@
 //! Patterns of paths: exact where they permit, looser where they restrict.
 
 mod overlap;
+pub mod regions;
 
 use smallvec::SmallVec;
 
@@ -156,6 +157,53 @@ impl PathPattern {
             // Most pairs part here, at no cost.
             _ => (a.starts_with(b) || b.starts_with(a)) && overlap::overlap(&self.exact.0, &other.exact.0),
         }
+    }
+}
+
+impl PathPattern {
+    /// True only where this pattern permits every path that the other one permits.
+    pub fn permits_all_of(&self, other: &Self) -> bool {
+        regions::covers(&self.exact.0, &other.exact.0)
+    }
+
+    /// True only where this pattern restricts every path that the other one restricts.
+    pub fn restricts_all_of(&self, other: &Self) -> bool {
+        self.permits_all_of(other) && regions::covers(&self.loose.0, &other.loose.0)
+    }
+
+    /// False only where this pattern restricts no path that the other one permits.
+    pub fn may_restrict(&self, permitting: &Self) -> bool {
+        let literal = match permitting.exact.0.as_slice() {
+            [Piece::Literal(path)] => return self.restricts(&PathView::of(path)),
+            _ => permitting.loose.literal_prefix(),
+        };
+        // Of what stands for a wildcard the looser spelling may keep nothing, so only the whole segments before the
+        // first one are sure to be there.
+        let segments = literal.rsplit_once('/').map_or("", |(segments, _)| segments);
+        let below = [Piece::Literal(segments.into()), Piece::Anything];
+        let mut loose = self.loose.0.clone();
+        loose.push(Piece::Below);
+        overlap::overlap(&loose, &below)
+    }
+
+    /// Some path that it permits.
+    pub fn sample(&self) -> String {
+        let of = |piece: &Piece| match piece {
+            Piece::Literal(text) => text.to_string(),
+            Piece::Below => String::new(),
+            _ => "x".to_owned(),
+        };
+        self.exact.0.iter().map(of).collect()
+    }
+
+    /// True if no path but one matches it.
+    pub fn is_one_path(&self) -> bool {
+        self.exact.is_literal()
+    }
+
+    /// True for a pattern of every path.
+    pub fn is_every_path(&self) -> bool {
+        matches!(self.exact.0.as_slice(), [Piece::Literal(slash), Piece::Anything] if &**slash == "/")
     }
 }
 

@@ -198,6 +198,11 @@ impl Wildcard {
         Self(text.split('*').map(|part| part.to_ascii_lowercase().into()).collect())
     }
 
+    /// Some value that it fits.
+    pub fn sample(&self) -> String {
+        self.0.join("x")
+    }
+
     /// Whether a value is this, case aside.
     pub fn fits(&self, value: &[u8]) -> bool {
         let [first, between @ .., last] = self.0.as_slice() else {

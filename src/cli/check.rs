@@ -3,9 +3,11 @@
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::SystemTime;
 
 use crate::config::compile::{Setting, compile};
-use crate::config::{self, Draft, Origin, Problems, Severity};
+use crate::config::{self, Draft, Origin, Problems, lint};
+use crate::secrets::Environment;
 use serde_json::{Value, json};
 
 use super::output::{Format, json_line, printable};
@@ -14,18 +16,21 @@ use super::{Failure, Outcome};
 /// Check policies, and say all that is wrong with them and how to put it right
 ///
 /// Each FILE is a policy of its own: a YAML or JSON file, a directory whose *.yaml and *.yml are read as one, or `-`
-/// for stdin. Nothing is put in force, no secret is read, and no variable or file that a policy names has to be there.
+/// for stdin. Nothing is put in force. Beside errors it looks for what is odd: rules that never match, entries that
+/// contradict each other, credentials that no allowed request can use, variables and files that are not there.
 ///
-/// Problems go to stderr as FILE:LINE:COLUMN with the fix, one line on each FILE to stdout.
+/// Problems go to stderr as FILE:LINE:COLUMN with their code and the fix, one line on each FILE to stdout;
+/// docs/check.md explains every code.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   attache check policy.yaml
+  attache check --strict --no-secrets policy.yaml      in CI, where secrets are not
   attache check -o json policies/*.yaml | jq '.[] | select(.ok | not)'
 
 Exit codes:
   0  every policy can be used; there may be warnings
-  2  a policy cannot be read or has an error")]
+  2  a policy cannot be read or has an error; with --strict also: there are warnings")]
 pub struct Args {
     /// Policies to check, each by itself
     #[arg(required = true, value_name = "FILE")]
@@ -39,6 +44,14 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     organization: Option<PathBuf>,
 
+    /// Do not look whether the variables and files with secrets are there
+    #[arg(long)]
+    no_secrets: bool,
+
+    /// Let warnings fail the check too; hints never do
+    #[arg(long)]
+    strict: bool,
+
     /// Form of the output; json is one array of {file, ok, revision, problems}
     #[arg(short, long, value_enum, default_value = "text", value_name = "FORMAT")]
     output: Format,
@@ -49,9 +62,11 @@ pub fn run(args: Args) -> Outcome {
     let mut out = std::io::stdout().lock();
     let mut checked = Vec::new();
     let mut all_ok = true;
+    let environment = (!args.no_secrets).then(Environment::of_process);
     for file in &args.files {
-        let report = check(file, args.organization.as_deref(), args.agent.as_deref())?;
-        all_ok &= report.ok();
+        let looked_at = lint::Setting { environment: environment.as_ref(), now: SystemTime::now() };
+        let report = check(file, args.organization.as_deref(), args.agent.as_deref(), looked_at)?;
+        all_ok &= report.ok() && !(args.strict && report.problems.warnings() > 0);
         match args.output {
             Format::Text => {
                 if !report.problems.is_empty() {
@@ -74,11 +89,23 @@ struct Report {
     problems: Problems,
 }
 
-fn check(path: &Path, organization: Option<&Path>, agent: Option<&str>) -> Result<Report, Failure> {
+fn check(
+    path: &Path,
+    organization: Option<&Path>,
+    agent: Option<&str>,
+    looked_at: lint::Setting<'_>,
+) -> Result<Report, Failure> {
     let (file, draft) = read(path, organization)?;
     let revision = draft.revision().as_str().to_owned();
     let setting = Setting { agent, environment: None };
-    let checked = draft.compile(agent, |policy, problems| compile(policy, setting, &revision, problems));
+    let checked = draft.compile(agent, |policy, problems| {
+        let compiled = compile(policy, setting, &revision, problems)?;
+        // What is wrong comes first: of a policy with mistakes in it, much looks odd that is not.
+        if !problems.has_errors() {
+            lint::lint(policy, &compiled.rules, looked_at, problems);
+        }
+        Some(compiled)
+    });
     let problems = match checked {
         Ok(accepted) => accepted.warnings,
         Err(problems) => problems,
@@ -118,15 +145,12 @@ impl Report {
     fn json(&self) -> Value {
         let sources = self.problems.sources();
         let problems = self.problems.iter().map(|problem| {
-            let severity = match problem.severity {
-                Severity::Error => "error",
-                Severity::Warning => "warning",
-            };
+            let (severity, code) = (problem.severity.as_str(), problem.code.as_str());
             let file = problem.at.map(|at| sources.name(at.file));
             let (line, column) = (problem.at.map(|at| at.line), problem.at.map(|at| at.column));
             let (message, fix) = (&problem.message, &problem.fix);
             json!({
-                "severity": severity, "file": file, "line": line, "column": column, "message": message, "fix": fix,
+                "severity": severity, "code": code, "file": file, "line": line, "column": column, "message": message, "fix": fix,
             })
         });
         let problems: Vec<Value> = problems.collect();
@@ -146,11 +170,21 @@ pub fn count(number: usize, noun: &str) -> String {
 mod tests {
     use super::*;
 
+    #[derive(clap::Parser)]
+    struct Command {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn unseen() -> lint::Setting<'static> {
+        lint::Setting { environment: None, now: SystemTime::now() }
+    }
+
     fn report(text: &str, agent: Option<&str>) -> Report {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("policy.yaml");
         std::fs::write(&file, text).unwrap();
-        let mut report = check(&file, None, agent).unwrap();
+        let mut report = check(&file, None, agent, unseen()).unwrap();
         report.file = "policy.yaml".into();
         report
     }
@@ -181,7 +215,7 @@ mod tests {
 
     #[test]
     fn a_policy_that_is_not_there_is_an_error_and_so_is_an_agent_it_lacks() {
-        let missing = check(Path::new("/nonexistent/policy.yaml"), None, None).unwrap();
+        let missing = check(Path::new("/nonexistent/policy.yaml"), None, None, unseen()).unwrap();
         assert!(!missing.ok());
         let hash = "0".repeat(64);
         let listed =
@@ -191,5 +225,32 @@ mod tests {
         assert!(!of_another.ok());
         let of_one = report(&listed, Some("ann"));
         assert!(of_one.ok(), "{}", of_one.problems);
+    }
+
+    #[test]
+    fn warnings_fail_only_where_they_are_to_and_hints_never() {
+        let folder = tempfile::tempdir().unwrap();
+        let code = |text: &str, more: &[&str]| {
+            let file = folder.path().join("policy.yaml");
+            std::fs::write(&file, text).unwrap();
+            let words = ["check", file.to_str().unwrap()].into_iter().chain(more.iter().copied());
+            let Command { args } = clap::Parser::try_parse_from(words).unwrap();
+            format!("{:?}", run(args).unwrap())
+        };
+        let [fine, wrong] = [0, 2].map(|code| format!("{:?}", ExitCode::from(code)));
+        let odd = "allowedDomains: [a.example]\nblockedDomains: [a.example]\n";
+        assert_eq!((code(odd, &[]), code(odd, &["--strict"])), (fine.clone(), wrong.clone()));
+        let hint = "allowedDomains: ['*.a.example']\n";
+        assert_eq!(code(hint, &["--strict"]), fine);
+        let secret = "allowedDomains: [a.example]\ncredentials: [{name: k, file: gone, injections: [{domain: a.example, queryParam: k}]}]";
+        assert_eq!((code(secret, &["--strict"]), code(secret, &["--strict", "--no-secrets"])), (wrong, fine));
+    }
+
+    #[test]
+    fn a_finding_has_its_code() {
+        let json = report("allowedDomains: [a.example]\nblockedDomains: [a.example]\n", None).json();
+        let problem = &json["problems"][0];
+        assert_eq!((&problem["severity"], &problem["code"]), (&json!("warning"), &json!("contradiction")));
+        assert_eq!(json["ok"], json!(true));
     }
 }

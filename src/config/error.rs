@@ -14,6 +14,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use super::code::Code;
 use super::shape::Shape;
 
 /// All that was found wrong or doubtful in one policy, together with the text it was found in.
@@ -27,6 +28,7 @@ pub struct Problems {
     list: Vec<Problem>,
     errors: usize,
     warnings: usize,
+    hints: usize,
     /// Takes what [`Problems::LIMIT`] leaves no room for.
     surplus: Option<Box<Problem>>,
     /// What decoders write down that are asked what they take, and given no text.
@@ -70,8 +72,15 @@ impl Problems {
         self.add(Severity::Warning, at.into(), message.into())
     }
 
+    /// Adds a hint: nothing is wrong, and its author may want to know.
+    pub fn hint(&mut self, at: impl Into<Option<Span>>, message: impl Into<String>) -> &mut Problem {
+        self.hints += 1;
+        self.add(Severity::Hint, at.into(), message.into())
+    }
+
     fn add(&mut self, severity: Severity, at: Option<Span>, message: String) -> &mut Problem {
-        let problem = Problem { severity, at, message, fix: None };
+        let code = if severity == Severity::Error { Code::Invalid } else { Code::Doubtful };
+        let problem = Problem { severity, code, at, message, fix: None };
         let room = self.has_room();
         if room {
             self.list.push(problem.clone());
@@ -108,9 +117,14 @@ impl Problems {
         self.warnings
     }
 
+    /// Number of hints, the ones beyond [`Problems::LIMIT`] included.
+    pub fn hints(&self) -> usize {
+        self.hints
+    }
+
     /// Whether nothing was found.
     pub fn is_empty(&self) -> bool {
-        self.errors == 0 && self.warnings == 0
+        self.errors == 0 && self.warnings == 0 && self.hints == 0
     }
 
     /// The problems in the order of the text; those without a place come first.
@@ -143,7 +157,7 @@ impl fmt::Display for Problems {
             }
             problem.render(self, f)?;
         }
-        let unlisted = (self.errors + self.warnings).saturating_sub(self.list.len());
+        let unlisted = (self.errors + self.warnings + self.hints).saturating_sub(self.list.len());
         if unlisted > 0 {
             write!(f, "\nand {unlisted} more")?;
         }
@@ -158,6 +172,8 @@ impl std::error::Error for Problems {}
 pub struct Problem {
     /// Whether the policy can still be used.
     pub severity: Severity,
+    /// What kind of problem it is.
+    pub code: Code,
     /// Where; `None` when it concerns no place in the text (a file that cannot be read).
     pub at: Option<Span>,
     /// What is wrong: one lower-case sentence, user input in backticks.
@@ -173,15 +189,21 @@ impl Problem {
         self
     }
 
+    /// Says what kind of problem it is.
+    pub fn code(&mut self, code: Code) -> &mut Self {
+        self.code = code;
+        self
+    }
+
     fn render(&self, problems: &Problems, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(at) = self.at {
             write!(f, "{}: ", problems.place(at))?;
         }
-        let severity = match self.severity {
-            Severity::Error => "error",
-            Severity::Warning => "warning",
-        };
-        write!(f, "{severity}: {}", self.message)?;
+        write!(f, "{}: {}", self.severity.as_str(), self.message)?;
+        // The two that say no more than the severity does would only be in the way.
+        if !matches!(self.code, Code::Invalid | Code::Doubtful) {
+            write!(f, " [{}]", self.code.as_str())?;
+        }
         let shown = self.at.filter(|at| !problems.hidden.contains(&(at.file, at.line)));
         if let Some(at) = shown {
             excerpt(&problems.sources, at, f)?;
@@ -200,6 +222,19 @@ pub enum Severity {
     Error,
     /// The policy loads, but may not mean what its author meant.
     Warning,
+    /// Nothing is wrong.
+    Hint,
+}
+
+impl Severity {
+    /// As reports write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+            Self::Hint => "hint",
+        }
+    }
 }
 
 /// A stretch of policy text on one line.

@@ -8,14 +8,19 @@
 //! A [`Draft`] holds whatever could be decoded, so that the compiler too can report what it
 //! finds; it is given out only where nothing is wrong with it.
 
+pub mod cases;
 pub mod catalogue;
+pub mod code;
 pub mod compile;
 pub mod decode;
 pub mod describe;
+pub mod diff;
 pub mod error;
+mod facts;
 mod files;
 pub mod fmt;
 pub mod import;
+pub mod lint;
 pub mod schema;
 pub mod shape;
 pub mod watch;
@@ -24,6 +29,7 @@ pub mod yaml;
 use std::collections::HashMap;
 use std::path::Path;
 
+pub use code::Code;
 pub use error::{Problem, Problems, Severity, Sources, Span, Spanned};
 pub use files::{Origin, Revision};
 pub use schema::Policy;

@@ -1,6 +1,8 @@
 mod arbitrary;
 mod decisions;
+mod diff;
 mod files;
+mod lint;
 mod meaning;
 mod mistakes;
 mod outside;

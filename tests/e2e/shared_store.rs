@@ -1,17 +1,12 @@
 //! Two attachés on one Redis: together they admit no more than the limit, an approval given to one releases what the
 //! other holds, and without the server nothing goes out that it had to count.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use ::attache::pipeline::approval::{Answered, Standing, Verdict};
-use ::attache::store::{Open, Redis, RedisOptions, Store};
-use rustix::process::Signal;
-use tempfile::TempDir;
-use tokio::process::Command;
+use ::attache::store::{self, Open, RedisOptions, Store};
 
-use crate::support::process::Running;
-use crate::support::{Attache, Upstream, redis_binary, until};
+use crate::support::{Attache, Redis, Upstream, until};
 
 const POLICY: &str = r#"
 allowedDomains: [api.example.com]
@@ -22,8 +17,8 @@ rules:
 
 #[tokio::test]
 async fn together_they_admit_no_more_than_the_limit_and_without_the_server_nothing() {
-    let (upstream, mut redis) = (Upstream::https(["api.example.com"]).await, Server::start().await);
-    let both = [redis.attache(&upstream, &[]).await, redis.attache(&upstream, &[]).await];
+    let (upstream, mut redis) = (Upstream::https(["api.example.com"]).await, Redis::start().await);
+    let both = [attache(&redis, &upstream, &[]).await, attache(&redis, &upstream, &[]).await];
     let mut statuses = Vec::new();
     for turn in 0..8 {
         let answer = both[turn % 2].curl(["https://api.example.com/limited"]).await;
@@ -36,7 +31,7 @@ async fn together_they_admit_no_more_than_the_limit_and_without_the_server_nothi
     assert_eq!(statuses, [200, 200, 200, 200, 200, 429, 429, 429]);
     assert_eq!(upstream.requests().len(), 5);
 
-    redis.kill().await;
+    redis.kill9().await;
     for attache in &both {
         let refused = attache.curl(["https://api.example.com/limited"]).await;
         assert_eq!((refused.status, refused.json()["reason"].as_str()), (503, Some("store_unavailable")));
@@ -52,25 +47,26 @@ async fn together_they_admit_no_more_than_the_limit_and_without_the_server_nothi
 
 #[tokio::test]
 async fn each_may_be_told_to_count_by_itself_without_the_server() {
-    let (upstream, mut redis) = (Upstream::https(["api.example.com"]).await, Server::start().await);
-    let attache = redis.attache(&upstream, &["--on-store-error", "local"]).await;
-    assert_eq!(attache.curl(["https://api.example.com/limited"]).await.status, 200);
-    redis.kill().await;
+    let (upstream, mut redis) = (Upstream::https(["api.example.com"]).await, Redis::start().await);
+    let alone = attache(&redis, &upstream, &["--on-store-error", "local"]).await;
+    assert_eq!(alone.curl(["https://api.example.com/limited"]).await.status, 200);
+    redis.kill9().await;
     let mut statuses = Vec::new();
     for _ in 0..6 {
-        statuses.push(attache.curl(["https://api.example.com/limited"]).await.status);
+        statuses.push(alone.curl(["https://api.example.com/limited"]).await.status);
     }
     assert_eq!(statuses, [200, 200, 200, 200, 429, 429]);
-    let refused = attache.curl(["-d", "all of it", "https://api.example.com/refunds"]).await;
+    let refused = alone.curl(["-d", "all of it", "https://api.example.com/refunds"]).await;
     assert_eq!(refused.json()["reason"], "store_unavailable", "approvals are never its own: {refused:?}");
 }
 
 #[tokio::test]
 async fn an_approval_given_elsewhere_releases_a_request_once() {
-    let (upstream, redis) = (Upstream::https(["api.example.com"]).await, Server::start().await);
-    let (one, other) = (redis.attache(&upstream, &[]).await, redis.attache(&upstream, &[]).await);
+    let (upstream, redis) = (Upstream::https(["api.example.com"]).await, Redis::start().await);
+    let (one, other) = (attache(&redis, &upstream, &[]).await, attache(&redis, &upstream, &[]).await);
     // Whoever else is on the same server.
-    let operator = Redis::start(RedisOptions { budget: Duration::from_secs(10), ..RedisOptions::new(redis.url()) });
+    let operator =
+        store::Redis::start(RedisOptions { budget: Duration::from_secs(10), ..RedisOptions::new(redis.url()) });
     let operator = operator.unwrap();
     assert!(operator.connected(Duration::from_secs(30)).await);
     let held = async |waiting: usize| {
@@ -102,7 +98,7 @@ async fn an_approval_given_elsewhere_releases_a_request_once() {
 
 #[tokio::test]
 async fn the_agent_does_not_learn_where_the_store_is() {
-    let redis = Server::start().await;
+    let redis = Redis::start().await;
     let command = ["sh", "-c", "env | grep -c ATTACHE_STORE= || true"].map(Into::into).to_vec();
     let output = Attache::up(POLICY).env("ATTACHE_STORE", &redis.url()).run(command).await;
     assert_eq!((output.exit, output.stdout.trim()), (0, "0"), "{output:?}");
@@ -112,57 +108,8 @@ async fn the_agent_does_not_learn_where_the_store_is() {
     assert!(refused.stderr.contains("ATTACHE_STORE") && !refused.stderr.contains("hunter2"), "{refused:?}");
 }
 
-/// A `redis-server` on a socket in a folder of its own. It writes down whatever it answered before it answers.
-struct Server {
-    folder: TempDir,
-    running: Running,
-}
-
-impl Server {
-    async fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let running = launch(&folder);
-        let server = Self { folder, running };
-        server.wait().await;
-        server
-    }
-
-    fn socket(&self) -> PathBuf {
-        self.folder.path().join("redis.sock")
-    }
-
-    fn url(&self) -> String {
-        format!("unix://{}", self.socket().display())
-    }
-
-    /// An attaché that shares what is here.
-    async fn attache(&self, upstream: &Upstream, flags: &[&str]) -> Attache {
-        let setup = Attache::up(POLICY).resolve("api.example.com", upstream).env("ATTACHE_STORE", &self.url());
-        setup.flags(["--store-budget", "5000"]).flags(flags).start().await
-    }
-
-    async fn kill(&mut self) {
-        self.running.signal(Signal::KILL);
-        self.running.exit().await;
-        // What it leaves behind is no server.
-        std::fs::remove_file(self.socket()).unwrap();
-    }
-
-    async fn start_again(&mut self) {
-        self.running = launch(&self.folder);
-        self.wait().await;
-    }
-
-    async fn wait(&self) {
-        let connect = async || tokio::net::UnixStream::connect(self.socket()).await.ok();
-        until("the Redis server", connect).await;
-    }
-}
-
-fn launch(folder: &TempDir) -> Running {
-    let mut command = Command::new(redis_binary());
-    command.args(["--port", "0", "--loglevel", "warning", "--save", "", "--appendonly", "yes"]);
-    command.args(["--appendfsync", "always", "--unixsocket"]);
-    command.arg(folder.path().join("redis.sock")).arg("--dir").arg(folder.path());
-    Running::start("redis-server", command)
+/// An attaché that shares what is on this server.
+async fn attache(redis: &Redis, upstream: &Upstream, flags: &[&str]) -> Attache {
+    let setup = Attache::up(POLICY).resolve("api.example.com", upstream).env("ATTACHE_STORE", &redis.url());
+    setup.flags(["--store-budget", "5000"]).flags(flags).start().await
 }

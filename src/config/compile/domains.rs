@@ -1,5 +1,6 @@
 //! Lists of domains.
 
+use super::super::code::Code;
 use super::super::error::Spanned;
 use super::super::schema;
 use super::{Work, host, path};
@@ -22,6 +23,7 @@ impl Work<'_> {
             if pattern.name == NamePattern::Any && entry.action == schema::Action::Allow {
                 self.problems
                     .warning(entry.pattern.span, "`*` allows every host there is")
+                    .code(Code::AnyHost)
                     .fix("name the hosts the agents need");
             }
             let rule: RuleId = format!("{prefix}allowedDomains[{}]", entry.pattern.value).into();
@@ -60,7 +62,7 @@ impl Work<'_> {
     }
 }
 
-pub(super) fn methods(methods: &schema::Methods) -> Methods {
+pub(in super::super) fn methods(methods: &schema::Methods) -> Methods {
     match methods {
         schema::Methods::Any => Methods::Any,
         schema::Methods::Listed(names) => {

@@ -65,20 +65,20 @@ pub(super) fn limit(rule: RuleId, written: &schema::RateLimit) -> Limit {
     Limit { rule, most: written.requests, per: written.per, weight }
 }
 
-pub(super) fn mode(mode: schema::Mode) -> Mode {
+pub(in super::super) fn mode(mode: schema::Mode) -> Mode {
     match mode {
         schema::Mode::Enforce => Mode::Enforce,
         schema::Mode::Monitor => Mode::Monitor,
     }
 }
 
-fn conditions(rule: &schema::Rule) -> Vec<Condition> {
+pub(in super::super) fn conditions(rule: &schema::Rule) -> Vec<Condition> {
     let query = rule.query.iter().map(|(name, value)| (Place::Query(name.as_str().into()), value));
     let header = rule.headers.iter().map(|(name, value)| (Place::Header(name.to_ascii_lowercase().into()), value));
     query.chain(header).map(|(place, value)| Condition { place, value: Wildcard::parse(&value.value) }).collect()
 }
 
-fn schedule(written: &schema::Schedule) -> Schedule {
+pub(in super::super) fn schedule(written: &schema::Schedule) -> Schedule {
     let hours = |hours: &schema::Hours| Hours {
         days: hours.days.as_ref().map_or(Days::ALL, |days| Days::of(days.iter().copied())),
         daily: hours.daily,

@@ -36,6 +36,7 @@ fn discreetly(problem: &Problem, problems: &mut Problems) {
     let report = match problem.severity {
         Severity::Error => problems.error(problem.at, message),
         Severity::Warning => problems.warning(problem.at, message),
+        Severity::Hint => problems.hint(problem.at, message),
     };
     report.fix("put it right in the source; the text is not shown, since it may hold secrets");
 }

@@ -1,10 +1,11 @@
 //! What two entries together get wrong.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use http::HeaderName;
 use ipnet::IpNet;
 
+use super::super::code::Code;
 use super::super::error::{Problems, Span, did_you_mean, quote};
 use super::{Credential, Identity, Name, Policy, Rule, RuleAction, Spanned, TokenSource};
 use crate::notify::Kind;
@@ -28,7 +29,7 @@ pub(super) fn check(policy: &Policy, fixed_agent: Option<&str>, problems: &mut P
 /// Who can call under this policy.
 struct Known<'a> {
     /// `None`: the policy names no agents, and there is exactly one.
-    names: Option<Vec<&'a str>>,
+    names: Option<BTreeSet<&'a str>>,
     fixed_agent: Option<&'a str>,
 }
 
@@ -37,10 +38,13 @@ impl Known<'_> {
         let (Some(fixed), Some(names)) = (self.fixed_agent, &self.names) else {
             return;
         };
-        if !names.contains(&fixed) {
+        if !names.contains(fixed) {
             let fix = did_you_mean(fixed, names.iter().copied())
                 .unwrap_or_else(|| "add it under `agents`, or start with another `--agent`".to_owned());
-            problems.error(None, format!("the policy has no agent {}, which `--agent` names", quote(fixed))).fix(fix);
+            problems
+                .error(None, format!("the policy has no agent {}, which `--agent` names", quote(fixed)))
+                .code(Code::UnknownAgent)
+                .fix(fix);
         }
     }
 
@@ -66,7 +70,7 @@ impl Known<'_> {
                     quote(user.as_str()),
                     user = user.value
                 );
-                problems.warning(user.span, message).fix("add `agents`, or remove the list");
+                problems.warning(user.span, message).code(Code::UnknownAgent).fix("add `agents`, or remove the list");
             }
         }
     }
@@ -76,12 +80,13 @@ impl Known<'_> {
     /// The organization's file is written for many policies, and not all of them have all agents.
     fn check_distant_user(&self, user: &Spanned<Name>, problems: &mut Problems) {
         let known = match &self.names {
-            Some(names) => names.contains(&user.as_str()),
+            Some(names) => names.contains(user.as_str()),
             None => self.fixed_agent == Some(user.as_str()),
         };
         if !known {
             problems
                 .warning(user.span, format!("this policy has no agent {}", quote(user.as_str())))
+                .code(Code::UnknownAgent)
                 .fix("the rule holds for nobody here; to hold for everybody write `agents: all`");
         }
     }
@@ -89,17 +94,20 @@ impl Known<'_> {
 
 fn check_profiles(policy: &Policy, problems: &mut Problems) {
     let names = || policy.profiles.iter().map(|profile| profile.name.as_str());
+    let known: HashSet<&str> = names().collect();
+    let used: HashSet<&str> =
+        policy.agents.iter().flatten().flat_map(|agent| &agent.profiles).map(|name| name.as_str()).collect();
     for name in policy.agents.iter().flatten().flat_map(|agent| &agent.profiles) {
-        if !names().any(|known| known == name.as_str()) {
+        if !known.contains(name.as_str()) {
             let fix = did_you_mean(name.as_str(), names()).unwrap_or_else(|| "add it under `profiles`".to_owned());
             problems.error(name.span, format!("there is no profile {}", quote(name.as_str()))).fix(fix);
         }
     }
-    let used = |profile: &Name| policy.agents.iter().flatten().flat_map(|a| &a.profiles).any(|n| n.value == *profile);
-    for profile in policy.profiles.iter().filter(|profile| !used(&profile.name.value)) {
+    for profile in policy.profiles.iter().filter(|profile| !used.contains(profile.name.as_str())) {
         if !problems.has_errors() {
             problems
                 .warning(profile.name.span, format!("the profile {} is nobody's", quote(profile.name.as_str())))
+                .code(Code::UnusedProfile)
                 .fix("name it in an agent's `profiles`, or remove it");
         }
     }
@@ -142,6 +150,7 @@ fn check_channels(policy: &Policy, problems: &mut Problems) {
                 Some(channel) if !channel.events.iter().any(|event| event.value == Kind::ApprovalRequested) => {
                     problems
                         .warning(name.span, format!("the channel {quoted} is not told of requests that wait"))
+                        .code(Code::UnnotifiedApproval)
                         .fix("add `approvalRequested` to its `events`");
                 }
                 Some(_) => {}
@@ -150,11 +159,15 @@ fn check_channels(policy: &Policy, problems: &mut Problems) {
     }
 }
 
-fn check_name(name: &Spanned<Name>, names: &[&str], problems: &mut Problems) {
-    if !names.contains(&name.as_str()) {
-        let fix =
-            did_you_mean(name.as_str(), names.iter().copied()).unwrap_or_else(|| "add it under `agents`".to_owned());
-        problems.error(name.span, format!("there is no agent {}", quote(name.as_str()))).fix(fix);
+fn check_name(name: &Spanned<Name>, names: &BTreeSet<&str>, problems: &mut Problems) {
+    if !names.contains(name.as_str()) {
+        // Beyond the limit nobody reads the suggestion, and there may be very many names.
+        let near = names.iter().copied().filter(|_| problems.has_room());
+        let fix = did_you_mean(name.as_str(), near).unwrap_or_else(|| "add it under `agents`".to_owned());
+        problems
+            .error(name.span, format!("there is no agent {}", quote(name.as_str())))
+            .code(Code::UnknownAgent)
+            .fix(fix);
     }
 }
 
@@ -178,6 +191,7 @@ fn check_identities(policy: &Policy, fixed_agent: Option<&str>, problems: &mut P
             let name = quote(agent.name.as_str());
             problems
                 .warning(agent.name.span, format!("nobody can be the agent {name}: it has no identity"))
+                .code(Code::NoIdentity)
                 .fix("add `identity: [{token: {env: NAME}}]`, or start with `--agent`");
         }
         for identity in &agent.identity {
@@ -214,6 +228,7 @@ fn check_credentials(credentials: &[Credential], known: &Known<'_>, problems: &m
         if credential.injections.is_empty() && credential.service.is_none() && !problems.has_errors() {
             problems
                 .warning(credential.name.span, format!("the credential {name} goes nowhere"))
+                .code(Code::UnusedCredential)
                 .fix("add `service` or `injections`, or remove it");
         }
         for user in credential.agents.iter().flatten() {

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::fmt;
 
+use smallvec::SmallVec;
+
 use crate::pipeline::message::{Authority, Bracketed, Host, Malformed, parse_port, token};
 
 /// How attaché speaks to an upstream.
@@ -50,7 +52,8 @@ pub enum NamePattern {
     Exact(Host),
     /// Every name below this one, at any depth.
     Below(Box<str>),
-    /// Every name. Address literals match only a pattern that is that address.
+    /// Every name; where it restricts, every address literal too. Those are permitted only by a pattern that is that
+    /// address.
     Any,
 }
 
@@ -62,6 +65,24 @@ impl NamePattern {
             Self::Exact(Host::Address(_)) | Self::Any => None,
         };
         std::iter::successors(name, |name| name.split_once('.').map(|(_, parent)| parent)).skip(1)
+    }
+}
+
+impl NamePattern {
+    /// True if every host of the other pattern is one of this.
+    pub fn covers(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Any, other) => !matches!(other, Self::Exact(Host::Address(_))),
+            (Self::Below(name), Self::Exact(Host::Name(_)) | Self::Below(_)) => {
+                self == other || other.parents().any(|parent| *parent == **name)
+            }
+            _ => self == other,
+        }
+    }
+
+    /// False only where no host is in both.
+    pub fn may_overlap(&self, other: &Self) -> bool {
+        self.covers(other) || other.covers(self)
     }
 }
 
@@ -182,7 +203,7 @@ impl<T> HostTable<T> {
 
     /// Everything filed for a host, most specific first.
     pub fn matches<'a>(&'a self, host: &'a Host) -> impl Iterator<Item = &'a T> {
-        levels(host).flat_map(|level| self.at(level))
+        levels(host).into_iter().flat_map(|level| self.at(level))
     }
 
     /// Every value with nothing said of its order.
@@ -202,14 +223,23 @@ pub enum Level<'a> {
     Any,
 }
 
-/// The levels at which patterns could fit a host, most specific first.
-pub fn levels(host: &Host) -> impl Iterator<Item = Level<'_>> {
+/// The levels of one host; names have seldom more than seven labels.
+pub type Levels<'a> = SmallVec<[Level<'a>; 8]>;
+
+/// The levels at which patterns that permit could fit a host, most specific first.
+pub fn levels(host: &Host) -> Levels<'_> {
     let name = match host {
         Host::Name(name) => Some(&**name),
         Host::Address(_) => None,
     };
     let parents = std::iter::successors(name, |name| name.split_once('.').map(|(_, parent)| parent)).skip(1);
-    std::iter::once(Level::Exact(host)).chain(parents.map(Level::Below)).chain(name.map(|_| Level::Any))
+    std::iter::once(Level::Exact(host)).chain(parents.map(Level::Below)).chain(name.map(|_| Level::Any)).collect()
+}
+
+/// The levels at which patterns that restrict could fit: for them, the star alone is every address too.
+pub fn restricting<'a>(levels: &[Level<'a>]) -> impl Iterator<Item = Level<'a>> {
+    let is_address = matches!(levels.first(), Some(Level::Exact(Host::Address(_))));
+    levels.iter().copied().chain(is_address.then_some(Level::Any))
 }
 
 /// A set of methods.
@@ -249,6 +279,30 @@ impl Methods {
             (Self::Any, Self::Any) => true,
             (Self::Only(names), methods) | (methods, Self::Only(names)) => names.iter().any(|n| methods.permits(n)),
         }
+    }
+
+    /// True if, in a list that permits, it permits every method that the other one does.
+    pub fn permits_all_of(&self, other: &Self) -> bool {
+        match other {
+            Self::Any => *self == Self::Any,
+            Self::Only(names) => names.iter().all(|name| self.permits(name)),
+        }
+    }
+
+    /// True if, in a list that restricts, it restricts every method that the other one does.
+    pub fn restricts_all_of(&self, other: &Self) -> bool {
+        match other {
+            Self::Any => *self == Self::Any,
+            Self::Only(names) => names.iter().all(|name| self.restricts(name)),
+        }
+    }
+
+    /// False only where, in a list that restricts, it restricts no method that the other one permits.
+    pub fn may_restrict(&self, permitting: &Self) -> bool {
+        let (Self::Only(names), permitted) = (self, permitting) else { return true };
+        let listed = if let Self::Only(listed) = permitted { listed.as_slice() } else { &[] };
+        let mut methods = names.iter().chain(listed).map(|name| &**name).chain(["HEAD"]);
+        methods.any(|method| self.restricts(method) && permitted.permits(method))
     }
 
     /// For lists that restrict: GET covers HEAD, and an odd spelling (`get`) is the method it resembles.

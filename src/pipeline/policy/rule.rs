@@ -9,12 +9,12 @@ use std::time::SystemTime;
 use crate::pipeline::agent::AgentId;
 use crate::pipeline::approval::Terms;
 use crate::pipeline::limit::Limit;
-use crate::pipeline::message::{Door, Host, RequestHead, decoded};
+use crate::pipeline::message::{Door, RequestHead, decoded};
 use crate::pipeline::policy::decision::RuleId;
-use crate::pipeline::policy::matcher::{HostPattern, HostTable, Methods};
+use crate::pipeline::policy::matcher::{HostPattern, Levels, Methods, levels, restricting};
 use crate::pipeline::policy::path::{PathPattern, PathView};
+use crate::pipeline::policy::places::Places;
 use crate::pipeline::policy::schedule::Schedule;
-use crate::pipeline::policy::tree::PathTree;
 
 /// What is done about the requests it matches.
 #[derive(Debug)]
@@ -89,7 +89,7 @@ pub struct Wildcard(Vec<Box<str>>);
 /// All rules of a policy.
 #[derive(Debug, Default)]
 pub struct Rules {
-    table: HostTable<PathTree<Arc<Rule>>>,
+    places: Places<Rule>,
 }
 
 /// What rules look at of a request.
@@ -97,6 +97,8 @@ pub struct Rules {
 pub struct Asked<'a> {
     /// Its head.
     pub head: &'a RequestHead,
+    /// Its host, as patterns see it.
+    pub levels: Levels<'a>,
     /// Its path, as patterns see it.
     pub path: PathView<'a>,
     /// When.
@@ -106,7 +108,7 @@ pub struct Asked<'a> {
 impl<'a> Asked<'a> {
     /// Looks at a request.
     pub fn of(head: &'a RequestHead, wall: SystemTime) -> Self {
-        Self { head, path: PathView::of(&head.path), wall }
+        Self { head, levels: levels(&head.authority.host), path: PathView::of(&head.path), wall }
     }
 
     /// The port that the agent means, wherever the request leaves: plain HTTP without one is 80.
@@ -119,19 +121,8 @@ impl<'a> Asked<'a> {
 impl Rules {
     /// Adds a rule.
     pub fn add(&mut self, rule: Rule) {
-        let (name, path) = (rule.pattern.name.clone(), rule.path.clone());
-        let trees = self.table.filed(&name);
-        if trees.is_empty() {
-            trees.push(PathTree::default());
-        }
-        if let Some(tree) = trees.first_mut() {
-            tree.insert(path.as_ref(), Arc::new(rule));
-        }
-    }
-
-    /// Every rule with nothing said of their order.
-    pub fn iter(&self) -> impl Iterator<Item = &Arc<Rule>> {
-        self.table.iter().flat_map(PathTree::iter)
+        let (agents, name, path) = (rule.agents.clone(), rule.pattern.name.clone(), rule.path.clone());
+        self.places.add(agents.as_deref(), &name, path.as_ref(), rule);
     }
 
     /// Shows every rule that matches a request of this agent which would leave by this port. None is shown twice
@@ -143,23 +134,21 @@ impl Rules {
         port: u16,
         mut take: impl FnMut(&'a Arc<Rule>),
     ) {
-        let host: &Host = &asked.head.authority.host;
-        for tree in self.table.matches(host) {
-            tree.find(&asked.path, |rule| {
-                if rule.matches(agent, asked, port) {
+        for level in restricting(&asked.levels) {
+            self.places.find(agent, level, &asked.path, |rule| {
+                if rule.matches(asked, port) {
                     take(rule);
                 }
-                false
             });
         }
     }
 }
 
 impl Rule {
-    fn matches(&self, agent: AgentId, asked: &Asked<'_>, port: u16) -> bool {
+    /// Whether it matches a request of one of its agents.
+    fn matches(&self, asked: &Asked<'_>, port: u16) -> bool {
         self.pattern.port.is_none_or(|p| p == port || Some(p) == asked.named_port())
             && self.methods.restricts(&asked.head.method)
-            && self.agents.as_ref().is_none_or(|agents| agents.contains(&agent))
             && self.path.as_ref().is_none_or(|path| path.restricts(&asked.path))
             && self.conditions.iter().all(|condition| condition.holds(asked.head))
             && self.schedule.as_ref().is_none_or(|schedule| schedule.holds(asked.wall))
@@ -225,23 +214,27 @@ impl Wildcard {
         Self(text.split('*').map(|part| part.to_ascii_lowercase().into()).collect())
     }
 
+    /// Some value that it fits.
+    pub fn sample(&self) -> String {
+        self.0.join("x")
+    }
+
     /// Whether a value is this, case aside.
     pub fn fits(&self, value: &[u8]) -> bool {
         let [first, between @ .., last] = self.0.as_slice() else {
             return self.0.first().is_some_and(|only| only.as_bytes().eq_ignore_ascii_case(value));
         };
-        // An agent writes thousands of values into one request.
-        if value.len() < first.len() + last.len() {
-            return false;
-        }
-        let value = value.to_ascii_lowercase();
-        let Some(mut rest) = value.strip_prefix(first.as_bytes()).and_then(|v| v.strip_suffix(last.as_bytes())) else {
-            return false;
+        let ends = || {
+            let (start, rest) = value.split_at_checked(first.len())?;
+            let (middle, end) = rest.split_at_checked(rest.len().checked_sub(last.len())?)?;
+            let fit = start.eq_ignore_ascii_case(first.as_bytes()) && end.eq_ignore_ascii_case(last.as_bytes());
+            fit.then_some(middle)
         };
+        let Some(mut rest) = ends() else { return false };
         // The first place where a part fits leaves most for those behind it.
         between.iter().all(|part| {
-            let found =
-                part.is_empty().then_some(0).or_else(|| rest.windows(part.len()).position(|w| w == part.as_bytes()));
+            let is_part = |window: &[u8]| window.eq_ignore_ascii_case(part.as_bytes());
+            let found = part.is_empty().then_some(0).or_else(|| rest.windows(part.len()).position(is_part));
             found.and_then(|at| rest.get(at + part.len()..)).map(|after| rest = after).is_some()
         })
     }

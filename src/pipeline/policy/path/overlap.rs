@@ -33,7 +33,7 @@ pub(super) fn overlap(a: &[Piece], b: &[Piece]) -> bool {
 
 /// A pattern as what it takes byte by byte.
 #[derive(Clone, Copy)]
-enum Step {
+pub(super) enum Step {
     /// One byte.
     One(Set),
     /// Any number of bytes.
@@ -43,7 +43,7 @@ enum Step {
 }
 
 #[derive(Clone, Copy)]
-enum Set {
+pub(super) enum Set {
     Byte(u8),
     AllButSlash,
     All,
@@ -72,7 +72,7 @@ fn taken(step: Option<&Step>, at: usize) -> Option<(Set, usize)> {
     }
 }
 
-fn steps(pieces: &[Piece]) -> Vec<Step> {
+pub(super) fn steps(pieces: &[Piece]) -> Vec<Step> {
     let mut steps = Vec::new();
     for piece in pieces {
         match piece {

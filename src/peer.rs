@@ -107,6 +107,14 @@ mod tests {
         assert_eq!(named_in(users, 7), None, "a name that would make another of whoever signs");
     }
 
+    #[test]
+    fn another_user_is_not_ones_own() {
+        let own = getuid().as_raw();
+        for (uid, expected) in [(own, true), (0, true), (own + 1, false), (65_534, own == 65_534)] {
+            assert_eq!(Peer { pid: None, uid }.is_own_user(), expected, "{uid}");
+        }
+    }
+
     #[tokio::test]
     async fn a_socket_tells_who_connected() {
         let (one, _other) = UnixStream::pair().unwrap();

@@ -55,11 +55,13 @@ const TABLE: &[(&str, &[&str])] = &[
             "pipeline::audit",
         ],
     ),
+    // What would become of a request that nobody sends.
+    ("rehearsal", &[CORE]),
     // What the core is told.
     ("https", &[]),
     ("secrets", &["pipeline::credential", "https"]),
     ("notify", &["pipeline::approval", "pipeline::audit", "pipeline::policy::decision", "https", "secrets"]),
-    ("config", &[CORE, "https", "secrets", "notify"]),
+    ("config", &[CORE, "rehearsal", "https", "secrets", "notify"]),
     ("live", &["pipeline::policy", "secrets"]),
     ("resolver", &["pipeline::address", "pipeline::message"]),
     // What is counted and asked for, longer than a policy lives.
@@ -105,6 +107,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "secrets",
             "config",
             "live",
+            "rehearsal",
             "resolver",
             "store",
             "journal",

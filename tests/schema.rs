@@ -62,9 +62,11 @@ fn blocks(page: &str) -> Vec<String> {
 
 #[test]
 fn the_schema_and_the_page_in_docs_are_those_of_this_version() {
-    for (file, arguments) in
-        [("docs/policy.schema.json", &["schema"][..]), ("docs/reference.md", &["schema", "--markdown"][..])]
-    {
+    for (file, arguments) in [
+        ("docs/policy.schema.json", &["schema"][..]),
+        ("docs/cases.schema.json", &["schema", "--cases"][..]),
+        ("docs/reference.md", &["schema", "--markdown"][..]),
+    ] {
         assert!(
             read(file) == printed(arguments),
             "{file} is not of this version: run `attache {} >{file}`",

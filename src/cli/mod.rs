@@ -7,6 +7,7 @@ mod check;
 mod completions;
 mod diff;
 mod envoy;
+mod explain;
 mod fmt;
 mod health;
 mod import;
@@ -14,6 +15,7 @@ mod isolate;
 mod logs;
 mod output;
 mod proxy_tls;
+mod rehearse;
 mod run;
 mod running;
 mod schema;
@@ -22,6 +24,8 @@ mod services;
 mod stack;
 mod state;
 mod store;
+mod test;
+mod trace;
 mod trust_store;
 mod up;
 mod version;
@@ -55,6 +59,8 @@ enum Command {
     Up(up::Args),
     Serve(serve::Args),
     Check(check::Args),
+    Explain(Box<explain::Args>),
+    Test(test::Args),
     Diff(diff::Args),
     Fmt(fmt::Args),
     Schema(schema::Args),
@@ -112,6 +118,8 @@ pub fn main() -> ExitCode {
         Command::Up(args) => up::run(args),
         Command::Serve(args) => serve::run(args),
         Command::Check(args) => check::run(args),
+        Command::Explain(args) => explain::run(*args),
+        Command::Test(args) => test::run(args),
         Command::Diff(args) => diff::run(args),
         Command::Fmt(args) => fmt::run(args),
         Command::Schema(args) => schema::run(args),

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use crate::config::describe::{json_schema, markdown};
+use crate::config::describe::{cases_schema, json_schema, markdown};
 
 use super::{Failure, Outcome};
 
@@ -20,6 +20,10 @@ pub struct Args {
     /// Print the reference page instead
     #[arg(long)]
     markdown: bool,
+
+    /// Print the schema of the files that `attache test` reads
+    #[arg(long, conflicts_with = "markdown")]
+    cases: bool,
 }
 
 /// Runs the command.
@@ -28,7 +32,8 @@ pub fn run(args: Args) -> Outcome {
     if args.markdown {
         write!(out, "{}", markdown())?;
     } else {
-        writeln!(out, "{}", serde_json::to_string_pretty(&json_schema()).map_err(Failure::runtime)?)?;
+        let schema = if args.cases { cases_schema() } else { json_schema() };
+        writeln!(out, "{}", serde_json::to_string_pretty(&schema).map_err(Failure::runtime)?)?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -409,11 +409,11 @@ fn parse_duration(text: &str) -> Option<Duration> {
     Some(Duration::from_millis(number.checked_mul(milliseconds)?))
 }
 
-/// A length of time in the largest unit that gives a whole number.
-fn written(length: Duration) -> String {
+/// A length of time in the largest unit that gives a whole number, as policy writes it.
+pub fn written(length: Duration) -> String {
     let milliseconds = length.as_millis();
     let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1000, "s")];
-    match units.iter().find(|(unit, _)| milliseconds >= *unit && milliseconds % unit == 0) {
+    match units.iter().find(|(unit, _)| milliseconds >= *unit && milliseconds.is_multiple_of(*unit)) {
         Some((unit, name)) => format!("{}{name}", milliseconds / unit),
         None => format!("{milliseconds}ms"),
     }

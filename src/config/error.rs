@@ -320,9 +320,9 @@ impl Sources {
         self.source(file).and_then(|source| u32::try_from(source.lines.len()).ok()).unwrap_or(1)
     }
 
-    /// `file:line:column`.
+    /// `file:line:column`, with nothing in it that a terminal obeys: whoever writes policies names files too.
     pub fn place(&self, at: Span) -> String {
-        format!("{}:{}:{}", self.name(at.file), at.line, at.column)
+        format!("{}:{}:{}", harmless(self.name(at.file)), at.line, at.column)
     }
 
     fn source(&self, file: u32) -> Option<&Source> {
@@ -339,14 +339,24 @@ pub fn quote(text: &str) -> String {
             quoted.push('…');
             break;
         }
-        if character.is_control() || disguises(character) {
-            quoted.extend(character.escape_default());
-        } else {
-            quoted.push(character);
-        }
+        push_harmless(character, &mut quoted);
     }
     quoted.push('`');
     quoted
+}
+
+fn harmless(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    text.chars().for_each(|character| push_harmless(character, &mut shown));
+    shown
+}
+
+fn push_harmless(character: char, out: &mut String) {
+    if character.is_control() || disguises(character) {
+        out.extend(character.escape_default());
+    } else {
+        out.push(character);
+    }
 }
 
 /// Characters that make text look other than it is: those that turn the writing direction.
@@ -499,6 +509,10 @@ mod tests {
     fn quoted_input_cannot_drive_a_terminal() {
         assert_eq!(quote("a\u{1b}[2Jb\n\u{202e}"), "`a\\u{1b}[2Jb\\n\\u{202e}`");
         assert_eq!(quote(&"x".repeat(200)).chars().count(), 83);
+        let mut sources = Sources::default();
+        let file = sources.add("a\u{1b}[2J\n.yaml", "x");
+        let at = Span { file, line: 1, column: 2, length: 0 };
+        assert_eq!(sources.place(at), "a\\u{1b}[2J\\n.yaml:1:2");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::catalogue::Catalogue;
 use super::compile::domains::methods;
-use super::compile::{profiles_of, rules};
+use super::compile::rules;
 use super::error::{Problems, Span, Spanned};
 use super::schema::{self, Policy, RuleAction};
 use crate::pipeline::agent::{AgentId, Agents};
@@ -113,7 +113,7 @@ impl Facts {
             facts.lists(&list, &Who::Only(BTreeSet::from([id])), &agent.allowed_domains, &agent.blocked_domains);
         }
         for profile in &policy.profiles {
-            let has = |agent: &&schema::Agent| profiles_of(policy, agent).any(|p| p.name.value == profile.name.value);
+            let has = |agent: &&schema::Agent| agent.profiles.iter().any(|named| named.value == profile.name.value);
             let of = policy.agents.iter().flatten().filter(has).filter_map(|agent| agents.find(agent.name.as_str()));
             let list = format!("profiles.{}.", profile.name.as_str());
             facts.lists(&list, &Who::Only(of.collect()), &profile.allowed_domains, &profile.blocked_domains);

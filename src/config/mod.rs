@@ -8,6 +8,7 @@
 //! A [`Draft`] holds whatever could be decoded, so that the compiler too can report what it
 //! finds; it is given out only where nothing is wrong with it.
 
+pub mod cases;
 pub mod catalogue;
 pub mod code;
 pub mod compile;

@@ -101,12 +101,17 @@ fn shown(open: &Open) -> Approval {
         path: about.path.to_string(),
         query: about.query.as_deref().map(str::to_owned),
         content_type: about.content_type.as_deref().map(str::to_owned),
+        fields: about.fields.iter().map(field).collect(),
         body_bytes: about.body_bytes,
         body_sha256: about.body_sha256.to_vec(),
         body_preview: about.body_preview.to_vec(),
         by: text(answered.map(|answered| &answered.by)),
         why: text(answered.and_then(|answered| answered.why.as_ref())),
     }
+}
+
+fn field((name, value): &(Box<str>, Box<str>)) -> api::Field {
+    api::Field { name: name.to_string(), value: value.to_string() }
 }
 
 fn milliseconds(time: SystemTime) -> i64 {

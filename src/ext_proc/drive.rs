@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tonic::Status;
 use tonic::metadata::MetadataMap;
 
+use super::held::Held;
 use super::translate::{self, Phase};
 use super::wire::{HttpBody, ProcessingRequest, ProcessingResponse};
 use crate::live::Live;
@@ -33,6 +34,8 @@ pub struct Needs {
     pub resolver: Arc<dyn Resolve>,
     /// Where counts and approvals are kept.
     pub store: Arc<dyn Store>,
+    /// The requests that are held open for a person.
+    pub held: Held,
     /// Where people are told that they are asked.
     pub herald: Arc<dyn Herald>,
     /// Where decisions are put on record.
@@ -205,9 +208,10 @@ impl Driver {
     fn ask(&self, petition: Petition) -> Step {
         let (needs, waits_for) = (self.needs.clone(), self.asked.clone());
         let patience = translate::patience(petition.hold + SLACK);
-        let hold = !petition.hold.is_zero();
+        let seat = if petition.hold.is_zero() { None } else { needs.held.take(&petition.about.agent) };
+        let hold = seat.is_some();
         let answer = Box::pin(async move {
-            let until = Instant::now() + petition.hold;
+            let (until, _seat) = (Instant::now() + petition.hold, seat);
             let asked = match needs.store.ask(&petition) {
                 Soon::Now(asked) => asked,
                 Soon::Later(asked) => asked.await,

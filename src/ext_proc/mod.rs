@@ -5,6 +5,7 @@
 //! side, and everything else is an error status, on which Envoy refuses the request. Nothing is spawned.
 
 mod drive;
+mod held;
 mod translate;
 mod wire;
 
@@ -20,6 +21,8 @@ use tonic::{Request, Response, Status, Streaming};
 use crate::pipeline::exchange::Event;
 use drive::{Driver, Step};
 pub use drive::{Herald, Needs, Recorder, Resolve};
+pub use held::Held;
+pub use wire::ProcessingRequest;
 use wire::ProcessingResponse;
 
 /// The service.

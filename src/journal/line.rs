@@ -219,13 +219,13 @@ mod tests {
             would: maybe.map(|text| Would {
                 decision: Verdict::RateLimited,
                 reason: text.to_owned().into(),
-                rule: (number % 2 == 0).then(|| text.into()),
+                rule: number.is_multiple_of(2).then(|| text.into()),
             }),
             watched: maybe.into_iter().map(Arc::from).collect(),
             approval: maybe.map(|text| ApprovalNote {
                 ticket: text.into(),
-                by: (number % 2 == 0).then(|| text.into()),
-                why: (number % 3 == 0).then(|| text.into()),
+                by: number.is_multiple_of(2).then(|| text.into()),
+                why: number.is_multiple_of(3).then(|| text.into()),
             }),
             credential: maybe.into_iter().flat_map(|text| [Arc::from(text), Arc::from("second")]).collect(),
             placeholders: maybe.into_iter().map(Arc::from).collect(),

@@ -103,6 +103,7 @@ impl Origin<'_> {
 #[derive(Debug, Clone, Default)]
 pub struct Agents {
     names: Vec<Arc<str>>,
+    by_name: HashMap<Arc<str>, AgentId>,
     fixed: Option<AgentId>,
     default: Option<AgentId>,
     certificates: HashMap<Box<str>, AgentId>,
@@ -117,13 +118,17 @@ pub struct Agents {
 impl Agents {
     /// The one agent of a policy that names none.
     pub fn implicit(name: &str) -> Self {
-        Self { names: vec![name.into()], fixed: Some(AgentId(0)), ..Self::default() }
+        let mut agents = Self::default();
+        agents.fixed = Some(agents.add(name));
+        agents
     }
 
     /// Adds an agent.
     pub fn add(&mut self, name: &str) -> AgentId {
-        self.names.push(name.into());
-        AgentId(self.names.len() - 1)
+        let (id, name) = (AgentId(self.names.len()), Arc::<str>::from(name));
+        self.by_name.entry(name.clone()).or_insert(id);
+        self.names.push(name);
+        id
     }
 
     /// Lets the SPIFFE ID of a client certificate name an agent; the one it named already, if any.
@@ -180,7 +185,7 @@ impl Agents {
 
     /// The agent of a name.
     pub fn find(&self, name: &str) -> Option<AgentId> {
-        self.names.iter().position(|n| **n == *name).map(AgentId)
+        self.by_name.get(name).copied()
     }
 
     /// Every agent.

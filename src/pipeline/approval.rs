@@ -21,6 +21,8 @@ pub struct Terms {
     pub expires: Duration,
     /// The notification channels that are told.
     pub notify: Vec<Arc<str>>,
+    /// The header fields that the rule looks at, by their lower-case names.
+    pub fields: Vec<Box<str>>,
 }
 
 /// One request, in all that a person agrees to: what will go upstream, before credentials are put in.
@@ -129,6 +131,8 @@ pub struct About {
     pub query: Option<Box<str>>,
     /// `content-type`, as text.
     pub content_type: Option<Box<str>>,
+    /// The other header fields that are agreed to, as text, sorted by name.
+    pub fields: Vec<(Box<str>, Box<str>)>,
     /// The body's length in bytes.
     pub body_bytes: u64,
     /// The SHA-256 of the body.

@@ -6,6 +6,8 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use smallvec::SmallVec;
+
 /// Longest host name that DNS can carry, in bytes (RFC 1035 §3.1, without the final dot).
 const MAX_NAME: usize = 253;
 /// Longest label of a name, in bytes (RFC 1035 §2.3.4).
@@ -368,8 +370,8 @@ pub(super) fn percent_byte(after: &str) -> Option<u8> {
 }
 
 /// A name or value of a query as servers read it: percent-encoding and `+` undone.
-pub fn decoded(key: &str) -> Vec<u8> {
-    let mut out = Vec::with_capacity(key.len());
+pub fn decoded(key: &str) -> SmallVec<[u8; 64]> {
+    let mut out = SmallVec::with_capacity(key.len());
     let mut rest = key;
     while let Some(at) = rest.find(['%', '+']) {
         let (before, sign) = rest.split_at(at);

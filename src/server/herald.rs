@@ -31,7 +31,8 @@ struct Asked {
     notify: Vec<Arc<str>>,
     standing: Standing,
     until: SystemTime,
-    /// A request went out for it before it was heard here that somebody had agreed.
+    /// A request went out for it before it was heard here that somebody had agreed. Where another service was told,
+    /// it never is.
     used: bool,
 }
 
@@ -126,9 +127,9 @@ impl Crier {
         let over: Vec<_> = questions.extract_if(|_, asked| asked.until <= now).collect();
         drop(questions);
         for (ticket, asked) in over {
-            let Asked { fingerprint, about, notify, standing, .. } = asked;
-            // A refusal has been told.
-            if !matches!(standing, Standing::Refused(_)) {
+            let Asked { fingerprint, about, notify, standing, used, .. } = asked;
+            // A refusal has been told, and what was used has had its end.
+            if !used && !matches!(standing, Standing::Refused(_)) {
                 self.end(&ticket, &about, Some(fingerprint), &Standing::Expired, &notify);
             }
         }
@@ -271,6 +272,7 @@ mod tests {
             path: "/".into(),
             query: None,
             content_type: None,
+            fields: Vec::new(),
             body_bytes: 0,
             body_sha256: [0; 32],
             body_preview: Box::default(),
@@ -285,7 +287,7 @@ mod tests {
     async fn a_question_ends_once() {
         use ApprovalEvent::{Approved, Asked, Expired, Refused};
         type Steps = fn(&Place);
-        let cases: [(&str, Steps, &[ApprovalEvent]); 6] = [
+        let cases: [(&str, Steps, &[ApprovalEvent]); 7] = [
             ("nobody answers", |_| {}, &[Asked, Expired]),
             ("refused", |place| place.answer(Standing::Refused(answered())), &[Asked, Refused]),
             (
@@ -309,6 +311,7 @@ mod tests {
                 },
                 &[Asked, Approved],
             ),
+            ("used, with what another service was told", Place::send, &[Asked]),
             (
                 "used, and opened anew by one more that waits",
                 |place| {

@@ -24,7 +24,7 @@ use crate::certificates::discovery::{Discovery, Options as DiscoveryOptions};
 use crate::certificates::{Authority, Minter};
 use crate::config::{Origin, Problems};
 use crate::control::{Answered, Control, ControlServer};
-use crate::ext_proc::{ExternalProcessor, Needs, Recorder, Resolve};
+use crate::ext_proc::{ExternalProcessor, Held, Needs, Recorder, Resolve};
 use crate::https::Trust;
 use crate::journal::Journal;
 use crate::live::Live;
@@ -199,6 +199,7 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
         live: live.clone(),
         resolver: Arc::new(Names(resolver.clone())),
         store: store.clone(),
+        held: Held::default(),
         herald: crier.clone(),
         recorder: journal.clone(),
         telemetry: telemetry.clone(),

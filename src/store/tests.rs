@@ -69,6 +69,7 @@ pub(super) fn petition(agent: &str, request: u8, expires: Duration) -> Petition 
             path: "/v1/refunds".into(),
             query: Some("a=\"b\"&c".into()),
             content_type: None,
+            fields: vec![("range".into(), "bytes=0-1".into())],
             body_bytes: u64::MAX,
             body_sha256: [request; 32],
             body_preview: Box::from([request, 0, 255, b'"']),

@@ -488,3 +488,26 @@ async fn tunnels_share_the_connections_to_their_upstream() {
     let workers = std::thread::available_parallelism().map_or(1, usize::from).min(4);
     assert!(place.upstream.connections().len() <= workers, "{:?}", place.upstream.connections());
 }
+
+/// Who would be nobody, or two at once, is found at the start and not by the first request.
+#[tokio::test]
+async fn a_token_that_is_missing_or_shared_is_an_error_at_the_start() {
+    let agents =
+        |ann: &str, bob: &str| format!("agents:\n  ann: {{identity: [{ann}]}}\n  bob: {{identity: [{bob}]}}\n");
+    let env = |name: &str| format!("{{token: {{env: {name}}}}}");
+    for (case, policy, words) in [
+        ("a variable that is not set", agents(&env("ANN_TOKEN"), &env("NOT_THERE")), ["NOT_THERE", "bob"]),
+        ("two with one variable", agents(&env("ANN_TOKEN"), &env("ANN_TOKEN")), ["ann", "bob"]),
+        ("two with the same token", agents(&env("ANN_TOKEN"), &env("SAME_TOKEN")), ["ann", "bob"]),
+        (
+            "a token and its hash",
+            agents(&env("ANN_TOKEN"), &format!("{{token: {{sha256: {}}}}}", sha256(ANN))),
+            ["ann", "bob"],
+        ),
+    ] {
+        let output = Attache::up(&policy).env("ANN_TOKEN", ANN).env("SAME_TOKEN", ANN).refused().await;
+        assert_eq!(output.exit, 2, "{case}: {output:?}");
+        assert!(words.iter().all(|word| output.stderr.contains(word)), "{case}: {output:?}");
+        assert!(!output.stderr.contains(ANN), "{case}: {output:?}");
+    }
+}

@@ -394,6 +394,7 @@ fn about() -> About {
         path: "/v1/refunds".into(),
         query: Some("dry=hidden-value".into()),
         content_type: Some("application/json".into()),
+        fields: Vec::new(),
         body_bytes: 12,
         body_sha256: [0xab; 32],
         body_preview: (*b"hidden-value").into(),

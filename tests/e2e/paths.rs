@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use futures_util::future::join_all;
 
 use crate::support::Stage::{Connect, Request};
+use crate::support::place::equivalent;
 use crate::support::{Ask, Attache, PROTOCOLS, Protocol, Stage, Upstream, Way, records, tunnel};
 
 const POLICY: &str = "
@@ -105,22 +106,6 @@ impl Place {
         }
         assert!(wrong.is_empty(), "{wrong:#?}");
     }
-}
-
-/// The path with what RFC 3986 §6.2.2 calls equivalent spelled in one way: unreserved bytes as themselves.
-fn equivalent(path: &str) -> String {
-    let mut out = String::new();
-    let mut rest = path;
-    while let Some((before, after)) = rest.split_once('%') {
-        out.push_str(before);
-        let byte = u8::from_str_radix(&after[..2], 16).unwrap();
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(char::from(byte)),
-            _ => out.push_str(&format!("%{byte:02X}")),
-        }
-        rest = &after[2..];
-    }
-    out + rest
 }
 
 #[tokio::test]

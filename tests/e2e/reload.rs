@@ -1,12 +1,14 @@
 //! A policy that changes takes hold at once and whole; one that is wrong never does.
 
 use std::path::Path;
+use std::time::Instant;
 
 use ::attache::control;
 use serde_json::Value;
+use tokio::io::AsyncWriteExt;
 
 use crate::support::dns::Reply;
-use crate::support::{Attache, Dns, Upstream, curl, free_address, until};
+use crate::support::{Ask, Attache, Dns, PROTOCOLS, Protocol, Upstream, curl, free_address, tunnel, until, within};
 
 const ONE: &str = "allowedDomains: [one.example.com]";
 const TWO: &str = "allowedDomains: [two.example.com]";
@@ -122,6 +124,60 @@ async fn a_request_that_waits_is_decided_again_on_the_policy_of_its_end() {
         assert_eq!(records.len(), 1, "{records:?}");
         assert_eq!(records[0]["reason"], "domain_blocked");
         assert!(dns.count(&host, "A") >= 1);
+    }
+    assert!(upstream.connections().is_empty());
+}
+
+/// Its head has been judged, and a limit waits for its body, when the policy starts to block it.
+#[tokio::test]
+async fn a_request_whose_body_is_awaited_is_decided_on_the_policy_of_its_end() {
+    const BEFORE: &str = "allowedDomains: [one.example.com]\nrules:\n  - {name: Cap, host: one.example.com, \
+        action: {rateLimit: {requests: 100, per: hour, weight: {items: .}}}}\n";
+    let after = format!("{BEFORE}  - {{name: No, host: one.example.com, method: POST, action: block}}\n");
+    let upstream = Upstream::https(["*.example.com"]).await;
+    let attache = Attache::up(BEFORE).resolve("one.example.com", &upstream).start().await;
+    for protocol in PROTOCOLS {
+        let ask = Ask::new(protocol, "POST", "https://one.example.com/");
+        // There is no sign of a head that has been judged but how long it took in the end.
+        until(&format!("a body that came after the reload, {protocol:?}"), async || {
+            let began = Instant::now();
+            let stream = ask.open(&attache).await.unwrap();
+            let took = match protocol {
+                Protocol::Http1 => {
+                    let mut stream = stream;
+                    let head =
+                        "POST / HTTP/1.1\r\nHost: one.example.com\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n[1\r\n";
+                    stream.write_all(head.as_bytes()).await.unwrap();
+                    stream.flush().await.unwrap();
+                    let changing = Instant::now();
+                    attache.reload(&after).await;
+                    let took = changing.elapsed();
+                    let answer = tunnel::raw(&mut stream, b"1\r\n]\r\n0\r\n\r\n").await;
+                    assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
+                    took
+                }
+                Protocol::Http2 => {
+                    let mut client = within("a stream", tunnel::h2(stream).await.ready()).await.unwrap();
+                    let request = http::Request::post("https://one.example.com/").body(()).unwrap();
+                    let (answer, mut body) = client.send_request(request, false).unwrap();
+                    body.send_data("[1".into(), false).unwrap();
+                    let changing = Instant::now();
+                    attache.reload(&after).await;
+                    let took = changing.elapsed();
+                    // Who is refused at its head may be told before it has sent everything.
+                    let _ = body.send_data("]".into(), true);
+                    assert_eq!(within("an answer", answer).await.unwrap().status(), 403);
+                    took
+                }
+            };
+            let record = attache.records_of("one.example.com").pop().unwrap();
+            assert_eq!((&record["reason"], &record["rule"]), (&"rule_blocked".into(), &"rules[No]".into()), "{record}");
+            attache.reload(BEFORE).await;
+            let micros = u128::from(record["decisionMicros"].as_u64().unwrap());
+            assert!(micros < began.elapsed().as_micros());
+            (micros > took.as_micros()).then_some(())
+        })
+        .await;
     }
     assert!(upstream.connections().is_empty());
 }

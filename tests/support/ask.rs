@@ -178,6 +178,12 @@ impl Ask {
         self
     }
 
+    /// A body of known length; [`Ask::send_bytes`] sends none over HTTP/2.
+    pub fn body(mut self, text: &str) -> Ask {
+        self.body = text.to_owned();
+        self
+    }
+
     /// Sends it. Over HTTP/2 by a library, which allows what [`http::Request`] does.
     pub async fn send(self, attache: &Attache) -> Reply {
         self.send_by(attache, Http2::Library).await

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 
+use ::attache::control;
 use rustix::process::Signal;
 use serde::Deserialize;
 use serde_json::Value;
@@ -129,6 +130,23 @@ impl Attache {
         let draft = self.workplace.path("policy.draft");
         std::fs::write(&draft, policy).unwrap();
         std::fs::rename(draft, self.workplace.policy()).unwrap();
+    }
+
+    /// Puts another policy in force, and waits until it is.
+    pub async fn reload(&self, policy: &str) {
+        let before = self.revision().await;
+        self.replace_policy(policy);
+        until("the next policy", async || (self.revision().await != before).then_some(())).await;
+    }
+
+    /// Which policy is in force.
+    pub async fn revision(&self) -> String {
+        control::status(&self.socket()).await.unwrap().policy_revision
+    }
+
+    /// The service's control socket.
+    pub fn socket(&self) -> PathBuf {
+        self.ready.state_dir.join("control.sock")
     }
 
     /// The policy's file.

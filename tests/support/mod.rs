@@ -35,8 +35,10 @@ pub mod envoy;
 pub mod grpc;
 pub mod interposer;
 pub mod journal;
+pub mod place;
 pub mod process;
 pub mod records;
+pub mod redis;
 pub mod schema;
 pub mod script;
 pub mod tunnel;
@@ -51,7 +53,9 @@ pub use curl::{Answer, curl};
 pub use dns::Dns;
 pub use envoy::Envoy;
 pub use interposer::Interposer;
+pub use place::{Place, every_way};
 pub use records::{records, whole_record};
+pub use redis::Redis;
 pub use upstream::Upstream;
 pub use vault::Vault;
 
@@ -113,6 +117,14 @@ pub fn envoy_binary() -> PathBuf {
     match std::env::var_os("ENVOY_BIN") {
         Some(path) => PathBuf::from(path),
         None => prepared("envoy"),
+    }
+}
+
+/// The Redis server to test with: `REDIS_SERVER_BIN`, else the one `tests/setup` linked.
+pub fn redis_binary() -> PathBuf {
+    match std::env::var_os("REDIS_SERVER_BIN") {
+        Some(path) => PathBuf::from(path),
+        None => prepared("redis-server"),
     }
 }
 

@@ -64,6 +64,9 @@ pub fn whole(approval: &Approval, now: SystemTime) -> String {
     if let Some(content_type) = &approval.content_type {
         line("type", &printable(content_type));
     }
+    for field in &approval.fields {
+        line("header", &printable(&format!("{}: {}", field.name, field.value)));
+    }
     line("body", &format!("{} bytes, sha256 {}", approval.body_bytes, hex(&approval.body_sha256)));
     body(&mut text, approval);
     text
@@ -100,6 +103,7 @@ pub fn json(approval: &Approval) -> Value {
         "path": approval.path,
         "query": approval.query,
         "contentType": approval.content_type,
+        "headers": approval.fields.iter().map(|field| json!([field.name, field.value])).collect::<Vec<_>>(),
         "body": {
             "bytes": approval.body_bytes,
             "sha256": hex(&approval.body_sha256),
@@ -223,6 +227,7 @@ fn short(time: Duration) -> String {
 #[cfg(test)]
 pub mod tests {
     use super::*;
+    use crate::control::api::Field;
 
     pub fn approval() -> Approval {
         Approval {
@@ -240,6 +245,7 @@ pub mod tests {
             path: "/v1/refunds".into(),
             query: Some("id=7&dry".into()),
             content_type: Some("application/json".into()),
+            fields: vec![Field { name: "range".into(), value: "bytes=0-9".into() }],
             body_bytes: 9,
             body_sha256: vec![0xab, 0x01],
             body_preview: b"{\"a\": 1}\n".to_vec(),
@@ -276,6 +282,7 @@ rules    Refunds, Large
 request  POST https://api.example.com/v1/refunds
 query    id=7&dry
 type     application/json
+header   range: bytes=0-9
 body     9 bytes, sha256 ab01
   | {\"a\": 1}
 ";
@@ -294,6 +301,7 @@ body     9 bytes, sha256 ab01
             path: "/a\u{1b}[2J\nstate    approved".into(),
             query: Some("\u{202e}x\ny".into()),
             content_type: Some("a\rb".into()),
+            fields: vec![Field { name: "range".into(), value: "\u{1b}[2J\nagent    root".into() }],
             body_preview: "ok\nagent    root\n\u{1b}]0;x\u{7}\u{9b}\r".into(),
             method: "G\u{7f}".into(),
             ..approval()

@@ -9,7 +9,7 @@ use super::super::error::{Problems, Span, quote};
 use super::super::schema::{Identity, Policy, TokenIdentity, TokenSource};
 use super::Setting;
 use crate::pipeline::agent::{AgentId, Agents, TokenHash};
-use crate::secrets::Source;
+use crate::secrets::{Environment, Source};
 
 /// Shorter tokens, in bytes, are warned about: they can be guessed.
 const SHORT_TOKEN: usize = 16;
@@ -64,6 +64,60 @@ pub fn token_files(policy: &Policy) -> HashSet<PathBuf> {
         _ => None,
     });
     files.collect()
+}
+
+/// A token that could not be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unread {
+    /// Whose it is.
+    pub agent: String,
+    /// Why, with its variable or file.
+    pub why: String,
+}
+
+/// Lets those tokens name agents that are at hand in variables and files, where agents were compiled without an
+/// environment; gives those that are not. What is wrong with a token is not reported: it names nobody then.
+pub fn add_tokens_at_hand(policy: &Policy, environment: &Environment, agents: &mut Agents) -> Vec<Unread> {
+    let mut unread = Vec::new();
+    for agent in policy.agents.iter().flatten() {
+        let Some(id) = agents.find(agent.name.as_str()) else { continue };
+        for identity in &agent.identity {
+            let Identity::Token(token) = &identity.value else { continue };
+            let Some(source) = kept(&token.source) else { continue };
+            match source.read(environment) {
+                Ok(value) if is_token(trimmed(&value)) => {
+                    agents.add_token(TokenHash::of(trimmed(&value)), id, token.expires);
+                }
+                read => {
+                    let why = read.err().map_or("it is no token".to_owned(), |error| error.to_string());
+                    unread.push(Unread { agent: agent.name.as_str().to_owned(), why });
+                    // That there are tokens at all counts too; nothing has this hash that anybody knows.
+                    agents.add_token(TokenHash([0; 32]), id, token.expires);
+                }
+            }
+        }
+    }
+    unread
+}
+
+/// Where a token is kept that the policy does not hold itself, as its hash.
+fn kept(source: &TokenSource) -> Option<Source> {
+    match source {
+        TokenSource::Sha256(_) => None,
+        TokenSource::Environment(name) => Some(Source::Variable(name.clone())),
+        TokenSource::File(path) => Some(Source::File(path.clone())),
+    }
+}
+
+/// A token as a variable or file holds it, without the newline at its end.
+fn trimmed(value: &[u8]) -> &[u8] {
+    let value = value.strip_suffix(b"\n").unwrap_or(value);
+    value.strip_suffix(b"\r").unwrap_or(value)
+}
+
+/// RFC 6750 §2.1: what may stand in a Bearer header.
+fn is_token(text: &[u8]) -> bool {
+    !text.is_empty() && text.iter().all(u8::is_ascii_graphic)
 }
 
 /// The tokens of all agents, each on its way from where it is kept.
@@ -133,18 +187,15 @@ impl Tokens<'_> {
                 });
             }
             TokenSource::Sha256(hash) => return Ok(Some(TokenHash(*hash))),
-            TokenSource::Environment(name) => Source::Variable(name.clone()),
-            TokenSource::File(path) => Source::File(path.clone()),
+            source => kept(source),
         };
-        let Some(environment) = self.setting.environment else { return Ok(None) };
+        let Some((source, environment)) = source.zip(self.setting.environment) else { return Ok(None) };
         let value = source.read(environment).map_err(|error| Unusable {
             message: format!("the token cannot be had: {error}"),
             fix: "provide it, or remove the identity",
         })?;
-        let token = value.strip_suffix(b"\n").unwrap_or(&value);
-        let token = token.strip_suffix(b"\r").unwrap_or(token);
-        // RFC 6750 §2.1: what may stand in a Bearer header.
-        if token.is_empty() || !token.iter().all(u8::is_ascii_graphic) {
+        let token = trimmed(&value);
+        if !is_token(token) {
             return Err(Unusable {
                 message: "the token is empty, or has a blank, control or non-ASCII byte in it".into(),
                 fix: "make one with `openssl rand -hex 32`",

@@ -14,6 +14,7 @@ use crate::pipeline::agent::AgentId;
 use crate::pipeline::credential::{CredentialId, Format, Injection, Slot};
 use crate::pipeline::policy::matcher::{HostPattern, NamePattern, Scheme};
 use crate::pipeline::policy::path::PathPattern;
+use crate::pipeline::policy::tree::PathTree;
 use crate::pipeline::policy::{Binding, Endpoints, Placeholder, RuleId, Ruleset};
 
 /// Binds every credential, and reports those that go nowhere or that could each fill the same slot.
@@ -215,9 +216,9 @@ struct Place {
 /// Who uses the bindings of a place, as places in [`Bound::bindings`].
 #[derive(Default)]
 struct Users {
-    any: Vec<usize>,
-    all: Vec<usize>,
-    each: HashMap<AgentId, Vec<usize>>,
+    any: PathTree<usize>,
+    all: PathTree<usize>,
+    each: HashMap<AgentId, PathTree<usize>>,
 }
 
 impl Bound {
@@ -237,14 +238,24 @@ impl Bound {
             specificity: binding.specificity(),
         };
         let users = self.places.entry(place).or_default();
-        let shared: Vec<usize> = match &binding.agents {
-            None => users.any.clone(),
+        let path = binding.injection.path.as_ref();
+        let shared = match &binding.agents {
+            None => vec![&users.any],
             Some(agents) => {
-                let own = agents.iter().filter_map(|agent| users.each.get(agent)).flatten();
-                users.all.iter().chain(own).copied().collect()
+                let own = agents.iter().filter_map(|agent| users.each.get(agent));
+                std::iter::once(&users.all).chain(own).collect()
             }
         };
-        let tied = shared.iter().filter_map(|at| self.bindings.get(*at)).find(|(other, _)| binding.ties_with(other));
+        let mut first = None;
+        for tree in shared {
+            tree.meeting(path, |at| {
+                let ties = || self.bindings.get(*at).is_some_and(|(other, _)| binding.ties_with(other));
+                if first.is_none_or(|first| *at < first) && ties() {
+                    first = Some(*at);
+                }
+            });
+        }
+        let tied = first.and_then(|at| self.bindings.get(at));
         if let Some((other, at)) = tied {
             let message = format!(
                 "{} is filled for the same requests at {}: which credential goes in would hang on the order of the file",
@@ -259,10 +270,10 @@ impl Bound {
             return;
         }
         let at = self.bindings.len();
-        users.any.push(at);
+        users.any.insert(path, at);
         match &binding.agents {
-            None => users.all.push(at),
-            Some(agents) => agents.iter().for_each(|agent| users.each.entry(*agent).or_default().push(at)),
+            None => users.all.insert(path, at),
+            Some(agents) => agents.iter().for_each(|agent| users.each.entry(*agent).or_default().insert(path, at)),
         }
         self.bindings.push((binding, span));
     }

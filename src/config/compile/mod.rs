@@ -9,7 +9,7 @@ pub(super) mod rules;
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 
-pub use agents::token_files;
+pub use agents::{Unread, add_tokens_at_hand, token_files};
 
 use super::code::Code;
 use super::error::{Problems, Span, Spanned, quote};
@@ -76,15 +76,16 @@ pub fn compile_again(
         work.add_rules(&organization.rules, true);
     }
     work.add_lists(Scope::All, "", &policy.allowed_domains, &policy.blocked_domains);
+    for (place, profile) in policy.profiles.iter().enumerate() {
+        let prefix = format!("profiles.{}.", profile.name.as_str());
+        work.add_lists(Scope::Profile(place), &prefix, &profile.allowed_domains, &profile.blocked_domains);
+    }
     for agent in policy.agents.iter().flatten() {
         // Filed under nobody, they would be everybody's.
         let Some(id) = work.rules.agents.find(agent.name.as_str()) else { continue };
         let prefix = format!("agents.{}.", agent.name.as_str());
         work.add_lists(Scope::Agent(id), &prefix, &agent.allowed_domains, &agent.blocked_domains);
-        for profile in profiles_of(policy, agent) {
-            let prefix = format!("profiles.{}.", profile.name.as_str());
-            work.add_lists(Scope::Agent(id), &prefix, &profile.allowed_domains, &profile.blocked_domains);
-        }
+        profiles_of(policy, agent).into_iter().for_each(|place| work.rules.add_profile(id, place));
         if let Some(limit) = &agent.rate_limit {
             let rule: RuleId = format!("{prefix}rateLimit").into();
             work.places.insert(rule.clone(), limit.span);
@@ -94,17 +95,9 @@ pub fn compile_again(
     }
     work.add_rules(&policy.rules, false);
     let Work { mut rules, mut places, problems } = work;
-    let common = Restrictions::of([&*policy.allowed_domains]);
-    common.check(&common, problems);
-    for agent in policy.agents.iter().flatten() {
-        let of_profiles = profiles_of(policy, agent).map(|profile| &*profile.allowed_domains);
-        let own = Restrictions::of([&*agent.allowed_domains].into_iter().chain(of_profiles));
-        own.check(&own, problems);
-        own.check(&common, problems);
-        common.check(&own, problems);
-    }
+    check_restrictions(policy, problems);
     if let Some(ceiling) = policy.organization.as_ref().and_then(|o| o.allowed_domains.as_deref()) {
-        let ceiling = Restrictions::of([ceiling]);
+        let ceiling = Restrictions::of(ceiling);
         ceiling.check(&ceiling, problems);
     }
     credentials::bind(policy, &mut rules, &mut places, problems);
@@ -120,12 +113,13 @@ struct Work<'a> {
     problems: &'a mut Problems,
 }
 
-pub(super) fn profiles_of<'a>(
-    policy: &'a Policy,
-    agent: &'a schema::Agent,
-) -> impl Iterator<Item = &'a schema::Profile> {
-    let named = agent.profiles.iter();
-    named.filter_map(|name| policy.profiles.iter().find(|profile| profile.name.value == name.value))
+/// Where an agent's profiles stand in the policy, each once.
+fn profiles_of(policy: &Policy, agent: &schema::Agent) -> Vec<usize> {
+    let place = |name: &Spanned<schema::Name>| policy.profiles.iter().position(|p| p.name.value == name.value);
+    let mut places: Vec<_> = agent.profiles.iter().filter_map(place).collect();
+    places.sort_unstable();
+    places.dedup();
+    places
 }
 
 fn source_of(source: &SecretSource) -> Origin {
@@ -173,6 +167,30 @@ pub(super) fn slot(written: &schema::Slot, problems: &mut Problems) -> Option<(S
     }
 }
 
+/// Reports what the lists that some agent has undo of each other.
+fn check_restrictions(policy: &Policy, problems: &mut Problems) {
+    let common = Restrictions::of(&policy.allowed_domains);
+    common.check(&common, problems);
+    let profiles: Vec<_> = policy.profiles.iter().map(|profile| Restrictions::of(&profile.allowed_domains)).collect();
+    // What several agents share is compared, and reported, once.
+    let mut compared = HashSet::from([(None, None)]);
+    for agent in policy.agents.iter().flatten() {
+        let own = Restrictions::of(&agent.allowed_domains);
+        own.check(&own, problems);
+        let of_profiles = profiles_of(policy, agent).into_iter().filter_map(|at| Some((Some(at), profiles.get(at)?)));
+        let shared: Vec<_> = std::iter::once((None, &common)).chain(of_profiles).collect();
+        for (at, list) in &shared {
+            own.check(list, problems);
+            list.check(&own, problems);
+            for (other_at, other) in &shared {
+                if compared.insert((*at, *other_at)) {
+                    list.check(other, problems);
+                }
+            }
+        }
+    }
+}
+
 /// Lists of allowed domains by what their entries cover. Entries of one pattern add up, so an unrestricted one would
 /// quietly undo the restrictions of another.
 #[derive(Default)]
@@ -185,9 +203,9 @@ struct Restrictions<'a> {
 type Covered = (NamePattern, Scheme, u16);
 
 impl<'a> Restrictions<'a> {
-    fn of(lists: impl IntoIterator<Item = &'a [schema::AllowEntry]>) -> Self {
+    fn of(list: &'a [schema::AllowEntry]) -> Self {
         let mut found = Self::default();
-        for entry in lists.into_iter().flatten().filter(|entry| entry.action == schema::Action::Allow) {
+        for entry in list.iter().filter(|entry| entry.action == schema::Action::Allow) {
             let Ok(pattern) = HostPattern::parse(&entry.pattern.value) else { continue };
             let port = pattern.permitted_port();
             let covered = (pattern.name, pattern.scheme, port);

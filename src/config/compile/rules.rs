@@ -34,23 +34,24 @@ impl Work<'_> {
                 schedule: rule.schedule.as_ref().map(schedule),
                 mode: mode(rule.mode),
                 organization,
-                does: does(&id, &rule.action.value),
+                does: does(&id, rule),
                 id,
             });
         }
     }
 }
 
-fn does(rule: &RuleId, action: &schema::RuleAction) -> Does {
-    match action {
+fn does(id: &RuleId, rule: &schema::Rule) -> Does {
+    match &rule.action.value {
         schema::RuleAction::Block => Does::Block,
         schema::RuleAction::Monitor => Does::Monitor,
-        schema::RuleAction::RateLimit(written) => Does::Limit(Arc::new(limit(rule.clone(), written))),
+        schema::RuleAction::RateLimit(written) => Does::Limit(Arc::new(limit(id.clone(), written))),
         schema::RuleAction::Approval(schema::Approval { hold, expires, notify }) => Does::Approval(Arc::new(Terms {
-            rule: rule.clone(),
+            rule: id.clone(),
             hold: *hold,
             expires: *expires,
             notify: notify.iter().map(|name| name.as_str().into()).collect(),
+            fields: rule.headers.iter().map(|(name, _)| name.to_ascii_lowercase().into()).collect(),
         })),
     }
 }

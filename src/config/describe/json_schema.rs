@@ -2,11 +2,12 @@
 
 use serde_json::{Map, Value, json};
 
+use super::super::cases;
 use super::super::error::{Problems, Sources};
 use super::super::shape::{Key, Object, Shape, Text};
 use super::super::yaml::{self, Kind, Node};
 use super::words::{self, Rule};
-use super::{definition, objects};
+use super::{definition, objects, objects_in};
 
 /// The schema of a policy. It accepts every policy that attaché reads; what only attaché can tell (whether a pattern
 /// can match, whether a name is known) it leaves to `attache check`.
@@ -23,6 +24,43 @@ pub fn json_schema() -> Value {
     root.insert("title".to_owned(), json!("Policy of attaché"));
     root.insert("$defs".to_owned(), Value::Object(definitions));
     Value::Object(root)
+}
+
+/// The schema of a file of cases, in the same sense.
+pub fn cases_schema() -> Value {
+    let shape = Shape::of(cases::decode);
+    let definitions = objects_in(&shape).into_iter();
+    let definitions = definitions.map(|(object, _)| (definition(object.what), Value::Object(mapping(&object))));
+    let mut root = value(&shape);
+    root.insert("$schema".to_owned(), json!("https://json-schema.org/draft/2020-12/schema"));
+    root.insert("title".to_owned(), json!("Cases for a policy of attaché"));
+    root.insert("$defs".to_owned(), Value::Object(definitions.collect()));
+    let mut schema = Value::Object(root);
+    name_requests(&mut schema);
+    schema
+}
+
+/// A case of one line has a request for its name, and only one.
+fn name_requests(schema: &mut Value) {
+    let is_case = |choice: &Value| matches!(choice["$ref"].as_str(), Some("#/$defs/case" | "#/$defs/step"));
+    match schema {
+        Value::Object(entries) => {
+            if let Some(Value::Array(choices)) = entries.get_mut("anyOf")
+                && choices.iter().any(is_case)
+            {
+                for choice in choices.iter_mut().filter_map(Value::as_object_mut) {
+                    if choice.contains_key("propertyNames") {
+                        choice.insert("propertyNames".to_owned(), json!({"pattern": words::REQUEST_LINE}));
+                        choice.insert("minProperties".to_owned(), json!(1));
+                        choice.insert("maxProperties".to_owned(), json!(1));
+                    }
+                }
+            }
+            entries.values_mut().for_each(name_requests);
+        }
+        Value::Array(items) => items.iter_mut().for_each(name_requests),
+        _ => {}
+    }
 }
 
 fn mapping(object: &Object) -> Map<String, Value> {

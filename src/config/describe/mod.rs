@@ -1,13 +1,13 @@
 //! The policy language for editors and readers: a JSON Schema, and a reference page.
 //!
-//! Which keys there are, and what each takes, is asked of the decoder ([`super::shape`]); [`words`] adds what a
+//! Which keys there are, and what each takes, is asked of the decoder ([`super::shape`]); `words` adds what a
 //! decoder does not know: what a key means, its default, an example, and which keys exclude each other.
 
 mod json_schema;
 mod markdown;
 mod words;
 
-pub use json_schema::json_schema;
+pub use json_schema::{cases_schema, json_schema};
 pub use markdown::markdown;
 
 use std::iter;
@@ -17,8 +17,12 @@ use super::shape::{Object, Shape};
 
 /// The mappings of the language, the policy itself first, each once and with the places it may stand at.
 fn objects() -> Vec<(Object, Vec<String>)> {
+    objects_in(&Shape::of(Policy::decode))
+}
+
+fn objects_in(shape: &Shape) -> Vec<(Object, Vec<String>)> {
     let mut found = Vec::new();
-    gather(&Shape::of(Policy::decode), String::new(), &mut found);
+    gather(shape, String::new(), &mut found);
     found
 }
 

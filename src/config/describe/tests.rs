@@ -120,9 +120,11 @@ fn subsets(object: &Object) -> Vec<BTreeSet<&'static str>> {
 #[test]
 fn every_key_of_the_decoder_is_described_and_no_other() {
     let names = |object: &Object| object.keys.iter().map(|key| key.name).collect::<Vec<_>>();
-    let decoded: Vec<_> = objects().iter().map(|(object, _)| (object.what, names(object))).collect();
+    let cases = objects_in(&Shape::of(super::super::cases::decode));
+    let decoded: Vec<_> = objects().iter().chain(&cases).map(|(object, _)| (object.what, names(object))).collect();
     let mut described: Vec<_> = words::TABLE
         .iter()
+        .chain([&words::CASES])
         .flat_map(|part| part.iter())
         .map(|described| (described.what, described.keys.iter().map(|key| key.name).collect::<Vec<_>>()))
         .collect();
@@ -137,7 +139,7 @@ fn every_key_of_the_decoder_is_described_and_no_other() {
         assert_eq!(keys, known, "the keys of {what}, as decoded and as described");
     }
     assert!(described.is_empty(), "the decoder knows nothing of {described:?}");
-    for what in words::TABLE.iter().flat_map(|part| part.iter()) {
+    for what in words::TABLE.iter().chain([&words::CASES]).flat_map(|part| part.iter()) {
         let texts = what.keys.iter().map(|key| key.means).chain([what.means]);
         for text in texts {
             assert!(
@@ -248,6 +250,54 @@ fn decoder_and_schema_agree_on_kinds() {
     }
     assert!(refused_by_both > 50, "{refused_by_both}");
     assert_eq!(keys.difference(&read).collect::<Vec<_>>(), [&("", ""); 0], "their examples are read nowhere");
+}
+
+/// An editor must not underline a case that is read, and ought to underline one that is not.
+#[test]
+fn decoder_and_schema_of_cases_agree() {
+    let validator = jsonschema::draft202012::new(&cases_schema()).unwrap();
+    let reads = |text: &str| {
+        let mut sources = Sources::default();
+        let file = sources.add("cases.yaml", text);
+        let mut problems = Problems::new(sources);
+        let read = yaml::parse(file, &mut problems).and_then(|node| super::super::cases::decode(&node, &mut problems));
+        read.is_some() && !problems.has_errors()
+    };
+    for (text, good) in [
+        ("[GET https://a.example/: allow]", true),
+        ("[GET https://a.example/: {status: 403}]", true),
+        (
+            "[{request: GET https://a.example/, expect: {reason: rule_blocked, would: nothing}, repeat: 2, after: 1h}]",
+            true,
+        ),
+        (
+            "[{name: a, agent: b, request: {method: GET, url: \"https://a.example/\", headers: {X-A: b}, body: c, source: \"::1\", at: 2026-01-01T00:00:00Z, approved: true}, expect: {credentials: [a], would: {rule: r}}}]",
+            true,
+        ),
+        (
+            "{agent: a, cases: [{steps: [GET https://a.example/: pending, {request: GET https://a.example/, expect: deny}]}]}",
+            true,
+        ),
+        ("[]", false),
+        ("{}", false),
+        ("[GET https://a.example/]", false),
+        ("[GET https://a.example/: permit]", false),
+        ("[{GET https://a.example/: allow, GET https://b.example/: allow}]", false),
+        ("[{request: GET https://a.example/}]", false),
+        ("[{expect: allow}]", false),
+        ("[{name: a}]", false),
+        ("[{request: GET https://a.example/, expect: {}}]", false),
+        ("[{request: GET https://a.example/, expect: {status: 200}}]", false),
+        ("[{request: GET https://a.example/, expect: allow, steps: [GET https://a.example/: allow]}]", false),
+        ("[{steps: []}]", false),
+        ("[{steps: [{expect: allow}]}]", false),
+        ("[{request: {url: \"https://a.example/\"}, expect: allow}]", false),
+        ("[{request: GET https://a.example/, expect: allow, repeat: 0}]", false),
+        ("[{request: GET https://a.example/, expect: allow, twice: true}]", false),
+    ] {
+        let value = json_of(text);
+        assert_eq!((reads(text), validator.is_valid(&value)), (good, good), "{text}");
+    }
 }
 
 #[test]

@@ -207,7 +207,7 @@ impl Vocabulary {
 
     fn of_host(&self, host: &Host) -> impl Iterator<Item = &Words> {
         use crate::pipeline::policy::matcher::Level;
-        levels(host).flat_map(|level| {
+        levels(host).into_iter().flat_map(|level| {
             let name = match level {
                 Level::Exact(host) => NamePattern::Exact(host.clone()),
                 Level::Below(name) => NamePattern::Below(name.into()),

@@ -224,11 +224,11 @@ pub(super) fn users(node: &Node, problems: &mut Problems) -> Option<Option<Vec<S
 fn parameter(text: &str) -> Result<String, Rejection> {
     let fits = text
         .chars()
-        .all(|character| character.is_ascii_graphic() && !matches!(character, '&' | '=' | '#' | '?' | '%' | '+'));
+        .all(|character| character.is_ascii_graphic() && !matches!(character, '&' | '=' | ';' | '#' | '?' | '%' | '+'));
     if !fits {
         return Err(Rejection::new(
             format!("{} cannot be the name of a query parameter", quote(text)),
-            "write the name alone, without `?`, `&` or `=`",
+            "write the name alone, without `?`, `&`, `;` or `=`",
         ));
     }
     Ok(text.to_owned())

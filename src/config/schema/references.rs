@@ -1,6 +1,6 @@
 //! What two entries together get wrong.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use http::HeaderName;
 use ipnet::IpNet;
@@ -29,7 +29,7 @@ pub(super) fn check(policy: &Policy, fixed_agent: Option<&str>, problems: &mut P
 /// Who can call under this policy.
 struct Known<'a> {
     /// `None`: the policy names no agents, and there is exactly one.
-    names: Option<Vec<&'a str>>,
+    names: Option<BTreeSet<&'a str>>,
     fixed_agent: Option<&'a str>,
 }
 
@@ -38,7 +38,7 @@ impl Known<'_> {
         let (Some(fixed), Some(names)) = (self.fixed_agent, &self.names) else {
             return;
         };
-        if !names.contains(&fixed) {
+        if !names.contains(fixed) {
             let fix = did_you_mean(fixed, names.iter().copied())
                 .unwrap_or_else(|| "add it under `agents`, or start with another `--agent`".to_owned());
             problems
@@ -80,7 +80,7 @@ impl Known<'_> {
     /// The organization's file is written for many policies, and not all of them have all agents.
     fn check_distant_user(&self, user: &Spanned<Name>, problems: &mut Problems) {
         let known = match &self.names {
-            Some(names) => names.contains(&user.as_str()),
+            Some(names) => names.contains(user.as_str()),
             None => self.fixed_agent == Some(user.as_str()),
         };
         if !known {
@@ -94,14 +94,16 @@ impl Known<'_> {
 
 fn check_profiles(policy: &Policy, problems: &mut Problems) {
     let names = || policy.profiles.iter().map(|profile| profile.name.as_str());
+    let known: HashSet<&str> = names().collect();
+    let used: HashSet<&str> =
+        policy.agents.iter().flatten().flat_map(|agent| &agent.profiles).map(|name| name.as_str()).collect();
     for name in policy.agents.iter().flatten().flat_map(|agent| &agent.profiles) {
-        if !names().any(|known| known == name.as_str()) {
+        if !known.contains(name.as_str()) {
             let fix = did_you_mean(name.as_str(), names()).unwrap_or_else(|| "add it under `profiles`".to_owned());
             problems.error(name.span, format!("there is no profile {}", quote(name.as_str()))).fix(fix);
         }
     }
-    let used = |profile: &Name| policy.agents.iter().flatten().flat_map(|a| &a.profiles).any(|n| n.value == *profile);
-    for profile in policy.profiles.iter().filter(|profile| !used(&profile.name.value)) {
+    for profile in policy.profiles.iter().filter(|profile| !used.contains(profile.name.as_str())) {
         if !problems.has_errors() {
             problems
                 .warning(profile.name.span, format!("the profile {} is nobody's", quote(profile.name.as_str())))
@@ -157,10 +159,11 @@ fn check_channels(policy: &Policy, problems: &mut Problems) {
     }
 }
 
-fn check_name(name: &Spanned<Name>, names: &[&str], problems: &mut Problems) {
-    if !names.contains(&name.as_str()) {
-        let fix =
-            did_you_mean(name.as_str(), names.iter().copied()).unwrap_or_else(|| "add it under `agents`".to_owned());
+fn check_name(name: &Spanned<Name>, names: &BTreeSet<&str>, problems: &mut Problems) {
+    if !names.contains(name.as_str()) {
+        // Beyond the limit nobody reads the suggestion, and there may be very many names.
+        let near = names.iter().copied().filter(|_| problems.has_room());
+        let fix = did_you_mean(name.as_str(), near).unwrap_or_else(|| "add it under `agents`".to_owned());
         problems
             .error(name.span, format!("there is no agent {}", quote(name.as_str())))
             .code(Code::UnknownAgent)

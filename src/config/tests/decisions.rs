@@ -191,7 +191,7 @@ fn actions_have_a_precedence_and_the_order_of_rules_has_none() {
 fn what_a_rule_is_about() {
     let policy = |rule: &str| {
         format!(
-            "allowedDomains: [a.example, b.a.example, 'a.example:8443', 'http://p.example', {{pattern: t.example, httpRestrictions: [{{method: TRACE}}]}}]\n\
+            "allowedDomains: [a.example, b.a.example, 93.184.216.34, 'a.example:8443', 'http://p.example', {{pattern: t.example, httpRestrictions: [{{method: TRACE}}]}}]\n\
              agents: {{ann: {{}}, bob: {{}}}}\ndefaultAgent: ann\n\
              rules: [{{name: r, action: block, {rule}}}]"
         )
@@ -219,6 +219,8 @@ fn what_a_rule_is_about() {
         ("host: '*', agents: [bob]", get("a.example/"), false),
         ("host: '*', agents: [ann, bob]", get("a.example/"), true),
         ("host: '*', agents: all", get("a.example/"), true),
+        ("host: '*'", get("93.184.216.34/"), true),
+        ("host: 93.184.216.34", get("93.184.216.34/"), true),
         ("host: '*', method: POST", get("a.example/"), false),
         ("host: '*', method: GET", Ask::new(Door::Tls, "HEAD", "a.example/"), true),
         ("host: '*', method: HEAD", get("a.example/"), false),
@@ -461,5 +463,28 @@ fn a_tunnel_and_a_certificate_are_bounded_like_the_requests_inside() {
         if let Host::Address(address) = host {
             assert_eq!(rules.literal_hosts().contains(&address), certificate, "{organization}");
         }
+    }
+}
+
+/// A rule that only watches makes the credential stay behind; that must not set aside what the credential refuses.
+#[test]
+fn what_a_credential_refuses_is_refused_whatever_else_is_watched() {
+    let policy = |rule: &str| {
+        format!(
+            "allowedDomains: [a.example]\n\
+             credentials: [{{name: key, envVarKey: K, endpoints: [{{methods: [GET], paths: [/v1]}}],\n  \
+               injections: [{{domain: a.example, queryParam: k}}]}}]\n\
+             rules: [{rule}]"
+        )
+    };
+    let refused = "endpoint_not_allowed credentials[key].endpoints";
+    for (rule, path, expected) in [
+        ("", "/v1/x", "https:443 with key"),
+        ("", "/v2", refused),
+        ("{name: r, host: a.example, action: block, mode: monitor}", "/v2", refused),
+        ("{name: r, host: a.example, action: approval, mode: monitor}", "/v2", refused),
+        ("{name: r, host: a.example, action: block, mode: monitor}", "/v1", "https:443 would rule_blocked rules[r]"),
+    ] {
+        assert_eq!(brief(&policy(rule), &get(&format!("a.example{path}"))), expected, "{rule} {path}");
     }
 }

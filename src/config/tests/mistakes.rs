@@ -256,7 +256,7 @@ fn every_mistake_is_reported_with_its_place_and_the_fix() {
                  \x20 - {domain: x, headerName: Host, headerFormat: {value}}\n\
                  \x20 - {domain: x, headerName: 'A B', headerFormat: '{value}'}\n\
                  \x20 - {domain: x, headerName: A, headerFormat: x, queryParam: y}\n\
-                 \x20 - {domain: x, queryParam: '?y', headerFormat: x}\n\
+                 \x20 - {domain: x, queryParam: ';y', headerFormat: x}\n\
                  \x20 - {domain: x, queryParam: y, plaintext: 1}\n",
             &[
                 "5:5 an injection has one of `headerName` and `queryParam` | write `headerName: Authorization` with `headerFormat: \"Bearer {value}\"`",
@@ -267,7 +267,7 @@ fn every_mistake_is_reported_with_its_place_and_the_fix() {
                 "8:29 `A B` cannot be the name of a header | a header's name is letters, digits and `-`, such as `Authorization`",
                 "9:5 an injection has one of `headerName` and `queryParam` | write `headerName: Authorization` with `headerFormat: \"Bearer {value}\"`",
                 "10:5 `headerFormat` has no meaning with `queryParam` | remove it: the parameter's value is the credential",
-                "10:29 `?y` cannot be the name of a query parameter | write the name alone, without `?`, `&` or `=`",
+                "10:29 `;y` cannot be the name of a query parameter | write the name alone, without `?`, `&`, `;` or `=`",
                 "11:43 expected `true` or `false`, found a number | to write it as a text, put it in quotes",
             ],
         ),
@@ -327,7 +327,7 @@ fn every_mistake_is_reported_with_its_place_and_the_fix() {
                 "4:6 a service with `headerName` needs `headerFormat` | write `headerFormat: \"Bearer {value}\"`, or `\"{value}\"` for the credential alone",
                 "4:14 expected a list of hosts, found a text | write `[` and `]` around it",
                 "5:19 unknown key `host` in a service | did you mean `hosts`?",
-                "5:40 `?` cannot be the name of a query parameter | write the name alone, without `?`, `&` or `=`",
+                "5:40 `?` cannot be the name of a query parameter | write the name alone, without `?`, `&`, `;` or `=`",
                 "6:6 expected a service, found a text | -",
             ],
         ),

@@ -52,8 +52,7 @@ impl<'de> Visitor<'de> for Way<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let (mut known, mut found) = (false, None);
         while let Some(key) = map.next_key::<String>()? {
-            // Some readers fold case.
-            let next = self.0.split_first().filter(|(name, _)| key.eq_ignore_ascii_case(name));
+            let next = self.0.split_first().filter(|(name, _)| is_alike(&key, name));
             let Some((name, rest)) = next else {
                 map.next_value::<IgnoredAny>()?;
                 continue;
@@ -102,6 +101,15 @@ impl<'de> Visitor<'de> for Way<'_> {
     }
 }
 
+/// Whether some reader takes one name for the other. Some fold case, and some of those as Unicode does: `ſ` is an `s`
+/// to Go's `encoding/json`, and `K` (U+212A) a `k`.
+fn is_alike(one: &str, other: &str) -> bool {
+    fn folded(name: &str) -> impl Iterator<Item = char> {
+        name.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase)
+    }
+    one == other || folded(one).eq(folded(other))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -123,6 +131,9 @@ mod tests {
             ("requests", r#"{"requests": [1], "requests": []}"#, Err(NotJson)),
             ("requests", r#"{"REQUESTS": [1, 2], "requests": []}"#, Err(NotJson)),
             ("requests", r#"{"requests": [], "r\u0065quests": [1]}"#, Err(NotJson)),
+            ("requests", r#"{"requests": [], "requeſtſ": [1, 2]}"#, Err(NotJson)),
+            ("keys", "{\"keys\": [], \"\u{212a}eys\": [1, 2]}", Err(NotJson)),
+            ("größe", r#"{"größe": [], "GRÖSSE": [1, 2]}"#, Err(NotJson)),
             ("a.b", r#"{"a": {"b": [1]}, "a": {"b": []}}"#, Err(NotJson)),
             ("requests", r#"{"requests": [1]} {"requests": [1]}"#, Err(NotJson)),
             ("requests", "\u{feff}{\"requests\": []}", Err(NotJson)),

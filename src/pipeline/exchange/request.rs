@@ -122,6 +122,7 @@ impl Request {
             body,
             rules: &rules,
         });
+        let shown = fields.iter().filter(|(name, _)| *name != "content-type");
         let about = About {
             agent: agent.clone(),
             rules,
@@ -132,6 +133,7 @@ impl Request {
             path: raw_path(head).into(),
             query: head.query.clone(),
             content_type: head.fields.get("content-type").map(|value| String::from_utf8_lossy(value).into()),
+            fields: shown.map(|(name, value)| ((*name).into(), String::from_utf8_lossy(value).into())).collect(),
             body_bytes: body.len() as u64,
             body_sha256: Sha256::digest(body).into(),
             body_preview: body.get(..PREVIEW).unwrap_or(body).into(),
@@ -170,7 +172,35 @@ impl Request {
 
 /// Whether somebody who agrees to a request agrees to this field of it: with another value it would be another request.
 fn is_agreed_to(name: &str, permit: &Permit) -> bool {
-    matches!(name, "content-type" | "content-encoding" | "upgrade" | ":protocol")
+    // What the body is, which operation it is, on what, as whom, and under which condition.
+    const NAMES: [&str; 22] = [
+        ":protocol",
+        "content-disposition",
+        "content-encoding",
+        "content-range",
+        "content-type",
+        "depth",
+        "destination",
+        "if",
+        "if-match",
+        "if-none-match",
+        "if-unmodified-since",
+        "overwrite",
+        "range",
+        "slug",
+        "soapaction",
+        "stripe-account",
+        "stripe-context",
+        "upgrade",
+        "x-amz-acl",
+        "x-amz-target",
+        "x-goog-acl",
+        "x-goog-user-project",
+    ];
+    const PREFIXES: [&str; 4] = ["x-amz-copy-source", "x-amz-grant-", "x-goog-copy-source", "x-ms-copy-source"];
+    NAMES.contains(&name)
+        || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+        || permit.approvals().iter().any(|terms| terms.fields.iter().any(|field| **field == *name))
         || (is_override_header(name) && permit.allows_override_headers())
 }
 

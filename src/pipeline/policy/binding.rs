@@ -7,20 +7,18 @@ use smallvec::SmallVec;
 
 use crate::pipeline::agent::AgentId;
 use crate::pipeline::credential::{Injection, Slot};
-use crate::pipeline::message::Host;
 use crate::pipeline::policy::decision::{Denial, Reason, RuleId};
 use crate::pipeline::policy::domains::Target;
-use crate::pipeline::policy::matcher::{HostPattern, HostTable, Level, Scheme, levels};
+use crate::pipeline::policy::matcher::{HostPattern, Scheme};
 use crate::pipeline::policy::path::PathPattern;
+use crate::pipeline::policy::places::Places;
 use crate::pipeline::policy::routes::Routes;
 use crate::pipeline::policy::rule::Asked;
 
-/// Every injection, filed under its hosts: those of all agents, and those of each, so that the credentials of other
-/// agents cost a request nothing.
+/// Every injection at its place.
 #[derive(Debug, Default)]
 pub struct Bindings {
-    common: HostTable<Arc<Binding>>,
-    own: Vec<HostTable<Arc<Binding>>>,
+    places: Places<Binding>,
 }
 
 /// An injection at the place it is bound to.
@@ -51,33 +49,27 @@ pub type Chosen = SmallVec<[Arc<Binding>; 1]>;
 impl Bindings {
     /// Files a binding.
     pub fn add(&mut self, binding: Binding) {
-        let binding = Arc::new(binding);
-        let name = &binding.pattern.name;
-        let Some(agents) = &binding.agents else { return self.common.insert(name, binding.clone()) };
-        for agent in agents {
-            if self.own.len() <= agent.0 {
-                self.own.resize_with(agent.0 + 1, HostTable::default);
-            }
-            if let Some(own) = self.own.get_mut(agent.0) {
-                own.insert(name, binding.clone());
-            }
-        }
+        let (agents, name, path) =
+            (binding.agents.clone(), binding.pattern.name.clone(), binding.injection.path.clone());
+        self.places.add(agents.as_deref(), &name, path.as_ref(), binding);
     }
 
     /// For each slot, the closest binding among those the agent may use and whose endpoints admit the request.
     /// Where there are some for a slot and none of them admits it, the request is refused: it is never sent without.
     pub(super) fn choose(&self, agent: AgentId, target: Target, asked: &Asked<'_>) -> Result<Chosen, Denial> {
         let head = asked.head;
-        let host: &Host = &head.authority.host;
         let mut chosen = Chosen::new();
         let mut refused: SmallVec<[(usize, &Binding, &Endpoints); 1]> = SmallVec::new();
-        for (depth, level) in levels(host).enumerate() {
+        for (depth, level) in asked.levels.iter().enumerate() {
             let above = chosen.len();
-            for binding in self.at(agent, level).filter(|b| b.fits(target, &head.path)) {
+            self.places.find(agent, *level, &asked.path, |binding| {
+                if !binding.fits(target, &head.path) {
+                    return;
+                }
                 let refuses = |endpoints: &&Endpoints| !endpoints.routes.permit(&head.method, &asked.path);
                 if let Some(endpoints) = binding.endpoints.as_deref().filter(refuses) {
                     refused.push((depth, binding, endpoints));
-                    continue;
+                    return;
                 }
                 let slot = chosen.iter().position(|c| c.injection.slot.is_same_as(&binding.injection.slot));
                 match slot {
@@ -91,6 +83,10 @@ impl Bindings {
                         }
                     }
                 }
+            });
+            // In the order of the file, however they were found.
+            if let Some(here) = chosen.get_mut(above..) {
+                here.sort_by_key(|binding| binding.injection.credential);
             }
         }
         refused.retain(|(_, b, _)| !chosen.iter().any(|c| c.injection.slot.is_same_as(&b.injection.slot)));
@@ -99,11 +95,6 @@ impl Bindings {
             Some((_, _, endpoints)) => Err(Denial::by(Reason::EndpointNotAllowed, &endpoints.rule)),
             None => Ok(chosen),
         }
-    }
-
-    fn at<'a>(&'a self, agent: AgentId, level: Level<'a>) -> impl Iterator<Item = &'a Arc<Binding>> {
-        let own = self.own.get(agent.0).map_or(&[][..], |own| own.at(level));
-        self.common.at(level).iter().chain(own)
     }
 }
 

@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 
 use crate::pipeline::message::{Door, Host};
 use crate::pipeline::policy::decision::{Denial, Reason, RuleId};
-use crate::pipeline::policy::matcher::{HostPattern, HostTable, Methods, NamePattern, Scheme, levels};
+use crate::pipeline::policy::matcher::{HostPattern, HostTable, Level, Methods, NamePattern, Scheme, restricting};
 use crate::pipeline::policy::routes::Routes;
 use crate::pipeline::policy::rule::Asked;
 
@@ -76,20 +76,25 @@ pub struct Governing {
     pub says: Result<Entries, Denial>,
 }
 
-/// Several lists that speak together: those of the file, of profiles and of the agent; or the organization's.
-#[derive(Clone, Copy)]
-pub struct Lists<'a>(pub [Option<&'a Domains>; 2]);
+/// Several lists that speak together: those of the file, of the agent and of its profiles; or the organization's.
+pub struct Lists<'a>(SmallVec<[&'a Domains; 4]>);
+
+impl<'a> FromIterator<&'a Domains> for Lists<'a> {
+    fn from_iter<I: IntoIterator<Item = &'a Domains>>(lists: I) -> Self {
+        Self(lists.into_iter().collect())
+    }
+}
 
 impl<'a> Lists<'a> {
-    fn all(self) -> impl Iterator<Item = &'a Domains> + Clone {
-        self.0.into_iter().flatten()
+    fn all(&self) -> impl Iterator<Item = &'a Domains> {
+        self.0.iter().copied()
     }
 
     /// The block list's entry for a host, on the port the agent names or any the request could leave by. Of several
     /// the closest is named, and of those the first by name: none hangs on the order in which they stand.
-    pub fn blocked(self, host: &'a Host, port: Option<u16>, targets: &[Target]) -> Option<&'a RuleId> {
+    pub fn blocked(&self, levels: &[Level<'_>], port: Option<u16>, targets: &[Target]) -> Option<&'a RuleId> {
         let covers = |p: u16| port == Some(p) || targets.iter().any(|t| t.port == p);
-        levels(host).find_map(|level| {
+        restricting(levels).find_map(|level| {
             let here = self.all().flat_map(|d| d.blocked.at(level)).filter(|block| block.port.is_none_or(covers));
             here.map(|block| &block.rule).min()
         })
@@ -98,10 +103,12 @@ impl<'a> Lists<'a> {
     /// The entries that allow a request, and the way it leaves by. The most specific pattern that has anything to
     /// say about one of the ways governs; entries of the same pattern add up, and a refusal among them wins.
     /// Without a request, whether one could be allowed.
-    pub fn governing(self, host: &'a Host, targets: &[Target], request: Option<&Asked<'_>>) -> Governing {
+    pub fn governing(&self, levels: &[Level<'_>], targets: &[Target], request: Option<&Asked<'_>>) -> Governing {
         let mut refusal = None;
-        for level in levels(host) {
-            let here = || self.all().flat_map(move |d| d.listed.at(level));
+        for level in levels {
+            let lists = self.all().map(|domains| domains.listed.at(*level)).filter(|list| !list.is_empty());
+            let lists: SmallVec<[&[Arc<Entry>]; 4]> = lists.collect();
+            let here = || lists.iter().copied().flatten();
             let refusing = || here().filter(|e| e.action == Action::Deny && e.bears_on(targets) && e.refuses(request));
             refusal = refusal.or_else(|| {
                 let entry = refusing().min_by_key(|e| (e.pairs.is_some(), &e.rule))?;
@@ -125,7 +132,7 @@ impl<'a> Lists<'a> {
     }
 
     /// Every entry that could have to do with a host.
-    pub fn knowing(self, host: &'a Host) -> impl Iterator<Item = &'a Arc<Entry>> {
+    pub fn knowing(&self, host: &'a Host) -> impl Iterator<Item = &'a Arc<Entry>> {
         self.all().flat_map(move |d| d.listed.matches(host))
     }
 }

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::fmt;
 
+use smallvec::SmallVec;
+
 use crate::pipeline::message::{Authority, Bracketed, Host, Malformed, parse_port, token};
 
 /// How attaché speaks to an upstream.
@@ -50,7 +52,8 @@ pub enum NamePattern {
     Exact(Host),
     /// Every name below this one, at any depth.
     Below(Box<str>),
-    /// Every name. Address literals match only a pattern that is that address.
+    /// Every name; where it restricts, every address literal too. Those are permitted only by a pattern that is that
+    /// address.
     Any,
 }
 
@@ -200,7 +203,7 @@ impl<T> HostTable<T> {
 
     /// Everything filed for a host, most specific first.
     pub fn matches<'a>(&'a self, host: &'a Host) -> impl Iterator<Item = &'a T> {
-        levels(host).flat_map(|level| self.at(level))
+        levels(host).into_iter().flat_map(|level| self.at(level))
     }
 
     /// Every value with nothing said of its order.
@@ -220,14 +223,23 @@ pub enum Level<'a> {
     Any,
 }
 
-/// The levels at which patterns could fit a host, most specific first.
-pub fn levels(host: &Host) -> impl Iterator<Item = Level<'_>> {
+/// The levels of one host; names have seldom more than seven labels.
+pub type Levels<'a> = SmallVec<[Level<'a>; 8]>;
+
+/// The levels at which patterns that permit could fit a host, most specific first.
+pub fn levels(host: &Host) -> Levels<'_> {
     let name = match host {
         Host::Name(name) => Some(&**name),
         Host::Address(_) => None,
     };
     let parents = std::iter::successors(name, |name| name.split_once('.').map(|(_, parent)| parent)).skip(1);
-    std::iter::once(Level::Exact(host)).chain(parents.map(Level::Below)).chain(name.map(|_| Level::Any))
+    std::iter::once(Level::Exact(host)).chain(parents.map(Level::Below)).chain(name.map(|_| Level::Any)).collect()
+}
+
+/// The levels at which patterns that restrict could fit: for them, the star alone is every address too.
+pub fn restricting<'a>(levels: &[Level<'a>]) -> impl Iterator<Item = Level<'a>> {
+    let is_address = matches!(levels.first(), Some(Level::Exact(Host::Address(_))));
+    levels.iter().copied().chain(is_address.then_some(Level::Any))
 }
 
 /// A set of methods.

@@ -9,6 +9,7 @@ pub mod matcher;
 pub mod path;
 pub mod permit;
 pub mod placeholder;
+pub mod places;
 pub mod routes;
 pub mod rule;
 pub mod schedule;
@@ -26,8 +27,8 @@ use binding::Bindings;
 pub use binding::{Binding, Endpoints};
 pub use decision::{Class, Denial, Reason, RuleId, Upstream};
 pub use domains::{Action, Domains, Entry};
-use domains::{Governing, Lists, Target, Targets, targets};
-use matcher::{NamePattern, Scheme};
+use domains::{Entries, Governing, Lists, Target, Targets, targets};
+use matcher::{HostTable, Level, Methods, NamePattern, Scheme, levels};
 use permit::Draft;
 pub use permit::Permit;
 pub use placeholder::Placeholder;
@@ -42,6 +43,7 @@ pub struct Ruleset {
     pub agents: Agents,
     organization: Organization,
     common: Domains,
+    profiles: Vec<Domains>,
     own: Vec<Own>,
     rules: Rules,
     bindings: Bindings,
@@ -54,14 +56,27 @@ struct Organization {
     domains: Domains,
     /// Where there is a name for it, the domains' entries are a ceiling.
     ceiling: Option<RuleId>,
+    /// The hosts of which its rules name methods or paths.
+    routes: HostTable<()>,
 }
 
 /// What one agent has for itself.
 #[derive(Debug, Default)]
 struct Own {
     domains: Domains,
+    /// The lists that it shares with others, as places in [`Ruleset::profiles`].
+    profiles: SmallVec<[usize; 2]>,
     limit: Option<Arc<Limit>>,
     mode: Mode,
+}
+
+/// What lets a request pass that the lists of domains do not refuse.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Grounds {
+    /// The entries of the organization's ceiling.
+    pub ceiling: Vec<RuleId>,
+    /// The entries that allow it.
+    pub entries: Vec<RuleId>,
 }
 
 /// Whose lists of domains.
@@ -73,6 +88,8 @@ pub enum Scope {
     All,
     /// One agent's.
     Agent(AgentId),
+    /// Those of the agents that [have](Ruleset::add_profile) this profile.
+    Profile(usize),
 }
 
 impl Ruleset {
@@ -91,6 +108,19 @@ impl Ruleset {
                 Some(own) => &mut own.domains,
                 None => &mut self.common,
             },
+            Scope::Profile(at) => {
+                if self.profiles.len() <= at {
+                    self.profiles.resize_with(at + 1, Domains::default);
+                }
+                self.profiles.get_mut(at).unwrap_or(&mut self.common)
+            }
+        }
+    }
+
+    /// Gives an agent the lists of a profile.
+    pub fn add_profile(&mut self, agent: AgentId, profile: usize) {
+        if let Some(own) = self.own.get_mut(agent.0) {
+            own.profiles.push(profile);
         }
     }
 
@@ -115,6 +145,9 @@ impl Ruleset {
 
     /// Adds a rule.
     pub fn add_rule(&mut self, rule: Rule) {
+        if rule.organization && (rule.path.is_some() || rule.methods != Methods::Any) {
+            self.organization.routes.insert(&rule.pattern.name, ());
+        }
         self.rules.add(rule);
     }
 
@@ -137,18 +170,21 @@ impl Ruleset {
     /// governing entry, upgrades, rules, then which credentials go with it.
     pub fn decide(&self, agent: AgentId, head: &RequestHead, wall: SystemTime) -> Result<Permit, Denial> {
         let asked = Asked::of(head, wall);
-        let (host, port) = (&head.authority.host, head.authority.port);
+        let (levels, port) = (&asked.levels, head.authority.port);
         let targets = targets(head.door, head.says_https, port);
         let lists = self.lists(agent);
-        let Governing { target, says } = lists.governing(host, &targets, Some(&asked));
-        let target = self.within_organization(host, port, &targets, target, Some(&asked))?;
+        let Governing { target, says } = lists.governing(levels, &targets, Some(&asked));
+        let target = self.within_organization(levels, port, &targets, target, Some(&asked))?;
         let mut draft = Draft::new(self.mode(agent), target);
-        if let Some(rule) = lists.blocked(host, port, &targets) {
+        if let Some(rule) = lists.blocked(levels, port, &targets) {
             draft.refuse(Denial::by(Reason::DomainBlocked, rule))?;
         }
         match says {
             Ok(entries) => draft.allow_by(entries),
             Err(denial) => draft.refuse(denial)?,
+        }
+        if draft.passes_overrides() && self.organization_names_routes(&head.authority.host) {
+            draft.drop_overrides();
         }
         if let Some(denial) = draft.upgrade_refused(head) {
             draft.refuse(denial)?;
@@ -157,14 +193,29 @@ impl Ruleset {
         if let Some(limit) = self.own.get(agent.0).and_then(|own| own.limit.as_ref()) {
             draft.limit(limit, self.mode(agent));
         }
-        // What passes only because nothing is enforced gets no credential.
-        if !draft.is_lenient() {
-            match self.bindings.choose(agent, draft.target(), &asked) {
-                Ok(bindings) => draft.bind(bindings),
-                Err(denial) => draft.refuse(denial)?,
-            }
+        match self.bindings.choose(agent, draft.target(), &asked) {
+            // What passes only because nothing is enforced gets no credential.
+            Ok(_) if draft.is_lenient() => {}
+            Ok(bindings) => draft.bind(bindings),
+            Err(denial) => draft.refuse(denial)?,
         }
         Ok(draft.permit(agent))
+    }
+
+    /// The entries that let an agent's request pass, whatever else is said of it: to explain a decision, not to take
+    /// one.
+    pub fn grounds(&self, agent: AgentId, head: &RequestHead, wall: SystemTime) -> Grounds {
+        let asked = Asked::of(head, wall);
+        let targets = targets(head.door, head.says_https, head.authority.port);
+        let names = |entries: Entries| entries.iter().map(|entry| entry.rule.clone()).collect();
+        let Governing { target, says } = self.lists(agent).governing(&asked.levels, &targets, Some(&asked));
+        let bounds = Lists::from_iter([&self.organization.domains]);
+        let target = target.or(targets.first().copied()).filter(|_| self.organization.ceiling.is_some());
+        let within = target.map(|target| bounds.governing(&asked.levels, &[target], Some(&asked)).says);
+        Grounds {
+            ceiling: within.and_then(Result::ok).map(names).unwrap_or_default(),
+            entries: says.map(names).unwrap_or_default(),
+        }
     }
 
     /// Whether any request of these agents through a tunnel to this host and port could be allowed.
@@ -185,9 +236,10 @@ impl Ruleset {
     /// Whether policy could ever allow somebody a TLS request to this host: only then is there a certificate for it.
     pub fn may_intercept(&self, host: &Host) -> bool {
         let https = |port| Targets::from_slice(&[Target { scheme: Scheme::Https, port }]);
-        let organization = Lists([Some(&self.organization.domains), None]);
+        let organization = Lists::from_iter([&self.organization.domains]);
         self.agents.ids().any(|agent| {
-            let entries = self.lists(agent).knowing(host).chain(organization.knowing(host));
+            let lists = self.lists(agent);
+            let entries = lists.knowing(host).chain(organization.knowing(host));
             let allowing = entries.filter(|e| e.action == Action::Allow && e.pattern.scheme == Scheme::Https);
             let mut ports = allowing.map(|e| e.pattern.permitted_port()).chain([443]);
             ports.any(|port| self.could_reach(agent, host, Some(port), https(port)).is_ok())
@@ -197,7 +249,8 @@ impl Ruleset {
     /// The address literals that an agent may call over TLS: they stand together in the certificate for
     /// handshakes that name nobody.
     pub fn literal_hosts(&self) -> Vec<std::net::IpAddr> {
-        let entries = self.own.iter().map(|own| &own.domains).chain([&self.common]).flat_map(Domains::entries);
+        let entries = self.own.iter().map(|own| &own.domains).chain(&self.profiles).chain([&self.common]);
+        let entries = entries.flat_map(Domains::entries);
         let mut found: Vec<_> = entries
             .filter_map(|e| match &e.pattern.name {
                 NamePattern::Exact(Host::Address(address)) => Some(*address),
@@ -211,7 +264,9 @@ impl Ruleset {
     }
 
     fn lists(&self, agent: AgentId) -> Lists<'_> {
-        Lists([Some(&self.common), self.own.get(agent.0).map(|own| &own.domains)])
+        let own = self.own.get(agent.0);
+        let profiles = own.into_iter().flat_map(|own| &own.profiles).filter_map(|at| self.profiles.get(*at));
+        std::iter::once(&self.common).chain(own.map(|own| &own.domains)).chain(profiles).collect()
     }
 
     fn mode(&self, agent: AgentId) -> Mode {
@@ -219,13 +274,13 @@ impl Ruleset {
     }
 
     fn could_reach(&self, agent: AgentId, host: &Host, port: Option<u16>, targets: Targets) -> Result<(), Denial> {
-        let lists = self.lists(agent);
-        let Governing { target, says } = lists.governing(host, &targets, None);
-        self.within_organization(host, port, &targets, target, None)?;
+        let (lists, levels) = (self.lists(agent), levels(host));
+        let Governing { target, says } = lists.governing(&levels, &targets, None);
+        self.within_organization(&levels, port, &targets, target, None)?;
         if self.mode(agent) == Mode::Monitor {
             return Ok(());
         }
-        match lists.blocked(host, port, &targets) {
+        match lists.blocked(&levels, port, &targets) {
             Some(rule) => Err(Denial::by(Reason::DomainBlocked, rule)),
             None => says.map(|_| ()),
         }
@@ -235,26 +290,35 @@ impl Ruleset {
     /// Were it chosen among those that the ceiling leaves, a ceiling could open a way that nobody chose.
     fn within_organization(
         &self,
-        host: &Host,
+        levels: &[Level<'_>],
         port: Option<u16>,
         targets: &[Target],
         chosen: Option<Target>,
         request: Option<&Asked<'_>>,
     ) -> Result<Target, Denial> {
-        let lists = Lists([Some(&self.organization.domains), None]);
-        if let Some(rule) = lists.blocked(host, port, targets) {
+        let lists = Lists::from_iter([&self.organization.domains]);
+        if let Some(rule) = lists.blocked(levels, port, targets) {
             return Err(Denial::by(Reason::DomainBlocked, rule));
         }
         let preferred = targets.first().copied();
         let target = chosen.or(preferred).ok_or_else(|| Denial::new(Reason::DomainNotAllowed))?;
         let Some(ceiling) = &self.organization.ceiling else { return Ok(target) };
-        match lists.governing(host, &[target], request).says {
+        match lists.governing(levels, &[target], request).says {
             Ok(_) => Ok(target),
             Err(denial) => {
                 let rule = denial.rule.or_else(|| Some(ceiling.clone()));
                 Err(Denial { reason: Reason::OutsideOrganization, rule, ..denial })
             }
         }
+    }
+
+    /// Whether the organization tells methods or paths of the host apart: a header that makes the upstream see another
+    /// of them would lead past what it says, whatever an entry below allows.
+    fn organization_names_routes(&self, host: &Host) -> bool {
+        let Organization { domains, routes, .. } = &self.organization;
+        let lists = Lists::from_iter([domains]);
+        let mut entries = lists.knowing(host);
+        routes.matches(host).next().is_some() || entries.any(|entry| entry.pairs.is_some())
     }
 
     /// What the rules say together: what refuses before what asks, what asks before what limits; none hangs on the

@@ -32,16 +32,17 @@ pub struct PathView<'a> {
     exact: &'a str,
     loose: Loose,
     /// The looser spelling with its empty segments, where it has any.
-    kept: Option<String>,
+    kept: Option<Text>,
 }
+
+/// A path that is being rewritten, always in ASCII. Most are short.
+type Text = SmallVec<[u8; 128]>;
 
 #[derive(Debug)]
 enum Loose {
     /// The exact one.
     Same,
-    /// Where only letters and a final slash differ; most are short.
-    Short(SmallVec<[u8; 128]>),
-    Long(String),
+    Other(Text),
 }
 
 impl<'a> PathView<'a> {
@@ -51,12 +52,12 @@ impl<'a> PathView<'a> {
         if path.bytes().any(odd) || path.contains("//") {
             let loose = loosened(path, false);
             let kept = loosened_segments(path, false);
-            return Self { exact: path, kept: (kept != loose).then_some(kept), loose: Loose::Long(loose) };
+            return Self { exact: path, kept: (kept != loose).then_some(kept), loose: Loose::Other(loose) };
         }
         let bare = if path == "/" { path } else { path.strip_suffix('/').unwrap_or(path) };
         let loose = match bare.len() == path.len() && !path.bytes().any(|b| b.is_ascii_uppercase()) {
             true => Loose::Same,
-            false => Loose::Short(bare.bytes().map(|b| b.to_ascii_lowercase()).collect()),
+            false => Loose::Other(bare.bytes().map(|b| b.to_ascii_lowercase()).collect()),
         };
         Self { exact: path, loose, kept: None }
     }
@@ -68,14 +69,13 @@ impl<'a> PathView<'a> {
 
     /// The ways along which patterns that fit can be found.
     pub fn trails(&self) -> impl Iterator<Item = &str> {
-        std::iter::once(self.loose()).chain(self.kept.as_deref())
+        std::iter::once(self.loose()).chain(self.kept.as_ref().map(as_str))
     }
 
     fn loose(&self) -> &str {
         match &self.loose {
             Loose::Same => self.exact,
-            Loose::Short(text) => std::str::from_utf8(text).unwrap_or(self.exact),
-            Loose::Long(text) => text,
+            Loose::Other(text) => as_str(text),
         }
     }
 }
@@ -108,8 +108,8 @@ impl PathPattern {
         }
         let normal = parse_path(text)?;
         let loose = loosened(&normal, true);
-        let trail = trail(&normal, &loose);
-        Ok(Self::of(Glob::parse(&normal), Glob::parse(&loose), trail))
+        let trail = trail(&normal, as_str(&loose));
+        Ok(Self::of(Glob::parse(&normal), Glob::parse(as_str(&loose)), trail))
     }
 
     /// Reads a pattern of which one without wildcard is a prefix that ends at a segment's end: `/v1/models` is that
@@ -209,36 +209,41 @@ impl PathPattern {
 
 /// The spelling in which restricting patterns and paths meet. The signs that patterns give a meaning stay, or are
 /// put, in escapes, so that neither a path nor an escape in a pattern can be taken for a wildcard.
-fn loosened(path: &str, is_pattern: bool) -> String {
+fn loosened(path: &str, is_pattern: bool) -> Text {
     let kept = loosened_segments(path, is_pattern);
-    let mut text = String::with_capacity(kept.len());
-    for segment in kept.split('/').filter(|segment| !segment.is_empty()) {
-        text.push('/');
-        text.push_str(segment);
+    let mut text = Text::with_capacity(kept.len());
+    for segment in as_str(&kept).split('/').filter(|segment| !segment.is_empty()) {
+        text.push(b'/');
+        text.extend_from_slice(segment.as_bytes());
     }
     if text.is_empty() {
-        text.push('/');
+        text.push(b'/');
     }
     text
 }
 
 /// The same with the segments of which nothing is left.
-fn loosened_segments(path: &str, is_pattern: bool) -> String {
-    let mut text = String::with_capacity(path.len());
+fn loosened_segments(path: &str, is_pattern: bool) -> Text {
+    let mut text = Text::with_capacity(path.len());
     // `%2561` is `%61` to a server that decodes twice; deeper ones are malformed.
-    for segment in unescaped(&unescaped(path)).split('/').skip(1) {
+    for segment in as_str(&unescaped(as_str(&unescaped(path)))).split('/').skip(1) {
         let segment = segment.split(';').next().unwrap_or_default().trim_end_matches(' ');
-        text.push('/');
-        for c in segment.chars() {
-            match c {
-                '*' if !is_pattern => text.push_str("%2a"),
-                '{' if !is_pattern => text.push_str("%7b"),
-                '}' if !is_pattern => text.push_str("%7d"),
-                c => text.push(c.to_ascii_lowercase()),
+        text.push(b'/');
+        for byte in segment.bytes() {
+            match byte {
+                b'*' if !is_pattern => text.extend_from_slice(b"%2a"),
+                b'{' if !is_pattern => text.extend_from_slice(b"%7b"),
+                b'}' if !is_pattern => text.extend_from_slice(b"%7d"),
+                byte => text.push(byte.to_ascii_lowercase()),
             }
         }
     }
     text
+}
+
+/// [`parse_path`] lets nothing through that is not ASCII, and nothing else is put in.
+fn as_str(text: &Text) -> &str {
+    std::str::from_utf8(text).unwrap_or_default()
 }
 
 /// The way to a pattern's paths: as many of its first segments as stand for exactly one segment each.
@@ -262,28 +267,28 @@ fn trail(normal: &str, loose: &str) -> Box<[Step]> {
 }
 
 /// One layer of escapes undone, but for bytes that are not printable and signs that patterns give a meaning.
-fn unescaped(path: &str) -> String {
-    let mut out = String::with_capacity(path.len());
+fn unescaped(path: &str) -> Text {
+    let mut out = Text::with_capacity(path.len());
     let mut rest = path;
     while let Some((before, after)) = rest.split_once('%') {
-        out.push_str(before);
+        out.extend_from_slice(before.as_bytes());
         let next = after.get(2..).unwrap_or_default();
         rest = match percent_byte(after) {
             Some(b'%') if percent_byte(next).is_none() => {
-                out.push_str("%25");
+                out.extend_from_slice(b"%25");
                 next
             }
             Some(byte @ 0x20..0x7f) if !matches!(byte, b'/' | b'\\' | b'*' | b'{' | b'}') => {
-                out.push(char::from(byte));
+                out.push(byte);
                 next
             }
             _ => {
-                out.push('%');
+                out.push(b'%');
                 after
             }
         };
     }
-    out.push_str(rest);
+    out.extend_from_slice(rest.as_bytes());
     out
 }
 

@@ -59,7 +59,7 @@ impl Permit {
 
     /// True if the agent's own override headers pass.
     pub fn allows_override_headers(&self) -> bool {
-        self.draft.entries.iter().any(|e| e.allow_override_headers)
+        self.draft.passes_overrides()
     }
 
     /// The credentials that go with it.
@@ -99,6 +99,8 @@ pub struct Draft {
     mode: Mode,
     target: Target,
     entries: Entries,
+    /// The organization's word on the agent's override headers.
+    drops_overrides: bool,
     bindings: Chosen,
     limits: SmallVec<[Arc<Limit>; 2]>,
     watched_limits: SmallVec<[Arc<Limit>; 1]>,
@@ -114,6 +116,7 @@ impl Draft {
             mode,
             target,
             entries: SmallVec::new(),
+            drops_overrides: false,
             bindings: SmallVec::new(),
             limits: SmallVec::new(),
             watched_limits: SmallVec::new(),
@@ -181,6 +184,16 @@ impl Draft {
 
     pub(super) fn bind(&mut self, bindings: Chosen) {
         self.bindings = bindings;
+    }
+
+    /// Whether the agent's own override headers pass.
+    pub(super) fn passes_overrides(&self) -> bool {
+        !self.drops_overrides && self.entries.iter().any(|entry| entry.allow_override_headers)
+    }
+
+    /// Keeps the agent's override headers in, whatever an entry allows.
+    pub(super) fn drop_overrides(&mut self) {
+        self.drops_overrides = true;
     }
 
     /// The refusal of a protocol that no entry allows to switch to.

@@ -9,12 +9,12 @@ use std::time::SystemTime;
 use crate::pipeline::agent::AgentId;
 use crate::pipeline::approval::Terms;
 use crate::pipeline::limit::Limit;
-use crate::pipeline::message::{Door, Host, RequestHead, decoded};
+use crate::pipeline::message::{Door, RequestHead, decoded};
 use crate::pipeline::policy::decision::RuleId;
-use crate::pipeline::policy::matcher::{HostPattern, HostTable, Methods};
+use crate::pipeline::policy::matcher::{HostPattern, Levels, Methods, levels, restricting};
 use crate::pipeline::policy::path::{PathPattern, PathView};
+use crate::pipeline::policy::places::Places;
 use crate::pipeline::policy::schedule::Schedule;
-use crate::pipeline::policy::tree::PathTree;
 
 /// What is done about the requests it matches.
 #[derive(Debug)]
@@ -89,7 +89,7 @@ pub struct Wildcard(Vec<Box<str>>);
 /// All rules of a policy.
 #[derive(Debug, Default)]
 pub struct Rules {
-    table: HostTable<PathTree<Arc<Rule>>>,
+    places: Places<Rule>,
 }
 
 /// What rules look at of a request.
@@ -97,6 +97,8 @@ pub struct Rules {
 pub struct Asked<'a> {
     /// Its head.
     pub head: &'a RequestHead,
+    /// Its host, as patterns see it.
+    pub levels: Levels<'a>,
     /// Its path, as patterns see it.
     pub path: PathView<'a>,
     /// When.
@@ -106,7 +108,7 @@ pub struct Asked<'a> {
 impl<'a> Asked<'a> {
     /// Looks at a request.
     pub fn of(head: &'a RequestHead, wall: SystemTime) -> Self {
-        Self { head, path: PathView::of(&head.path), wall }
+        Self { head, levels: levels(&head.authority.host), path: PathView::of(&head.path), wall }
     }
 
     /// The port that the agent means, wherever the request leaves: plain HTTP without one is 80.
@@ -119,19 +121,8 @@ impl<'a> Asked<'a> {
 impl Rules {
     /// Adds a rule.
     pub fn add(&mut self, rule: Rule) {
-        let (name, path) = (rule.pattern.name.clone(), rule.path.clone());
-        let trees = self.table.filed(&name);
-        if trees.is_empty() {
-            trees.push(PathTree::default());
-        }
-        if let Some(tree) = trees.first_mut() {
-            tree.insert(path.as_ref(), Arc::new(rule));
-        }
-    }
-
-    /// Every rule with nothing said of their order.
-    pub fn iter(&self) -> impl Iterator<Item = &Arc<Rule>> {
-        self.table.iter().flat_map(PathTree::iter)
+        let (agents, name, path) = (rule.agents.clone(), rule.pattern.name.clone(), rule.path.clone());
+        self.places.add(agents.as_deref(), &name, path.as_ref(), rule);
     }
 
     /// Shows every rule that matches a request of this agent which would leave by this port. None is shown twice
@@ -143,23 +134,21 @@ impl Rules {
         port: u16,
         mut take: impl FnMut(&'a Arc<Rule>),
     ) {
-        let host: &Host = &asked.head.authority.host;
-        for tree in self.table.matches(host) {
-            tree.find(&asked.path, |rule| {
-                if rule.matches(agent, asked, port) {
+        for level in restricting(&asked.levels) {
+            self.places.find(agent, level, &asked.path, |rule| {
+                if rule.matches(asked, port) {
                     take(rule);
                 }
-                false
             });
         }
     }
 }
 
 impl Rule {
-    fn matches(&self, agent: AgentId, asked: &Asked<'_>, port: u16) -> bool {
+    /// Whether it matches a request of one of its agents.
+    fn matches(&self, asked: &Asked<'_>, port: u16) -> bool {
         self.pattern.port.is_none_or(|p| p == port || Some(p) == asked.named_port())
             && self.methods.restricts(&asked.head.method)
-            && self.agents.as_ref().is_none_or(|agents| agents.contains(&agent))
             && self.path.as_ref().is_none_or(|path| path.restricts(&asked.path))
             && self.conditions.iter().all(|condition| condition.holds(asked.head))
             && self.schedule.as_ref().is_none_or(|schedule| schedule.holds(asked.wall))
@@ -176,7 +165,7 @@ impl Condition {
                     let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
                     let value = decoded(value);
                     is_parameter(&decoded(key), name)
-                        && (self.value.fits(&value) || self.value.fits(value.trim_ascii()))
+                        && [&value[..], value.trim_ascii(), before_nul(&value)].iter().any(|v| self.value.fits(v))
                 })
             }
             Place::Header(name) => head.fields.all(name).any(|value| {
@@ -186,11 +175,21 @@ impl Condition {
     }
 }
 
-/// Whether some server takes a key for the parameter of this name: `name[]` and `name[0]` are lists of it to many.
+/// Whether some server takes a key for the parameter of this name: `name[]` and `name[0]` are lists of it to many, and
+/// PHP makes `_` of what stands in no name (`user.id`, `user id` and `user[id` are `user_id`), and ends it at a NUL.
 fn is_parameter(key: &[u8], name: &str) -> bool {
-    let key = key.trim_ascii();
+    let key = before_nul(key).trim_ascii();
     let bare = key.split(|b| *b == b'[').next().unwrap_or_default();
-    key.eq_ignore_ascii_case(name.as_bytes()) || bare.eq_ignore_ascii_case(name.as_bytes())
+    let is = |key: &[u8]| {
+        let alike = |(k, n): (&u8, u8)| k.eq_ignore_ascii_case(&n) || (n == b'_' && matches!(k, b'.' | b' ' | b'['));
+        key.len() == name.len() && key.iter().zip(name.bytes()).all(alike)
+    };
+    is(key) || is(bare)
+}
+
+/// What is left of a text where a NUL ends it.
+fn before_nul(text: &[u8]) -> &[u8] {
+    text.split(|b| *b == 0).next().unwrap_or_default()
 }
 
 impl Wildcard {
@@ -206,17 +205,20 @@ impl Wildcard {
 
     /// Whether a value is this, case aside.
     pub fn fits(&self, value: &[u8]) -> bool {
-        let value = value.to_ascii_lowercase();
         let [first, between @ .., last] = self.0.as_slice() else {
-            return self.0.first().is_some_and(|only| only.as_bytes() == value);
+            return self.0.first().is_some_and(|only| only.as_bytes().eq_ignore_ascii_case(value));
         };
-        let Some(mut rest) = value.strip_prefix(first.as_bytes()).and_then(|v| v.strip_suffix(last.as_bytes())) else {
-            return false;
+        let ends = || {
+            let (start, rest) = value.split_at_checked(first.len())?;
+            let (middle, end) = rest.split_at_checked(rest.len().checked_sub(last.len())?)?;
+            let fit = start.eq_ignore_ascii_case(first.as_bytes()) && end.eq_ignore_ascii_case(last.as_bytes());
+            fit.then_some(middle)
         };
+        let Some(mut rest) = ends() else { return false };
         // The first place where a part fits leaves most for those behind it.
         between.iter().all(|part| {
-            let found =
-                part.is_empty().then_some(0).or_else(|| rest.windows(part.len()).position(|w| w == part.as_bytes()));
+            let is_part = |window: &[u8]| window.eq_ignore_ascii_case(part.as_bytes());
+            let found = part.is_empty().then_some(0).or_else(|| rest.windows(part.len()).position(is_part));
             found.and_then(|at| rest.get(at + part.len()..)).map(|after| rest = after).is_some()
         })
     }
@@ -225,6 +227,34 @@ impl Wildcard {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_parameter_is_found_under_every_name_that_some_server_reads_as_its_own() {
+        let condition = Condition { place: Place::Query("user_id".into()), value: Wildcard::parse("root") };
+        for (query, holds) in [
+            ("user_id=root", true),
+            ("a=1&USER_ID=ROOT", true),
+            ("%75ser_id=%72oot", true),
+            ("a;user_id=root", true),
+            ("user_id=bob&user_id=root", true),
+            ("user_id[]=root", true),
+            ("+user_id=+root+", true),
+            ("user.id=root", true),
+            ("user+id=root", true),
+            ("user%5Bid=root", true),
+            ("user_id%00x=root%00y", true),
+            ("user-id=root", false),
+            ("userXid=root", false),
+            ("user_id=rooted", false),
+            ("user_id", false),
+        ] {
+            let path = format!("/?{query}");
+            let fields = [(":method", "GET"), (":authority", "a.example"), (":path", &path)];
+            let fields = fields.iter().map(|(name, value)| ((*name).to_owned(), value.as_bytes().to_vec())).collect();
+            let head = RequestHead::parse(Door::Tls, crate::pipeline::message::Fields::new(fields)).unwrap();
+            assert_eq!(condition.holds(&head), holds, "{query}");
+        }
+    }
 
     #[test]
     fn a_star_stands_for_any_run() {

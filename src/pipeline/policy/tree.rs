@@ -49,6 +49,11 @@ impl<T> PathTree<T> {
         path.trails().any(|trail| self.root.walk(trail, &mut take))
     }
 
+    /// Shows every value whose pattern could have a path in common with this one, and some besides.
+    pub fn meeting<'a>(&'a self, pattern: Option<&PathPattern>, mut take: impl FnMut(&'a T)) {
+        self.root.meet(pattern.map(PathPattern::trail).unwrap_or_default(), &mut take);
+    }
+
     /// Every value with nothing said of its order.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
         let mut nodes = vec![&self.root];
@@ -62,6 +67,18 @@ impl<T> PathTree<T> {
 }
 
 impl<T> Node<T> {
+    fn meet<'a>(&'a self, trail: &[Step], take: &mut impl FnMut(&'a T)) {
+        self.here.iter().for_each(&mut *take);
+        let any = self.any.as_deref();
+        match trail.split_first() {
+            Some((Step::Named(name), rest)) => {
+                self.named.get(name).into_iter().chain(any).for_each(|node| node.meet(rest, take));
+            }
+            Some((Step::Any, rest)) => self.named.values().chain(any).for_each(|node| node.meet(rest, take)),
+            None => self.named.values().chain(any).for_each(|node| node.meet(&[], take)),
+        }
+    }
+
     fn walk<'a>(&'a self, rest: &str, take: &mut impl FnMut(&'a T) -> bool) -> bool {
         if self.here.iter().any(&mut *take) {
             return true;
@@ -101,6 +118,26 @@ mod tests {
             for (at, pattern) in patterns.iter().enumerate() {
                 let fits = pattern.permits(&path) || pattern.restricts(&view);
                 prop_assert!(!fits || found.contains(&at), "{pattern:?}");
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_shares_a_path_with_a_pattern_is_found(
+            patterns in proptest::collection::vec("(/(a|B|\\*|\\*\\*|\\{i\\}|a\\*|;x|a;x|%41|%2A)){1,4}/?", 2..8),
+        ) {
+            let patterns: Vec<_> = patterns.iter().filter_map(|p| PathPattern::parse(p).ok()).collect();
+            let mut tree = PathTree::default();
+            for (at, pattern) in patterns.iter().enumerate() {
+                tree.insert(Some(pattern), at);
+            }
+            for one in &patterns {
+                let mut found = Vec::new();
+                tree.meeting(Some(one), |at| found.push(*at));
+                for (at, other) in patterns.iter().enumerate() {
+                    prop_assert!(!one.may_overlap(other) || found.contains(&at), "{one:?} {other:?}");
+                }
             }
         }
     }

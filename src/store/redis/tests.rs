@@ -1,3 +1,5 @@
+mod book;
+mod clocked;
 mod count;
 
 use super::*;
@@ -116,23 +118,11 @@ async fn options_that_cannot_be_are_refused_without_their_password() {
 
 #[tokio::test]
 async fn a_server_is_reached_by_tls_with_certificates_on_both_ends() {
-    let folder = tempfile::tempdir().unwrap();
-    let write = |name: &str, text: &str| {
-        let path = folder.path().join(name);
-        std::fs::write(&path, text).unwrap();
-        path.to_str().unwrap().to_owned()
-    };
     let ca = issue(None, "test CA", &[]);
     let end = issue(Some(&ca), "an end", &["localhost", "127.0.0.1"]);
     let stranger = issue(None, "another CA", &[]);
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
-    let files = [
-        ("--tls-port", port.clone()),
-        ("--tls-ca-cert-file", write("ca.pem", &ca.0.pem())),
-        ("--tls-cert-file", write("end.pem", &end.0.pem())),
-        ("--tls-key-file", write("end.key", &end.1.serialize_pem())),
-    ];
-    let server = Server::with(&files.iter().flat_map(|(name, value)| [*name, value.as_str()]).collect::<Vec<_>>());
+    let server = Server::start();
+    let port = in_front(&server, &ca, &end).await;
     let identity = || Identity { certificate: end.0.pem().into(), key: end.1.serialize_pem().into() };
     let options = |ca: &Issued, identity| Options {
         ca: Some(ca.0.pem().into()),
@@ -148,6 +138,37 @@ async fn a_server_is_reached_by_tls_with_certificates_on_both_ends() {
         let store = Redis::start(options(ca, identity)).unwrap();
         assert!(!store.connected(Duration::from_millis(500)).await);
     }
+}
+
+/// Speaks TLS in front of a server, as one built with it does, and asks for certificates; its port.
+async fn in_front(server: &Server, ca: &Issued, end: &Issued) -> u16 {
+    use tokio_rustls::rustls;
+
+    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(ca.0.der().clone()).unwrap();
+    let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(roots.into(), provider.clone());
+    let key = rustls::pki_types::PrivateKeyDer::try_from(end.1.serialize_der()).unwrap();
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_client_cert_verifier(verifier.build().unwrap())
+        .with_single_cert(vec![end.0.der().clone()], key)
+        .unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(std::sync::Arc::new(config));
+    let listener = tokio::net::TcpListener::bind("localhost:0").await.unwrap();
+    let (port, socket) = (listener.local_addr().unwrap().port(), server.socket());
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let (acceptor, socket) = (acceptor.clone(), socket.clone());
+            tokio::spawn(async move {
+                let Ok(mut stream) = acceptor.accept(stream).await else { return };
+                let mut server = tokio::net::UnixStream::connect(socket).await.unwrap();
+                let _ = tokio::io::copy_bidirectional(&mut stream, &mut server).await;
+            });
+        }
+    });
+    port
 }
 
 type Issued = (rcgen::Certificate, rcgen::KeyPair, rcgen::CertificateParams);

@@ -29,7 +29,7 @@ impl Server {
         format!("unix://{}", self.socket().display())
     }
 
-    pub(super) fn socket(&self) -> PathBuf {
+    pub(in crate::store) fn socket(&self) -> PathBuf {
         self.folder.path().join("redis.sock")
     }
 
@@ -60,7 +60,9 @@ impl Server {
 
     /// Takes from it all it wrote down, while it is dead.
     pub(super) fn forget(&self) {
-        std::fs::remove_dir_all(self.folder.path().join("appendonlydir")).unwrap();
+        // Before Redis 7 it is a file.
+        let (folder, file) = (self.folder.path().join("appendonlydir"), self.folder.path().join("appendonly.aof"));
+        std::fs::remove_dir_all(folder).or_else(|_| std::fs::remove_file(file)).unwrap();
     }
 
     /// Stops it where it stands, and lets it go on.
@@ -79,7 +81,8 @@ impl Drop for Server {
 
 /// It writes down whatever it answered before it answers: what is lost when it is killed is lost on purpose.
 fn launch(folder: &TempDir, arguments: &[&str]) -> Child {
-    let binary = std::env::var_os("REDIS_SERVER_BIN").unwrap_or_else(|| "redis-server".into());
+    const PREPARED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/test-env/redis-server");
+    let binary = std::env::var_os("REDIS_SERVER_BIN").unwrap_or_else(|| PREPARED.into());
     let socket = folder.path().join("redis.sock");
     Command::new(&binary)
         .args(["--port", "0", "--save", "", "--appendonly", "yes", "--appendfsync", "always", "--unixsocket"])
@@ -91,6 +94,6 @@ fn launch(folder: &TempDir, arguments: &[&str]) -> Child {
         .stderr(Stdio::inherit())
         .spawn()
         .unwrap_or_else(|error| {
-            panic!("{}: {error}: install it (Debian: redis-server) or name it in REDIS_SERVER_BIN", binary.display())
+            panic!("{}: {error}: run `tests/setup` first, or name a server in REDIS_SERVER_BIN", binary.display())
         })
 }

@@ -80,7 +80,7 @@ async fn what_cannot_be_answered_is_said_clearly() {
         ("answered", &["approve", &ticket][..], 1, "is answered already"),
         ("answered twice", &["deny", &ticket], 1, "is answered already"),
         ("unknown", &["approve", "apr_00000000000000000000"], 1, "there is no open question"),
-        ("unknown to look at", &["show", "apr_0"], 1, "there is no open question"),
+        ("unknown to look at", &["show", "apr_00000"], 1, "there is no open question"),
         ("which one", &["approve", "apr_"], 2, "attache approvals list"),
         ("no ticket", &["approve"], 2, "TICKET"),
         ("a long reason", &["approve", &other, "--why", &"x".repeat(501)], 2, "500 characters"),

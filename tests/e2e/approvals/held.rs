@@ -7,7 +7,7 @@ use serde_json::Value;
 use tempfile::NamedTempFile;
 
 use super::{ORIGIN, Place};
-use crate::support::{Collector, curl, free_address, script, until};
+use crate::support::{Collector, curl, free_address, grpc, script, until};
 
 #[tokio::test]
 async fn what_a_person_approves_goes_out_once_and_whole() {
@@ -123,6 +123,32 @@ async fn what_a_person_refuses_never_goes_out_and_the_agent_learns_why() {
     assert_eq!(place.events().len(), 2, "asked and refused: {:?}", place.events());
 }
 
+/// A gRPC client gets a status on which it does not try again by itself, and a sentence.
+#[tokio::test]
+async fn a_grpc_agent_is_told_too() {
+    let policy = r#"
+allowedDomains: [api.example.com]
+rules:
+  - {name: Echo, host: api.example.com, path: "/attache.test.Echo/Unary", action: {approval: {hold: 0s, expires: 10m}}}
+"#;
+    let place = Place::with(policy, |setup| setup).await;
+    let call = async || {
+        let channel = grpc::channel(place.attache.proxy(), "api.example.com:443", &place.attache.ca_pem());
+        grpc::unary(channel, "hello").await
+    };
+    let pending = call().await.unwrap_err();
+    assert_eq!(pending.code(), tonic::Code::FailedPrecondition, "{pending:?}");
+    assert!(pending.message().contains("approval_pending"), "{pending:?}");
+    assert!(place.upstream.connections().is_empty());
+    let question = place.question("/attache.test.Echo/Unary", 0).await;
+    assert_eq!(question.content_type.as_deref(), Some("application/grpc"));
+    place.approve(&question.ticket).await;
+    assert!(call().await.unwrap().contains("hello"));
+    let third = call().await.unwrap_err();
+    assert_eq!(third.code(), tonic::Code::FailedPrecondition, "{third:?}");
+    assert_eq!(place.reached().len(), 1);
+}
+
 const BRIEF: &str = r#"
 allowedDomains: [api.example.com]
 rules:
@@ -205,7 +231,6 @@ async fn a_question_nobody_answers_expires_and_is_asked_anew() {
 
 /// A real hold, as long as a person takes who was at lunch.
 #[tokio::test]
-#[ignore = "takes three minutes: `cargo test --test e2e -- --ignored three_minutes`"]
 async fn a_request_is_held_for_three_minutes() {
     let policy = super::POLICY.replace("hold: 25s", "hold: 200s");
     let place = Place::with(&policy, |setup| setup).await;

@@ -139,6 +139,7 @@ impl Parts {
             live: Arc::new(Live::new(in_force)),
             resolver: self.names.clone(),
             store: Arc::new(Memory::default()),
+            held: ::attache::ext_proc::Held::default(),
             herald: Arc::new(Nobody),
             recorder: self.recorded.clone(),
             telemetry: Telemetry::new(None).unwrap(),

@@ -4,6 +4,7 @@
 //! are the decoder's.
 
 mod agents;
+mod cases;
 mod credentials;
 mod domains;
 mod policy;
@@ -73,7 +74,7 @@ impl Key {
 
 /// The mapping that the decoder calls `what`.
 pub fn of(what: &str) -> Option<&'static Described> {
-    TABLE.iter().flat_map(|part| part.iter()).find(|described| described.what == what)
+    TABLE.iter().chain([&CASES]).flat_map(|part| part.iter()).find(|described| described.what == what)
 }
 
 /// The key `name` of the mapping `what`.
@@ -85,6 +86,9 @@ pub fn key_of(what: &str, name: &str) -> Option<&'static Key> {
 pub fn pattern(what: &str) -> Option<&'static str> {
     PATTERNS.iter().find(|(kinds, _)| kinds.contains(&what)).map(|(_, pattern)| *pattern)
 }
+
+/// What a request is in a case of one line fits.
+pub const REQUEST_LINE: &str = "^[!#$%&'*+.^_`|~0-9A-Za-z-]+ +[Hh][Tt][Tt][Pp][Ss]?://.";
 
 /// What every name fits.
 pub const NAME: &str = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$";
@@ -123,3 +127,6 @@ pub const PATTERNS: &[(&[&str], &str)] = &[
 /// The table, one part for each part of the language.
 pub const TABLE: &[&[Described]] =
     &[policy::TABLE, domains::TABLE, agents::TABLE, rules::TABLE, credentials::TABLE, services::TABLE];
+
+/// The same of files of cases.
+pub const CASES: &[Described] = cases::TABLE;

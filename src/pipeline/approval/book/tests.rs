@@ -20,6 +20,7 @@ fn petition(agent: &str, request: u8) -> Petition {
             path: "/v1/refunds".into(),
             query: None,
             content_type: None,
+            fields: Vec::new(),
             body_bytes: 1,
             body_sha256: [request; 32],
             body_preview: Box::from([request]),

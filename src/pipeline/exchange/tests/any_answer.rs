@@ -31,7 +31,7 @@ fn pick<const N: usize, T: Clone>(choices: [T; N], by: u8) -> T {
 fn answer(effect: &Effect, by: u8) -> Option<Event> {
     let open = |standing| Asked::Open { ticket: "apr_1".into(), standing, expires: Duration::from_secs(9), new: true };
     let excess = Excess::Reached { rule: "rules[cap]".into(), retry_after: None };
-    let good = by % 8 != 0;
+    let good = !by.is_multiple_of(8);
     Some(match effect {
         Effect::Resolve { .. } => {
             let ip: IpAddr = if good { PUBLIC } else { "127.0.0.1" }.parse().unwrap();
@@ -53,7 +53,7 @@ fn answer(effect: &Effect, by: u8) -> Option<Event> {
         Effect::Admit { redeem, .. } => {
             let used = redeem.map(|_| Redeemed { ticket: "apr_1".into(), answered: answered() });
             let refusals = [Err(NotAdmitted::NotApproved), Err(NotAdmitted::Excess(excess)), Ok(None)];
-            Event::Admitted(if by % 3 != 0 { Ok(used) } else { pick(refusals, by / 3) })
+            Event::Admitted(if !by.is_multiple_of(3) { Ok(used) } else { pick(refusals, by / 3) })
         }
         Effect::FetchSecrets(wanted) => {
             let secret = || Some(Arc::new(Secret::new(Zeroizing::new(b"s".to_vec())).ok().unwrap()));

@@ -33,6 +33,7 @@ pub fn approval(name: &str, hold: u64) -> Rule {
         hold: Duration::from_secs(hold),
         expires: Duration::from_secs(900),
         notify: vec!["ops".into()],
+        fields: vec!["x-amount".into()],
     };
     rule(name, Does::Approval(Arc::new(terms)))
 }

@@ -130,7 +130,7 @@ fn every_reason_is_reached() {
     // These are written by the certificate service and from the access log.
     reached.extend([Reason::CertificateRefused, Reason::NoVerdict]);
     for reason in Reason::ALL {
-        assert!(reached.contains(&reason), "{}", reason.as_str());
+        assert!(reached.contains(reason), "{}", reason.as_str());
     }
 }
 

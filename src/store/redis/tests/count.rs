@@ -5,50 +5,27 @@ use std::time::{Duration, Instant};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
-use redis::aio::MultiplexedConnection;
 
+use super::clocked::{BASE, Clocked, script};
+use super::wire::AdmitReply;
 use crate::pipeline::limit::window::Window;
 use crate::pipeline::limit::{Limit, Weight};
-use crate::store::tests::server::Server;
-
-/// The counting script, by a clock that the test sets.
-fn script() -> redis::Script {
-    let text = concat!(include_str!("../scripts/common.lua"), include_str!("../scripts/admit.lua"));
-    let clocked = text.replacen("redis.call('TIME')", "{redis.call('GET', 'second'), redis.call('GET', 'micro')}", 1);
-    assert_ne!(text, clocked);
-    redis::Script::new(&clocked)
-}
 
 struct Bench {
-    connection: MultiplexedConnection,
+    server: Clocked,
     script: redis::Script,
-    runtime: tokio::runtime::Runtime,
-    _server: Server,
 }
 
 impl Bench {
     fn new() -> Self {
-        let runtime = tokio::runtime::Runtime::new().unwrap();
-        // Nothing is killed here, and writing every answer down takes its time.
-        let server = Server::with(&["--appendonly", "no"]);
-        let connection = runtime.block_on(async {
-            drop(server.patient().await);
-            server.connection().await
-        });
-        Self { connection, script: script(), runtime, _server: server }
+        Self { server: Clocked::new(), script: script(include_str!("../scripts/admit.lua")) }
     }
 
     /// Admits if there is room at this time; else how long until there is.
     fn admit(&mut self, limit: &Limit, units: u64, micros: u64) -> Result<(), Option<Duration>> {
-        // Big enough that a time which is written with an exponent would show.
-        let micros = micros + 1_800_000_000_123_456;
-        let reply: (String, Option<String>, Option<String>, Option<String>) = self.runtime.block_on(async {
-            let clock = [("second", micros / 1_000_000), ("micro", micros % 1_000_000)];
-            let _: () = redis::cmd("MSET").arg(&clock).query_async(&mut self.connection).await.unwrap();
-            let mut call = self.script.key("test");
-            call.arg("admit").arg("").arg("count").arg(limit.most).arg(limit.per.as_micros() as u64).arg(units);
-            call.invoke_async(&mut self.connection).await.unwrap()
-        });
+        let [most, per, units] = [limit.most, limit.per.as_micros() as u64, units].map(|number| number.to_string());
+        let arguments = ["admit", "", "count", &most, &per, &units];
+        let reply: AdmitReply = self.server.run(&self.script, micros, &arguments);
         match reply.0.as_str() {
             "admitted" => Ok(()),
             "reached" => {
@@ -60,11 +37,11 @@ impl Bench {
     }
 
     fn clear(&mut self) {
-        let _: () = self.runtime.block_on(redis::cmd("FLUSHALL").query_async(&mut self.connection)).unwrap();
+        self.server.command(&["FLUSHALL"])
     }
 
     fn length(&mut self) -> usize {
-        self.runtime.block_on(redis::cmd("LLEN").arg("test:count:count").query_async(&mut self.connection)).unwrap()
+        self.server.command(&["LLEN", &format!("{BASE}:count:count")])
     }
 }
 

@@ -34,6 +34,8 @@ use request::{Body, Request, no_request};
 /// The largest body that is held until it is judged, in bytes: what the bootstrap's `per_connection_buffer_limit_bytes`
 /// lets Envoy hold.
 const MOST_HELD: usize = 1024 * 1024;
+/// What is over sooner is one moment for the times at which rules hold.
+const A_WAIT: Duration = Duration::from_millis(50);
 /// When an agent whose request waits for a person should come again.
 const COME_AGAIN: Duration = Duration::from_secs(5);
 /// When an agent with too many open questions should come again.
@@ -51,6 +53,8 @@ pub struct Exchange {
     question: Question,
     /// The watched limits that have counted this request, however often it is decided.
     counted: SmallVec<[RuleId; 1]>,
+    /// When it was decided last.
+    decided: Now,
 }
 
 #[derive(Debug)]
@@ -108,7 +112,7 @@ impl Exchange {
     /// An exchange that nothing has happened to.
     pub fn new(rules: Arc<Ruleset>, now: Now) -> Self {
         let (question, counted) = (Question::default(), SmallVec::new());
-        Self { rules, started: now, request: None, stage: Stage::Start, question, counted }
+        Self { rules, started: now, request: None, stage: Stage::Start, question, counted, decided: now }
     }
 
     /// Takes an event and gives the next effect. `rules` is the policy of this moment. An event that does not
@@ -218,6 +222,7 @@ impl Exchange {
 
     /// Identity, form and policy; then the name is looked up, never before policy admits it.
     fn decide(&mut self, now: Now) -> Result<Effect, Denial> {
+        self.decided = now;
         let request = self.request.as_mut().ok_or_else(no_request)?;
         let permit = request.decide(&self.rules, now)?;
         if request.lacks_body(&permit) {
@@ -230,11 +235,15 @@ impl Exchange {
         Ok(Effect::Resolve { host, port })
     }
 
-    /// True if the policy has changed during a wait, or the caller's identity has ended. Then the request is decided
-    /// again from the start, since neither the permit nor the secrets and addresses fetched for it are the new policy's.
+    /// True if the policy has changed during a wait, or the caller's identity has ended, or a rule begun or ended. Then
+    /// the request is decided again from the start, since neither the permit nor the secrets and addresses fetched for it
+    /// are the new policy's.
     fn outdated(&self, rules: &Arc<Ruleset>, now: Now) -> bool {
         let ends = self.request.as_ref().and_then(|request| request.caller?.expires);
-        !Arc::ptr_eq(&self.rules, rules) || ends.is_some_and(|end| now.wall >= end)
+        let waited = now.monotonic.saturating_duration_since(self.decided.monotonic) >= A_WAIT;
+        !Arc::ptr_eq(&self.rules, rules)
+            || ends.is_some_and(|end| now.wall >= end)
+            || (waited && self.rules.differs(self.decided.wall, now.wall))
     }
 
     /// CONNECT: only what is certain is refused. It is not put on record unless it is.

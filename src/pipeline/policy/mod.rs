@@ -151,6 +151,11 @@ impl Ruleset {
         self.rules.add(rule);
     }
 
+    /// True if the rules that hold at two times are not the same.
+    pub fn differs(&self, one: SystemTime, other: SystemTime) -> bool {
+        self.rules.differ(one, other)
+    }
+
     /// Binds an injection.
     pub fn bind(&mut self, binding: Binding) {
         self.bindings.add(binding);

@@ -90,6 +90,8 @@ pub struct Wildcard(Vec<Box<str>>);
 #[derive(Debug, Default)]
 pub struct Rules {
     places: Places<Rule>,
+    /// When those of them hold that do not always.
+    schedules: Vec<Schedule>,
 }
 
 /// What rules look at of a request.
@@ -122,7 +124,13 @@ impl Rules {
     /// Adds a rule.
     pub fn add(&mut self, rule: Rule) {
         let (agents, name, path) = (rule.agents.clone(), rule.pattern.name.clone(), rule.path.clone());
+        self.schedules.extend(rule.schedule.clone());
         self.places.add(agents.as_deref(), &name, path.as_ref(), rule);
+    }
+
+    /// True if a rule holds at one of two times and not at the other.
+    pub fn differ(&self, one: SystemTime, other: SystemTime) -> bool {
+        self.schedules.iter().any(|schedule| schedule.holds(one) != schedule.holds(other))
     }
 
     /// Shows every rule that matches a request of this agent which would leave by this port. None is shown twice

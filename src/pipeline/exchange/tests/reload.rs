@@ -55,3 +55,39 @@ fn a_policy_that_came_before_the_request_is_the_one_that_decides() {
     assert!(matches!(effect, Effect::Record(record) if &*record.policy_revision == "new"));
     drop(world);
 }
+
+#[test]
+fn a_rule_that_begins_during_a_wait_holds_after_it() {
+    use crate::pipeline::policy::rule::{Does, Mode, Rule};
+    use crate::pipeline::policy::schedule::Schedule;
+
+    let began = now();
+    let later = |milliseconds| Now {
+        wall: began.wall + Duration::from_millis(milliseconds),
+        monotonic: began.monotonic + Duration::from_millis(milliseconds),
+    };
+    let rules = policy("one", |rules| {
+        let starts = jiff::Timestamp::try_from(began.wall + Duration::from_secs(2)).unwrap();
+        rules.add_rule(Rule {
+            id: "rules[soon]".into(),
+            pattern: HostPattern::parse("api.example").unwrap(),
+            path: None,
+            methods: Methods::Any,
+            agents: None,
+            conditions: Vec::new(),
+            schedule: Some(Schedule { not_before: Some(starts), ..Schedule::default() }),
+            mode: Mode::Enforce,
+            organization: false,
+            does: Does::Block,
+        });
+    });
+    for (waited, refused) in [(1_900, false), (2_000, true)] {
+        let mut exchange = Exchange::new(rules.clone(), began);
+        let effect = exchange.on(Event::Request(tls("GET", "api.example/", &[])), &rules, began);
+        assert!(matches!(effect, Effect::Resolve { .. }), "{effect:?}");
+        let found = Resolved::Looked(SmallVec::from_slice(&[PUBLIC.parse().unwrap()]));
+        let effect = exchange.on(Event::Resolved(Ok(found)), &rules, later(waited));
+        let blocked = matches!(&effect, Effect::Record(record) if record.reason.as_deref() == Some("rule_blocked"));
+        assert_eq!(blocked, refused, "{effect:?}");
+    }
+}

@@ -338,9 +338,10 @@ fn the_policies_we_show_have_nothing_odd() {
     assert!(findings(demo).is_empty(), "{}", linted(demo, None));
     let page = include_str!("../../../docs/policy.md");
     let example = page.split("```yaml\n").nth(1).unwrap().split("```").next().unwrap();
-    let found = findings(example);
-    assert!(found.iter().all(|finding| finding.starts_with("missing-apex ")), "{}", linted(example, None));
-    assert_eq!(linted(example, None).warnings(), 0);
+    let found = linted(example, None);
+    let codes: Vec<_> = found.iter().map(|problem| problem.code).collect();
+    assert_eq!(codes, [Code::MissingApex], "{found}");
+    assert_eq!(found.warnings(), 0);
 }
 
 proptest! {

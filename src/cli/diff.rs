@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::output::{json_line, printable};
 use super::{Failure, Outcome};
-use crate::config::diff::{Change, Cited, Diff, Kind, Said, Side, diff};
+use crate::config::diff::{Callers, Change, Cited, Diff, Kind, Said, Side, diff};
 use crate::config::{self, Origin};
 
 /// Compare two policies: what the new one allows and the old one does not, and the other way round
@@ -111,7 +111,7 @@ fn side(path: &Path, organization: Option<&Path>, agent: Option<&str>) -> Option
 fn text(diff: &Diff) -> String {
     let mut text = String::new();
     for callers in &diff.callers {
-        text.push_str(&format!("{}\n", who(&callers.agents)));
+        text.push_str(&format!("{}\n", who(callers)));
         for change in &callers.changes {
             text.push_str(&format!("  {} {}\n", sign(change), change.request));
             text.push_str(&format!("      was: {}\n      now: {}\n", said(&change.before), said(&change.after)));
@@ -137,10 +137,7 @@ fn markdown(diff: &Diff) -> String {
     let code = |text: &str| format!("`{}`", printable(text).replace('`', "'").replace('|', "\\|"));
     let mut text = format!("### Policy: {}\n", summary(diff));
     for callers in &diff.callers {
-        text.push_str(&format!(
-            "\n#### {}\n\n| | request | was | now |\n|---|---|---|---|\n",
-            cell(who(&callers.agents))
-        ));
+        text.push_str(&format!("\n#### {}\n\n| | request | was | now |\n|---|---|---|---|\n", cell(who(callers))));
         for change in &callers.changes {
             let mut now = said(&change.after);
             for term in &change.terms {
@@ -184,11 +181,13 @@ fn summary(diff: &Diff) -> String {
     format!("{}{notes}", counts.join(", "))
 }
 
-fn who(agents: &[Option<String>]) -> String {
-    let names: Vec<&str> = agents.iter().map(|name| name.as_deref().unwrap_or("callers without identity")).collect();
-    match (agents, names.as_slice()) {
+fn who(callers: &Callers) -> String {
+    let names: Vec<&str> =
+        callers.agents.iter().map(|name| name.as_deref().unwrap_or("callers without identity")).collect();
+    match (callers.agents.as_slice(), names.as_slice()) {
         ([Some(_)], [name]) => format!("agent {name}"),
         ([None], _) => "callers without identity".to_owned(),
+        (_, names) if callers.all => format!("every agent: {}", names.join(", ")),
         (_, names) => format!("agents {}", names.join(", ")),
     }
 }

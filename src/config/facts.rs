@@ -38,6 +38,8 @@ pub(super) enum Who {
 #[derive(Debug)]
 pub(super) struct Grant {
     pub at: Span,
+    /// Of which list, as its name in records begins.
+    pub list: String,
     pub written: String,
     pub who: Who,
     pub pattern: HostPattern,
@@ -52,6 +54,8 @@ pub(super) struct Grant {
 #[derive(Debug)]
 pub(super) struct Block {
     pub at: Span,
+    /// Of which list, as its name in records begins.
+    pub list: String,
     pub written: String,
     pub who: Who,
     pub pattern: HostPattern,
@@ -94,25 +98,32 @@ impl Facts {
         if let Some(organization) = &policy.organization {
             let allowed = organization.allowed_domains.as_deref();
             facts.has_ceiling = allowed.is_some();
-            facts.lists(&Who::Organization, allowed.unwrap_or_default(), &organization.blocked_domains);
+            facts.lists(
+                "organization.",
+                &Who::Organization,
+                allowed.unwrap_or_default(),
+                &organization.blocked_domains,
+            );
             facts.rules(&organization.rules, true, agents);
         }
-        facts.lists(&Who::All, &policy.allowed_domains, &policy.blocked_domains);
+        facts.lists("", &Who::All, &policy.allowed_domains, &policy.blocked_domains);
         for agent in policy.agents.iter().flatten() {
             let Some(id) = agents.find(agent.name.as_str()) else { continue };
-            facts.lists(&Who::Only(BTreeSet::from([id])), &agent.allowed_domains, &agent.blocked_domains);
+            let list = format!("agents.{}.", agent.name.as_str());
+            facts.lists(&list, &Who::Only(BTreeSet::from([id])), &agent.allowed_domains, &agent.blocked_domains);
         }
         for profile in &policy.profiles {
             let has = |agent: &&schema::Agent| agent.profiles.iter().any(|named| named.value == profile.name.value);
             let of = policy.agents.iter().flatten().filter(has).filter_map(|agent| agents.find(agent.name.as_str()));
-            facts.lists(&Who::Only(of.collect()), &profile.allowed_domains, &profile.blocked_domains);
+            let list = format!("profiles.{}.", profile.name.as_str());
+            facts.lists(&list, &Who::Only(of.collect()), &profile.allowed_domains, &profile.blocked_domains);
         }
         facts.rules(&policy.rules, false, agents);
         facts.uses(policy, agents);
         facts
     }
 
-    fn lists(&mut self, who: &Who, allowed: &[schema::AllowEntry], blocked: &[Spanned<String>]) {
+    fn lists(&mut self, list: &str, who: &Who, allowed: &[schema::AllowEntry], blocked: &[Spanned<String>]) {
         for entry in allowed {
             let Ok(pattern) = HostPattern::parse(&entry.pattern.value) else { continue };
             let every = || PathPattern::parse("/**").ok();
@@ -127,6 +138,7 @@ impl Facts {
             ranges.sort_unstable();
             self.grants.push(Grant {
                 at: entry.pattern.span,
+                list: list.to_owned(),
                 written: entry.pattern.value.clone(),
                 who: who.clone(),
                 pattern,
@@ -141,7 +153,13 @@ impl Facts {
         }
         for text in blocked {
             let Ok(pattern) = HostPattern::parse(&text.value) else { continue };
-            self.blocks.push(Block { at: text.span, written: text.value.clone(), who: who.clone(), pattern });
+            self.blocks.push(Block {
+                at: text.span,
+                list: list.to_owned(),
+                written: text.value.clone(),
+                who: who.clone(),
+                pattern,
+            });
         }
     }
 

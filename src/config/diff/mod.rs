@@ -54,12 +54,14 @@ pub struct Diff {
 pub struct Callers {
     /// Their names; callers without identity are `null`.
     pub agents: Vec<Option<String>>,
+    /// Whether that is everybody who can call.
+    pub all: bool,
     /// What changes.
     pub changes: Vec<Change>,
 }
 
 /// One difference.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 pub struct Change {
     /// What kind of difference it is.
     pub kind: Kind,
@@ -183,32 +185,54 @@ pub fn diff(old: &Side, new: &Side, at: SystemTime) -> Diff {
     let mut compared = compared(old, new);
     let mut uncertain = Vec::new();
     for host in vocabulary.hosts() {
-        let open: Vec<&mut Compared> = compared
-            .iter_mut()
-            .filter(|c| c.generally_differs || !vocabulary.tells_the_same(&host, c.old, c.new))
-            .collect();
-        if open.is_empty() {
+        // Callers who are told the same are decided alike: one of them is asked for all.
+        let mut alike: BTreeMap<_, Vec<&mut Compared>> = BTreeMap::new();
+        for caller in &mut compared {
+            let told = (vocabulary.told(&host, 0, caller.old), vocabulary.told(&host, 1, caller.new));
+            if told.0 != told.1 || caller.general.0 != caller.general.1 {
+                alike.entry((told, caller.general.clone())).or_default().push(caller);
+            }
+        }
+        if alike.is_empty() {
             continue;
         }
         let (requests, whole) = vocabulary.requests(&host);
         if !whole {
             uncertain.push(host.to_string());
         }
-        for caller in open {
+        for mut callers in alike.into_values() {
+            let Some((old_agent, new_agent)) = callers.first().map(|caller| (caller.old, caller.new)) else { continue };
             for request in &requests {
-                let (before, after) = (old.decide(caller.old, request, at), new.decide(caller.new, request, at));
-                caller.note(old, new, request, &before, &after);
+                let (before, after) = (old.decide(old_agent, request, at), new.decide(new_agent, request, at));
+                if let Some(found) = Found::of(old, new, &before, &after) {
+                    callers.iter_mut().for_each(|caller| caller.note(&found, request));
+                }
+            }
+        }
+    }
+    let everybody = compared.len();
+    let mut shared: Vec<(Change, Vec<Option<String>>)> = Vec::new();
+    let mut places: HashMap<Change, usize> = HashMap::new();
+    for Compared { name, changes, .. } in compared {
+        for change in changes {
+            match places.get(&change).and_then(|at| shared.get_mut(*at)) {
+                Some((_, names)) => names.push(name.clone()),
+                None => {
+                    places.insert(change.clone(), shared.len());
+                    shared.push((change, vec![name.clone()]));
+                }
             }
         }
     }
     let mut callers: Vec<Callers> = Vec::new();
-    for Compared { name, mut changes, .. } in compared.into_iter().filter(|caller| !caller.changes.is_empty()) {
-        changes.sort_by_key(|change| change.kind);
-        match callers.iter_mut().find(|known| known.changes == changes) {
-            Some(known) => known.agents.push(name),
-            None => callers.push(Callers { agents: vec![name], changes }),
+    for (change, agents) in shared {
+        match callers.iter_mut().find(|known| known.agents == agents) {
+            Some(known) => known.changes.push(change),
+            None => callers.push(Callers { all: agents.len() == everybody, agents, changes: vec![change] }),
         }
     }
+    callers.sort_by(|a, b| b.agents.len().cmp(&a.agents.len()).then_with(|| a.agents.cmp(&b.agents)));
+    callers.iter_mut().for_each(|callers| callers.changes.sort_by_key(|change| change.kind));
     Diff { callers, notes: notes(old, new, &uncertain) }
 }
 
@@ -235,11 +259,24 @@ struct Compared {
     name: Option<String>,
     old: Option<AgentId>,
     new: Option<AgentId>,
-    /// Whether something differs that is about no host in particular.
-    generally_differs: bool,
+    /// What holds for it whatever it asks for, by both.
+    general: (General, General),
     changes: Vec<Change>,
     /// The changes by what decided.
-    known: HashMap<(Kind, Said, Said, Vec<Term>), usize>,
+    known: HashMap<Found, usize>,
+}
+
+/// Whether there is such a caller, whether there is a ceiling, and what is the agent's alone.
+type General = (bool, bool, Option<String>);
+
+/// A difference, as far as the entries go.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Found {
+    kind: Kind,
+    widens: bool,
+    before: Said,
+    after: Said,
+    terms: Vec<Term>,
 }
 
 /// Everybody who can call under one of them.
@@ -273,35 +310,38 @@ impl Compared {
             let own = id.and_then(|id| side.general.get(&**side.rules.agents.name(id)).cloned());
             (id.is_some(), side.facts.has_ceiling, own)
         };
-        let generally_differs = general(old, before) != general(new, after);
-        Self { name, old: before, new: after, generally_differs, changes: Vec::new(), known: HashMap::new() }
+        let general = (general(old, before), general(new, after));
+        Self { name, old: before, new: after, general, changes: Vec::new(), known: HashMap::new() }
     }
 
-    fn note(&mut self, old: &Side, new: &Side, request: &Witness, before: &Outcome, after: &Outcome) {
-        let (kind, terms, widens) = match (before, after) {
-            (Outcome::Refused { .. }, Outcome::Refused { .. }) => return,
-            (Outcome::Refused { .. }, Outcome::Admitted(_)) => (Kind::Allowed, Vec::new(), true),
-            (Outcome::Admitted(_), Outcome::Refused { .. }) => (Kind::Denied, Vec::new(), false),
-            (Outcome::Admitted(before), Outcome::Admitted(after)) => {
-                let terms = differing(before, after);
-                if terms.is_empty() {
-                    return;
-                }
-                (Kind::Changed, terms, widened(before, after))
-            }
-        };
-        let key = (kind, old.said(before), new.said(after), terms);
-        if let Some(change) = self.known.get(&key).and_then(|at| self.changes.get_mut(*at)) {
+    fn note(&mut self, found: &Found, request: &Witness) {
+        if let Some(change) = self.known.get(found).and_then(|at| self.changes.get_mut(*at)) {
             match change.also.len() < ALSO {
                 true => change.also.push(request.to_string()),
                 false => change.more += 1,
             }
             return;
         }
-        self.known.insert(key.clone(), self.changes.len());
-        let (kind, before, after, terms) = key;
+        self.known.insert(found.clone(), self.changes.len());
+        let Found { kind, widens, before, after, terms } = found.clone();
         let request = request.to_string();
         self.changes.push(Change { kind, widens, request, also: Vec::new(), more: 0, before, after, terms });
+    }
+}
+
+impl Found {
+    /// `None`: there is no difference.
+    fn of(old: &Side, new: &Side, before: &Outcome, after: &Outcome) -> Option<Self> {
+        let (kind, terms, widens) = match (before, after) {
+            (Outcome::Refused { .. }, Outcome::Refused { .. }) => return None,
+            (Outcome::Refused { .. }, Outcome::Admitted(_)) => (Kind::Allowed, Vec::new(), true),
+            (Outcome::Admitted(_), Outcome::Refused { .. }) => (Kind::Denied, Vec::new(), false),
+            (Outcome::Admitted(before), Outcome::Admitted(after)) => {
+                (Kind::Changed, differing(before, after), widened(before, after))
+            }
+        };
+        let differs = kind != Kind::Changed || !terms.is_empty();
+        differs.then(|| Self { kind, widens, before: old.said(before), after: new.said(after), terms })
     }
 }
 
@@ -335,6 +375,8 @@ fn widened(before: &Terms, after: &Terms) -> bool {
 fn general(policy: &Policy) -> BTreeMap<String, String> {
     let of = |agent: &super::schema::Agent| {
         let limit = agent.rate_limit.as_ref().map(|limit| &limit.value);
+        // A limit has its agent's name.
+        let limit = limit.map(|limit| format!("{} {limit:?}", agent.name.as_str()));
         (agent.name.as_str().to_owned(), format!("{:?} {limit:?}", agent.mode))
     };
     policy.agents.iter().flatten().map(of).collect()

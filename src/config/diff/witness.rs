@@ -64,7 +64,7 @@ impl Vocabulary {
     fn add(&mut self, policy: usize, facts: &Facts) {
         for grant in &facts.grants {
             let pairs = grant.pairs.iter().flatten();
-            let text = format!("{:?} {} {:?} {}", grant.action, grant.written, grant.pairs, grant.more);
+            let text = format!("{}{:?} {} {:?} {}", grant.list, grant.action, grant.written, grant.pairs, grant.more);
             let paths: Vec<_> = pairs.clone().map(|(_, path)| path.clone()).collect();
             let (permitted, restricted) = match grant.action {
                 Action::Allow => (paths, Vec::new()),
@@ -80,7 +80,7 @@ impl Vocabulary {
             self.file(words, grant.names());
         }
         for block in &facts.blocks {
-            let text = format!("block {}", block.written);
+            let text = format!("{}block {}", block.list, block.written);
             self.file(Words::of(policy, &block.who, &block.pattern, text), block.names());
         }
         for rule in &facts.rules {
@@ -159,15 +159,14 @@ impl Vocabulary {
         }
     }
 
-    /// Whether two agents of two policies are told the same about a host.
-    pub(super) fn tells_the_same(&self, host: &Host, old: Option<AgentId>, new: Option<AgentId>) -> bool {
-        let told = |policy: usize, agent: Option<AgentId>| {
-            let of = self.of_host(host).filter(|w| w.policy == policy && agent.is_some_and(|agent| w.who.has(agent)));
-            let mut told: Vec<_> = of.map(|words| (words.who == Who::Organization, &words.text)).collect();
-            told.sort_unstable();
-            told
-        };
-        old.is_some() == new.is_some() && told(0, old) == told(1, new)
+    /// All that a policy says to an agent about a host. Agents who are told the same are decided alike, but for what
+    /// holds for them whatever they ask for.
+    pub(super) fn told(&self, host: &Host, policy: usize, agent: Option<AgentId>) -> Option<Vec<&str>> {
+        let agent = agent?;
+        let of = self.of_host(host).filter(|words| words.policy == policy && words.who.has(agent));
+        let mut told: Vec<_> = of.map(|words| words.text.as_str()).collect();
+        told.sort_unstable();
+        Some(told)
     }
 
     /// The requests to a host, the plainest first. The flag is false where its paths are too many to try all.

@@ -135,6 +135,7 @@ proptest! {
             }
             match (&effect, &event) {
                 (Effect::Look(_), Event::Looked(Ok(()))) => seen.looked = true,
+                // Whoever says it: what answers the question is its answer.
                 (Effect::Ask(_), Event::Asked(Asked::Open { standing: Standing::Approved(_), .. })) => {
                     seen.agreed.extend(seen.asking.take());
                 }

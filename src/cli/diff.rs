@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::output::{json_line, printable};
+use super::output::{PageFormat, json_line, printable};
 use super::{Failure, Outcome};
 use crate::config::diff::{Callers, Change, Cited, Diff, Kind, Said, Side, diff};
 use crate::config::{self, Origin};
@@ -52,17 +52,7 @@ pub struct Args {
 
     /// Form of the output; json is {widens, at, callers: [{agents, changes}], notes}, markdown is for pull requests
     #[arg(short, long, value_enum, default_value = "text", value_name = "FORMAT")]
-    output: Format,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Format {
-    /// For people.
-    Text,
-    /// For programs.
-    Json,
-    /// For pull requests.
-    Markdown,
+    output: PageFormat,
 }
 
 /// Runs the command.
@@ -75,9 +65,9 @@ pub fn run(args: Args) -> Outcome {
     let diff = diff(&old, &new, at);
     let mut out = std::io::stdout().lock();
     match args.output {
-        Format::Text => write!(out, "{}", text(&diff))?,
-        Format::Markdown => write!(out, "{}", markdown(&diff))?,
-        Format::Json => {
+        PageFormat::Text => write!(out, "{}", text(&diff))?,
+        PageFormat::Markdown => write!(out, "{}", markdown(&diff))?,
+        PageFormat::Json => {
             let at = Timestamp::try_from(at).map(|at| at.to_string()).map_err(Failure::runtime)?;
             let object = json!({
                 "widens": diff.widens(), "at": at, "callers": diff.callers, "notes": diff.notes,

@@ -27,6 +27,17 @@ pub enum Format {
     Json,
 }
 
+/// The same where it may become part of a page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum PageFormat {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+    /// For a page, or a comment on a change.
+    Markdown,
+}
+
 /// Text from outside, with what a terminal obeys, or what makes text look other than it is, as an escape:
 /// `\u{1b}`, `\n`.
 pub fn printable(text: &str) -> String {

@@ -7,7 +7,7 @@ use crate::config::catalogue::{Service, built_in};
 use crate::pipeline::credential::Slot;
 use serde_json::json;
 
-use super::output::json_line;
+use super::output::{PageFormat, json_line};
 use super::{Failure, Outcome};
 
 /// List the services that a credential can name
@@ -26,17 +26,7 @@ pub struct Args {
 
     /// Form of the output; json is one array of {name, hosts, path, header or query, format, documentation, note}
     #[arg(short, long, value_enum, default_value = "text", value_name = "FORMAT")]
-    output: Format,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Format {
-    /// For people.
-    Text,
-    /// For programs.
-    Json,
-    /// A page of documentation.
-    Markdown,
+    output: PageFormat,
 }
 
 /// Runs the command.
@@ -48,12 +38,12 @@ pub fn run(args: Args) -> Outcome {
     }
     let mut out = std::io::stdout().lock();
     match args.output {
-        Format::Text => write!(out, "{}", text(&services))?,
-        Format::Json => {
+        PageFormat::Text => write!(out, "{}", text(&services))?,
+        PageFormat::Json => {
             let services: Vec<_> = services.iter().map(|(name, service)| object(name, service)).collect();
             writeln!(out, "{}", json_line(&services)?)?;
         }
-        Format::Markdown => write!(out, "{}", markdown(&services))?,
+        PageFormat::Markdown => write!(out, "{}", markdown(&services))?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -120,10 +120,22 @@ fn cells(exchange: &Exchange, short_time: bool) -> [String; COLUMNS] {
         exchange.status().map_or_else(|| "-".to_owned(), |status| status.to_string()),
         or_dash(&decision.method),
         or_dash(&url(exchange)),
-        given(decision.reason.as_deref().or(decision.rule.as_deref())),
+        or_dash(&why(exchange)),
         or_dash(&credentials(exchange)),
         exchange.outcome.as_ref().map_or_else(|| "-".to_owned(), |outcome| duration(outcome.duration_ms)),
     ]
+}
+
+/// The reason, or the rule; of what passes only because it is watched, what would have become of it.
+fn why(exchange: &Exchange) -> String {
+    let decision = &exchange.decision;
+    match (&decision.would, decision.reason.as_deref().or(decision.rule.as_deref())) {
+        (Some(would), _) => {
+            let rule = would.rule.as_deref().unwrap_or_default();
+            format!("would {} {rule}", would.reason).trim_end().to_owned()
+        }
+        (None, given) => given.unwrap_or_default().to_owned(),
+    }
 }
 
 /// Those that went in, and those whose placeholder went out.
@@ -169,6 +181,7 @@ fn colour(standing: Standing) -> &'static str {
 #[cfg(test)]
 mod tests {
     use crate::pipeline::audit::Verdict;
+    use crate::pipeline::audit::Would;
 
     use super::super::filter::tests::{exchange, outcome};
     use super::*;
@@ -243,6 +256,15 @@ TIME (UTC)                AGENT  STATUS   CODE  METHOD  URL{0}  REASON OR RULE  
             exchange.decision.query = query.map(Into::into);
             assert_eq!(url(&exchange), expected);
         }
+    }
+
+    #[test]
+    fn what_is_only_watched_is_told_from_what_is_enforced() {
+        let mut exchange = exchange(Verdict::Allow);
+        assert_eq!(why(&exchange), "allowedDomains[0]");
+        let would = Would { decision: Verdict::Deny, reason: "rule_blocked".into(), rule: Some("rules[soft]".into()) };
+        exchange.decision.would = Some(would);
+        assert_eq!(why(&exchange), "would rule_blocked rules[soft]");
     }
 
     #[test]

@@ -281,6 +281,10 @@ fn split_target(target: &[u8]) -> Result<(Box<str>, Option<Box<str>>), Malformed
 pub fn parse_path(path: &str) -> Result<Box<str>, Malformed> {
     check_encoding(path)?;
     let path = normal_path(path);
+    // An escape that is undone can complete another: `%252%66` is `%252f` by now, a slash to a server that decodes twice.
+    if path.contains('%') {
+        check_encoding(&path)?;
+    }
     // Only what starts with a dot can be one without what follows it; few segments do.
     let is_dots = |segment: &str| segment.starts_with('.') && matches!(bare_segment(segment), "." | "..");
     if path.contains("//") || path.split('/').any(is_dots) {
@@ -516,6 +520,9 @@ mod tests {
             "/a%0ab",
             "/a%7f",
             "/a%252fb",
+            "/a%252%66b",
+            "/a%251%61b",
+            "/a%25%32%66b",
             "/a%252e",
             "/a%zz",
             "/a%",

@@ -31,8 +31,8 @@ pub enum Step {
 pub struct PathView<'a> {
     exact: &'a str,
     loose: Loose,
-    /// The looser spelling with its empty segments, where it has any.
-    kept: Option<Text>,
+    /// The looser spelling in which segments of parameters and blanks alone stay, where there are some.
+    whole: Option<Text>,
 }
 
 /// A path that is being rewritten, always in ASCII. Most are short.
@@ -51,15 +51,15 @@ impl<'a> PathView<'a> {
         let odd = |b: u8| matches!(b, b'%' | b';' | b'*' | b'{' | b'}' | b' ');
         if path.bytes().any(odd) || path.contains("//") {
             let loose = loosened(path, false);
-            let kept = loosened_segments(path, false);
-            return Self { exact: path, kept: (kept != loose).then_some(kept), loose: Loose::Other(loose) };
+            let whole = loosened_whole(path);
+            return Self { exact: path, whole: (whole != loose).then_some(whole), loose: Loose::Other(loose) };
         }
         let bare = if path == "/" { path } else { path.strip_suffix('/').unwrap_or(path) };
         let loose = match bare.len() == path.len() && !path.bytes().any(|b| b.is_ascii_uppercase()) {
             true => Loose::Same,
             false => Loose::Other(bare.bytes().map(|b| b.to_ascii_lowercase()).collect()),
         };
-        Self { exact: path, loose, kept: None }
+        Self { exact: path, loose, whole: None }
     }
 
     /// The path as it goes out.
@@ -69,7 +69,7 @@ impl<'a> PathView<'a> {
 
     /// The ways along which patterns that fit can be found.
     pub fn trails(&self) -> impl Iterator<Item = &str> {
-        std::iter::once(self.loose()).chain(self.kept.as_ref().map(as_str))
+        std::iter::once(self.loose()).chain(self.whole.as_ref().map(as_str))
     }
 
     fn loose(&self) -> &str {
@@ -134,9 +134,10 @@ impl PathPattern {
         if self.exact.matches(path.exact) {
             return true;
         }
-        let loose = path.loose();
         // A final slash is there or not: `/a` is where `/a/**` begins.
-        self.loose.matches(loose) || (loose != "/" && self.loose.matches_below(loose))
+        let fits =
+            |spelling: &str| self.loose.matches(spelling) || (spelling != "/" && self.loose.matches_below(spelling));
+        fits(path.loose()) || path.whole.as_ref().is_some_and(|whole| fits(as_str(whole)))
     }
 
     /// The way along which every path that it fits is found.
@@ -210,24 +211,25 @@ impl PathPattern {
 /// The spelling in which restricting patterns and paths meet. The signs that patterns give a meaning stay, or are
 /// put, in escapes, so that neither a path nor an escape in a pattern can be taken for a wildcard.
 fn loosened(path: &str, is_pattern: bool) -> Text {
-    let kept = loosened_segments(path, is_pattern);
-    let mut text = Text::with_capacity(kept.len());
-    for segment in as_str(&kept).split('/').filter(|segment| !segment.is_empty()) {
-        text.push(b'/');
-        text.extend_from_slice(segment.as_bytes());
-    }
-    if text.is_empty() {
-        text.push(b'/');
-    }
-    text
+    spelled(path, is_pattern, false)
 }
 
-/// The same with the segments of which nothing is left.
-fn loosened_segments(path: &str, is_pattern: bool) -> Text {
+/// The same of a path, but segments of which nothing would be left stay whole, with their case folded.
+fn loosened_whole(path: &str) -> Text {
+    spelled(path, false, true)
+}
+
+fn spelled(path: &str, is_pattern: bool, keeps_bare: bool) -> Text {
     let mut text = Text::with_capacity(path.len());
     // `%2561` is `%61` to a server that decodes twice; deeper ones are malformed.
-    for segment in as_str(&unescaped(as_str(&unescaped(path)))).split('/').skip(1) {
-        let segment = segment.split(';').next().unwrap_or_default().trim_end_matches(' ');
+    for whole in as_str(&unescaped(as_str(&unescaped(path)))).split('/').skip(1) {
+        let segment = match whole.split(';').next().unwrap_or_default().trim_end_matches(' ') {
+            "" if keeps_bare => whole,
+            segment => segment,
+        };
+        if segment.is_empty() {
+            continue;
+        }
         text.push(b'/');
         for byte in segment.bytes() {
             match byte {
@@ -237,6 +239,9 @@ fn loosened_segments(path: &str, is_pattern: bool) -> Text {
                 byte => text.push(byte.to_ascii_lowercase()),
             }
         }
+    }
+    if text.is_empty() {
+        text.push(b'/');
     }
     text
 }
@@ -545,6 +550,16 @@ mod tests {
         assert!(restricts(&PathPattern::parse("/a%2Cb").unwrap(), "/a,b"));
         assert!(restricts(&PathPattern::parse("/a%2Ab").unwrap(), "/a*b"));
         assert!(!restricts(&PathPattern::parse("/a%2Ab").unwrap(), "/axb"));
+    }
+
+    #[test]
+    fn a_segment_of_parameters_alone_is_dropped_or_kept_in_any_case() {
+        let below = PathPattern::parse("/v1/*").unwrap();
+        for path in ["/v1/;b", "/V1/;B", "/V1/%20", "/V1/x/;B"] {
+            assert!(restricts(&below, path), "{path}");
+        }
+        let one = PathPattern::parse("/v1/{id}/x").unwrap();
+        assert!(restricts(&one, "/V1/;B/X") && !restricts(&one, "/V1/x"));
     }
 
     #[test]

@@ -36,6 +36,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "pipeline::credential",
         ],
     ),
+    ("pipeline::dlp", &["pipeline::message", "pipeline::policy::decision"]),
     ("pipeline::answer", &["pipeline::policy::decision"]),
     ("pipeline::audit", &[]),
     (

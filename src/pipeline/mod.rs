@@ -21,6 +21,9 @@ pub mod credential;
 
 pub mod policy;
 
+// What it may not carry.
+pub mod dlp;
+
 // What is said of it, and the stages in order.
 pub mod answer;
 

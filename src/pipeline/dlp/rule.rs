@@ -1,0 +1,294 @@
+//! Rules: what is written in `rules/*.yaml`, a policy's `dlp.rules` or a user's own file, read and checked.
+//!
+//! A rule is found in three steps, each cheaper than the one after it: one of its keywords stands in the text; its
+//! pattern matches where [`Reach`] says; what it matched passes its validators and allowances.
+
+use std::sync::{Arc, OnceLock};
+
+use regex::bytes::{Regex, RegexBuilder};
+use serde::Deserialize;
+
+use super::finding::{Category, Confidence};
+use super::validate::Validator;
+
+/// A rule as it is written.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RuleSource {
+    /// Its name: lower-case words joined by `-`. A policy names it in profiles and exemptions.
+    pub id: String,
+    /// What it finds; `credentials` if nothing is said.
+    #[serde(default = "credentials")]
+    pub category: String,
+    /// Whose tokens these are.
+    #[serde(default)]
+    pub service: String,
+    /// How bad it is when one leaves.
+    #[serde(default)]
+    pub severity: Severity,
+    /// Where the format is published.
+    #[serde(default)]
+    pub source: String,
+    /// One of these stands in every text the rule finds; of at least three bytes, in any case of letters.
+    pub keywords: Vec<String>,
+    /// Where the pattern may match.
+    #[serde(default)]
+    pub reach: Reach,
+    /// A regular expression without look-around.
+    pub pattern: String,
+    /// The group of the pattern that is the secret; 0, all of it, if nothing is said.
+    #[serde(default)]
+    pub secret_group: usize,
+    /// False if it may stand in the middle of a word.
+    #[serde(default = "yes")]
+    pub boundary: bool,
+    /// The fewest bytes of the secret.
+    #[serde(default)]
+    pub min_len: usize,
+    /// The most bytes of a match: needed where the pattern has no bound of its own.
+    #[serde(default)]
+    pub max_len: Option<usize>,
+    /// The least Shannon entropy of the secret, in bits for each byte.
+    #[serde(default)]
+    pub entropy: f32,
+    /// What is checked of the secret. One that holds raises the confidence, one that does not lowers it.
+    #[serde(default)]
+    pub validators: Vec<Validator>,
+    /// How sure a match is.
+    #[serde(default)]
+    pub confidence: Option<Confidences>,
+    /// Patterns of secrets that are none.
+    #[serde(default)]
+    pub allow: Vec<String>,
+    /// Values that the vendor prints in its documentation.
+    #[serde(default)]
+    pub documented: Vec<String>,
+    /// What it finds and what it does not: held to at load.
+    #[serde(default)]
+    pub examples: Examples,
+}
+
+/// How bad it is when something leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Severity {
+    /// Of little use alone.
+    Low,
+    /// Of use for something bounded.
+    Medium,
+    /// Opens an account.
+    #[default]
+    High,
+    /// Opens everything.
+    Critical,
+}
+
+/// Where a rule's pattern may match, seen from its keyword.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Reach {
+    /// The keyword is part of the match: `ghp_` of a GitHub token.
+    #[default]
+    Within,
+    /// The keyword is part of a name that the match is the value of: `DATADOG_API_KEY=…`, `"datadog": {"key": "…"}`.
+    Assigned,
+    /// The match is within [`NEARBY`] bytes after the keyword or before it.
+    Nearby,
+}
+
+/// How far [`Reach::Nearby`] reaches, in bytes.
+pub const NEARBY: usize = 96;
+
+/// How sure a match is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Confidences {
+    /// Where it has no validators.
+    pub base: Confidence,
+    /// Where all validators hold; [`Confidence::Confirmed`] if nothing is said.
+    #[serde(default = "confirmed")]
+    pub on_valid: Confidence,
+    /// Where one does not; no finding at all if nothing is said.
+    #[serde(default)]
+    pub on_invalid: Option<Confidence>,
+}
+
+/// What a rule finds and what it does not.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Examples {
+    /// Texts in which it finds something.
+    #[serde(default, rename = "match")]
+    pub matches: Vec<String>,
+    /// Texts in which it finds nothing.
+    #[serde(default)]
+    pub no_match: Vec<String>,
+}
+
+/// A rule that was read and checked.
+#[derive(Debug)]
+pub struct Rule {
+    /// Its name.
+    pub id: Arc<str>,
+    /// What it finds.
+    pub category: Category,
+    /// As it is written.
+    pub source: RuleSource,
+    /// How sure a match is.
+    pub confidence: Confidences,
+    /// The most bytes that a match has.
+    pub max_len: usize,
+    pattern: Lazy,
+    allow: Vec<Lazy>,
+}
+
+/// Most rules never meet their keyword: a pattern is compiled when it is first needed.
+#[derive(Debug)]
+struct Lazy {
+    text: String,
+    compiled: OnceLock<Option<Regex>>,
+}
+
+/// What is wrong with a rule.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RuleError {
+    /// Not lower-case words.
+    #[error("`{0}` is no rule id: use lower-case letters, digits and single `-`, beginning with a letter")]
+    Id(String),
+    /// Not a category.
+    #[error(
+        "`{0}` is no category: use `credentials`, `pii.financial`, `pii.govId`, `pii.contact`, `pii.health`, `crypto`, `promptInjection` or `custom.<name>`"
+    )]
+    Category(String),
+    /// Without one of three bytes the pattern would have to be tried everywhere.
+    #[error("`keywords` needs at least one, and each at least three bytes: they decide where the pattern is tried")]
+    Keywords,
+    /// Not a regular expression, or too large.
+    #[error("`{pattern}` is no pattern: {why}")]
+    Pattern {
+        /// As it is written.
+        pattern: String,
+        /// What the parser says.
+        why: String,
+    },
+    /// Not bounded.
+    #[error("a match has no longest length: bound the repetitions, or set `maxLen` (at most {MOST})")]
+    Unbounded,
+    /// It matches nothing at all.
+    #[error("the pattern matches the empty text")]
+    Empty,
+    /// More groups than there are.
+    #[error("`secretGroup: {0}` names no group of the pattern")]
+    Group(usize),
+    /// An example does not hold.
+    #[error("an example does not hold: the rule finds {found} in `{text}`")]
+    Example {
+        /// `nothing`, or what was found.
+        found: &'static str,
+        /// The example.
+        text: String,
+    },
+}
+
+/// The longest match of a rule, in bytes: what is held back of a stream is bounded by it.
+pub const MOST: usize = 4096;
+
+impl Rule {
+    /// Checks a rule. Its pattern is parsed here and compiled when it is first needed.
+    pub fn new(source: RuleSource) -> Result<Self, RuleError> {
+        let words = |id: &str| id.split('-').all(|word| !word.is_empty() && word.bytes().all(is_word));
+        if !words(&source.id) || !source.id.starts_with(|c: char| c.is_ascii_lowercase()) {
+            return Err(RuleError::Id(source.id));
+        }
+        let category = Category::parse(&source.category).ok_or_else(|| RuleError::Category(source.category.clone()))?;
+        if source.keywords.is_empty() || source.keywords.iter().any(|keyword| keyword.len() < 3) {
+            return Err(RuleError::Keywords);
+        }
+        let parsed = parse(&source.pattern)?;
+        if parsed.properties().minimum_len() == Some(0) {
+            return Err(RuleError::Empty);
+        }
+        // Groups are counted from 1, and the whole match is 0.
+        if source.secret_group > parsed.properties().explicit_captures_len() {
+            return Err(RuleError::Group(source.secret_group));
+        }
+        let bound = match (source.max_len, parsed.properties().maximum_len()) {
+            (Some(stated), Some(longest)) => stated.min(longest),
+            (stated, longest) => stated.or(longest).ok_or(RuleError::Unbounded)?,
+        };
+        if bound > MOST {
+            return Err(RuleError::Unbounded);
+        }
+        for pattern in &source.allow {
+            parse(pattern)?;
+        }
+        let base = match source.reach {
+            Reach::Within => Confidence::High,
+            Reach::Assigned => Confidence::Medium,
+            Reach::Nearby => Confidence::Low,
+        };
+        let confidence =
+            source.confidence.unwrap_or(Confidences { base, on_valid: Confidence::Confirmed, on_invalid: None });
+        Ok(Self {
+            id: source.id.as_str().into(),
+            category,
+            confidence,
+            max_len: bound,
+            pattern: Lazy::new(&source.pattern),
+            allow: source.allow.iter().map(|pattern| Lazy::new(pattern)).collect(),
+            source,
+        })
+    }
+
+    /// The pattern. None only if a pattern that parses does not compile, which a rule's examples would show.
+    pub fn pattern(&self) -> Option<&Regex> {
+        self.pattern.compiled()
+    }
+
+    /// True if the rule itself says that this secret is none.
+    pub fn allows(&self, secret: &[u8]) -> bool {
+        self.allow.iter().filter_map(Lazy::compiled).any(|allowed| allowed.is_match(secret))
+    }
+
+    /// True if the vendor prints this value in its documentation.
+    pub fn documents(&self, secret: &[u8]) -> bool {
+        self.source.documented.iter().any(|value| value.as_bytes() == secret)
+    }
+}
+
+impl Lazy {
+    fn new(text: &str) -> Self {
+        Self { text: text.to_owned(), compiled: OnceLock::new() }
+    }
+
+    fn compiled(&self) -> Option<&Regex> {
+        self.compiled.get_or_init(|| compile(&self.text).ok()).as_ref()
+    }
+}
+
+fn parse(pattern: &str) -> Result<regex_syntax::hir::Hir, RuleError> {
+    let mut parser = regex_syntax::ParserBuilder::new().unicode(false).utf8(false).build();
+    parser.parse(pattern).map_err(|error| RuleError::Pattern { pattern: pattern.to_owned(), why: error.to_string() })
+}
+
+/// A rule's program may not be large: it is one of hundreds.
+fn compile(pattern: &str) -> Result<Regex, regex::Error> {
+    const MOST_PROGRAM: usize = 1 << 20;
+    RegexBuilder::new(pattern).unicode(false).size_limit(MOST_PROGRAM).dfa_size_limit(MOST_PROGRAM).build()
+}
+
+fn is_word(byte: u8) -> bool {
+    byte.is_ascii_lowercase() || byte.is_ascii_digit()
+}
+
+fn credentials() -> String {
+    "credentials".to_owned()
+}
+
+fn confirmed() -> Confidence {
+    Confidence::Confirmed
+}
+
+fn yes() -> bool {
+    true
+}

@@ -1,0 +1,132 @@
+//! A text to look at, and where each of its bytes came from: what is found in something decoded is a place in what was
+//! sent.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use super::finding::{Chain, Step};
+
+/// A text: a surface as it was sent, or what a part of it decodes to.
+#[derive(Debug, Clone)]
+pub struct View<'a> {
+    /// Its bytes.
+    pub bytes: Cow<'a, [u8]>,
+    /// How it came about.
+    pub chain: Chain,
+    origin: Origin,
+}
+
+/// Which bytes of the surface the bytes of a view came from.
+#[derive(Debug, Clone)]
+enum Origin {
+    /// They are the same.
+    Same,
+    /// All came from this run as a whole.
+    Run(Range<usize>),
+    /// In pieces, each byte of which came from the byte at the same distance from where the piece begins; where
+    /// something was decoded or left out a new piece begins. In order: place in the view, place in the surface. The last
+    /// is the end.
+    Pieces(Vec<(usize, usize)>),
+}
+
+impl<'a> View<'a> {
+    /// A surface as it was sent.
+    pub fn raw(bytes: &'a [u8]) -> Self {
+        Self { bytes: Cow::Borrowed(bytes), chain: Chain::new(), origin: Origin::Same }
+    }
+
+    /// What a run of this view decodes to as a whole: base64, a compressed body.
+    pub fn run(&self, step: Step, run: Range<usize>, bytes: Vec<u8>) -> View<'static> {
+        View { bytes: Cow::Owned(bytes), chain: self.and(step), origin: Origin::Run(self.surface(run)) }
+    }
+
+    /// This view with something in it decoded, place for place: `pieces` are pairs of a place in the new bytes and the
+    /// place in these bytes it came from, rising, the first `(0, _)`; a byte between two came from as far after.
+    pub fn pieces(&self, step: Step, bytes: Vec<u8>, mut pieces: Vec<(usize, usize)>) -> View<'static> {
+        pieces.push((bytes.len(), self.bytes.len()));
+        let origin = match &self.origin {
+            Origin::Run(run) => Origin::Run(run.clone()),
+            Origin::Same => Origin::Pieces(pieces),
+            Origin::Pieces(inner) => Origin::Pieces(composed(&pieces, inner)),
+        };
+        View { bytes: Cow::Owned(bytes), chain: self.and(step), origin }
+    }
+
+    /// The bytes of the surface that these came from.
+    pub fn surface(&self, range: Range<usize>) -> Range<usize> {
+        match &self.origin {
+            Origin::Same => range,
+            Origin::Run(run) => run.clone(),
+            Origin::Pieces(pieces) => {
+                let start = place(pieces, range.start);
+                // The end is where the last byte's successor came from: what is decoded of several bytes takes them all.
+                let end = place(pieces, range.end);
+                start..end.max(start)
+            }
+        }
+    }
+
+    /// How often something was decoded to come here.
+    pub fn depth(&self) -> usize {
+        self.chain.len()
+    }
+
+    fn and(&self, step: Step) -> Chain {
+        let mut chain = self.chain.clone();
+        chain.push(step);
+        chain
+    }
+}
+
+/// The pieces of what was decoded twice: a new one begins where either of the two begins one.
+fn composed(outer: &[(usize, usize)], inner: &[(usize, usize)]) -> Vec<(usize, usize)> {
+    let mut pieces = Vec::with_capacity(outer.len() + inner.len());
+    for (at, (of, from)) in outer.iter().enumerate() {
+        pieces.push((*of, place(inner, *from)));
+        let Some((end, limit)) = outer.get(at + 1) else { break };
+        let limit = (*limit).min(from + (end - of));
+        let first = inner.partition_point(|(place, _)| place <= from);
+        let within = inner.iter().skip(first).take_while(|(place, _)| *place < limit);
+        pieces.extend(within.map(|(place, surface)| (of + (place - from), *surface)));
+    }
+    pieces
+}
+
+/// Where a byte came from. In a piece that is shorter at its source the last byte stands for those beyond it.
+fn place(pieces: &[(usize, usize)], at: usize) -> usize {
+    let next = pieces.partition_point(|(of, _)| *of <= at);
+    let Some((of, from)) = next.checked_sub(1).and_then(|found| pieces.get(found)) else { return 0 };
+    let place = from + (at - of);
+    pieces.get(next).map_or(*from, |(_, limit)| place.min(*limit))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_decoded_in_place_points_at_all_the_bytes_it_was_decoded_from() {
+        // `a%41b%42` reads `aAbB`.
+        let raw = View::raw(b"a%41b%42");
+        let view = raw.pieces(Step::Percent, b"aAbB".to_vec(), vec![(0, 0), (1, 1), (2, 4), (3, 5)]);
+        assert_eq!(view.surface(0..1), 0..1);
+        assert_eq!(view.surface(1..2), 1..4);
+        assert_eq!(view.surface(0..4), 0..8);
+        assert_eq!(view.surface(2..4), 4..8);
+        assert_eq!(view.surface(3..4), 5..8);
+    }
+
+    #[test]
+    fn what_is_decoded_of_something_decoded_points_at_the_surface() {
+        let raw = View::raw(b"x%41%42%43y");
+        let percent = raw.pieces(Step::Percent, b"xABCy".to_vec(), vec![(0, 0), (1, 1), (2, 4), (3, 7), (4, 10)]);
+        let run = percent.run(Step::Hex, 1..3, vec![0xab]);
+        assert_eq!(run.surface(0..1), 1..7);
+        let again = percent.pieces(Step::Escapes, b"xCy".to_vec(), vec![(0, 0), (1, 3), (2, 4)]);
+        assert_eq!(again.surface(1..2), 7..10);
+        assert_eq!(again.surface(0..3), 0..11);
+        let whole = percent.pieces(Step::Escapes, b"xABCy".to_vec(), vec![(0, 0)]);
+        assert_eq!((whole.surface(2..3), whole.surface(1..4), whole.surface(4..5)), (4..7, 1..10, 10..11));
+        assert_eq!(again.chain.as_slice(), [Step::Percent, Step::Escapes]);
+    }
+}

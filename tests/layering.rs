@@ -14,6 +14,7 @@ const CORE: &str = "pipeline";
 const TABLE: &[(&str, &[&str])] = &[
     // The core, from what was asked to what is answered.
     ("pipeline::address", &[]),
+    ("pipeline::dlp::finding", &[]),
     ("pipeline::message", &[]),
     ("pipeline::policy::decision", &["pipeline::message"]),
     ("pipeline::policy::matcher", &["pipeline::message"]),
@@ -34,9 +35,10 @@ const TABLE: &[(&str, &[&str])] = &[
             "pipeline::limit",
             "pipeline::approval",
             "pipeline::credential",
+            "pipeline::dlp::finding",
         ],
     ),
-    ("pipeline::dlp", &["pipeline::message", "pipeline::policy::decision"]),
+    ("pipeline::dlp", &["pipeline::message", "pipeline::policy::decision", "pipeline::policy", "pipeline::dlp::finding"]),
     ("pipeline::answer", &["pipeline::policy::decision"]),
     ("pipeline::audit", &[]),
     (
@@ -52,6 +54,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "pipeline::approval",
             "pipeline::credential",
             "pipeline::policy",
+            "pipeline::dlp::finding",
             "pipeline::answer",
             "pipeline::audit",
         ],

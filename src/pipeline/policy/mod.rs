@@ -5,6 +5,7 @@
 pub mod binding;
 pub mod decision;
 pub mod domains;
+pub mod inspect;
 pub mod matcher;
 pub mod path;
 pub mod permit;
@@ -27,6 +28,7 @@ use binding::Bindings;
 pub use binding::{Binding, Endpoints};
 pub use decision::{Class, Denial, Reason, RuleId, Upstream};
 pub use domains::{Action, Domains, Entry};
+pub use inspect::Inspector;
 use domains::{Entries, Governing, Lists, Target, Targets, targets};
 use matcher::{HostTable, Level, Methods, NamePattern, Scheme, levels, restricting};
 use permit::Draft;
@@ -41,6 +43,8 @@ pub struct Ruleset {
     pub revision: Arc<str>,
     /// Who may call.
     pub agents: Agents,
+    /// What looks into messages, where anything does.
+    pub inspector: Option<Arc<dyn Inspector>>,
     organization: Organization,
     common: Domains,
     profiles: Vec<Domains>,

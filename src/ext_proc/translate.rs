@@ -99,6 +99,7 @@ fn allow(forward: Forward, phase: Phase, request_id: &str) -> ProcessingResponse
         set.push(set_header(ROUTE_HEADER.into(), b"plain".to_vec()));
     }
     if let Some(body) = &forward.body {
+        // `allow_content_length_header`: Envoy refuses a body of another length than the head states.
         set.push(set_header("content-length".into(), body.len().to_string().into_bytes()));
     }
     let remove: Vec<_> = forward.remove.into_iter().map(String::from).collect();

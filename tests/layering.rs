@@ -38,7 +38,10 @@ const TABLE: &[(&str, &[&str])] = &[
             "pipeline::dlp::finding",
         ],
     ),
-    ("pipeline::dlp", &["pipeline::message", "pipeline::policy::decision", "pipeline::policy", "pipeline::dlp::finding"]),
+    (
+        "pipeline::dlp",
+        &["pipeline::message", "pipeline::policy::decision", "pipeline::policy", "pipeline::dlp::finding"],
+    ),
     ("pipeline::answer", &["pipeline::policy::decision"]),
     ("pipeline::audit", &[]),
     (

@@ -23,8 +23,8 @@ use crate::pipeline::exchange::Event;
 use drive::{Driver, Step};
 pub use drive::{Herald, Needs, Recorder, Resolve};
 pub use held::Held;
-pub use wire::{Part, ProcessingRequest};
 use wire::ProcessingResponse;
+pub use wire::{Part, ProcessingRequest};
 
 /// The service.
 #[derive(Clone)]

@@ -757,11 +757,8 @@ mod tests {
             ),
         ] {
             let mode = ProcessingMode::HEADS.streaming_request().streaming_response();
-            let read = read(&ProcessingResponse {
-                response: Some(answer),
-                mode_override: Some(mode),
-                ..Default::default()
-            });
+            let read =
+                read(&ProcessingResponse { response: Some(answer), mode_override: Some(mode), ..Default::default() });
             let mode = EnvoysMode {
                 request_header_mode: HeaderSendMode::Send.into(),
                 response_header_mode: HeaderSendMode::Send.into(),

@@ -390,7 +390,8 @@ fn is_of_another_kind(line: &[u8]) -> bool {
     struct Kind<'a> {
         r#type: &'a str,
     }
-    serde_json::from_slice(line).is_ok_and(|Kind { r#type }| !matches!(r#type, "decision" | "outcome" | "inspection" | "approval"))
+    serde_json::from_slice(line)
+        .is_ok_and(|Kind { r#type }| !matches!(r#type, "decision" | "outcome" | "inspection" | "approval"))
 }
 
 /// One file of the journal, as far as it has been read.
@@ -550,8 +551,11 @@ mod tests {
             (503, "UF", Standing::Failed),
             (0, "DC", Standing::Failed),
         ] {
-            let exchange =
-                Exchange { decision: decision("r", Verdict::Allow), inspections: Vec::new(), outcome: Some(outcome("r", status, flags)) };
+            let exchange = Exchange {
+                decision: decision("r", Verdict::Allow),
+                inspections: Vec::new(),
+                outcome: Some(outcome("r", status, flags)),
+            };
             assert_eq!(exchange.standing(), expected, "{status} {flags}");
         }
     }

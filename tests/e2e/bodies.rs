@@ -4,6 +4,7 @@
 //! The service runs inside the test, so that the policy can be given that inspector.
 
 mod held;
+mod responses;
 mod service;
 mod streamed;
 
@@ -12,7 +13,8 @@ mod seam {
     pub use ::attache::pipeline::dlp::finding::{Action, Category, Confidence, Finding};
     pub use ::attache::pipeline::message::Fields;
     pub use ::attache::pipeline::policy::inspect::{
-        BodyInspection, Inspect, InspectResponse, Inspection, Refusal, ResponseHead, ResponseInspection, Subject, Unheld,
+        BodyInspection, Inspect, InspectResponse, Inspection, Refusal, ResponseHead, ResponseInspection, Subject,
+        Unheld,
     };
     pub use ::attache::pipeline::policy::{Denial, Inspector, Reason};
 }

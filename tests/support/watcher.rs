@@ -4,8 +4,8 @@
 //! and end-to-end tests reach it; each tells in a module `seam` where the types are.
 
 use super::seam::{
-    Action, BodyInspection, Category, Confidence, Denial, Fields, Finding, Inspect, InspectResponse, Inspection, Inspector,
-    Reason, Refusal, ResponseHead, ResponseInspection, Subject, Unheld,
+    Action, BodyInspection, Category, Confidence, Denial, Fields, Finding, Inspect, InspectResponse, Inspection,
+    Inspector, Reason, Refusal, ResponseHead, ResponseInspection, Subject, Unheld,
 };
 
 /// A request or response with it is refused.

@@ -238,7 +238,11 @@ pub mod tests {
         let failed = Exchange { outcome: Some(outcome(503, "UF")), ..exchange(Verdict::Allow) };
         assert!(parse(&["--status", "failed"]).unwrap().admits(&failed));
         assert!(parse(&["--status", "503"]).unwrap().admits(&failed));
-        let nobody = Exchange { decision: DecisionRecord { agent: None, ..denied.decision.clone() }, inspections: Vec::new(), outcome: None };
+        let nobody = Exchange {
+            decision: DecisionRecord { agent: None, ..denied.decision.clone() },
+            inspections: Vec::new(),
+            outcome: None,
+        };
         assert!(!parse(&["--agent", "ann"]).unwrap().admits(&nobody));
     }
 

@@ -28,6 +28,7 @@ impl Exchange {
             set: SmallVec::new(),
             remove: self.leaves_behind(request, head, permit),
             body: None,
+            once: false,
             awaits_trailers: false,
             shows: Shows::default(),
         };
@@ -106,7 +107,12 @@ impl Exchange {
     }
 
     /// The names of the fields that are for this proxy alone, or that would make the upstream see another request.
-    pub(super) fn leaves_behind(&self, request: &Request, head: &RequestHead, permit: &Permit) -> SmallVec<[Box<str>; 4]> {
+    pub(super) fn leaves_behind(
+        &self,
+        request: &Request,
+        head: &RequestHead,
+        permit: &Permit,
+    ) -> SmallVec<[Box<str>; 4]> {
         let token_in_authorization = request.caller.is_some_and(|c| c.token_in_authorization);
         let mut names: SmallVec<[Box<str>; 4]> = SmallVec::new();
         for (name, _) in head.fields.iter() {

@@ -8,7 +8,9 @@ use super::{Exchange, MOST_HELD, record};
 use crate::pipeline::audit::FindingNote;
 use crate::pipeline::policy::Permit;
 use crate::pipeline::policy::decision::{Denial, Reason};
-use crate::pipeline::policy::inspect::{BodyInspection, Inspect, InspectResponse, Inspection, Refusal, Subject, Unheld};
+use crate::pipeline::policy::inspect::{
+    BodyInspection, Inspect, InspectResponse, Inspection, Refusal, Subject, Unheld,
+};
 
 /// What is known of a request from looking into it, and what looks into the rest of its exchange.
 #[derive(Debug, Default)]
@@ -40,13 +42,8 @@ impl Exchange {
             refusal.denial
         })?;
         let Inspection { findings, set, query, request: mut body, response } = inspection;
-        self.look = Look {
-            notes: findings.iter().map(record::note).collect(),
-            set,
-            query,
-            response,
-            ..Look::default()
-        };
+        self.look =
+            Look { notes: findings.iter().map(record::note).collect(), set, query, response, ..Look::default() };
         let Some(request) = &self.request else { return Ok(false) };
         // What follows an upgrade is another protocol, in both directions.
         if request.head()?.upgrades().next().is_some() {

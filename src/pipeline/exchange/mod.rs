@@ -255,7 +255,18 @@ impl Exchange {
         // What follows an upgrade is no body: it is the other protocol.
         let bodiless = ends || head.as_ref().is_ok_and(|head| head.upgrades().next().is_some());
         let body = if bodiless { Body::Whole(Box::default()) } else { Body::Unseen };
-        let mut request = Request { id: request_id, door, head, session, sni, source, peer, caller: None, body, awaits_trailers: false };
+        let mut request = Request {
+            id: request_id,
+            door,
+            head,
+            session,
+            sni,
+            source,
+            peer,
+            caller: None,
+            body,
+            awaits_trailers: false,
+        };
         // What says itself that it is too large need not come first.
         if request.stated_length().is_some_and(|length| length > MOST_HELD as u64) {
             request.body = Body::Large;

@@ -89,14 +89,14 @@ async fn who_waits_for_an_answer_in_the_middle_of_a_body_gets_it() {
     let channel = plain_channel(&stage);
     let (send, messages) = mpsc::channel(1);
     let mut echoes = grpc_chat(channel.clone(), ReceiverStream::new(messages)).await.unwrap();
-    for message in ["one", "two FORB", "FORGET"] {
+    for message in ["one", "two FORBear", "three FORGET"] {
         send.send(message.to_owned()).await.unwrap();
         let echoed = within("an echo", echoes.message()).await.unwrap();
         assert_eq!(echoed.as_deref(), Some(message), "while the stream is open");
     }
-    send.send(format!("three {FORBIDDEN}")).await.unwrap();
+    send.send(format!("four {FORBIDDEN}")).await.unwrap();
     let status = within("the end", echoes.message()).await.unwrap_err();
-    assert!(!format!("{:?}", stage.seen()).contains("three"), "{status:?}");
+    assert!(!format!("{:?}", stage.seen()).contains("four"), "{status:?}");
     assert_eq!(stage.inspections().last().unwrap().reason.as_deref(), Some("dlp_blocked"));
     assert_eq!(grpc::unary(channel, "hello").await.unwrap(), "hello");
 }
@@ -133,7 +133,9 @@ async fn an_upstream_that_answers_early_is_heard() {
 #[tokio::test]
 async fn who_asks_for_leave_to_send_gets_it() {
     let stage = Stage::http1().await;
-    for (kind, body) in [(CHUNKED.to_owned(), b"5\r\nhello\r\n0\r\n\r\n".to_vec()), ("Content-Length: 5".to_owned(), b"hello".to_vec())] {
+    for (kind, body) in
+        [(CHUNKED.to_owned(), b"5\r\nhello\r\n0\r\n\r\n".to_vec()), ("Content-Length: 5".to_owned(), b"hello".to_vec())]
+    {
         let mut stream = stage.connect().await;
         let head = stage.head("POST", "/echo", &[&kind, "x-body: any-length", "Expect: 100-continue"]);
         stream.write_all(&head).await.unwrap();

@@ -37,7 +37,9 @@ fn answer(effect: &Effect, by: u8) -> Option<Event> {
             let ip: IpAddr = if good { PUBLIC } else { "127.0.0.1" }.parse().unwrap();
             Event::Resolved(Ok(Resolved::Looked(SmallVec::from_slice(&[ip]))))
         }
-        Effect::Reply(Reply::HoldBody { .. }) => Event::Body { bytes: vec![by; if good { 1 } else { MOST_HELD }].into(), whole: good },
+        Effect::Reply(Reply::HoldBody { .. }) => {
+            Event::Body { bytes: vec![by; if good { 1 } else { MOST_HELD }].into(), whole: good }
+        }
         Effect::Look(_) => Event::Looked(if good { Ok(()) } else { Err(excess) }),
         Effect::Ask(_) if good => Event::Asked(open(Standing::Approved(answered()))),
         Effect::Ask(_) => Event::Asked(pick(

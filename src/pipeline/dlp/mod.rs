@@ -3,6 +3,9 @@
 //! `surface → views (as sent, decoded*, normalised*) → prefilter → pattern → validators → allowances → confidence →
 //! profile: block | redact | monitor | off`.
 
+pub mod allowance;
+pub mod assignment;
+pub mod detector;
 pub mod finding;
 pub mod rule;
 pub mod validate;

@@ -24,6 +24,17 @@ const TABLE: &[(&str, &[&str])] = &[
     ("pipeline::approval", &["pipeline::policy::decision", "pipeline::limit"]),
     ("pipeline::credential", &["pipeline::message", "pipeline::policy::decision", "pipeline::policy::path"]),
     (
+        "pipeline::dlp",
+        &[
+            "pipeline::message",
+            "pipeline::policy::decision",
+            "pipeline::policy::matcher",
+            "pipeline::policy::path",
+            "pipeline::agent",
+            "pipeline::credential",
+        ],
+    ),
+    (
         "pipeline::policy",
         &[
             "pipeline::message",
@@ -34,9 +45,9 @@ const TABLE: &[(&str, &[&str])] = &[
             "pipeline::limit",
             "pipeline::approval",
             "pipeline::credential",
+            "pipeline::dlp",
         ],
     ),
-    ("pipeline::dlp", &["pipeline::message", "pipeline::policy::decision"]),
     ("pipeline::answer", &["pipeline::policy::decision"]),
     ("pipeline::audit", &[]),
     (
@@ -51,6 +62,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "pipeline::limit",
             "pipeline::approval",
             "pipeline::credential",
+            "pipeline::dlp",
             "pipeline::policy",
             "pipeline::answer",
             "pipeline::audit",

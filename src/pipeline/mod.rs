@@ -19,10 +19,10 @@ pub mod approval;
 
 pub mod credential;
 
-pub mod policy;
-
 // What it may not carry.
 pub mod dlp;
+
+pub mod policy;
 
 // What is said of it, and the stages in order.
 pub mod answer;

@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 use super::allowance;
 use super::assignment;
 use super::finding::{Category, Confidence};
-use super::rule::{NEARBY, Reach, Rule};
+use super::rule::{NEARBY, Reach, Rule, RuleError};
 
 /// All rules that are looked for together.
 #[derive(Debug)]
@@ -36,6 +36,21 @@ pub struct Match {
     pub example: bool,
     /// How much the rule asks for: of two that find the same, the one that asks for more is named.
     weight: u8,
+}
+
+/// The weight of a rule whose keyword is part of what it finds.
+const STRUCTURED: u8 = 3;
+
+impl Match {
+    /// Something that was found in another way than by a rule's keyword.
+    pub fn new(rule: Arc<str>, category: Category, range: Range<usize>, confidence: Confidence) -> Self {
+        Self { rule, category, range, confidence, example: false, weight: STRUCTURED }
+    }
+
+    /// True if it has a shape of its own, whatever stands around it.
+    pub fn is_structured(&self) -> bool {
+        self.weight == STRUCTURED
+    }
 }
 
 /// Why rules cannot be looked for together.
@@ -83,6 +98,21 @@ impl Detector {
     /// The rules, in the order in which they were given.
     pub fn rules(&self) -> &[Rule] {
         &self.rules
+    }
+
+    /// The rules that do not find what their examples say, or find what they should not.
+    pub fn broken_examples(&self) -> Vec<(Arc<str>, RuleError)> {
+        let mut broken = Vec::new();
+        for rule in &self.rules {
+            let finds = |text: &str| self.find(text.as_bytes()).iter().any(|m| m.rule == rule.id);
+            let examples = &rule.source.examples;
+            let missed = examples.matches.iter().filter(|text| !finds(text)).map(|text| ("nothing", text));
+            let mistaken = examples.no_match.iter().filter(|text| finds(text)).map(|text| ("something", text));
+            for (found, text) in missed.chain(mistaken) {
+                broken.push((rule.id.clone(), RuleError::Example { found, text: text.clone() }));
+            }
+        }
+        broken
     }
 
     /// What the rules find in a text, in the order of the places. Of rules that find the same bytes one is named.
@@ -198,7 +228,7 @@ fn judge(text: &[u8], rule: &Rule, range: Range<usize>) -> Option<Match> {
         _ if source.id.starts_with("generic") => 0,
         Reach::Nearby => 1,
         Reach::Assigned => 2,
-        Reach::Within => 3,
+        Reach::Within => STRUCTURED,
     };
     Some(Match { rule: rule.id.clone(), category: rule.category.clone(), range, confidence, example, weight })
 }

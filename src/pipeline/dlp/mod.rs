@@ -7,6 +7,7 @@ pub mod allowance;
 pub mod assignment;
 pub mod detector;
 pub mod finding;
+pub mod profile;
 pub mod rule;
 pub mod validate;
 pub mod view;

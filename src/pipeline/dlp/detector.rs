@@ -15,7 +15,7 @@ use super::rule::{NEARBY, Reach, Rule, RuleError};
 /// All rules that are looked for together.
 #[derive(Debug)]
 pub struct Detector {
-    rules: Vec<Rule>,
+    rules: Vec<Arc<Rule>>,
     keywords: AhoCorasick,
     /// The rules of each keyword, as places in `rules`.
     of_keyword: Vec<SmallVec<[u32; 2]>>,
@@ -66,7 +66,7 @@ pub enum DetectorError {
 
 impl Detector {
     /// Puts rules together.
-    pub fn new(rules: Vec<Rule>) -> Result<Self, DetectorError> {
+    pub fn new(rules: Vec<Arc<Rule>>) -> Result<Self, DetectorError> {
         let mut ids: Vec<_> = rules.iter().map(|rule| rule.id.clone()).collect();
         ids.sort_unstable();
         let twice = ids.iter().zip(ids.iter().skip(1)).find(|(one, other)| one == other);
@@ -96,7 +96,7 @@ impl Detector {
     }
 
     /// The rules, in the order in which they were given.
-    pub fn rules(&self) -> &[Rule] {
+    pub fn rules(&self) -> &[Arc<Rule>] {
         &self.rules
     }
 
@@ -283,7 +283,7 @@ mod tests {
 
     fn detector(rules: &str) -> Detector {
         let sources: Vec<RuleSource> = serde_yaml::from_str(rules).unwrap();
-        Detector::new(sources.into_iter().map(|source| Rule::new(source).unwrap()).collect()).unwrap()
+        Detector::new(sources.into_iter().map(|source| Arc::new(Rule::new(source).unwrap())).collect()).unwrap()
     }
 
     fn found<'t>(detector: &Detector, text: &'t str) -> Vec<(String, &'t str)> {
@@ -348,7 +348,7 @@ mod tests {
     fn an_id_means_one_rule() {
         let rule = |keyword: &str| {
             let source = format!("{{id: same, keywords: [{keyword}], pattern: '{keyword}[0-9]{{4}}'}}");
-            Rule::new(serde_yaml::from_str(&source).unwrap()).unwrap()
+            Arc::new(Rule::new(serde_yaml::from_str(&source).unwrap()).unwrap())
         };
         assert!(matches!(Detector::new(vec![rule("abc"), rule("xyz")]), Err(DetectorError::Twice(_))));
     }

@@ -41,21 +41,12 @@ const MOST_ALIKE: usize = 32;
 impl Index {
     /// Takes the windows; `pieces` are, for each needle, the fewest bytes of it that are to be found.
     pub fn new(haystack: &Haystack, pieces: &[usize]) -> Self {
-        let windows = |short: bool| {
-            let taken = haystack.needles.iter().zip(pieces).enumerate();
-            let taken = taken.filter(move |(_, (_, piece))| (**piece < LONG) == short);
-            taken.flat_map(move |(place, (needle, piece))| {
-                let width = if short { NARROWEST } else { 8 };
-                let apart = (piece.saturating_sub(width - 1) / STRIDE).max(1);
-                let apart = if apart % 2 == 0 { apart - 1 } else { apart };
-                let windows = haystack.of(needle).windows(width).enumerate().step_by(apart);
-                windows.map(move |(at, window)| {
-                    let word = window.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
-                    [hash(word), (place as u64) << 32 | at as u64]
-                })
-            })
-        };
-        Self { long: Windows::new(|| windows(false)), short: Windows::new(|| windows(true)) }
+        let (mut long, mut short) = (Entries::default(), Entries::default());
+        for (place, (needle, piece)) in haystack.needles.iter().zip(pieces).enumerate() {
+            let (width, entries) = if *piece < LONG { (NARROWEST, &mut short) } else { (8, &mut long) };
+            entries.take(place, haystack.of(needle), width, *piece);
+        }
+        Self { long: Windows::new(long), short: Windows::new(short) }
     }
 
     /// Tells of each place of the text in which a window of a needle may stand.
@@ -71,22 +62,42 @@ impl Index {
     #[inline]
     fn probe_with<const SHORT: bool>(&self, text: &[u8], candidate: &mut impl FnMut(usize, Window)) {
         const FIVE: u64 = 0xff_ffff_ffff;
-        let (chunks, rest) = text.as_chunks::<4>();
-        let mut before = None;
-        for (place, chunk) in chunks.iter().enumerate() {
-            let high = u64::from(u32::from_le_bytes(*chunk));
-            if let Some(low) = before {
-                let word = low | high << 32;
-                self.long.find(word, |window| candidate(place * 4 - 4, window));
-                if SHORT {
-                    self.short.find(word & FIVE, |window| candidate(place * 4 - 4, window));
-                }
+        let mut look = |place: usize, word: u64| {
+            if self.long.may_hold(word) {
+                self.long.find(word, |window| candidate(place, window));
             }
-            before = Some(high);
+            if SHORT && self.short.may_hold(word & FIVE) {
+                self.short.find(word & FIVE, |window| candidate(place, window));
+            }
+        };
+        let (blocks, rest) = text.as_chunks::<16>();
+        let mut next = blocks.iter().skip(1);
+        for (place, block) in blocks.iter().enumerate() {
+            let block = u128::from_le_bytes(*block);
+            // Of the last block the places without a whole window are left to what follows.
+            let Some(after) = next.next() else { break };
+            let [a, b, c, d, ..] = *after;
+            let beyond = u64::from(u32::from_le_bytes([a, b, c, d]));
+            let words = [block as u64, (block >> 32) as u64, (block >> 64) as u64, (block >> 96) as u64 | beyond << 32];
+            // One branch for four places: almost all blocks end here.
+            let hit = words.iter().fold(false, |hit, word| {
+                hit | self.long.may_hold(*word) | (SHORT && self.short.may_hold(*word & FIVE))
+            });
+            if hit {
+                (0..).step_by(STRIDE).zip(words).for_each(|(of, word)| look(place * 16 + of, word));
+            }
         }
-        if let (true, Some(low), Some(next)) = (SHORT, before, rest.first()) {
-            let word = low | u64::from(*next) << 32;
-            self.short.find(word, |window| candidate(chunks.len() * 4 - 4, window));
+        let begin = blocks.len().saturating_sub(1) * 16;
+        let tail = text.get(begin..).unwrap_or(rest);
+        for (of, window) in tail.windows(8).enumerate().step_by(STRIDE) {
+            look(begin + of, window.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte)));
+        }
+        // A short window may begin where no long one does.
+        let last = tail.len() & !(STRIDE - 1);
+        for of in [last.wrapping_sub(8), last.wrapping_sub(STRIDE)] {
+            let Some(window) = tail.get(of..).and_then(|end| end.get(..NARROWEST)).filter(|_| SHORT) else { continue };
+            let word = window.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
+            self.short.find(word, |window| candidate(begin + of, window));
         }
     }
 
@@ -99,44 +110,47 @@ impl Index {
 /// Windows of one width by their bytes. Those themselves are not kept.
 #[derive(Default)]
 struct Windows {
-    /// One bit for each value of a longer hash: most places end here.
+    /// One bit for each value of a longer hash: almost all places end here.
     bits: Box<[u64]>,
     bits_shift: u32,
     /// Where the entries begin for each value of a shorter one; one more than there are values.
     starts: Box<[u32]>,
     starts_shift: u32,
-    /// The place of the needle above, the place in it below.
     entries: Zeroizing<Vec<u64>>,
 }
 
+/// An entry: the needle in 24 bits, the place in it in 20, some of the hash in 20.
+const TAG: u64 = 0xf_ffff;
+
+fn tag(hash: u64) -> u64 {
+    hash >> 16 & TAG
+}
+
 impl Windows {
-    fn new<I: Iterator<Item = [u64; 2]>>(windows: impl Fn() -> I) -> Self {
-        let count = windows().count();
+    fn new(mut windows: Entries) -> Self {
+        let count = windows.0.len();
         if count == 0 {
             return Self::default();
         }
-        // Sixteen bits for a window: one place in sixteen, of those that hold none, is looked at again at worst.
-        let bits_log = (count * 16).next_power_of_two().ilog2().max(12);
+        let bits_log = (count * 32).next_power_of_two().ilog2().max(12);
         let starts_log = count.next_power_of_two().ilog2().max(6);
         let (bits_shift, starts_shift) = (64 - bits_log, 64 - starts_log);
         let mut bits = vec![0_u64; 1 << (bits_log - 6)].into_boxed_slice();
-        // Room for all of them at once: a list that grew would leave what it knows of the secrets behind.
-        let mut hashed = Zeroizing::new(Vec::with_capacity(count));
-        hashed.extend(windows());
-        for [hash, _] in hashed.iter() {
-            if let Some(word) = bits.get_mut((hash >> bits_shift >> 6) as usize) {
-                *word |= 1 << (hash >> bits_shift & 63);
+        for [hash, _] in windows.0.iter() {
+            let bit = hash >> bits_shift;
+            if let Some(word) = bits.get_mut((bit >> 6) as usize) {
+                *word |= 1 << (bit & 63);
             }
         }
-        hashed.sort_unstable();
+        windows.0.sort_unstable();
         let mut starts = vec![0_u32; (1 << starts_log) + 1].into_boxed_slice();
-        let mut entries = Zeroizing::new(Vec::with_capacity(hashed.len()));
+        let mut entries = Zeroizing::new(Vec::with_capacity(count));
         let (mut last, mut alike) = (None, 0);
-        for [hash, entry] in hashed.iter() {
+        for [hash, entry] in windows.0.iter() {
             alike = if last == Some(*hash) { alike + 1 } else { 0 };
             last = Some(*hash);
             if alike < MOST_ALIKE {
-                entries.push(*entry);
+                entries.push(entry | tag(*hash));
                 if let Some(end) = starts.get_mut((hash >> starts_shift) as usize + 1) {
                     *end = entries.len() as u32;
                 }
@@ -152,22 +166,67 @@ impl Windows {
     }
 
     #[inline]
+    fn may_hold(&self, word: u64) -> bool {
+        let bit = hash(word) >> (self.bits_shift & 63);
+        self.bits.get((bit >> 6) as usize).is_some_and(|word| word >> (bit & 63) & 1 == 1)
+    }
+
     fn find(&self, word: u64, mut found: impl FnMut(Window)) {
         let hash = hash(word);
-        let bit = hash >> (self.bits_shift & 63);
-        match self.bits.get((bit >> 6) as usize) {
-            Some(word) if word >> (bit & 63) & 1 == 1 => {}
-            _ => return,
-        }
+        let tag = tag(hash);
         let slot = (hash >> (self.starts_shift & 63)) as usize;
         let (Some(start), Some(end)) = (self.starts.get(slot), self.starts.get(slot + 1)) else { return };
         for entry in self.entries.get(*start as usize..*end as usize).unwrap_or_default() {
-            found(Window { needle: (entry >> 32) as usize, at: (entry & 0xffff_ffff) as usize });
+            if entry & TAG == tag {
+                found(Window { needle: (entry >> 40) as usize, at: (entry >> 20 & 0xf_ffff) as usize });
+            }
         }
     }
 
     fn memory(&self) -> usize {
         self.bits.len() * 8 + self.starts.len() * 4 + self.entries.len() * 8
+    }
+}
+
+/// Windows as they are collected: the hash of each, and its entry.
+#[derive(Default)]
+struct Entries(Zeroizing<Vec<[u64; 2]>>);
+
+impl Entries {
+    /// Takes windows of a needle so that every row of so many bytes of it has one in the right place.
+    fn take(&mut self, place: usize, needle: &[u8], width: usize, piece: usize) {
+        /// A piece that a needle repeats is compared in every place it may be: a needle has other windows.
+        const MOST_REPEATED: usize = 4;
+        let apart = (piece.saturating_sub(width - 1) / STRIDE).max(1);
+        let apart = if apart % 2 == 0 { apart - 1 } else { apart };
+        let hash_of = |window: &[u8]| hash(window.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte)));
+        let count = needle.len().div_ceil(apart);
+        let mut taken = Zeroizing::new(Vec::with_capacity(count));
+        let windows = needle.windows(width).enumerate().step_by(apart);
+        taken.extend(windows.map(|(at, window)| [hash_of(window), (place as u64) << 40 | (at as u64) << 20]));
+        taken.sort_unstable();
+        let repeats = |group: &[[u64; 2]]| group.len() > MOST_REPEATED;
+        let mut rare = [false; STRIDE];
+        for group in taken.chunk_by(|a, b| a[0] == b[0]).filter(|group| !repeats(group)) {
+            for [_, entry] in group {
+                rare.iter_mut().nth((entry >> 20) as usize % STRIDE).into_iter().for_each(|found| *found = true);
+            }
+        }
+        // Wherever the needle stands in a text, one of them must begin in a fourth place.
+        let enough = rare == [true; STRIDE];
+        self.reserve(taken.len());
+        for group in taken.chunk_by(|a, b| a[0] == b[0]).filter(|group| !enough || !repeats(group)) {
+            self.0.extend_from_slice(group);
+        }
+    }
+
+    /// A list that grew by itself would leave what it knows of the secrets behind.
+    fn reserve(&mut self, more: usize) {
+        if self.0.len() + more > self.0.capacity() {
+            let mut larger = Zeroizing::new(Vec::with_capacity((self.0.len() + more) * 2));
+            larger.extend_from_slice(&self.0);
+            self.0 = larger;
+        }
     }
 }
 

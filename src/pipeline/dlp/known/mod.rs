@@ -9,11 +9,10 @@ mod index;
 mod needle;
 mod strength;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
-
-use smallvec::SmallVec;
 
 use super::finding::{Category, Confidence, Step};
 use index::Index;
@@ -178,7 +177,7 @@ impl Known {
             let run = common_run(text, at, self.haystack.of(needle), window.at, needle.folds);
             let Some(start) = (at + run.start).checked_sub(window.at).filter(|_| !run.is_empty()) else { return };
             let end = start + run.len();
-            verified.note(window.needle, diagonal, end);
+            verified.note(window.needle, diagonal, end, at);
             let Some(value) = self.values.get(needle.value) else { return };
             let whole = run == (0..needle.bytes.len());
             if whole || value.tells(&needle.stands_for(run.clone(), value.len)) {
@@ -261,26 +260,22 @@ fn widened(text: &[u8], range: Range<usize>, before: usize, after: usize) -> Ran
     range.start - before..range.end + after
 }
 
-/// Runs that were compared already: a text that repeats a long common piece is not compared with it again and again.
+/// Runs that were compared already, by needle and where it would begin, and where each ends: a text that repeats a long
+/// common piece is not compared with it again and again.
 #[derive(Default)]
-struct Verified {
-    runs: SmallVec<[(usize, usize, usize); VERIFIED]>,
-    next: usize,
-}
-
-const VERIFIED: usize = 16;
+struct Verified(HashMap<(usize, usize), usize>);
 
 impl Verified {
     fn contains(&self, needle: usize, diagonal: usize, at: usize) -> bool {
-        self.runs.iter().any(|(of, along, end)| *of == needle && *along == diagonal && at < *end)
+        !self.0.is_empty() && self.0.get(&(needle, diagonal)).is_some_and(|end| at < *end)
     }
 
-    fn note(&mut self, needle: usize, diagonal: usize, end: usize) {
-        match self.runs.get_mut(self.next) {
-            Some(run) => *run = (needle, diagonal, end),
-            None => self.runs.push((needle, diagonal, end)),
+    fn note(&mut self, needle: usize, diagonal: usize, end: usize, at: usize) {
+        const MOST: usize = 1024;
+        if self.0.len() >= MOST {
+            self.0.retain(|_, end| *end > at);
         }
-        self.next = (self.next + 1) % VERIFIED;
+        self.0.insert((needle, diagonal), end);
     }
 }
 

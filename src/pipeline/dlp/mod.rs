@@ -12,6 +12,7 @@ pub mod hold;
 pub mod inflate;
 pub mod normalise;
 pub mod profile;
+pub mod known;
 pub mod rule;
 pub mod scan;
 pub mod stream;

@@ -23,6 +23,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("pipeline::limit", &["pipeline::policy::decision"]),
     ("pipeline::approval", &["pipeline::policy::decision", "pipeline::limit"]),
     ("pipeline::credential", &["pipeline::message", "pipeline::policy::decision", "pipeline::policy::path"]),
+    ("pipeline::response_filter", &[]),
     (
         "pipeline::policy",
         &[
@@ -34,6 +35,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "pipeline::limit",
             "pipeline::approval",
             "pipeline::credential",
+            "pipeline::response_filter",
         ],
     ),
     ("pipeline::dlp", &["pipeline::message", "pipeline::policy::decision"]),

@@ -1,5 +1,6 @@
 //! Which fields of a JSON text may pass, compiled from the paths that policy writes.
 
+use std::fmt::{self, Write};
 use std::ops::Range;
 
 use thiserror::Error;
@@ -75,6 +76,25 @@ impl FieldPath {
                 rest = after;
             }
         }
+    }
+}
+
+impl fmt::Display for FieldPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, step) in self.0.iter().enumerate() {
+            if at > 0 && *step != Step::Elements {
+                f.write_char('.')?;
+            }
+            match step {
+                Step::Elements => f.write_str("[]")?,
+                Step::AnyKey => f.write_char('*')?,
+                Step::Key(key) => match name(key) {
+                    Ok((Step::Key(read), "")) if read == *key => f.write_str(key)?,
+                    _ => write!(f, "\"{}\"", key.replace('\\', "\\\\").replace('"', "\\\""))?,
+                },
+            }
+        }
+        Ok(())
     }
 }
 
@@ -270,7 +290,9 @@ mod tests {
             ("first name.@id", vec![key("first name"), key("@id")]),
             ("größe.$ref", vec![key("größe"), key("$ref")]),
         ] {
-            assert_eq!(FieldPath::parse(text), Ok(FieldPath(steps)), "{text}");
+            let path = FieldPath::parse(text).unwrap();
+            assert_eq!(path, FieldPath(steps), "{text}");
+            assert_eq!(path.to_string(), text);
         }
     }
 

@@ -23,6 +23,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("pipeline::limit", &["pipeline::policy::decision"]),
     ("pipeline::approval", &["pipeline::policy::decision", "pipeline::limit"]),
     ("pipeline::credential", &["pipeline::message", "pipeline::policy::decision", "pipeline::policy::path"]),
+    ("pipeline::response_filter", &[]),
     (
         "pipeline::dlp",
         &[
@@ -46,6 +47,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "pipeline::approval",
             "pipeline::credential",
             "pipeline::dlp",
+            "pipeline::response_filter",
         ],
     ),
     ("pipeline::answer", &["pipeline::policy::decision"]),

@@ -14,6 +14,7 @@ const CORE: &str = "pipeline";
 const TABLE: &[(&str, &[&str])] = &[
     // The core, from what was asked to what is answered.
     ("pipeline::address", &[]),
+    ("pipeline::dlp::finding", &[]),
     ("pipeline::message", &[]),
     ("pipeline::policy::decision", &["pipeline::message"]),
     ("pipeline::policy::matcher", &["pipeline::message"]),

@@ -6,6 +6,7 @@ pub mod binding;
 pub mod decision;
 pub mod domains;
 pub mod filtering;
+pub mod inspect;
 pub mod matcher;
 pub mod path;
 pub mod permit;
@@ -31,6 +32,7 @@ pub use domains::{Action, Domains, Entry};
 use domains::{Entries, Governing, Lists, Target, Targets, targets};
 pub use filtering::ResponseFilter;
 use filtering::ResponseFilters;
+pub use inspect::Inspector;
 use matcher::{HostTable, Level, Methods, NamePattern, Scheme, levels, restricting};
 use permit::Draft;
 pub use permit::Permit;
@@ -44,6 +46,8 @@ pub struct Ruleset {
     pub revision: Arc<str>,
     /// Who may call.
     pub agents: Agents,
+    /// What looks into messages, where anything does.
+    pub inspector: Option<Arc<dyn Inspector>>,
     organization: Organization,
     common: Domains,
     profiles: Vec<Domains>,

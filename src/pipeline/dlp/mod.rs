@@ -3,8 +3,10 @@
 //! `surface → views (as sent, decoded*, normalised*) → prefilter → pattern → validators → allowances → confidence →
 //! profile: block | redact | monitor | off`.
 
+pub mod across;
 pub mod finding;
 pub mod known;
 pub mod rule;
 pub mod validate;
+pub mod verdicts;
 pub mod view;

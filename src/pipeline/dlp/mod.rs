@@ -3,6 +3,7 @@
 //! `surface → views (as sent, decoded*, normalised*) → keywords → pattern → validators → allowances → confidence →
 //! profile: block | redact | monitor | off`.
 
+pub mod across;
 pub mod allowance;
 pub mod assignment;
 pub mod decode;
@@ -18,6 +19,7 @@ pub mod scan;
 pub mod stream;
 pub mod surface;
 pub mod validate;
+pub mod verdicts;
 pub mod view;
 
 use std::sync::Arc;

@@ -4,6 +4,7 @@
 //! profile: block | redact | monitor | off`.
 
 pub mod finding;
+pub mod numbers;
 pub mod rule;
 pub mod validate;
 pub mod view;

@@ -23,6 +23,18 @@ const TABLE: &[(&str, &[&str])] = &[
     ("pipeline::limit", &["pipeline::policy::decision"]),
     ("pipeline::approval", &["pipeline::policy::decision", "pipeline::limit"]),
     ("pipeline::credential", &["pipeline::message", "pipeline::policy::decision", "pipeline::policy::path"]),
+    ("pipeline::response_filter", &[]),
+    (
+        "pipeline::dlp",
+        &[
+            "pipeline::message",
+            "pipeline::policy::decision",
+            "pipeline::policy::matcher",
+            "pipeline::policy::path",
+            "pipeline::agent",
+            "pipeline::credential",
+        ],
+    ),
     (
         "pipeline::policy",
         &[
@@ -34,9 +46,10 @@ const TABLE: &[(&str, &[&str])] = &[
             "pipeline::limit",
             "pipeline::approval",
             "pipeline::credential",
+            "pipeline::dlp",
+            "pipeline::response_filter",
         ],
     ),
-    ("pipeline::dlp", &["pipeline::message", "pipeline::policy::decision"]),
     ("pipeline::answer", &["pipeline::policy::decision"]),
     ("pipeline::audit", &[]),
     (
@@ -51,6 +64,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "pipeline::limit",
             "pipeline::approval",
             "pipeline::credential",
+            "pipeline::dlp",
             "pipeline::policy",
             "pipeline::answer",
             "pipeline::audit",

@@ -9,6 +9,7 @@ pub mod assignment;
 pub mod decode;
 pub mod detector;
 pub mod finding;
+pub mod numbers;
 pub mod hold;
 pub mod inflate;
 pub mod known;

@@ -3,6 +3,8 @@
 //! `surface → views (as sent, decoded*, normalised*) → prefilter → pattern → validators → allowances → confidence →
 //! profile: block | redact | monitor | off`.
 
+pub mod decode;
+mod edits;
 pub mod finding;
 pub mod inflate;
 pub mod rule;

@@ -8,6 +8,8 @@ pub mod allowance;
 pub mod assignment;
 pub mod decode;
 pub mod detector;
+pub mod decode;
+mod edits;
 pub mod finding;
 pub mod numbers;
 pub mod hold;

@@ -51,6 +51,17 @@ const TABLE: &[(&str, &[&str])] = &[
             "pipeline::response_filter",
         ],
     ),
+    (
+        "pipeline::guard",
+        &[
+            "pipeline::message",
+            "pipeline::policy::decision",
+            "pipeline::credential",
+            "pipeline::dlp",
+            "pipeline::response_filter",
+            "pipeline::policy",
+        ],
+    ),
     ("pipeline::answer", &["pipeline::policy::decision"]),
     ("pipeline::audit", &[]),
     (

@@ -16,6 +16,7 @@ pub mod known;
 pub mod normalise;
 pub mod numbers;
 pub mod profile;
+pub mod redact;
 pub mod rule;
 pub mod scan;
 pub mod stream;
@@ -30,6 +31,8 @@ use crate::pipeline::agent::AgentId;
 use crate::pipeline::message::Host;
 use crate::pipeline::policy::matcher::HostTable;
 use detector::Detector;
+use finding::Action;
+use known::Known;
 use profile::{Exemption, Profile};
 use scan::Lens;
 
@@ -57,7 +60,7 @@ impl Dlp {
     }
 
     /// What an agent's request is looked at with.
-    pub fn requests(&self, agent: AgentId, host: &Host, port: u16, path: &str) -> Lens {
+    pub fn requests(&self, agent: AgentId, host: &Host, port: u16, path: &str, known: Arc<Known>) -> Lens {
         let profile = self.profile(agent);
         let about = self.exemptions.iter().filter(|exemption| exemption.is_about(agent, host, port, path));
         Lens {
@@ -67,12 +70,14 @@ impl Dlp {
             examples_pass: self.examples_pass.matches(host).next().is_some(),
             enforced: profile.enforced,
             key: self.key.clone(),
+            known,
+            on_known: Action::Block,
         }
     }
 
     /// What the response to it is looked at with.
-    pub fn responses(&self, agent: AgentId, host: &Host, port: u16, path: &str) -> Lens {
+    pub fn responses(&self, agent: AgentId, host: &Host, port: u16, path: &str, known: Arc<Known>) -> Lens {
         let actions = self.profile(agent).responses.clone();
-        Lens { actions, ..self.requests(agent, host, port, path) }
+        Lens { actions, on_known: Action::Redact, ..self.requests(agent, host, port, path, known) }
     }
 }

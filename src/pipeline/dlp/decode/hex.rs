@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use smallvec::SmallVec;
+
 use super::alphabet::{hex, hex_pair};
 use super::text::{reads_as_text, stretches};
 use super::{Ways, packed};
@@ -79,13 +81,20 @@ struct Groups {
     bytes: Vec<u8>,
     range: Option<Range<usize>>,
     length: usize,
+    /// What stands between the first two, without white space.
+    between: Option<SmallVec<[u8; 8]>>,
 }
 
 impl Groups {
     fn add(&mut self, text: &[u8], group: Range<usize>, ways: &mut Ways<'_, '_>) {
         /// `, 0x` and some white space.
         const BETWEEN: usize = 8;
-        let near = self.range.as_ref().is_some_and(|range| group.start - range.end <= BETWEEN);
+        let end = self.range.as_ref().map(|range| range.end);
+        let between = end.and_then(|end| text.get(end..group.start)).filter(|between| between.len() <= BETWEEN);
+        let near = between.is_some_and(|between| {
+            let signs = between.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
+            self.between.get_or_insert_with(|| SmallVec::clone(&signs)) == &signs
+        });
         if group.len() % 2 != 0 || group.len() > 16 {
             return self.flush(ways);
         }
@@ -106,6 +115,7 @@ impl Groups {
     fn flush(&mut self, ways: &mut Ways<'_, '_>) {
         let bytes = std::mem::take(&mut self.bytes);
         self.length = 0;
+        self.between = None;
         let Some(range) = self.range.take() else { return };
         if reads_as_text(&bytes) || packed::is_packed(&bytes) {
             ways.run(Step::Hex, range, bytes);

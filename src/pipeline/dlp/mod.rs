@@ -7,6 +7,7 @@ pub mod decode;
 mod edits;
 pub mod finding;
 pub mod inflate;
+pub mod normalise;
 pub mod rule;
 pub mod validate;
 pub mod view;

@@ -12,7 +12,6 @@ mod edits;
 pub mod finding;
 pub mod hold;
 pub mod inflate;
-pub mod normalise;
 pub mod known;
 pub mod normalise;
 pub mod numbers;

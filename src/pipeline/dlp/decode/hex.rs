@@ -95,7 +95,7 @@ impl Groups {
             let signs = between.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
             self.between.get_or_insert_with(|| SmallVec::clone(&signs)) == &signs
         });
-        if group.len() % 2 != 0 || group.len() > 16 {
+        if !group.len().is_multiple_of(2) || group.len() > 16 {
             return self.flush(ways);
         }
         if !near || group.len() > self.length {
@@ -165,7 +165,8 @@ fn dumped(line: &[u8], bytes: &mut Vec<u8>) -> bool {
     let mut rest = rest.get(blank..).unwrap_or_default();
     while bytes.len() - before < MOST {
         let digits = rest.iter().take_while(|byte| hex(**byte).is_some()).count();
-        let Some((group, after)) = rest.split_at_checked(digits).filter(|_| digits > 0 && digits % 2 == 0) else {
+        let Some((group, after)) = rest.split_at_checked(digits).filter(|_| digits > 0 && digits.is_multiple_of(2))
+        else {
             break;
         };
         bytes.extend(group.as_chunks::<2>().0.iter().filter_map(|[high, low]| hex_pair(*high, *low)));

@@ -5,5 +5,6 @@
 
 pub mod finding;
 pub mod rule;
+pub mod rules;
 pub mod validate;
 pub mod view;

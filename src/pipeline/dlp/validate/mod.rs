@@ -8,6 +8,16 @@ use serde::Deserialize;
 pub enum Validator {
     /// The Luhn checksum (ISO/IEC 7812-1 annex B) over the digits.
     Luhn,
+    /// CRC-32 in the last six base62 characters of GitHub's and npm's tokens.
+    GithubCrc32,
+    /// An AWS key id whose body is base32.
+    AwsKeyId,
+    /// A JWT whose header is JSON with an `alg`.
+    JwtHeader,
+    /// A PEM block whose body decodes to a private key.
+    PemKey,
+    /// The bech32 checksum of an age key.
+    Age,
 }
 
 impl Validator {
@@ -15,6 +25,8 @@ impl Validator {
     pub fn holds(self, value: &[u8]) -> bool {
         match self {
             Self::Luhn => luhn(value),
+            // Stubs: the validators come from another branch.
+            Self::GithubCrc32 | Self::AwsKeyId | Self::JwtHeader | Self::PemKey | Self::Age => true,
         }
     }
 }

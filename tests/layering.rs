@@ -14,6 +14,7 @@ const CORE: &str = "pipeline";
 const TABLE: &[(&str, &[&str])] = &[
     // The core, from what was asked to what is answered.
     ("pipeline::address", &[]),
+    ("pipeline::dlp::finding", &[]),
     ("pipeline::message", &[]),
     ("pipeline::policy::decision", &["pipeline::message"]),
     ("pipeline::policy::matcher", &["pipeline::message"]),
@@ -23,6 +24,18 @@ const TABLE: &[(&str, &[&str])] = &[
     ("pipeline::limit", &["pipeline::policy::decision"]),
     ("pipeline::approval", &["pipeline::policy::decision", "pipeline::limit"]),
     ("pipeline::credential", &["pipeline::message", "pipeline::policy::decision", "pipeline::policy::path"]),
+    ("pipeline::response_filter", &[]),
+    (
+        "pipeline::dlp",
+        &[
+            "pipeline::message",
+            "pipeline::policy::decision",
+            "pipeline::policy::matcher",
+            "pipeline::policy::path",
+            "pipeline::agent",
+            "pipeline::credential",
+        ],
+    ),
     (
         "pipeline::policy",
         &[
@@ -34,9 +47,10 @@ const TABLE: &[(&str, &[&str])] = &[
             "pipeline::limit",
             "pipeline::approval",
             "pipeline::credential",
+            "pipeline::dlp",
+            "pipeline::response_filter",
         ],
     ),
-    ("pipeline::dlp", &["pipeline::message", "pipeline::policy::decision"]),
     ("pipeline::answer", &["pipeline::policy::decision"]),
     ("pipeline::audit", &[]),
     (
@@ -51,6 +65,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "pipeline::limit",
             "pipeline::approval",
             "pipeline::credential",
+            "pipeline::dlp",
             "pipeline::policy",
             "pipeline::answer",
             "pipeline::audit",

@@ -8,6 +8,7 @@ mod cases;
 mod credentials;
 mod domains;
 mod policy;
+mod response_filters;
 mod rules;
 mod services;
 
@@ -125,8 +126,15 @@ pub const PATTERNS: &[(&[&str], &str)] = &[
 ];
 
 /// The table, one part for each part of the language.
-pub const TABLE: &[&[Described]] =
-    &[policy::TABLE, domains::TABLE, agents::TABLE, rules::TABLE, credentials::TABLE, services::TABLE];
+pub const TABLE: &[&[Described]] = &[
+    policy::TABLE,
+    domains::TABLE,
+    agents::TABLE,
+    rules::TABLE,
+    credentials::TABLE,
+    services::TABLE,
+    response_filters::TABLE,
+];
 
 /// The same of files of cases.
 pub const CASES: &[Described] = cases::TABLE;

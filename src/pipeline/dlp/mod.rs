@@ -18,6 +18,7 @@ pub mod numbers;
 pub mod profile;
 pub mod redact;
 pub mod rule;
+pub mod rules;
 pub mod scan;
 pub mod stream;
 pub mod surface;

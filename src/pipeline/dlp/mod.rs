@@ -13,6 +13,7 @@ pub mod finding;
 pub mod hold;
 pub mod inflate;
 pub mod known;
+pub mod mnemonic;
 pub mod normalise;
 pub mod numbers;
 pub mod profile;

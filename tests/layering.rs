@@ -86,7 +86,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("rehearsal", &[CORE]),
     // What the core is told.
     ("https", &[]),
-    ("secrets", &["pipeline::credential", "https"]),
+    ("secrets", &["pipeline::credential", "pipeline::dlp", "https"]),
     ("notify", &["pipeline::approval", "pipeline::audit", "pipeline::policy::decision", "https", "secrets"]),
     ("config", &[CORE, "rehearsal", "https", "secrets", "notify"]),
     ("live", &["pipeline::policy", "secrets"]),

@@ -8,6 +8,7 @@ pub mod assignment;
 pub mod decode;
 pub mod detector;
 pub mod finding;
+pub mod inflate;
 pub mod normalise;
 pub mod profile;
 pub mod rule;

@@ -156,7 +156,9 @@ fn samples(span: Span) -> [Value; 5] {
 
 #[cfg(test)]
 mod tests {
-    use super::super::decode::{Fields, boolean, decimal, filled_list, is_word, list, named, number, one_or_list, text, word};
+    use super::super::decode::{
+        Fields, boolean, decimal, filled_list, is_word, list, named, number, one_or_list, text, word,
+    };
     use super::*;
 
     fn texts(what: &'static str) -> Shape {

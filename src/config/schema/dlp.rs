@@ -207,7 +207,8 @@ fn value_sha256(text: &str) -> Result<[u8; 32], Rejection> {
 }
 
 fn canary(node: &Node, problems: &mut Problems) -> Option<Canary> {
-    const FIX: &str = "write `{name: bait, value: …}`, `{name: bait, env: NAME}` or `{name: bait, file: /run/secrets/bait}`";
+    const FIX: &str =
+        "write `{name: bait, value: …}`, `{name: bait, env: NAME}` or `{name: bait, file: /run/secrets/bait}`";
     let mut fields = Fields::of(node, "a canary", problems)?.secretive();
     let given = ["value", "env", "file"].iter().filter(|name| fields.has(name)).count();
     if given != 1 {

@@ -45,12 +45,8 @@ const CONFIDENCES: &[(&str, Confidence)] = &[
 ];
 const REACHES: &[(&str, Reach)] =
     &[("within", Reach::Within), ("assigned", Reach::Assigned), ("nearby", Reach::Nearby)];
-const SEVERITIES: &[(&str, Severity)] = &[
-    ("low", Severity::Low),
-    ("medium", Severity::Medium),
-    ("high", Severity::High),
-    ("critical", Severity::Critical),
-];
+const SEVERITIES: &[(&str, Severity)] =
+    &[("low", Severity::Low), ("medium", Severity::Medium), ("high", Severity::High), ("critical", Severity::Critical)];
 static VALIDATORS: LazyLock<Vec<(&'static str, Validator)>> = LazyLock::new(variants);
 
 pub(super) fn rules(node: &Node, problems: &mut Problems) -> Option<Vec<DlpRule>> {
@@ -61,7 +57,7 @@ fn rule(node: &Node, problems: &mut Problems) -> Option<DlpRule> {
     let mut fields = Fields::of(node, "a rule about data", problems)?;
     let id = fields.required("id", text("the id of a rule"));
     let category = fields.optional("category", text("a category"));
-    let service = fields.optional("service", text("the name of a service"));
+    let service = fields.optional("service", text("whose it is"));
     let severity = fields.optional("severity", word("a severity", SEVERITIES));
     let documentation = fields.optional("source", text("where the format is published"));
     let fix = "name a text of at least three characters that stands in every match, such as its prefix";

@@ -22,11 +22,11 @@ fn every_mistake_is_reported_with_its_place_and_the_fix() {
         (
             "unknown and unenforced keys",
             "allowDomains: []\n\
-                 dlp: {}\n\
+                 responseFilters: []\n\
                  servces: x\n",
             &[
                 "1:1 unknown key `allowDomains` in a policy | did you mean `allowedDomains`?",
-                "2:1 `dlp` is not enforced by this version of attache, so a policy that relies on it is refused | remove `dlp`, or use a version that enforces it",
+                "2:1 `responseFilters` is not enforced by this version of attache, so a policy that relies on it is refused | remove `responseFilters`, or use a version that enforces it",
                 "3:1 unknown key `servces` in a policy | did you mean `services`?",
             ],
         ),
@@ -122,7 +122,7 @@ fn every_mistake_is_reported_with_its_place_and_the_fix() {
                 "1:30 `-x` cannot be a name | a name is 1 to 64 characters of `A-Z a-z 0-9 . _ -`, the first of them a letter or digit",
                 "1:54 a rate limit needs `requests` | -",
                 "1:54 a rate limit needs `per` | -",
-                "1:58 `dlp` is not enforced by this version of attache, so a policy that relies on it is refused | remove `dlp`, or use a version that enforces it",
+                "1:63 there is no profile `strict` in `dlp` | add it under `dlp.profiles`",
                 "1:71 unknown key `identities` in an agent | did you mean `identity`?",
             ],
         ),

@@ -12,12 +12,13 @@ pub mod inflate;
 pub mod normalise;
 pub mod profile;
 pub mod rule;
+pub mod rules;
 pub mod scan;
 pub mod surface;
 pub mod validate;
 pub mod view;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::pipeline::agent::AgentId;
 use crate::pipeline::message::Host;
@@ -25,6 +26,20 @@ use crate::pipeline::policy::matcher::HostTable;
 use detector::Detector;
 use profile::{Exemption, Profile};
 use scan::Lens;
+
+/// The rules that come with attaché, read once in the life of a process.
+///
+/// # Errors
+/// Names the rule that cannot be used. A test sees to it that there is none.
+pub fn built_in() -> Result<&'static Arc<Detector>, &'static str> {
+    static BUILT_IN: OnceLock<Result<Arc<Detector>, String>> = OnceLock::new();
+    let read = || {
+        let rules = rules::built_in().map_err(|(id, error)| format!("`{id}`: {error}"))?;
+        let detector = Detector::new(rules.into_iter().map(Arc::new).collect());
+        detector.map(Arc::new).map_err(|error| error.to_string())
+    };
+    BUILT_IN.get_or_init(read).as_ref().map_err(String::as_str)
+}
 
 /// What a policy says about data, compiled.
 #[derive(Debug)]

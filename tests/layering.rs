@@ -14,6 +14,7 @@ const CORE: &str = "pipeline";
 const TABLE: &[(&str, &[&str])] = &[
     // The core, from what was asked to what is answered.
     ("pipeline::address", &[]),
+    ("pipeline::dlp::finding", &[]),
     ("pipeline::message", &[]),
     ("pipeline::policy::decision", &["pipeline::message"]),
     ("pipeline::policy::matcher", &["pipeline::message"]),
@@ -23,6 +24,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("pipeline::limit", &["pipeline::policy::decision"]),
     ("pipeline::approval", &["pipeline::policy::decision", "pipeline::limit"]),
     ("pipeline::credential", &["pipeline::message", "pipeline::policy::decision", "pipeline::policy::path"]),
+    ("pipeline::response_filter", &[]),
     (
         "pipeline::dlp",
         &[
@@ -46,6 +48,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "pipeline::approval",
             "pipeline::credential",
             "pipeline::dlp",
+            "pipeline::response_filter",
         ],
     ),
     ("pipeline::answer", &["pipeline::policy::decision"]),

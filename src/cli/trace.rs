@@ -12,7 +12,7 @@ use crate::pipeline::limit::Weight;
 use crate::pipeline::limit::counters::Counters;
 use crate::pipeline::message::Door;
 use crate::pipeline::policy::{Reason, RuleId};
-use crate::rehearsal::{Asks, Counted, Person, Rehearsed, Request, Stage};
+use crate::rehearsal::{Asks, Counted, Filtered, Person, Rehearsed, Request, Stage};
 
 use super::output::printable;
 use super::rehearse;
@@ -128,6 +128,7 @@ impl<'a> Trace<'a> {
             "credentials": credentials_json(ended),
             "limits": grant.iter().flat_map(|g| &g.limits).map(|limit| self.limit_json(limit)).collect::<Vec<_>>(),
             "approvals": grant.iter().flat_map(|g| &g.approvals).map(|asks| self.asks_json(asks)).collect::<Vec<_>>(),
+            "responseFilters": grant.iter().flat_map(|g| &g.filters).map(|f| self.filter_json(f)).collect::<Vec<_>>(),
             "watched": grant.iter().flat_map(|g| &g.watched).map(|rule| self.entry(rule)).collect::<Vec<_>>(),
             "removedHeaders": ended.removed,
             "onceApproved": self.approved.as_ref().map(|approved| json!({
@@ -143,7 +144,10 @@ impl<'a> Trace<'a> {
     }
 
     fn steps(&self) -> Vec<Step> {
-        Stage::ALL.into_iter().map(|stage| self.step(stage)).collect()
+        // Nothing is said of what a request carries unless something was found.
+        let Rehearsed { record, stage: ended, .. } = self.ended;
+        let told = |stage: &Stage| *stage != Stage::Content || *ended == Stage::Content || !record.findings.is_empty();
+        Stage::ALL.into_iter().filter(told).map(|stage| self.step(stage)).collect()
     }
 
     fn step(&self, stage: Stage) -> Step {
@@ -218,6 +222,11 @@ impl<'a> Trace<'a> {
                     false => passed(format!("would inject {}", names.join(", ")), rules),
                 }
             }
+            Stage::Content => {
+                let says: Vec<_> = record.findings.iter().map(|f| format!("{} ({})", f.location, f.action)).collect();
+                let rules = record.findings.iter().map(|finding| finding.rule.clone()).collect();
+                passed(format!("passes although it carries {}", says.join(", ")), rules)
+            }
             Stage::Address => match &self.ended.looks_up {
                 Some((host, port)) if host.parse::<std::net::IpAddr>().is_ok() => {
                     passed(format!("{host}, port {port}"), Vec::new())
@@ -274,6 +283,11 @@ impl<'a> Trace<'a> {
         if !self.ended.removed.is_empty() {
             more.push(format!("headers taken out: {}", self.ended.removed.join(", ")));
         }
+        let filters: Vec<_> = self.ended.grant.iter().flat_map(|grant| &grant.filters).collect();
+        for filter in &filters {
+            let watched = if filter.enforced { "" } else { ", were it enforced" };
+            more.push(format!("answer{watched}: {}", filter.does));
+        }
         if let Some(approved) = &self.approved {
             let then = match approved.reason {
                 None => "allow".to_owned(),
@@ -281,7 +295,8 @@ impl<'a> Trace<'a> {
             };
             more.push(format!("once approved: {then}"));
         }
-        Step { stage: Stage::Verdict, mark, says, rules: Vec::new(), more }
+        let rules = filters.iter().map(|filter| filter.rule.clone()).collect();
+        Step { stage: Stage::Verdict, mark, says, rules, more }
     }
 
     /// What said who it is. An agent that was named is not identified by anything it showed.
@@ -353,6 +368,10 @@ impl<'a> Trace<'a> {
             "counts": counts,
             "enforced": limit.enforced,
         })
+    }
+
+    fn filter_json(&self, filter: &Filtered) -> Value {
+        json!({"entry": self.entry(&filter.rule), "does": filter.does, "enforced": filter.enforced})
     }
 
     fn asks_json(&self, asks: &Asks) -> Value {

@@ -12,12 +12,14 @@ pub mod session;
 
 pub mod agent;
 
-// What may be sent, how much of it, who has to agree, and what goes with it.
+// What may be sent, how much of it, who has to agree, what goes with it, and which fields come back.
 pub mod limit;
 
 pub mod approval;
 
 pub mod credential;
+
+pub mod response_filter;
 
 // What it may not carry.
 pub mod dlp;

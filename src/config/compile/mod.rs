@@ -5,6 +5,7 @@ mod agents;
 mod credentials;
 mod dlp;
 pub(super) mod domains;
+pub(super) mod response_filters;
 pub(super) mod rules;
 
 use std::collections::{HashMap, HashSet};
@@ -97,6 +98,7 @@ pub fn compile_again(
         work.rules.set_mode(id, rules::mode(agent.mode));
     }
     work.add_rules(&policy.rules, false);
+    work.add_response_filters(&policy.response_filters);
     let Work { mut rules, mut places, problems } = work;
     check_restrictions(policy, problems);
     if let Some(ceiling) = policy.organization.as_ref().and_then(|o| o.allowed_domains.as_deref()) {

@@ -39,8 +39,6 @@ pub enum Format {
 /// What an import is told beside its sources.
 #[derive(Clone, Copy)]
 pub struct Options<'a> {
-    /// Import although the source filters responses and this version does not.
-    pub without_response_filters: bool,
     /// Import although the source scans what goes out and this version does not.
     pub without_dlp: bool,
     /// The names of agents that the source knows by other ones, as pairs of theirs and ours.
@@ -97,7 +95,7 @@ fn draft(format: Format, sources: Vec<Source>, options: &Options<'_>) -> Result<
     let mut problems = Problems::default();
     let roots = read_all(format, sources, &mut problems);
     let policy = match format {
-        Format::Abac => abac::convert(&roots, options, &mut problems),
+        Format::Abac => abac::convert(&roots, &mut problems),
         Format::Oktsec => oktsec::convert(&roots, options, &mut problems),
         Format::CredentialsV2 => credentials_v2::convert(&roots, options, &mut problems),
         Format::Onecli => onecli::convert(&roots, options, &mut problems),

@@ -17,6 +17,7 @@ mod names;
 mod notifications;
 mod organization;
 mod references;
+mod response_filters;
 mod rules;
 mod services;
 mod vault;
@@ -30,6 +31,7 @@ pub use identities::{HeaderIdentity, Identity, TokenIdentity, TokenSource};
 pub use names::Name;
 pub use notifications::Notification;
 pub use organization::{Organization, Profile};
+pub use response_filters::{FilteredFields, ResponseFilter};
 pub use rules::{Approval, Hours, Mode, RateLimit, Rule, RuleAction, Schedule, Weight};
 pub(super) use services::services;
 pub use services::{Api, Service};
@@ -61,6 +63,8 @@ pub struct Policy {
     pub services: Vec<Service>,
     /// What attaché adds to requests on the agents' behalf.
     pub credentials: Vec<Credential>,
+    /// Which fields of what comes back agents may see.
+    pub response_filters: Vec<ResponseFilter>,
     /// Who is told of what.
     pub notifications: Vec<Notification>,
     /// What is done about secrets and personal data.
@@ -70,7 +74,7 @@ pub struct Policy {
 impl Policy {
     /// Reads a whole policy, reporting everything that is wrong with it.
     pub fn decode(node: &Node, problems: &mut Problems) -> Option<Self> {
-        let mut fields = Fields::of(node, "a policy", problems)?.later(&["responseFilters"]);
+        let mut fields = Fields::of(node, "a policy", problems)?;
         fields.optional("version", version);
         let policy = Self {
             organization: fields.optional("organization", organization::organization),
@@ -83,6 +87,9 @@ impl Policy {
             rules: fields.optional("rules", rules::rules).unwrap_or_default(),
             services: fields.optional("services", services).unwrap_or_default(),
             credentials: fields.optional("credentials", credentials::credentials).unwrap_or_default(),
+            response_filters: fields
+                .optional("responseFilters", response_filters::response_filters)
+                .unwrap_or_default(),
             notifications: fields.optional("notifications", notifications::notifications).unwrap_or_default(),
             dlp: fields.optional("dlp", dlp::dlp).unwrap_or_default(),
         };

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 
 use super::super::code::Code;
 use super::super::error::{Problems, Span, did_you_mean, quote};
-use super::{Credential, Identity, Name, Policy, Rule, RuleAction, Spanned, TokenSource};
+use super::{Credential, Identity, Name, Policy, ResponseFilter, Rule, RuleAction, Spanned, TokenSource};
 use crate::notify::Kind;
 
 pub(super) fn check(policy: &Policy, fixed_agent: Option<&str>, problems: &mut Problems) {
@@ -23,6 +23,7 @@ pub(super) fn check(policy: &Policy, fixed_agent: Option<&str>, problems: &mut P
     check_rules(&policy.rules, problems, |user, problems| known.check_user(user, problems));
     let bounds = policy.organization.iter().flat_map(|organization| &organization.rules);
     check_rules(bounds, problems, |user, problems| known.check_distant_user(user, problems));
+    check_response_filters(&policy.response_filters, &known, problems);
     check_channels(policy, problems);
     check_dlp(policy, &known, problems);
 }
@@ -157,6 +158,24 @@ fn check_rules<'a>(
         }
         for user in rule.agents.iter().flatten() {
             check_user(user, problems);
+        }
+    }
+}
+
+/// Records know a filter by its name too.
+fn check_response_filters(filters: &[ResponseFilter], known: &Known<'_>, problems: &mut Problems) {
+    let mut seen: HashMap<&str, Span> = HashMap::new();
+    for filter in filters {
+        if let Some(name) = &filter.name
+            && let Some(earlier) = seen.insert(name.as_str(), name.span)
+        {
+            let place = problems.place(earlier);
+            problems
+                .error(name.span, format!("the response filter {} is given twice; first at {place}", quote(name)))
+                .fix("give each response filter a name of its own, or none");
+        }
+        for user in filter.agents.iter().flatten() {
+            known.check_user(user, problems);
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Finds what the rules name in one text: a keyword, then a pattern where the keyword says, then what speaks against it.
 
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -19,7 +20,15 @@ pub struct Detector {
     keywords: AhoCorasick,
     /// The rules of each keyword, as places in `rules`.
     of_keyword: Vec<SmallVec<[u32; 2]>>,
+    /// What keywords begin with, from two bytes on.
+    beginnings: HashSet<Box<[u8]>>,
+    longest_keyword: usize,
+    /// The longest match that has blanks in it, in bytes, as far as a stream is held back for one.
+    longest_with_blanks: usize,
 }
+
+/// How many bytes of a stream are held back for something that has blanks in it.
+const HELD_WITH_BLANKS: usize = 512;
 
 /// What a rule found in a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,7 +83,7 @@ impl Detector {
             return Err(DetectorError::Twice(id.clone()));
         }
         let mut words: Vec<(String, SmallVec<[u32; 2]>)> = Vec::new();
-        let mut places = std::collections::HashMap::new();
+        let mut places = HashMap::new();
         for (at, rule) in (0..).zip(&rules) {
             for keyword in &rule.source.keywords {
                 let keyword = keyword.to_ascii_lowercase();
@@ -92,7 +101,21 @@ impl Detector {
             .match_kind(MatchKind::Standard)
             .build(words.iter().map(|(word, _)| word))
             .map_err(|error| DetectorError::Keywords(error.to_string()))?;
-        Ok(Self { rules, keywords, of_keyword: words.into_iter().map(|(_, of)| of).collect() })
+        let structured = |rule: &&Arc<Rule>| rule.source.reach == Reach::Within;
+        let begins: Vec<_> = rules.iter().filter(structured).flat_map(|rule| &rule.source.keywords).collect();
+        let beginnings = begins.iter().flat_map(|keyword| {
+            let lower = keyword.to_ascii_lowercase().into_bytes();
+            (2..lower.len()).filter_map(move |length| lower.get(..length).map(Box::from)).collect::<Vec<_>>()
+        });
+        let with_blanks = rules.iter().filter(structured).filter(|rule| rule.has_blanks);
+        Ok(Self {
+            beginnings: beginnings.collect(),
+            longest_keyword: begins.iter().map(|keyword| keyword.len()).max().unwrap_or_default(),
+            longest_with_blanks: with_blanks.map(|rule| rule.max_len.min(HELD_WITH_BLANKS)).max().unwrap_or_default(),
+            keywords,
+            of_keyword: words.into_iter().map(|(_, of)| of).collect(),
+            rules,
+        })
     }
 
     /// The rules, in the order in which they were given.
@@ -113,6 +136,43 @@ impl Detector {
             }
         }
         broken
+    }
+
+    /// Whether a run could be the beginning of something that has a shape: it has a keyword, or ends in the beginning of
+    /// one.
+    pub fn may_begin(&self, run: &[u8]) -> bool {
+        self.keywords.find(run).is_some()
+            || (2..self.longest_keyword.min(run.len() + 1)).any(|length| {
+                let end = run.len().checked_sub(length).and_then(|at| run.get(at..)).unwrap_or_default();
+                self.beginnings.contains(&*end.to_ascii_lowercase())
+            })
+    }
+
+    /// Where something begins that has blanks in it, that the text may be the beginning of: the text's length if there
+    /// is no such thing.
+    pub fn open_from(&self, text: &[u8]) -> usize {
+        let from = text.len().saturating_sub(self.longest_with_blanks);
+        let tail = text.get(from..).unwrap_or_default();
+        if self.longest_with_blanks == 0 {
+            return text.len();
+        }
+        let opens = |at: usize, rule: &Rule| {
+            rule.has_blanks && from + at + rule.max_len > text.len() && rule.source.reach == Reach::Within
+        };
+        let mut hits = self.keywords.find_overlapping_iter(tail);
+        let first = hits.find(|hit| {
+            let of = self.of_keyword.get(hit.pattern().as_usize());
+            let mut rules = of.into_iter().flatten().filter_map(|rule| self.rules.get(*rule as usize));
+            rules.any(|rule| opens(hit.start(), rule) && !self.is_complete(rule, tail, hit.start()))
+        });
+        first.map_or(text.len(), |hit| from + hit.start())
+    }
+
+    /// Whether more bytes would change nothing about a match that begins here.
+    fn is_complete(&self, rule: &Rule, text: &[u8], at: usize) -> bool {
+        let Some(pattern) = rule.pattern() else { return true };
+        let input = Input::new(text).span(at..text.len()).anchored(Anchored::Yes);
+        pattern.find(input).is_some_and(|found| found.end() < text.len())
     }
 
     /// What the rules find in a text, in the order of the places. Of rules that find the same bytes one is named.

@@ -3,19 +3,26 @@
 //! `surface → views (as sent, decoded*, normalised*) → keywords → pattern → validators → allowances → confidence →
 //! profile: block | redact | monitor | off`.
 
+pub mod across;
 pub mod allowance;
 pub mod assignment;
 pub mod decode;
 pub mod detector;
+mod edits;
 pub mod finding;
+pub mod numbers;
+pub mod hold;
 pub mod inflate;
+pub mod known;
 pub mod normalise;
 pub mod profile;
 pub mod rule;
 pub mod rules;
 pub mod scan;
+pub mod stream;
 pub mod surface;
 pub mod validate;
+pub mod verdicts;
 pub mod view;
 
 use std::sync::{Arc, OnceLock};

@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 use regex_automata::meta::{BuildError, Regex};
 use regex_automata::util::syntax;
 use regex_syntax::hir::literal::Extractor;
+use regex_syntax::hir::{Class, Hir, HirKind};
 use serde::Deserialize;
 
 use super::finding::{Category, Confidence};
@@ -142,6 +143,8 @@ pub struct Rule {
     pub max_len: usize,
     /// True if every match begins with a keyword: then it is tried there and nowhere else.
     pub anchored: bool,
+    /// True if a match may have blanks or line ends in it.
+    pub has_blanks: bool,
     pattern: Lazy,
     allow: Vec<Lazy>,
 }
@@ -239,6 +242,7 @@ impl Rule {
             confidence,
             max_len: bound,
             anchored: source.reach == Reach::Within && begins_with_keyword(&parsed, &source.keywords),
+            has_blanks: may_have(&parsed, b" \n"),
             pattern: Lazy::new(&source.pattern),
             allow: source.allow.iter().map(|pattern| Lazy::new(pattern)).collect(),
             source,
@@ -271,7 +275,7 @@ impl Lazy {
     }
 }
 
-fn parse(pattern: &str) -> Result<regex_syntax::hir::Hir, RuleError> {
+fn parse(pattern: &str) -> Result<Hir, RuleError> {
     let mut parser = regex_syntax::ParserBuilder::new().unicode(false).utf8(false).build();
     parser.parse(pattern).map_err(|error| {
         // The whole of it draws the pattern again, over several lines.
@@ -292,7 +296,7 @@ fn compile(pattern: &str) -> Result<Regex, BuildError> {
 }
 
 /// Whether a match can begin with nothing but one of the keywords, in any case of letters.
-fn begins_with_keyword(pattern: &regex_syntax::hir::Hir, keywords: &[String]) -> bool {
+fn begins_with_keyword(pattern: &Hir, keywords: &[String]) -> bool {
     let prefixes = Extractor::new().extract(pattern);
     let begins = |literal: &[u8]| {
         keywords.iter().any(|keyword| {
@@ -300,6 +304,23 @@ fn begins_with_keyword(pattern: &regex_syntax::hir::Hir, keywords: &[String]) ->
         })
     };
     prefixes.literals().is_some_and(|found| !found.is_empty() && found.iter().all(|l| begins(l.as_bytes())))
+}
+
+/// Whether one of these bytes may stand in a match.
+fn may_have(pattern: &Hir, bytes: &[u8]) -> bool {
+    match pattern.kind() {
+        HirKind::Empty | HirKind::Look(_) => false,
+        HirKind::Literal(literal) => literal.0.iter().any(|byte| bytes.contains(byte)),
+        HirKind::Class(Class::Bytes(class)) => {
+            class.iter().any(|range| bytes.iter().any(|byte| (range.start()..=range.end()).contains(byte)))
+        }
+        HirKind::Class(Class::Unicode(class)) => class
+            .iter()
+            .any(|range| bytes.iter().any(|byte| (range.start()..=range.end()).contains(&char::from(*byte)))),
+        HirKind::Repetition(repetition) => may_have(&repetition.sub, bytes),
+        HirKind::Capture(capture) => may_have(&capture.sub, bytes),
+        HirKind::Concat(parts) | HirKind::Alternation(parts) => parts.iter().any(|part| may_have(part, bytes)),
+    }
 }
 
 fn is_word(byte: u8) -> bool {

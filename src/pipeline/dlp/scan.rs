@@ -93,6 +93,7 @@ impl Lens {
             return;
         }
         let range = view.surface(found.range.clone());
+        let range = range.start + surface.offset..range.end + surface.offset;
         if !report.seen.insert((found.rule.clone(), range.start, range.end)) {
             return;
         }
@@ -101,7 +102,7 @@ impl Lens {
             return;
         }
         let lenient = !self.enforced || (found.example && self.examples_pass);
-        let (name, place) = surface.place(range.start);
+        let (name, place) = surface.place(range.start - surface.offset);
         report.findings.push(Finding {
             rule: found.rule,
             category: found.category,
@@ -109,7 +110,7 @@ impl Lens {
             action: if lenient { action.min(Action::Monitor) } else { action },
             surface: name,
             place,
-            chain: view.chain.clone(),
+            chain: surface.chain.iter().chain(&view.chain).copied().collect(),
             range,
             example: found.example,
             fingerprint: self.fingerprint(value),

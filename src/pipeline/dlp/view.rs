@@ -68,6 +68,15 @@ impl<'a> View<'a> {
         }
     }
 
+    /// True if these bytes, and one on either side of them, stand like this in the surface: what there is to be seen in
+    /// them was seen before.
+    pub fn is_copied(&self, range: Range<usize>) -> bool {
+        let Origin::Pieces(pieces) = &self.origin else { return false };
+        let Some(before) = range.start.checked_sub(1) else { return false };
+        let next = pieces.partition_point(|(of, _)| *of <= before);
+        pieces.get(next).is_some_and(|(of, _)| *of > range.end)
+    }
+
     /// How often something was decoded to come here.
     pub fn depth(&self) -> usize {
         self.chain.len()

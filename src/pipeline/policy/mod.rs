@@ -5,6 +5,8 @@
 pub mod binding;
 pub mod decision;
 pub mod domains;
+pub mod filtering;
+pub mod inspect;
 pub mod matcher;
 pub mod path;
 pub mod permit;
@@ -29,6 +31,9 @@ pub use binding::{Binding, Endpoints};
 pub use decision::{Class, Denial, Reason, RuleId, Upstream};
 pub use domains::{Action, Domains, Entry};
 use domains::{Entries, Governing, Lists, Target, Targets, targets};
+pub use filtering::ResponseFilter;
+use filtering::ResponseFilters;
+pub use inspect::Inspector;
 use matcher::{HostTable, Level, Methods, NamePattern, Scheme, levels, restricting};
 use permit::Draft;
 pub use permit::Permit;
@@ -42,11 +47,14 @@ pub struct Ruleset {
     pub revision: Arc<str>,
     /// Who may call.
     pub agents: Agents,
+    /// What looks into messages, where anything does.
+    pub inspector: Option<Arc<dyn Inspector>>,
     organization: Organization,
     common: Domains,
     profiles: Vec<Domains>,
     own: Vec<Own>,
     rules: Rules,
+    response_filters: ResponseFilters,
     bindings: Bindings,
     placeholders: Vec<Placeholder>,
     dlp: Option<Arc<Dlp>>,
@@ -163,6 +171,11 @@ impl Ruleset {
         self.dlp.as_ref()
     }
 
+    /// Adds a response filter.
+    pub fn add_response_filter(&mut self, filter: ResponseFilter) {
+        self.response_filters.add(filter);
+    }
+
     /// True if the rules that hold at two times are not the same.
     pub fn differs(&self, one: SystemTime, other: SystemTime) -> bool {
         self.rules.differ(one, other)
@@ -207,6 +220,8 @@ impl Ruleset {
             draft.refuse(denial)?;
         }
         self.apply_rules(agent, &asked, &mut draft)?;
+        let (port, mode) = (draft.target().port, self.mode(agent));
+        self.response_filters.matching(agent, &asked, port, |filter| draft.filter(filter, mode));
         if let Some(limit) = self.own.get(agent.0).and_then(|own| own.limit.as_ref()) {
             draft.limit(limit, self.mode(agent));
         }

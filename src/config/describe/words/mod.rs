@@ -9,6 +9,7 @@ mod credentials;
 mod dlp;
 mod domains;
 mod policy;
+mod response_filters;
 mod rules;
 mod services;
 
@@ -128,8 +129,16 @@ pub const PATTERNS: &[(&[&str], &str)] = &[
 ];
 
 /// The table, one part for each part of the language.
-pub const TABLE: &[&[Described]] =
-    &[policy::TABLE, domains::TABLE, agents::TABLE, rules::TABLE, credentials::TABLE, services::TABLE, dlp::TABLE];
+pub const TABLE: &[&[Described]] = &[
+    policy::TABLE,
+    domains::TABLE,
+    agents::TABLE,
+    rules::TABLE,
+    credentials::TABLE,
+    services::TABLE,
+    response_filters::TABLE,
+    dlp::TABLE,
+];
 
 /// The same of files of cases.
 pub const CASES: &[Described] = cases::TABLE;

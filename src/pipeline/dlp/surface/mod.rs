@@ -6,7 +6,7 @@ pub mod multipart;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::finding::Step;
+use super::finding::{Chain, Step};
 use super::view::View;
 pub use multipart::BadMultipart;
 
@@ -17,6 +17,10 @@ pub struct Surface<'a> {
     pub text: &'a [u8],
     /// What stands where.
     pub layout: Layout<'a>,
+    /// What was undone of the message to read it, outermost first.
+    pub chain: Chain,
+    /// How many bytes of it came before these.
+    pub offset: usize,
 }
 
 /// How a text is divided.
@@ -40,6 +44,11 @@ const PIECE: usize = 256;
 const PIECES: usize = 512;
 
 impl<'a> Surface<'a> {
+    /// A text that is all there is.
+    pub fn new(text: &'a [u8], layout: Layout<'a>) -> Self {
+        Self { text, layout, chain: Chain::new(), offset: 0 }
+    }
+
     /// The part of the message in which a byte stands, and where in it.
     pub fn place(&self, at: usize) -> (Arc<str>, Option<Box<str>>) {
         match &self.layout {
@@ -146,7 +155,7 @@ mod tests {
 
     #[test]
     fn a_byte_of_a_form_stands_under_its_key() {
-        let surface = Surface { text: b"a=1&b=two&c", layout: Layout::Form("body".into()) };
+        let surface = Surface::new(b"a=1&b=two&c", Layout::Form("body".into()));
         assert_eq!(surface.place(6), ("body".into(), Some("b".into())));
         assert_eq!(surface.place(0), ("body".into(), Some("a".into())));
         assert_eq!(surface.values(), [2..3, 6..9]);
@@ -155,7 +164,7 @@ mod tests {
     #[test]
     fn pieces_are_joined_in_order_with_and_without_words() {
         let text = br#"{"a":"ghp_x1","note":"hello","b":"y2"}"#;
-        let surface = Surface { text, layout: Layout::Json("body".into()) };
+        let surface = Surface::new(text, Layout::Json("body".into()));
         let values = surface.values();
         let views = joined(text, &values);
         let texts: Vec<_> = views.iter().map(|view| String::from_utf8_lossy(&view.bytes).into_owned()).collect();
@@ -169,7 +178,7 @@ mod tests {
     #[test]
     fn the_parts_of_a_text_have_names() {
         let parts = [(0, Arc::from("path")), (5, Arc::from("header x-a"))];
-        let surface = Surface { text: b"/abc\nx-a: 1", layout: Layout::Parts(&parts) };
+        let surface = Surface::new(b"/abc\nx-a: 1", Layout::Parts(&parts));
         assert_eq!(surface.place(4).0.as_ref(), "path");
         assert_eq!(surface.place(5).0.as_ref(), "header x-a");
     }

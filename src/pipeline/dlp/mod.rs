@@ -10,11 +10,11 @@ pub mod decode;
 pub mod detector;
 mod edits;
 pub mod finding;
-pub mod numbers;
 pub mod hold;
 pub mod inflate;
 pub mod known;
 pub mod normalise;
+pub mod numbers;
 pub mod profile;
 pub mod rule;
 pub mod rules;
@@ -49,7 +49,7 @@ pub fn built_in() -> Result<&'static Arc<Detector>, &'static str> {
 }
 
 /// What a policy says about data, compiled.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Dlp {
     /// The rules, the policy's own among them.
     pub detector: Arc<Detector>,

@@ -35,10 +35,6 @@ pub struct Args {
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
 
-    /// Import although responses that the source filters will not be filtered (abac)
-    #[arg(long)]
-    without_response_filters: bool,
-
     /// Import although what the source scans will not be scanned (oktsec)
     #[arg(long)]
     without_dlp: bool,
@@ -92,7 +88,6 @@ pub fn run(args: Args) -> Outcome {
         return refused(&problems);
     }
     let options = Options {
-        without_response_filters: args.without_response_filters,
         without_dlp: args.without_dlp,
         agents: &args.agents,
         mode: args.policy_mode.map(|mode| match mode {
@@ -152,13 +147,8 @@ mod tests {
                 r#"{{"credentials_v2": {{"{name}": {{"key": "hunter2", "endpoints": [{{"methods": [], "paths": ["/"]}}]}}}}}}"#
             );
             let source = Source { name: "sandbox.json".to_owned(), content: text.into_bytes() };
-            let options = Options {
-                without_response_filters: false,
-                without_dlp: false,
-                agents: &[],
-                mode: None,
-                place_of: &|service| place_of(service),
-            };
+            let options =
+                Options { without_dlp: false, agents: &[], mode: None, place_of: &|service| place_of(service) };
             match import::import(import::Format::CredentialsV2, vec![source], &options) {
                 Ok(import) => assert!(!service.hosts.is_empty(), "{name}: {}", import.policy),
                 Err(problems) => assert!(service.hosts.is_empty(), "{name}: {problems}"),

@@ -12,7 +12,7 @@ use crate::pipeline::limit::Weight;
 use crate::pipeline::limit::counters::Counters;
 use crate::pipeline::message::Door;
 use crate::pipeline::policy::{Reason, RuleId};
-use crate::rehearsal::{Asks, Counted, Person, Rehearsed, Request, Stage};
+use crate::rehearsal::{Asks, Counted, Filtered, Person, Rehearsed, Request, Stage};
 
 use super::output::printable;
 use super::rehearse;
@@ -128,6 +128,7 @@ impl<'a> Trace<'a> {
             "credentials": credentials_json(ended),
             "limits": grant.iter().flat_map(|g| &g.limits).map(|limit| self.limit_json(limit)).collect::<Vec<_>>(),
             "approvals": grant.iter().flat_map(|g| &g.approvals).map(|asks| self.asks_json(asks)).collect::<Vec<_>>(),
+            "responseFilters": grant.iter().flat_map(|g| &g.filters).map(|f| self.filter_json(f)).collect::<Vec<_>>(),
             "watched": grant.iter().flat_map(|g| &g.watched).map(|rule| self.entry(rule)).collect::<Vec<_>>(),
             "removedHeaders": ended.removed,
             "onceApproved": self.approved.as_ref().map(|approved| json!({
@@ -282,6 +283,11 @@ impl<'a> Trace<'a> {
         if !self.ended.removed.is_empty() {
             more.push(format!("headers taken out: {}", self.ended.removed.join(", ")));
         }
+        let filters: Vec<_> = self.ended.grant.iter().flat_map(|grant| &grant.filters).collect();
+        for filter in &filters {
+            let watched = if filter.enforced { "" } else { ", were it enforced" };
+            more.push(format!("answer{watched}: {}", filter.does));
+        }
         if let Some(approved) = &self.approved {
             let then = match approved.reason {
                 None => "allow".to_owned(),
@@ -289,7 +295,8 @@ impl<'a> Trace<'a> {
             };
             more.push(format!("once approved: {then}"));
         }
-        Step { stage: Stage::Verdict, mark, says, rules: Vec::new(), more }
+        let rules = filters.iter().map(|filter| filter.rule.clone()).collect();
+        Step { stage: Stage::Verdict, mark, says, rules, more }
     }
 
     /// What said who it is. An agent that was named is not identified by anything it showed.
@@ -361,6 +368,10 @@ impl<'a> Trace<'a> {
             "counts": counts,
             "enforced": limit.enforced,
         })
+    }
+
+    fn filter_json(&self, filter: &Filtered) -> Value {
+        json!({"entry": self.entry(&filter.rule), "does": filter.does, "enforced": filter.enforced})
     }
 
     fn asks_json(&self, asks: &Asks) -> Value {

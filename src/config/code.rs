@@ -45,6 +45,8 @@ pub enum Code {
     RedundantEntry,
     /// A rule that no request can meet.
     DeadRule,
+    /// A response filter that no request can meet.
+    DeadFilter,
     /// A rule that another one always comes before.
     ShadowedRule,
     /// A rule whose time is over.
@@ -83,6 +85,7 @@ impl Code {
         Self::OutsideOrganization,
         Self::RedundantEntry,
         Self::DeadRule,
+        Self::DeadFilter,
         Self::ShadowedRule,
         Self::EndedRule,
         Self::NeverHolds,
@@ -115,6 +118,7 @@ impl Code {
             Self::OutsideOrganization => "outside-organization",
             Self::RedundantEntry => "redundant-entry",
             Self::DeadRule => "dead-rule",
+            Self::DeadFilter => "dead-filter",
             Self::ShadowedRule => "shadowed-rule",
             Self::EndedRule => "ended-rule",
             Self::NeverHolds => "never-holds",

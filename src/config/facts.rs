@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::catalogue::Catalogue;
 use super::compile::domains::methods;
-use super::compile::rules;
+use super::compile::{response_filters, rules};
 use super::error::{Problems, Span, Spanned};
 use super::schema::{self, Policy, RuleAction};
 use crate::pipeline::agent::{AgentId, Agents};
@@ -21,6 +21,7 @@ pub(super) struct Facts {
     pub blocks: Vec<Block>,
     pub rules: Vec<RuleFact>,
     pub uses: Vec<Use>,
+    pub filters: Vec<FilterFact>,
     /// Whether the organization's entries are a ceiling.
     pub has_ceiling: bool,
 }
@@ -91,6 +92,20 @@ pub(super) struct Use {
     pub slot: String,
 }
 
+/// A response filter.
+#[derive(Debug)]
+pub(super) struct FilterFact {
+    pub at: Span,
+    /// As records call it.
+    pub id: String,
+    pub who: Who,
+    pub pattern: HostPattern,
+    pub path: Option<PathPattern>,
+    pub methods: Methods,
+    /// What it does, in words that two policies share.
+    pub does: String,
+}
+
 impl Facts {
     /// Those of a policy whose agents have been compiled.
     pub fn of(policy: &Policy, agents: &Agents) -> Self {
@@ -120,6 +135,7 @@ impl Facts {
         }
         facts.rules(&policy.rules, false, agents);
         facts.uses(policy, agents);
+        facts.filters(&policy.response_filters, agents);
         facts
     }
 
@@ -180,6 +196,23 @@ impl Facts {
                 schedule: rule.schedule.as_ref().map(rules::schedule),
                 mode: rules::mode(rule.mode),
                 action: rule.action.value.clone(),
+            });
+        }
+    }
+
+    fn filters(&mut self, written: &[schema::ResponseFilter], agents: &Agents) {
+        for (at, filter) in written.iter().enumerate() {
+            let Ok(pattern) = HostPattern::parse(&filter.host.value) else { continue };
+            let path = filter.path.as_ref().map(|text| PathPattern::parse(&text.value));
+            let Ok(path) = path.transpose() else { continue };
+            self.filters.push(FilterFact {
+                at: filter.span,
+                id: response_filters::id(at, filter).to_string(),
+                who: users(filter.agents.as_deref(), agents),
+                pattern,
+                path,
+                methods: methods(&filter.methods),
+                does: response_filters::words(&filter.fields, filter.passes_unparsable_errors),
             });
         }
     }

@@ -12,17 +12,22 @@ pub mod session;
 
 pub mod agent;
 
-// What may be sent, how much of it, who has to agree, and what goes with it.
+// What may be sent, how much of it, who has to agree, what goes with it, and which fields come back.
 pub mod limit;
 
 pub mod approval;
 
 pub mod credential;
 
-pub mod policy;
+pub mod response_filter;
 
 // What it may not carry.
 pub mod dlp;
+
+pub mod policy;
+
+// What looks into it, on the way out and back.
+pub mod guard;
 
 // What is said of it, and the stages in order.
 pub mod answer;

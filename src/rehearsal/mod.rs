@@ -22,7 +22,7 @@ use crate::pipeline::exchange::{Effect, Event, Exchange, Incoming, Now, Reply, R
 use crate::pipeline::limit::counters::{Counters, look_at_all};
 use crate::pipeline::limit::{Charges, Excess, Limit, Weight};
 use crate::pipeline::message::{Authority, Door, Host, RequestHead};
-use crate::pipeline::policy::{Grounds, Permit, Reason, RuleId, Ruleset};
+use crate::pipeline::policy::{Grounds, Permit, Reason, ResponseFilter, RuleId, Ruleset};
 pub use request::{BadRequest, Person, Request};
 pub use stage::Stage;
 
@@ -76,6 +76,8 @@ pub struct Grant {
     pub limits: Vec<Counted>,
     /// The rules that ask a person.
     pub approvals: Vec<Asks>,
+    /// What its answer goes through.
+    pub filters: Vec<Filtered>,
     /// The rules that only watch.
     pub watched: Vec<RuleId>,
 }
@@ -91,6 +93,17 @@ pub struct Counted {
     pub per: Duration,
     /// What is counted.
     pub weight: Weight,
+    /// False where it is only watched.
+    pub enforced: bool,
+}
+
+/// A response filter on what comes back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Filtered {
+    /// The entry.
+    pub rule: RuleId,
+    /// What it does, in words.
+    pub does: Box<str>,
     /// False where it is only watched.
     pub enforced: bool,
 }
@@ -198,6 +211,14 @@ impl Grant {
                 enforced,
             }
         };
+        let filtered = |enforced| {
+            move |filter: &Arc<ResponseFilter>| Filtered {
+                rule: filter.id.clone(),
+                does: filter.words.clone(),
+                enforced,
+            }
+        };
+        let filters = permit.filters().iter().map(filtered(true));
         let enforced = permit.limits().iter().map(counted(true));
         let asks = |terms: &Arc<Terms>| Asks {
             rule: terms.rule.clone(),
@@ -213,6 +234,7 @@ impl Grant {
             credentials: injections.map(|i| (i.name.clone(), i.slot.clone())).collect(),
             limits: enforced.chain(permit.watched_limits().iter().map(counted(false))).collect(),
             approvals: permit.approvals().iter().map(asks).collect(),
+            filters: filters.chain(permit.watched_filters().iter().map(filtered(false))).collect(),
             watched: permit.watched().to_vec(),
         }
     }

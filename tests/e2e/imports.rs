@@ -58,7 +58,7 @@ const ABAC: &str = r#"{
 /// One header, one host, one token: the example's three requests and the host it does not list.
 #[tokio::test]
 async fn abac_answers_as_its_example_says() {
-    let policy = policy("abac", &[("example.policygroup.json", ABAC)], &["--without-response-filters"]).await;
+    let policy = policy("abac", &[("example.policygroup.json", ABAC)], &[]).await;
     let upstream = Upstream::https(["api.example.com", "other.example.com"]).await;
     let attache = Attache::up(&policy)
         .env("EXAMPLE_API_KEY", "sk-real-secret-key")
@@ -149,7 +149,7 @@ async fn a_directory_of_policy_groups_is_one_policy() {
         std::fs::write(folder.path().join(format!("{name}.policygroup.json")), text).unwrap();
     }
     let path = folder.path().to_str().unwrap();
-    let output = run(folder.path(), "abac", &[path], &["--without-response-filters"]).await;
+    let output = run(folder.path(), "abac", &[path], &[]).await;
     assert_eq!(output.exit, 0, "{output:?}");
     assert!(output.stdout.contains("\n  one:\n") && output.stdout.contains("\n  two:\n"), "{output:?}");
 }

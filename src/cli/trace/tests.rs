@@ -94,6 +94,38 @@ policy revision REVISION, at 2027-01-15T08:00:00Z
 }
 
 #[test]
+fn what_becomes_of_the_answer_is_told() {
+    let policy = r#"
+allowedDomains: [api.example.com]
+agents: {ann: {identity: [{sourceAddress: 10.0.0.0/8}]}, mon: {identity: [{sourceAddress: 11.0.0.0/8}], mode: monitor}}
+responseFilters:
+  - {name: Users, host: api.example.com, path: "/v1/*", includeFields: [id, "\"a.b\".c"]}
+  - {host: api.example.com, path: /v1/users, method: GET, excludeFields: ["[].ssn"]}
+  - {host: api.example.com, path: /v2/users, excludeFields: [ssn]}
+"#;
+    let stage = staged(policy, None);
+    let verdict = |agent: &str, json: bool| {
+        let request = Request::new("GET", "https://api.example.com/V1/users", SystemTime::UNIX_EPOCH).unwrap();
+        let request = Request { agent: Some(agent.to_owned()), ..request };
+        let ended = stage.rehearsal.run(&request);
+        let trace = Trace::of(&stage, &request, &ended);
+        if json { trace.json()["responseFilters"].to_string() } else { trace.text(false) }
+    };
+    let text = verdict("ann", false);
+    let expected = "\
+✓ verdict       allow
+                responseFilters[1]  policy.yaml:6:5
+                responseFilters[Users]  policy.yaml:5:5
+                answer: without `[].ssn`
+                answer: only `id`, `\"a.b\".c`
+";
+    assert!(text.ends_with(expected), "{text}");
+    assert!(verdict("mon", false).contains("answer, were it enforced: without `[].ssn`\n"));
+    let json = verdict("ann", true);
+    assert!(json.starts_with(r#"[{"does":"without `[].ssn`","enforced":true,"entry":{"#), "{json}");
+}
+
+#[test]
 fn what_a_request_says_is_nothing_that_a_terminal_obeys() {
     let stage = staged(POLICY, None);
     let mut request = Request::new("GET", "https://api.example.com/", SystemTime::UNIX_EPOCH).unwrap();

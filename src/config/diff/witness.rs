@@ -20,7 +20,7 @@ use crate::pipeline::policy::matcher::{HostPattern, Methods, NamePattern, levels
 use crate::pipeline::policy::path::PathPattern;
 use crate::pipeline::policy::path::regions::representatives;
 use crate::pipeline::policy::rule::{Condition, Place};
-use crate::pipeline::policy::{Action, Denial, Permit, Reason, RuleId, Ruleset};
+use crate::pipeline::policy::{Action, Denial, Permit, Reason, ResponseFilter, RuleId, Ruleset};
 
 /// How many states the paths of one host are looked for in.
 const MOST_STATES: usize = 20_000;
@@ -57,6 +57,7 @@ impl Vocabulary {
         let mut vocabulary = Self::default();
         for (policy, facts) in policies.into_iter().enumerate() {
             vocabulary.add(policy, facts);
+            vocabulary.add_filters(policy, facts);
         }
         vocabulary
     }
@@ -112,6 +113,19 @@ impl Vocabulary {
                 ..Words::of(policy, &place.who, &place.pattern, text)
             };
             self.file(words, vec![place.pattern.name.clone()]);
+        }
+    }
+
+    fn add_filters(&mut self, policy: usize, facts: &Facts) {
+        for filter in &facts.filters {
+            let (path, methods) = (&filter.path, &filter.methods);
+            let text = format!("{} {path:?} {methods:?} {}", filter.pattern, filter.does);
+            let words = Words {
+                restricted: path.iter().cloned().collect(),
+                methods: listed(methods).collect(),
+                ..Words::of(policy, &filter.who, &filter.pattern, text)
+            };
+            self.file(words, vec![filter.pattern.name.clone()]);
         }
     }
 
@@ -443,6 +457,8 @@ fn terms(permit: &Permit) -> Terms {
         Slot::Header(name) => format!("{} in header {name}", injection.name),
         Slot::Query(name) => format!("{} in query parameter {name}", injection.name),
     });
+    let filters =
+        |filters: &[Arc<ResponseFilter>]| sorted(filters.iter().map(|filter| filter.words.to_string()).collect());
     let ranges = permit.allow_private().iter().map(ToString::to_string).collect();
     let headers = permit.allows_override_headers().then(|| "pass".to_owned());
     Terms {
@@ -455,6 +471,8 @@ fn terms(permit: &Permit) -> Terms {
             ("credential", sorted(credentials.collect())),
             ("private addresses", sorted(ranges)),
             ("override headers", headers.into_iter().collect()),
+            ("answer", filters(permit.filters())),
+            ("answer that is only watched", filters(permit.watched_filters())),
             ("watched by", permit.watched().iter().map(ToString::to_string).collect()),
             ("not enforced", permit.would().map(|denial| denial.reason.as_str().to_owned()).into_iter().collect()),
         ],

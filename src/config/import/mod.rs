@@ -13,6 +13,7 @@ mod credentials_v2;
 mod document;
 mod files;
 mod first_match;
+mod gitleaks;
 mod oktsec;
 mod onecli;
 mod read;
@@ -39,8 +40,6 @@ pub enum Format {
 /// What an import is told beside its sources.
 #[derive(Clone, Copy)]
 pub struct Options<'a> {
-    /// Import although the source filters responses and this version does not.
-    pub without_response_filters: bool,
     /// Import although the source scans what goes out and this version does not.
     pub without_dlp: bool,
     /// The names of agents that the source knows by other ones, as pairs of theirs and ours.
@@ -82,7 +81,11 @@ pub struct Imported {
 ///
 /// What it gives out has been read and compiled by this version: an import that would not load is refused.
 pub fn import(format: Format, sources: Vec<Source>, options: &Options<'_>) -> Result<Imported, Problems> {
-    let imported = draft(format, sources, options)?;
+    checked(draft(format, sources, options)?)
+}
+
+/// An import that would not load is refused.
+fn checked(imported: Imported) -> Result<Imported, Problems> {
     let name = "the imported policy";
     let accepted = super::parse(name, &imported.policy)
         .compile(None, |policy, problems| compile(policy, Setting { agent: None, environment: None }, name, problems));
@@ -92,12 +95,26 @@ pub fn import(format: Format, sources: Vec<Source>, options: &Options<'_>) -> Re
     }
 }
 
+/// Imports the rules of gitleaks' TOML as the `dlp.rules` of a policy, held to the same.
+pub fn import_gitleaks(source: Source) -> Result<Imported, Problems> {
+    let mut problems = Problems::default();
+    let name = std::path::Path::new(&source.name);
+    let name = name.file_name().map_or_else(|| source.name.clone(), |name| name.to_string_lossy().into());
+    let policy = gitleaks::convert(&source.name, source.content, &mut problems);
+    let Some(policy) = policy.filter(|_| !problems.has_errors()) else { return Err(problems) };
+    let heading = [
+        format!("Imported by `attache dlp import --from gitleaks` from {name}."),
+        "Read it before you use it, and the warnings that came with it.".to_owned(),
+    ];
+    checked(Imported { policy: document::write(&heading, &policy), warnings: problems })
+}
+
 /// The policy as the format's module writes it, not yet read by anyone.
 fn draft(format: Format, sources: Vec<Source>, options: &Options<'_>) -> Result<Imported, Problems> {
     let mut problems = Problems::default();
     let roots = read_all(format, sources, &mut problems);
     let policy = match format {
-        Format::Abac => abac::convert(&roots, options, &mut problems),
+        Format::Abac => abac::convert(&roots, &mut problems),
         Format::Oktsec => oktsec::convert(&roots, options, &mut problems),
         Format::CredentialsV2 => credentials_v2::convert(&roots, options, &mut problems),
         Format::Onecli => onecli::convert(&roots, options, &mut problems),

@@ -23,13 +23,7 @@ fn catalogue(service: &str) -> Option<Place> {
 }
 
 fn options() -> Options<'static> {
-    Options {
-        without_response_filters: false,
-        without_dlp: false,
-        agents: &[],
-        mode: None,
-        place_of: &|service| catalogue(service),
-    }
+    Options { without_dlp: false, agents: &[], mode: None, place_of: &|service| catalogue(service) }
 }
 
 fn source(name: &str, text: &str) -> Source {

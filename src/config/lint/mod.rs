@@ -8,6 +8,7 @@ mod agents;
 mod credentials;
 mod entries;
 mod index;
+mod response_filters;
 mod rules;
 mod secrets;
 
@@ -40,6 +41,7 @@ pub fn lint(policy: &Policy, rules: &Ruleset, setting: Setting<'_>, problems: &m
     let reachable = Index::of(facts.grants.iter().enumerate().filter(|(at, _)| live.contains(at)).map(|(_, g)| g));
     rules::lint(&facts, &reachable, &watched, &rules.agents, setting.now, problems);
     credentials::lint(&facts, &reachable, problems);
+    response_filters::lint(&facts, &reachable, &watched, &rules.agents, problems);
     agents::lint(policy, rules, &facts, setting.now, problems);
     if let Some(environment) = setting.environment {
         secrets::lint(policy, environment, problems);

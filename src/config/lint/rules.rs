@@ -13,8 +13,8 @@ use super::super::facts::{Block, Facts, Grant, RuleFact, Who};
 use super::super::schema::RuleAction;
 use super::index::{Index, MOST, count};
 use crate::pipeline::agent::{AgentId, Agents};
-use crate::pipeline::policy::matcher::{Methods, NamePattern, Scheme};
-use crate::pipeline::policy::path::PathView;
+use crate::pipeline::policy::matcher::{HostPattern, Methods, NamePattern, Scheme};
+use crate::pipeline::policy::path::{PathPattern, PathView};
 use crate::pipeline::policy::rule::Mode;
 use crate::pipeline::policy::schedule::{Hours, Schedule};
 use crate::pipeline::policy::tree::PathTree;
@@ -90,48 +90,74 @@ fn never_holds(schedule: &Schedule) -> bool {
 
 /// Whether nothing that the lists allow to its agents can match it.
 fn dead(rule: &RuleFact, who: &[AgentId], reachable: &Index<'_, Grant>, problems: &mut Problems) -> bool {
-    let mut looked_at = 0;
-    let mut host_met = false;
-    let alive = reachable.meeting(&rule.pattern.name).any(|grant| {
-        looked_at += 1;
-        if looked_at > MOST {
-            return true;
-        }
-        let port = grant.pattern.permitted_port();
-        // Plain HTTP without a port is 80 to the agent and 443 on its way out.
-        let port_met = rule
-            .pattern
-            .port
-            .is_none_or(|p| p == port || (p == 80 && port == 443 && grant.pattern.scheme == Scheme::Https));
-        if !port_met || !who.iter().any(|agent| grant.who.has(*agent)) {
-            return false;
-        }
-        host_met = true;
-        let Some(pairs) = &grant.pairs else {
-            return rule.methods.may_restrict(&Methods::Any);
-        };
-        pairs.len() > MOST
-            || pairs.iter().any(|(methods, path)| {
-                rule.methods.may_restrict(methods)
-                    && rule.path.as_ref().is_none_or(|of_rule| of_rule.may_restrict(path))
-            })
-    });
-    if alive {
-        return false;
-    }
+    let place = Restricted { pattern: &rule.pattern, path: rule.path.as_ref(), methods: &rule.methods };
     let (name, host) = (quote(&rule.name), &rule.pattern);
-    let (message, fix) = match host_met {
-        false => (
+    let (message, fix) = match place.met(who, reachable) {
+        Met::Request => return false,
+        Met::Nothing => (
             format!("the rule {name} never matches: no agent it is about may reach `{host}`"),
             "remove it, or correct its host or agents; what no entry allows is refused without a rule",
         ),
-        true => (
+        Met::Host => (
             format!("the rule {name} never matches: no entry allows a request to `{host}` with its methods and path"),
             "remove it, or correct its method or path; what no entry allows is refused without a rule",
         ),
     };
     problems.warning(rule.at, message).code(Code::DeadRule).fix(fix);
     true
+}
+
+/// The requests that something restricts.
+pub(super) struct Restricted<'a> {
+    pub pattern: &'a HostPattern,
+    pub path: Option<&'a PathPattern>,
+    pub methods: &'a Methods,
+}
+
+/// What of them the lists allow.
+pub(super) enum Met {
+    /// Their host to nobody.
+    Nothing,
+    /// Their host, and none of their methods and paths.
+    Host,
+    /// Some of them, as far as can be told.
+    Request,
+}
+
+impl Restricted<'_> {
+    /// What the lists allow of it to these agents.
+    pub(super) fn met(&self, who: &[AgentId], reachable: &Index<'_, Grant>) -> Met {
+        let mut looked_at = 0;
+        let mut host_met = false;
+        let alive = reachable.meeting(&self.pattern.name).any(|grant| {
+            looked_at += 1;
+            if looked_at > MOST {
+                return true;
+            }
+            let port = grant.pattern.permitted_port();
+            // Plain HTTP without a port is 80 to the agent and 443 on its way out.
+            let port_met = self
+                .pattern
+                .port
+                .is_none_or(|p| p == port || (p == 80 && port == 443 && grant.pattern.scheme == Scheme::Https));
+            if !port_met || !who.iter().any(|agent| grant.who.has(*agent)) {
+                return false;
+            }
+            host_met = true;
+            let Some(pairs) = &grant.pairs else {
+                return self.methods.may_restrict(&Methods::Any);
+            };
+            pairs.len() > MOST
+                || pairs.iter().any(|(methods, path)| {
+                    self.methods.may_restrict(methods) && self.path.is_none_or(|of_rule| of_rule.may_restrict(path))
+                })
+        });
+        match (alive, host_met) {
+            (true, _) => Met::Request,
+            (false, true) => Met::Host,
+            (false, false) => Met::Nothing,
+        }
+    }
 }
 
 /// Whether a block list refuses all that a rule is about.

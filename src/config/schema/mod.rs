@@ -9,29 +9,35 @@
 
 mod agents;
 mod credentials;
+mod dlp;
+mod dlp_rules;
 mod domains;
 mod identities;
 mod names;
 mod notifications;
 mod organization;
 mod references;
+mod response_filters;
 mod rules;
 mod services;
 mod vault;
 
 pub use agents::Agent;
 pub use credentials::{Credential, Endpoint, Injection, SecretSource, Slot};
+pub use dlp::{Canary, CanarySource, Dlp, DlpProfile, Exemption, Hidden, Said};
+pub use dlp_rules::DlpRule;
 pub use domains::{Action, AllowEntry, HttpRestriction, Methods, Upgrade};
 pub use identities::{HeaderIdentity, Identity, TokenIdentity, TokenSource};
 pub use names::Name;
 pub use notifications::Notification;
 pub use organization::{Organization, Profile};
+pub use response_filters::{FilteredFields, ResponseFilter};
 pub use rules::{Approval, Hours, Mode, RateLimit, Rule, RuleAction, Schedule, Weight};
 pub(super) use services::services;
 pub use services::{Api, Service};
 
 use super::decode::{Fields, Rejection, boolean, list, mismatch, text};
-use super::error::{Problems, Spanned};
+use super::error::{Problems, Span, Spanned};
 use super::yaml::{Key, Node, Value};
 
 /// One policy, as written.
@@ -57,14 +63,18 @@ pub struct Policy {
     pub services: Vec<Service>,
     /// What attaché adds to requests on the agents' behalf.
     pub credentials: Vec<Credential>,
+    /// Which fields of what comes back agents may see.
+    pub response_filters: Vec<ResponseFilter>,
     /// Who is told of what.
     pub notifications: Vec<Notification>,
+    /// What is done about secrets and personal data.
+    pub dlp: Dlp,
 }
 
 impl Policy {
     /// Reads a whole policy, reporting everything that is wrong with it.
     pub fn decode(node: &Node, problems: &mut Problems) -> Option<Self> {
-        let mut fields = Fields::of(node, "a policy", problems)?.later(&["dlp", "responseFilters"]);
+        let mut fields = Fields::of(node, "a policy", problems)?;
         fields.optional("version", version);
         let policy = Self {
             organization: fields.optional("organization", organization::organization),
@@ -77,7 +87,11 @@ impl Policy {
             rules: fields.optional("rules", rules::rules).unwrap_or_default(),
             services: fields.optional("services", services).unwrap_or_default(),
             credentials: fields.optional("credentials", credentials::credentials).unwrap_or_default(),
+            response_filters: fields
+                .optional("responseFilters", response_filters::response_filters)
+                .unwrap_or_default(),
             notifications: fields.optional("notifications", notifications::notifications).unwrap_or_default(),
+            dlp: fields.optional("dlp", dlp::dlp).unwrap_or_default(),
         };
         // What is wrong has been reported; the rest is of use to the stages that report more.
         let _ = fields.finish();

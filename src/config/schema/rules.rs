@@ -136,7 +136,7 @@ pub(super) fn rules(node: &Node, problems: &mut Problems) -> Option<Vec<Rule>> {
 
 fn rule(node: &Node, problems: &mut Problems) -> Option<Rule> {
     let mut fields = Fields::of(node, "a rule", problems)?;
-    let name = fields.required("name", parsed("the name of the rule", rule_name));
+    let name = fields.required("name", parsed("the name of the rule", line));
     let host = fields.required("host", text("a host"));
     let path = fields.optional("path", text("a path"));
     let methods = fields.optional("method", domains::methods);
@@ -178,13 +178,13 @@ fn rule(node: &Node, problems: &mut Problems) -> Option<Rule> {
     })
 }
 
-/// Names of rules are for people: anything that fits on a line.
-fn rule_name(text: &str) -> Result<String, Rejection> {
+/// Names of rules and filters are for people: anything that fits on a line.
+pub(super) fn line(text: &str) -> Result<String, Rejection> {
     let fits = text.chars().count() <= 80 && text.trim() == text && !text.chars().any(char::is_control);
     match fits {
         true => Ok(text.to_owned()),
         false => Err(Rejection::new(
-            format!("{} cannot be the name of a rule", quote(text)),
+            format!("{} cannot be a name here", quote(text)),
             "a name is 1 to 80 characters on one line, without blanks around it",
         )),
     }

@@ -5,7 +5,10 @@
 
 use std::sync::{Arc, OnceLock};
 
-use regex::bytes::{Regex, RegexBuilder};
+use regex_automata::meta::{BuildError, Regex};
+use regex_automata::util::syntax;
+use regex_syntax::hir::literal::Extractor;
+use regex_syntax::hir::{Class, Hir, HirKind};
 use serde::Deserialize;
 
 use super::finding::{Category, Confidence};
@@ -138,6 +141,10 @@ pub struct Rule {
     pub confidence: Confidences,
     /// The most bytes that a match has.
     pub max_len: usize,
+    /// True if every match begins with a keyword: then it is tried there and nowhere else.
+    pub anchored: bool,
+    /// True if a match may have blanks or line ends in it.
+    pub has_blanks: bool,
     pattern: Lazy,
     allow: Vec<Lazy>,
 }
@@ -234,6 +241,8 @@ impl Rule {
             category,
             confidence,
             max_len: bound,
+            anchored: source.reach == Reach::Within && begins_with_keyword(&parsed, &source.keywords),
+            has_blanks: may_have(&parsed, b" \n"),
             pattern: Lazy::new(&source.pattern),
             allow: source.allow.iter().map(|pattern| Lazy::new(pattern)).collect(),
             source,
@@ -266,15 +275,52 @@ impl Lazy {
     }
 }
 
-fn parse(pattern: &str) -> Result<regex_syntax::hir::Hir, RuleError> {
+fn parse(pattern: &str) -> Result<Hir, RuleError> {
     let mut parser = regex_syntax::ParserBuilder::new().unicode(false).utf8(false).build();
-    parser.parse(pattern).map_err(|error| RuleError::Pattern { pattern: pattern.to_owned(), why: error.to_string() })
+    parser.parse(pattern).map_err(|error| {
+        // The whole of it draws the pattern again, over several lines.
+        let why = match error {
+            regex_syntax::Error::Parse(error) => error.kind().to_string(),
+            regex_syntax::Error::Translate(error) => error.kind().to_string(),
+            error => error.to_string(),
+        };
+        RuleError::Pattern { pattern: pattern.to_owned(), why }
+    })
 }
 
 /// A rule's program may not be large: it is one of hundreds.
-fn compile(pattern: &str) -> Result<Regex, regex::Error> {
+fn compile(pattern: &str) -> Result<Regex, BuildError> {
     const MOST_PROGRAM: usize = 1 << 20;
-    RegexBuilder::new(pattern).unicode(false).size_limit(MOST_PROGRAM).dfa_size_limit(MOST_PROGRAM).build()
+    let config = Regex::config().nfa_size_limit(Some(MOST_PROGRAM)).hybrid_cache_capacity(1 << 18).utf8_empty(false);
+    Regex::builder().configure(config).syntax(syntax::Config::new().unicode(false).utf8(false)).build(pattern)
+}
+
+/// Whether a match can begin with nothing but one of the keywords, in any case of letters.
+fn begins_with_keyword(pattern: &Hir, keywords: &[String]) -> bool {
+    let prefixes = Extractor::new().extract(pattern);
+    let begins = |literal: &[u8]| {
+        keywords.iter().any(|keyword| {
+            literal.get(..keyword.len()).is_some_and(|start| start.eq_ignore_ascii_case(keyword.as_bytes()))
+        })
+    };
+    prefixes.literals().is_some_and(|found| !found.is_empty() && found.iter().all(|l| begins(l.as_bytes())))
+}
+
+/// Whether one of these bytes may stand in a match.
+fn may_have(pattern: &Hir, bytes: &[u8]) -> bool {
+    match pattern.kind() {
+        HirKind::Empty | HirKind::Look(_) => false,
+        HirKind::Literal(literal) => literal.0.iter().any(|byte| bytes.contains(byte)),
+        HirKind::Class(Class::Bytes(class)) => {
+            class.iter().any(|range| bytes.iter().any(|byte| (range.start()..=range.end()).contains(byte)))
+        }
+        HirKind::Class(Class::Unicode(class)) => class
+            .iter()
+            .any(|range| bytes.iter().any(|byte| (range.start()..=range.end()).contains(&char::from(*byte)))),
+        HirKind::Repetition(repetition) => may_have(&repetition.sub, bytes),
+        HirKind::Capture(capture) => may_have(&capture.sub, bytes),
+        HirKind::Concat(parts) | HirKind::Alternation(parts) => parts.iter().any(|part| may_have(part, bytes)),
+    }
 }
 
 fn is_word(byte: u8) -> bool {
@@ -291,4 +337,45 @@ fn confirmed() -> Confidence {
 
 fn yes() -> bool {
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rule(text: &str) -> Result<Rule, RuleError> {
+        Rule::new(serde_yaml::from_str(text).unwrap())
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_rule_is_said() {
+        for (text, expected) in [
+            ("{id: A, keywords: [abc], pattern: abc}", "`A` is no rule id"),
+            ("{id: a-, keywords: [abc], pattern: abc}", "`a-` is no rule id"),
+            ("{id: a, category: secrets, keywords: [abc], pattern: abc}", "`secrets` is no category"),
+            ("{id: a, keywords: [], pattern: abc}", "needs at least one"),
+            ("{id: a, keywords: [ab], pattern: abc}", "three bytes"),
+            ("{id: a, keywords: [abc], pattern: 'abc('}", "is no pattern"),
+            ("{id: a, keywords: [abc], pattern: 'abc(?=x)'}", "is no pattern"),
+            ("{id: a, keywords: [abc], pattern: 'abc[a-z]+'}", "no longest length"),
+            ("{id: a, keywords: [abc], pattern: 'abc[a-z]{1,5000}'}", "no longest length"),
+            ("{id: a, keywords: [abc], pattern: '[a-z]{0,9}'}", "empty"),
+            ("{id: a, keywords: [abc], pattern: abc, secretGroup: 1}", "names no group"),
+            ("{id: a, keywords: [abc], pattern: abc, allow: ['[']}", "is no pattern"),
+        ] {
+            let error = rule(text).unwrap_err().to_string();
+            assert!(error.contains(expected), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_rule_knows_how_long_its_matches_are_and_where_they_begin() {
+        let rule = |text| rule(text).unwrap();
+        let fixed = rule("{id: a, keywords: [ABC_], pattern: '(?i)abc_[0-9]{4}'}");
+        assert!(fixed.anchored && fixed.max_len == 8);
+        assert!(rule("{id: a, keywords: [abc_, abd_], pattern: 'ab[cd]_[0-9]{4}'}").anchored);
+        assert!(!rule("{id: a, keywords: [abc_], pattern: 'ab[cd]_[0-9]{4}'}").anchored);
+        assert!(!rule("{id: a, keywords: [abc], pattern: '[0-9]{4}abc'}").anchored);
+        assert_eq!(rule("{id: a, keywords: [abc], pattern: 'abc[a-z]+', maxLen: 50}").max_len, 50);
+    }
 }

@@ -41,15 +41,33 @@ impl<'a> View<'a> {
     }
 
     /// This view with something in it decoded, place for place: `pieces` are pairs of a place in the new bytes and the
-    /// place in these bytes it came from, rising, the first `(0, _)`; a byte between two came from as far after.
+    /// place in these bytes it came from, rising, the first `(0, _)`; a byte between two came from as far after. Where
+    /// something is left out before a piece, another stands before it at the same place in the new bytes, with the end of
+    /// what came before.
     pub fn pieces(&self, step: Step, bytes: Vec<u8>, mut pieces: Vec<(usize, usize)>) -> View<'static> {
-        pieces.push((bytes.len(), self.bytes.len()));
+        if pieces.last().is_none_or(|(of, _)| *of < bytes.len()) {
+            pieces.push((bytes.len(), self.bytes.len()));
+        }
         let origin = match &self.origin {
             Origin::Run(run) => Origin::Run(run.clone()),
             Origin::Same => Origin::Pieces(pieces),
             Origin::Pieces(inner) => Origin::Pieces(composed(&pieces, inner)),
         };
         View { bytes: Cow::Owned(bytes), chain: self.and(step), origin }
+    }
+
+    /// This view without these places, which rise and do not overlap.
+    pub fn without(&self, gone: &[Range<usize>]) -> View<'static> {
+        let (mut bytes, mut pieces, mut at) = (Vec::new(), Vec::new(), 0);
+        for place in gone.iter().chain([&(self.bytes.len()..self.bytes.len())]) {
+            pieces.push((bytes.len(), at));
+            bytes.extend_from_slice(self.bytes.get(at..place.start).unwrap_or_default());
+            pieces.push((bytes.len(), place.start));
+            at = place.end;
+        }
+        let mut view = self.pieces(Step::Split, bytes, pieces);
+        view.chain = self.chain.clone();
+        view
     }
 
     /// The bytes of the surface that these came from.
@@ -59,11 +77,18 @@ impl<'a> View<'a> {
             Origin::Run(run) => run.clone(),
             Origin::Pieces(pieces) => {
                 let start = place(pieces, range.start);
-                // The end is where the last byte's successor came from: what is decoded of several bytes takes them all.
-                let end = place(pieces, range.end);
-                start..end.max(start)
+                start..end(pieces, range.end).max(start)
             }
         }
+    }
+
+    /// True if these bytes, and one on either side of them, stand like this in the surface: what there is to be seen in
+    /// them was seen before.
+    pub fn is_copied(&self, range: Range<usize>) -> bool {
+        let Origin::Pieces(pieces) = &self.origin else { return false };
+        let Some(before) = range.start.checked_sub(1) else { return false };
+        let next = pieces.partition_point(|(of, _)| *of <= before);
+        pieces.get(next).is_some_and(|(of, _)| *of > range.end)
     }
 
     /// How often something was decoded to come here.
@@ -98,6 +123,16 @@ fn place(pieces: &[(usize, usize)], at: usize) -> usize {
     let Some((of, from)) = next.checked_sub(1).and_then(|found| pieces.get(found)) else { return 0 };
     let place = from + (at - of);
     pieces.get(next).map_or(*from, |(_, limit)| place.min(*limit))
+}
+
+/// Where what ends here ended: what is decoded of several bytes takes them all.
+fn end(pieces: &[(usize, usize)], at: usize) -> usize {
+    let next = pieces.partition_point(|(of, _)| *of < at);
+    match (pieces.get(next), next.checked_sub(1).and_then(|before| pieces.get(before))) {
+        (Some((of, from)), _) if *of == at => *from,
+        (limit, Some((of, from))) => limit.map_or(*from, |(_, limit)| (from + (at - of)).min(*limit)),
+        (_, None) => 0,
+    }
 }
 
 #[cfg(test)]

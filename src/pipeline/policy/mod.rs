@@ -5,6 +5,7 @@
 pub mod binding;
 pub mod decision;
 pub mod domains;
+pub mod filtering;
 pub mod inspect;
 pub mod matcher;
 pub mod path;
@@ -22,6 +23,7 @@ use std::time::SystemTime;
 use smallvec::SmallVec;
 
 use crate::pipeline::agent::{AgentId, Agents};
+use crate::pipeline::dlp::Dlp;
 use crate::pipeline::limit::Limit;
 use crate::pipeline::message::{Door, Host, RequestHead};
 use binding::Bindings;
@@ -29,6 +31,8 @@ pub use binding::{Binding, Endpoints};
 pub use decision::{Class, Denial, Reason, RuleId, Upstream};
 pub use domains::{Action, Domains, Entry};
 use domains::{Entries, Governing, Lists, Target, Targets, targets};
+pub use filtering::ResponseFilter;
+use filtering::ResponseFilters;
 pub use inspect::Inspector;
 use matcher::{HostTable, Level, Methods, NamePattern, Scheme, levels, restricting};
 use permit::Draft;
@@ -50,8 +54,10 @@ pub struct Ruleset {
     profiles: Vec<Domains>,
     own: Vec<Own>,
     rules: Rules,
+    response_filters: ResponseFilters,
     bindings: Bindings,
     placeholders: Vec<Placeholder>,
+    dlp: Option<Arc<Dlp>>,
 }
 
 /// The outer bounds, which nothing in the rest of the policy widens.
@@ -155,6 +161,21 @@ impl Ruleset {
         self.rules.add(rule);
     }
 
+    /// Says what is done about data.
+    pub fn set_dlp(&mut self, dlp: Dlp) {
+        self.dlp = Some(Arc::new(dlp));
+    }
+
+    /// What is done about data. None only where nobody said so: every policy that is compiled does.
+    pub fn dlp(&self) -> Option<&Arc<Dlp>> {
+        self.dlp.as_ref()
+    }
+
+    /// Adds a response filter.
+    pub fn add_response_filter(&mut self, filter: ResponseFilter) {
+        self.response_filters.add(filter);
+    }
+
     /// True if the rules that hold at two times are not the same.
     pub fn differs(&self, one: SystemTime, other: SystemTime) -> bool {
         self.rules.differ(one, other)
@@ -173,6 +194,11 @@ impl Ruleset {
     /// What this agent may hold in the place of the credentials that it may use.
     pub fn placeholders(&self, agent: AgentId) -> impl Iterator<Item = &Placeholder> {
         self.placeholders.iter().filter(move |placeholder| placeholder.is_for(agent))
+    }
+
+    /// What any agent may hold in the place of a credential.
+    pub fn all_placeholders(&self) -> impl Iterator<Item = &Placeholder> {
+        self.placeholders.iter()
     }
 
     /// Whether an agent may send a request at this time. The order is POLICY's: the organization, block lists, the
@@ -199,6 +225,8 @@ impl Ruleset {
             draft.refuse(denial)?;
         }
         self.apply_rules(agent, &asked, &mut draft)?;
+        let (port, mode) = (draft.target().port, self.mode(agent));
+        self.response_filters.matching(agent, &asked, port, |filter| draft.filter(filter, mode));
         if let Some(limit) = self.own.get(agent.0).and_then(|own| own.limit.as_ref()) {
             draft.limit(limit, self.mode(agent));
         }

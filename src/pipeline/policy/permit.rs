@@ -13,6 +13,7 @@ use crate::pipeline::message::{RequestHead, token};
 use crate::pipeline::policy::binding::Chosen;
 use crate::pipeline::policy::decision::{Denial, Reason, RuleId};
 use crate::pipeline::policy::domains::{Entries, Target};
+use crate::pipeline::policy::filtering::{Filters, ResponseFilter};
 use crate::pipeline::policy::matcher::Scheme;
 use crate::pipeline::policy::rule::Mode;
 
@@ -82,6 +83,16 @@ impl Permit {
         &self.draft.approvals
     }
 
+    /// What its answer goes through, every one of them; see [`treatment`](super::filtering::treatment).
+    pub fn filters(&self) -> &[Arc<ResponseFilter>] {
+        &self.draft.filters
+    }
+
+    /// What its answer would go through, were it enforced.
+    pub fn watched_filters(&self) -> &[Arc<ResponseFilter>] {
+        &self.draft.watched_filters
+    }
+
     /// The rules that only watch.
     pub fn watched(&self) -> &[RuleId] {
         &self.draft.watched
@@ -105,6 +116,8 @@ pub struct Draft {
     limits: SmallVec<[Arc<Limit>; 2]>,
     watched_limits: SmallVec<[Arc<Limit>; 1]>,
     approvals: SmallVec<[Arc<Terms>; 1]>,
+    filters: Filters,
+    watched_filters: Filters,
     watched: SmallVec<[RuleId; 1]>,
     would: Option<Denial>,
 }
@@ -121,6 +134,8 @@ impl Draft {
             limits: SmallVec::new(),
             watched_limits: SmallVec::new(),
             approvals: SmallVec::new(),
+            filters: SmallVec::new(),
+            watched_filters: SmallVec::new(),
             watched: SmallVec::new(),
             would: None,
         }
@@ -178,6 +193,13 @@ impl Draft {
         }
     }
 
+    pub(super) fn filter(&mut self, filter: &Arc<ResponseFilter>, mode: Mode) {
+        match mode {
+            Mode::Enforce => push_once(&mut self.filters, filter),
+            Mode::Monitor => push_once(&mut self.watched_filters, filter),
+        }
+    }
+
     pub(super) fn watch(&mut self, rule: &RuleId) {
         push_once(&mut self.watched, rule);
     }
@@ -213,6 +235,8 @@ impl Draft {
         self.limits.sort_unstable_by(|a, b| a.rule.cmp(&b.rule));
         self.watched_limits.sort_unstable_by(|a, b| a.rule.cmp(&b.rule));
         self.approvals.sort_unstable_by(|a, b| a.rule.cmp(&b.rule));
+        self.filters.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+        self.watched_filters.sort_unstable_by(|a, b| a.id.cmp(&b.id));
         self.watched.sort_unstable();
         Permit { agent, draft: self }
     }

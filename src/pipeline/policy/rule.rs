@@ -113,6 +113,12 @@ impl<'a> Asked<'a> {
         Self { head, levels: levels(&head.authority.host), path: PathView::of(&head.path), wall }
     }
 
+    /// Whether what restricts a port, or every one, is about the request, which would leave by another: the port that
+    /// the agent means counts too.
+    pub(super) fn is_at(&self, port: Option<u16>, leaves_by: u16) -> bool {
+        port.is_none_or(|port| port == leaves_by || Some(port) == self.named_port())
+    }
+
     /// The port that the agent means, wherever the request leaves: plain HTTP without one is 80.
     fn named_port(&self) -> Option<u16> {
         let plain = self.head.door != Door::Tls && !self.head.says_https;
@@ -155,7 +161,7 @@ impl Rules {
 impl Rule {
     /// Whether it matches a request of one of its agents.
     fn matches(&self, asked: &Asked<'_>, port: u16) -> bool {
-        self.pattern.port.is_none_or(|p| p == port || Some(p) == asked.named_port())
+        asked.is_at(self.pattern.port, port)
             && self.methods.restricts(&asked.head.method)
             && self.path.as_ref().is_none_or(|path| path.restricts(&asked.path))
             && self.conditions.iter().all(|condition| condition.holds(asked.head))

@@ -6,8 +6,10 @@
 mod agents;
 mod cases;
 mod credentials;
+mod dlp;
 mod domains;
 mod policy;
+mod response_filters;
 mod rules;
 mod services;
 
@@ -102,6 +104,8 @@ pub const PATTERNS: &[(&[&str], &str)] = &[
             "the name of a profile",
             "the name of a channel",
             "the name of a service",
+            "the name of a canary",
+            "the name of a profile about data, or `off`",
         ],
         NAME,
     ),
@@ -121,12 +125,20 @@ pub const PATTERNS: &[(&[&str], &str)] = &[
     (&["a time of day"], "^([01][0-9]|2[0-4]):[0-5][0-9]$"),
     // A parameter may be empty.
     (&["a value"], "^"),
-    (&["the SHA-256 of the token in hexadecimal"], "^[0-9A-Fa-f]{64}$"),
+    (&["the SHA-256 of the token in hexadecimal", "the SHA-256 of the value in hexadecimal"], "^[0-9A-Fa-f]{64}$"),
 ];
 
 /// The table, one part for each part of the language.
-pub const TABLE: &[&[Described]] =
-    &[policy::TABLE, domains::TABLE, agents::TABLE, rules::TABLE, credentials::TABLE, services::TABLE];
+pub const TABLE: &[&[Described]] = &[
+    policy::TABLE,
+    domains::TABLE,
+    agents::TABLE,
+    rules::TABLE,
+    credentials::TABLE,
+    services::TABLE,
+    response_filters::TABLE,
+    dlp::TABLE,
+];
 
 /// The same of files of cases.
 pub const CASES: &[Described] = cases::TABLE;

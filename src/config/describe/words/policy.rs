@@ -58,9 +58,21 @@ pub const TABLE: &[Described] = &[
             )
             .default("[]"),
             key(
+                "responseFilters",
+                "Which fields of what comes back agents may see; all filters that match apply.",
+                "[{host: api.example.com, path: /v1/users, method: GET, includeFields: [id, name, email]}]",
+            )
+            .default("[]"),
+            key(
                 "notifications",
                 "Who is told of what, by the name that approvals call them.",
                 "{ops: {webhook: {url: \"https://hooks.example.com/x\", secret: {file: /run/secrets/hook}}, events: [blocked]}}",
+            )
+            .default("{}"),
+            key(
+                "dlp",
+                "What is done about secrets and personal data; without it, what `default` says below.",
+                "{profiles: {strict: {responses: {credentials: redact}}}}",
             )
             .default("{}"),
         ],

@@ -3,28 +3,32 @@
 mod source;
 
 use super::super::error::{Problems, Span, Spanned};
+use super::Root;
 use super::document::{List, Mapping, Value, one_line, text as as_text, texts};
 use super::first_match::{Clash, Fate, Rule, without_order};
 use super::read::name;
-use super::{Options, Root};
 
 use source::{Api, Filter, Group, Host, group};
 
 /// The policy that all groups together make: an agent for each.
-pub fn convert(roots: &[Root], options: &Options<'_>, problems: &mut Problems) -> Option<Mapping> {
+pub fn convert(roots: &[Root], problems: &mut Problems) -> Option<Mapping> {
     let mut agents = Mapping::default();
     let mut credentials = List::default();
+    let mut filters = List::default();
     let mut taken = Taken::default();
     for root in roots {
         let Some(group) = group(&root.node, problems) else { continue };
         taken.check_token(&group.token, problems);
         let agent = name(root.name.strip_suffix(".policygroup.json").unwrap_or(&root.name), &taken.agents);
         taken.agents.push(agent.clone());
-        agents.note(&root.name).add(&agent, Value::Mapping(agent_entry(&group, options, problems)));
+        agents
+            .note(&root.name)
+            .add(&agent, Value::Mapping(agent_entry(&group, &agent, &root.name, &mut filters, problems)));
         add_credentials(&group, &agent, &root.name, &mut taken, &mut credentials);
     }
     let mut policy = Mapping::default();
     policy.add("agents", Value::Mapping(agents)).add_list("credentials", credentials);
+    policy.add_list("responseFilters", filters);
     Some(policy)
 }
 
@@ -50,7 +54,7 @@ impl Taken {
     }
 }
 
-fn agent_entry(group: &Group, options: &Options<'_>, problems: &mut Problems) -> Mapping {
+fn agent_entry(group: &Group, agent: &str, file: &str, filters: &mut List, problems: &mut Problems) -> Mapping {
     let mut identity = List::default();
     identity.note("localToken, hashed");
     let digest = Value::Inline(vec![("sha256", as_text(&group.token.value))]);
@@ -65,14 +69,17 @@ fn agent_entry(group: &Group, options: &Options<'_>, problems: &mut Problems) ->
             continue;
         }
         seen.push((&api.host.value, api.host.span));
-        add_api(api, options, &mut allowed, problems);
+        let mut filtered = |index: usize, rule: &Rule, filter: &Filter| {
+            filters.note(format!("{file}, {}.rules[{index}]", api.place)).add(filter_entry(api, rule, filter, agent));
+        };
+        add_api(api, &mut filtered, &mut allowed, problems);
     }
-    let mut agent = Mapping::default();
-    agent.add("identity", Value::List(identity)).add_list("allowedDomains", allowed);
-    agent
+    let mut entry = Mapping::default();
+    entry.add("identity", Value::List(identity)).add_list("allowedDomains", allowed);
+    entry
 }
 
-fn add_api(api: &Api, options: &Options<'_>, allowed: &mut List, problems: &mut Problems) {
+fn add_api(api: &Api, filtered: &mut impl FnMut(usize, &Rule, &Filter), allowed: &mut List, problems: &mut Problems) {
     let rules: Vec<Rule> = api.rules.iter().map(|rule| rule.rule.clone()).collect();
     let fates = match fates(&rules, api.open) {
         Ok(fates) => fates,
@@ -90,7 +97,7 @@ fn add_api(api: &Api, options: &Options<'_>, allowed: &mut List, problems: &mut 
             Fate::Kept if rule.rule.allow => {
                 permits.note(place).add(pair);
                 if let Some(filter) = &rule.filter {
-                    add_filter(api, &rule.rule, filter, options, &mut permits, problems);
+                    filtered(index, &rule.rule, filter);
                 }
             }
             Fate::Kept => {
@@ -165,33 +172,13 @@ fn pair(rule: &Rule) -> Value {
     }
 }
 
-fn add_filter(
-    api: &Api,
-    rule: &Rule,
-    filter: &Spanned<Filter>,
-    options: &Options<'_>,
-    permits: &mut List,
-    problems: &mut Problems,
-) {
-    if !options.without_response_filters {
-        problems
-            .error(
-                filter.span,
-                "responses of this route are filtered, which this version does not do: agents would see every field",
-            )
-            .fix("import with `--without-response-filters` if that is acceptable; the filters are then comments");
-        return;
-    }
-    problems
-        .warning(filter.span, "THIS FILTER IS NOT IN FORCE: agents see every field of these responses")
-        .fix("keep the API from sending what they must not see, or do not allow the route");
+fn filter_entry(api: &Api, rule: &Rule, filter: &Filter, agent: &str) -> Value {
     let mut entry = vec![("host", as_text(&api.host.pattern)), ("path", as_text(rule.route.pattern()))];
     if let Some(method) = &rule.method {
         entry.push(("method", as_text(method)));
     }
-    entry.push((filter.kind, texts(&filter.fields)));
-    permits.note("NOT IN FORCE, responses are not filtered by this version; in responseFilters it would be:");
-    permits.note(format!("- {}", one_line(&Value::Inline(entry))));
+    entry.extend([("agents", texts([agent])), (filter.kind, texts(&filter.fields))]);
+    Value::Inline(entry)
 }
 
 fn add_credentials(group: &Group, agent: &str, file: &str, taken: &mut Taken, credentials: &mut List) {

@@ -2,12 +2,13 @@
 
 use sha2::{Digest, Sha256};
 
-use super::super::super::decode::{Fields, filled_list, list, text, word};
+use super::super::super::decode::{Fields, Rejection, filled_list, list, parsed, text, word};
 use super::super::super::error::{Problems, Spanned, quote};
-use super::super::super::yaml::Node;
+use super::super::super::yaml::{self, Node};
 use super::super::first_match::{Route, Rule};
 use super::super::read::{any_text, nullable};
 use crate::pipeline::policy::matcher::{HostPattern, NamePattern, Scheme};
+use crate::pipeline::response_filter::FieldPath;
 
 /// One file.
 pub struct Group {
@@ -250,8 +251,21 @@ fn filter(node: &Node, problems: &mut Problems) -> Option<Spanned<Filter>> {
     let mut fields = Fields::of(node, "a response filter", problems)?;
     let kinds = &[("include_fields", "includeFields"), ("exclude_fields", "excludeFields")];
     let kind = fields.required("type", word("a type of filter", kinds));
-    let names = fields.required("fields", list("a list of fields", text("the path of a field")));
+    let names = fields.required("fields", fields_of);
     fields.finish()?;
-    let names = names?.into_iter().map(|name| name.value).collect();
+    let names = names?;
     Some(Spanned { value: Filter { kind: kind?.value, fields: names }, span: node.span })
+}
+
+fn fields_of(node: &Node, problems: &mut Problems) -> Option<Vec<String>> {
+    let field = parsed("the path of a field", |written| match FieldPath::parse(written) {
+        Ok(_) => Ok(written.to_owned()),
+        Err(error) => Err(Rejection::new(
+            format!("{} is not the path of a field: {error}", quote(written)),
+            "write e.g. `id`, `customer.ssn` or `items[].id`",
+        )),
+    });
+    let all = filled_list("a list of fields", "name the fields, or deny the route", field)(node, problems)?;
+    let whole = matches!(&node.value, yaml::Value::Sequence(items) if items.len() == all.len());
+    whole.then(|| all.into_iter().map(|field| field.value).collect())
 }

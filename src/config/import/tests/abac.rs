@@ -53,8 +53,7 @@ fn allowed(text: &str) -> String {
 
 #[test]
 fn the_documented_example() {
-    let with = Options { without_response_filters: true, ..options() };
-    let (policy, warnings) = imported(Format::Abac, &[(FILE, &example())], &with);
+    let (policy, warnings) = imported(Format::Abac, &[(FILE, &example())], &options());
     same(
         &policy,
         r#"# yaml-language-server: $schema=policy.schema.json
@@ -74,8 +73,6 @@ agents:
         httpRestrictions:
           # rules[0]
           - {method: GET, path: /v1/users}
-          # NOT IN FORCE, responses are not filtered by this version; in responseFilters it would be:
-          # - {host: api.example.com, path: /v1/users, method: GET, includeFields: [id, name, email]}
       - pattern: api.example.com
         action: deny
         httpRestrictions:
@@ -90,6 +87,10 @@ credentials:
     injections:
       # policies[0]
       - {domain: api.example.com, headerName: x-api-key, headerFormat: "{value}"}
+
+responseFilters:
+  # example.policygroup.json, policies[0].rules[0]
+  - {host: api.example.com, path: /v1/users, method: GET, agents: [example], includeFields: [id, name, email]}
 "#,
     );
     assert_eq!(
@@ -97,18 +98,21 @@ credentials:
         [
             "2:17 warning: this token has fewer than 16 characters and can be guessed",
             "6:32 warning: no header is named for this key: `x-api-key` is assumed",
-            "12:30 warning: THIS FILTER IS NOT IN FORCE: agents see every field of these responses",
         ]
     );
     assert!(!policy.contains(TOKEN));
 }
 
 #[test]
-fn a_filter_is_not_lost_unasked() {
-    let problems = refused(Format::Abac, &[(FILE, &example())], &options());
-    let message = "responses of this route are filtered, which this version does not do: agents would see every field";
-    assert_eq!(brief(&problems).last().unwrap(), &format!("12:30 {message}"));
-    assert!(problems.to_string().contains("--without-response-filters"), "{problems}");
+fn a_filter_that_cannot_be_said_here_is_refused() {
+    for (fields, at, message) in [
+        (r#"["id", "$.ssn"]"#, "12:74", "`$.ssn` is not the path of a field: `$` as a name has to stand in quotes"),
+        ("[]", "12:67", "expected a list of fields, found an empty one"),
+    ] {
+        let text = example().replace(r#"["id", "name", "email"]"#, fields);
+        let problems = refused(Format::Abac, &[(FILE, &text)], &options());
+        assert!(brief(&problems).contains(&format!("{at} {message}")), "{problems}");
+    }
 }
 
 #[test]

@@ -5,12 +5,13 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::super::super::error::Spanned;
-use super::super::super::schema::{Identity, Methods, Policy, RateLimit, RuleAction, SecretSource};
+use super::super::super::schema::{FilteredFields, Identity, Methods, Policy, RateLimit, RuleAction, SecretSource};
 use super::super::super::yaml;
 use super::super::first_match::Route;
 use super::*;
 use crate::config::{self, Accepted};
 use crate::pipeline::policy::matcher::HostPattern;
+use crate::pipeline::response_filter::FieldPath;
 
 /// The whole import with the reading of its output, as the command does it; and that output once more.
 fn accepted(format: Format, sources: &[(&str, &str)], options: &Options<'_>) -> Result<(String, Policy), Problems> {
@@ -167,8 +168,7 @@ proptest! {
                "response_filter": {{"type": "include_fields", "fields": [{}]}}}}]}}]}}"#,
             json(&format!("https://{host}")), json(&key), json(&route), json(&method), json(&field),
         );
-        let options = Options { without_response_filters: true, ..options() };
-        if let Ok(imported) = import(Format::Abac, vec![source(&file, &text)], &options) {
+        if let Ok(imported) = import(Format::Abac, vec![source(&file, &text)], &options()) {
             let read = config::parse("policy.yaml", &imported.policy).compile(None, |policy, _| Some(policy.clone()));
             let policy = read.unwrap().value;
             let entry = &policy.agents.as_ref().unwrap()[0].allowed_domains[0];
@@ -184,6 +184,11 @@ proptest! {
             };
             prop_assert_eq!(&restriction.methods, &expected);
             prop_assert_eq!(&policy.credentials[0].source.value, &SecretSource::Environment(key));
+            let filter = &policy.response_filters[0];
+            prop_assert_eq!(filter.host.as_str(), entry.pattern.as_str());
+            prop_assert_eq!(filter.path.as_ref().unwrap().as_str(), path.as_str());
+            let FilteredFields::Include(fields) = &filter.fields else { panic!("{:?}", filter.fields) };
+            prop_assert_eq!(&fields[0].value, &FieldPath::parse(&field).unwrap());
         } else {
             // What all of our formats can say is refused by none of them.
             let plain = ["a.example", "a.example:8443"].contains(&&*host) && ["/a/*/b", ""].contains(&&*route);
@@ -227,7 +232,7 @@ proptest! {
     fn whatever_the_source_is(pieces in prop::collection::vec(source_piece(), 0..40)) {
         let text = pieces.concat();
         for format in [Format::Abac, Format::Oktsec, Format::CredentialsV2, Format::Onecli] {
-            let options = Options { without_response_filters: true, without_dlp: true, ..options() };
+            let options = Options { without_dlp: true, ..options() };
             if let Ok(imported) = draft(format, vec![source("a", &text)], &options) {
                 yaml_of(&imported.policy);
             }

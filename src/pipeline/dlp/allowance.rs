@@ -1,0 +1,99 @@
+//! What looks like a secret and is none: placeholders, and what is not random enough.
+
+use super::finding::Confidence;
+
+/// Shannon entropy, in bits for each byte: 0 for a run of one character, 8 for random bytes.
+pub fn entropy(bytes: &[u8]) -> f32 {
+    let mut counts = [0_u32; 256];
+    for byte in bytes {
+        if let Some(count) = counts.get_mut(usize::from(*byte)) {
+            *count += 1;
+        }
+    }
+    let total = bytes.len() as f32;
+    let share = |count: &u32| *count as f32 / total;
+    counts.iter().filter(|count| **count > 0).map(share).map(|share| -share * share.log2()).sum()
+}
+
+/// Whether somebody wrote this to be replaced. What is certain is none; what only looks like a token may also be a word
+/// that says so.
+pub fn is_placeholder(secret: &[u8], confidence: Confidence) -> bool {
+    if confidence == Confidence::Confirmed {
+        return false;
+    }
+    if is_run(secret) || secret.starts_with(b"[REDACTED") {
+        return true;
+    }
+    if confidence == Confidence::High {
+        return false;
+    }
+    const MARKS: [&[u8]; 8] = [b"${", b"{{", b"<", b"$(", b"%{", b"...", b"***", b"xxxx"];
+    const WORDS: [&[u8]; 14] = [
+        b"your",
+        b"example",
+        b"placeholder",
+        b"changeme",
+        b"change_me",
+        b"replace",
+        b"redacted",
+        b"dummy",
+        b"sample",
+        b"insert",
+        b"todo",
+        b"fixme",
+        b"test_",
+        b"fake",
+    ];
+    let lower = secret.to_ascii_lowercase();
+    let has = |part: &&[u8]| memchr::memmem::find(&lower, part).is_some();
+    MARKS.iter().any(|mark| has(&mark)) || WORDS.iter().any(|word| has(&word)) || is_sequence(&lower)
+}
+
+/// One character, or one that is most of it: `xxxxxxxx`, `00000000`, `sk-aaaaaaaaaaaa`.
+fn is_run(secret: &[u8]) -> bool {
+    let mut longest = 0;
+    let mut run = 0;
+    let mut before = None;
+    for byte in secret {
+        run = if before == Some(byte) { run + 1 } else { 1 };
+        longest = longest.max(run);
+        before = Some(byte);
+    }
+    longest >= 8 && longest * 2 > secret.len() || secret.len() >= 4 && longest == secret.len()
+}
+
+/// Neighbours of the alphabet or of the digits for most of it: `abcdefgh`, `12345678`.
+fn is_sequence(secret: &[u8]) -> bool {
+    let steps = secret.iter().zip(secret.iter().skip(1)).filter(|(a, b)| a.checked_add(1) == Some(**b)).count();
+    secret.len() >= 6 && steps * 4 > secret.len() * 3
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entropy_is_in_bits_for_each_byte() {
+        assert_eq!(entropy(b"aaaaaaaa"), 0.0);
+        assert_eq!(entropy(b"abababab"), 1.0);
+        assert_eq!(entropy(b"abcdefghijklmnop"), 4.0);
+        assert_eq!(entropy(b""), 0.0);
+    }
+
+    #[test]
+    fn what_is_there_to_be_replaced_is_no_secret() {
+        for (secret, at_medium, at_high) in [
+            ("xxxxxxxxxxxxxxxx", true, true),
+            ("sk-aaaaaaaaaaaaaaaaaa", true, true),
+            ("your-api-key-here", true, false),
+            ("${API_KEY}", true, false),
+            ("abcdefghijklmnop", true, false),
+            ("AKIA1234567890ABCDEF", false, false),
+            ("q8Zr3vTn5kLw0pXy", false, false),
+        ] {
+            assert_eq!(is_placeholder(secret.as_bytes(), Confidence::Medium), at_medium, "{secret}");
+            assert_eq!(is_placeholder(secret.as_bytes(), Confidence::High), at_high, "{secret}");
+            assert!(!is_placeholder(secret.as_bytes(), Confidence::Confirmed), "{secret}");
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! Where the value of a name may begin: `NAME=value`, `"name": "value"`, `--name value`, `name => 'value'`,
+//! `Authorization: Bearer value`.
+
+/// How far after the name its value may begin, in bytes.
+const REACH: usize = 96;
+/// How many bytes of the name may follow its keyword.
+const NAME: usize = 48;
+/// How many beginnings are tried.
+const TRIES: usize = 8;
+
+/// Calls `try_at` with each place after `from` where a value may begin, the nearest first, until it says that it is one.
+/// `from` is where the keyword ends that is part of the name.
+pub fn values(text: &[u8], from: usize, mut try_at: impl FnMut(usize) -> bool) {
+    let end = text.len().min(from + REACH);
+    let Some(after) = text.get(from..end) else { return };
+    let mut tries = 0;
+    let mut assigned = false;
+    let mut lines = 0;
+    let mut before = b'k';
+    for (at, byte) in after.iter().copied().enumerate() {
+        let begins = assigned && is_value(byte) && !is_value(before) && !after.get(at..).is_some_and(is_scheme);
+        if begins {
+            tries += 1;
+            if try_at(from + at) || tries == TRIES {
+                return;
+            }
+        }
+        match byte {
+            b'=' | b':' | b'>' | b',' | b'(' | b'|' | b'[' => assigned = true,
+            b' ' | b'\t' | b'"' | b'\'' | b'`' => assigned |= at < NAME,
+            b'\n' => lines += 1,
+            _ => {}
+        }
+        // Percent-encoded `=`, `:`, space and quotes.
+        if before == b'%' && matches!(after.get(at..at + 2), Some(b"3D" | b"3d" | b"3A" | b"3a" | b"20" | b"22")) {
+            assigned = true;
+            tries += 1;
+            if try_at(from + at + 2) || tries == TRIES {
+                return;
+            }
+        }
+        if lines == 3 || (!assigned && at >= NAME) {
+            return;
+        }
+        before = byte;
+    }
+}
+
+/// What a value may begin with; what stands before one may not.
+fn is_value(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"_-+/.~$!@#%^&*?;".contains(&byte) || byte >= 0x80
+}
+
+/// Whether a word begins here that says what kind of value follows.
+fn is_scheme(text: &[u8]) -> bool {
+    const SCHEMES: [&[u8]; 8] = [b"bearer ", b"basic ", b"token ", b"bot ", b"apikey ", b"key ", b"is ", b"bearer%20"];
+    SCHEMES.iter().any(|scheme| text.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_is_found_wherever_a_name_can_have_one() {
+        for text in [
+            "KEY=VALUE",
+            "KEY = VALUE",
+            "KEY: VALUE",
+            "\"KEY\": \"VALUE\"",
+            "\\\"KEY\\\":\\\"VALUE\\\"",
+            "'KEY' => 'VALUE'",
+            "KEY_api_token := `VALUE`",
+            "<KEY>VALUE</KEY>",
+            "--KEY VALUE",
+            "KEY API Token: Bearer VALUE",
+            "KEY%3DVALUE",
+            "{\"KEY\":{\"key\":\"VALUE\"}}",
+            "env.get(\"KEY\", \"VALUE\")",
+            "KEY || 'VALUE'",
+            "KEY:\n  VALUE",
+            "my KEY is VALUE",
+        ] {
+            let from = text.find("KEY").unwrap() + 3;
+            let mut found = false;
+            values(text.as_bytes(), from, |at| {
+                found |= text[at..].starts_with("VALUE");
+                found
+            });
+            assert!(found, "{text}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_tried_far_away_or_without_end() {
+        let mut tried = Vec::new();
+        values(&b"= a".repeat(100), 0, |at| {
+            tried.push(at);
+            false
+        });
+        assert_eq!(tried.len(), TRIES);
+        values(b"KEYandaverylongnamethatgoesonandonandonandonandonandonandon=VALUE", 3, |_| panic!("too far"));
+        values(b"KEY", 3, |_| panic!("nothing there"));
+    }
+}

@@ -1,0 +1,427 @@
+//! Finds what the rules name in one text: a keyword, then a pattern where the keyword says, then what speaks against it.
+
+use std::collections::{HashMap, HashSet};
+use std::ops::Range;
+use std::sync::Arc;
+
+use aho_corasick::{AhoCorasick, MatchKind};
+use regex_automata::{Anchored, Input};
+use smallvec::SmallVec;
+
+use super::allowance;
+use super::assignment;
+use super::finding::{Category, Confidence};
+use super::numbers;
+use super::rule::{NEARBY, Reach, Rule, RuleError};
+
+/// All rules that are looked for together.
+#[derive(Debug)]
+pub struct Detector {
+    rules: Vec<Arc<Rule>>,
+    keywords: AhoCorasick,
+    /// The rules of each keyword, as places in `rules`.
+    of_keyword: Vec<SmallVec<[u32; 2]>>,
+    /// The rules of numbers, which are found without keywords.
+    numbers: HashMap<&'static str, (Arc<str>, Category)>,
+    /// What keywords begin with, from two bytes on.
+    beginnings: HashSet<Box<[u8]>>,
+    longest_keyword: usize,
+    /// The longest match that has blanks in it, in bytes, as far as a stream is held back for one.
+    longest_with_blanks: usize,
+}
+
+/// How many bytes of a stream are held back for something that has blanks in it.
+const HELD_WITH_BLANKS: usize = 512;
+
+/// What a rule found in a text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Match {
+    /// The rule's id.
+    pub rule: Arc<str>,
+    /// What it finds.
+    pub category: Category,
+    /// The bytes of the secret.
+    pub range: Range<usize>,
+    /// How sure it is.
+    pub confidence: Confidence,
+    /// True if vendors print this very value in their documentation.
+    pub example: bool,
+    /// How much the rule asks for: of two that find the same, the one that asks for more is named.
+    weight: u8,
+}
+
+/// The weight of a rule whose keyword is part of what it finds.
+const STRUCTURED: u8 = 3;
+
+impl Match {
+    /// Something that was found in another way than by a rule's keyword.
+    pub fn new(rule: Arc<str>, category: Category, range: Range<usize>, confidence: Confidence) -> Self {
+        Self { rule, category, range, confidence, example: false, weight: STRUCTURED }
+    }
+
+    /// True if it has a shape of its own, whatever stands around it.
+    pub fn is_structured(&self) -> bool {
+        self.weight == STRUCTURED
+    }
+}
+
+/// Why rules cannot be looked for together.
+#[derive(Debug, thiserror::Error)]
+pub enum DetectorError {
+    /// An id must mean one rule.
+    #[error("two rules have the id `{0}`: rename one of them")]
+    Twice(Arc<str>),
+    /// More than fits.
+    #[error("the keywords of the rules are too many to be looked for together: {0}")]
+    Keywords(String),
+}
+
+impl Detector {
+    /// Puts rules together.
+    pub fn new(rules: Vec<Arc<Rule>>) -> Result<Self, DetectorError> {
+        let mut ids: Vec<_> = rules.iter().map(|rule| rule.id.clone()).collect();
+        ids.sort_unstable();
+        let twice = ids.iter().zip(ids.iter().skip(1)).find(|(one, other)| one == other);
+        if let Some((id, _)) = twice {
+            return Err(DetectorError::Twice(id.clone()));
+        }
+        let mut words: Vec<(String, SmallVec<[u32; 2]>)> = Vec::new();
+        let mut places = HashMap::new();
+        for (at, rule) in (0..).zip(&rules) {
+            for keyword in &rule.source.keywords {
+                let keyword = keyword.to_ascii_lowercase();
+                let place = *places.entry(keyword.clone()).or_insert_with(|| {
+                    words.push((keyword, SmallVec::new()));
+                    words.len() - 1
+                });
+                if let Some((_, of)) = words.get_mut(place) {
+                    of.push(at);
+                }
+            }
+        }
+        let keywords = AhoCorasick::builder()
+            .ascii_case_insensitive(true)
+            .match_kind(MatchKind::Standard)
+            .build(words.iter().map(|(word, _)| word))
+            .map_err(|error| DetectorError::Keywords(error.to_string()))?;
+        let structured = |rule: &&Arc<Rule>| rule.source.reach == Reach::Within;
+        let begins: Vec<_> = rules.iter().filter(structured).flat_map(|rule| &rule.source.keywords).collect();
+        let beginnings = begins.iter().flat_map(|keyword| {
+            let lower = keyword.to_ascii_lowercase().into_bytes();
+            (2..lower.len()).filter_map(move |length| lower.get(..length).map(Box::from)).collect::<Vec<_>>()
+        });
+        let with_blanks = rules.iter().filter(structured).filter(|rule| rule.has_blanks);
+        Ok(Self {
+            numbers: numbers::RULES.iter().map(|rule| (rule.id, (rule.id.into(), rule.category()))).collect(),
+            beginnings: beginnings.collect(),
+            longest_keyword: begins.iter().map(|keyword| keyword.len()).max().unwrap_or_default(),
+            longest_with_blanks: with_blanks.map(|rule| rule.max_len.min(HELD_WITH_BLANKS)).max().unwrap_or_default(),
+            keywords,
+            of_keyword: words.into_iter().map(|(_, of)| of).collect(),
+            rules,
+        })
+    }
+
+    /// The rules, in the order in which they were given.
+    pub fn rules(&self) -> &[Arc<Rule>] {
+        &self.rules
+    }
+
+    /// What a number that was found is, as a match.
+    pub fn number(&self, found: &numbers::Match) -> Option<Match> {
+        let (id, category) = self.numbers.get(found.rule)?.clone();
+        Some(Match { example: found.example, ..Match::new(id, category, found.range.clone(), found.confidence) })
+    }
+
+    /// The rules that do not find what their examples say, or find what they should not.
+    pub fn broken_examples(&self) -> Vec<(Arc<str>, RuleError)> {
+        let mut broken = Vec::new();
+        for rule in &self.rules {
+            // Another rule may find the same and be surer of it.
+            let Ok(alone) = Self::new(vec![rule.clone()]) else { continue };
+            let finds = |text: &str| !alone.find(text.as_bytes()).is_empty();
+            let examples = &rule.source.examples;
+            let missed = examples.matches.iter().filter(|text| !finds(text)).map(|text| ("nothing", text));
+            let mistaken = examples.no_match.iter().filter(|text| finds(text)).map(|text| ("something", text));
+            for (found, text) in missed.chain(mistaken) {
+                broken.push((rule.id.clone(), RuleError::Example { found, text: text.clone() }));
+            }
+        }
+        broken
+    }
+
+    /// Whether a run could be the beginning of something that has a shape: it has a keyword, or ends in the beginning of
+    /// one.
+    pub fn may_begin(&self, run: &[u8]) -> bool {
+        self.keywords.find(run).is_some()
+            || (2..self.longest_keyword.min(run.len() + 1)).any(|length| {
+                let end = run.len().checked_sub(length).and_then(|at| run.get(at..)).unwrap_or_default();
+                self.beginnings.contains(&*end.to_ascii_lowercase())
+            })
+    }
+
+    /// Where something begins that has blanks in it, that the text may be the beginning of: the text's length if there
+    /// is no such thing.
+    pub fn open_from(&self, text: &[u8]) -> usize {
+        let from = text.len().saturating_sub(self.longest_with_blanks);
+        let tail = text.get(from..).unwrap_or_default();
+        if self.longest_with_blanks == 0 {
+            return text.len();
+        }
+        let opens = |at: usize, rule: &Rule| {
+            rule.has_blanks && from + at + rule.max_len > text.len() && rule.source.reach == Reach::Within
+        };
+        let mut hits = self.keywords.find_overlapping_iter(tail);
+        let first = hits.find(|hit| {
+            let of = self.of_keyword.get(hit.pattern().as_usize());
+            let mut rules = of.into_iter().flatten().filter_map(|rule| self.rules.get(*rule as usize));
+            rules.any(|rule| opens(hit.start(), rule) && !self.is_complete(rule, tail, hit.start()))
+        });
+        first.map_or(text.len(), |hit| from + hit.start())
+    }
+
+    /// Whether more bytes would change nothing about a match that begins here.
+    fn is_complete(&self, rule: &Rule, text: &[u8], at: usize) -> bool {
+        let Some(pattern) = rule.pattern() else { return true };
+        let input = Input::new(text).span(at..text.len()).anchored(Anchored::Yes);
+        pattern.find(input).is_some_and(|found| found.end() < text.len())
+    }
+
+    /// What the rules find in a text, in the order of the places. Of rules that find the same bytes one is named.
+    pub fn find(&self, text: &[u8]) -> Vec<Match> {
+        let mut search = Search { text, found: Vec::new(), tried: Vec::new() };
+        for hit in self.keywords.find_overlapping_iter(text) {
+            let of = self.of_keyword.get(hit.pattern().as_usize());
+            for rule in of.into_iter().flatten() {
+                if let Some(source) = self.rules.get(*rule as usize) {
+                    search.try_rule(*rule, source, hit.range());
+                }
+            }
+        }
+        best(search.found)
+    }
+}
+
+/// One text being searched.
+struct Search<'t> {
+    text: &'t [u8],
+    found: Vec<Match>,
+    /// How far a rule whose matches may begin anywhere has been tried: a place is tried once, however many keywords
+    /// stand around it.
+    tried: Vec<(u32, usize)>,
+}
+
+impl Search<'_> {
+    fn try_rule(&mut self, at: u32, rule: &Rule, keyword: Range<usize>) {
+        match rule.source.reach {
+            Reach::Within if rule.anchored => {
+                self.try_at(rule, keyword.start);
+            }
+            Reach::Within => {
+                let window = keyword.start.saturating_sub(rule.max_len)..keyword.end + rule.max_len;
+                self.try_in(at, rule, window);
+            }
+            Reach::Assigned => {
+                assignment::values(self.text, keyword.end, |value| self.try_at(rule, value));
+            }
+            Reach::Nearby => {
+                self.try_in(at, rule, keyword.start.saturating_sub(NEARBY + rule.max_len)..keyword.end + NEARBY);
+            }
+        }
+    }
+
+    /// Tries the pattern at one place. True if it matches there, whatever else speaks against it.
+    fn try_at(&mut self, rule: &Rule, at: usize) -> bool {
+        let end = self.text.len().min(at + rule.max_len);
+        let input = Input::new(self.text).span(at.min(end)..end).anchored(Anchored::Yes);
+        self.matched(rule, input).is_some()
+    }
+
+    /// Tries the pattern anywhere in a window, where it has not been tried yet.
+    fn try_in(&mut self, at: u32, rule: &Rule, window: Range<usize>) {
+        let mut start = window.start;
+        let end = window.end.min(self.text.len());
+        match self.tried.iter_mut().find(|(of, _)| *of == at) {
+            Some((_, until)) => {
+                // What began before may end after what was tried.
+                start = start.max(until.saturating_sub(rule.max_len));
+                *until = (*until).max(end);
+            }
+            None => self.tried.push((at, end)),
+        }
+        while start < end {
+            let Some(next) = self.matched(rule, Input::new(self.text).span(start..end)) else { return };
+            start = next.max(start + 1);
+        }
+    }
+
+    /// Judges the first match, and gives the end of it.
+    fn matched(&mut self, rule: &Rule, input: Input<'_>) -> Option<usize> {
+        let pattern = rule.pattern()?;
+        let group = rule.source.secret_group;
+        let (whole, range) = if group == 0 {
+            let whole = pattern.find(input)?.range();
+            (whole.clone(), whole)
+        } else {
+            let mut captures = pattern.create_captures();
+            pattern.captures(input, &mut captures);
+            let whole = captures.get_match()?.range();
+            (whole.clone(), captures.get_group(group).map_or(whole, |span| span.range()))
+        };
+        if let Some(found) = judge(self.text, rule, range)
+            && !self.found.contains(&found)
+        {
+            self.found.push(found);
+        }
+        Some(whole.end)
+    }
+}
+
+/// What a match is worth: none if something speaks against it.
+fn judge(text: &[u8], rule: &Rule, range: Range<usize>) -> Option<Match> {
+    let secret = text.get(range.clone())?;
+    let source = &rule.source;
+    if secret.len() < source.min_len || (source.boundary && !stands_alone(text, &range)) {
+        return None;
+    }
+    let confidence = match source.validators.as_slice() {
+        [] => rule.confidence.base,
+        validators if validators.iter().all(|validator| validator.holds(secret)) => rule.confidence.on_valid,
+        _ => rule.confidence.on_invalid?,
+    };
+    let example = rule.documents(secret);
+    if !example {
+        let random = source.entropy <= 0.0 || allowance::entropy(secret) >= source.entropy;
+        if !random || allowance::is_placeholder(secret, confidence) || rule.allows(secret) {
+            return None;
+        }
+    }
+    let weight = match source.reach {
+        _ if source.id.starts_with("generic") => 0,
+        Reach::Nearby => 1,
+        Reach::Assigned => 2,
+        Reach::Within => STRUCTURED,
+    };
+    Some(Match { rule: rule.id.clone(), category: rule.category.clone(), range, confidence, example, weight })
+}
+
+/// Of matches that overlap, the surest; of those the one whose rule asks for most, then the longest.
+fn best(mut found: Vec<Match>) -> Vec<Match> {
+    if found.len() < 2 {
+        return found;
+    }
+    found.sort_by(|a, b| {
+        let worth = |m: &Match| (m.confidence, m.weight, m.range.len());
+        worth(b).cmp(&worth(a)).then_with(|| a.rule.cmp(&b.rule)).then_with(|| a.range.start.cmp(&b.range.start))
+    });
+    let mut kept: Vec<Match> = Vec::with_capacity(found.len());
+    for candidate in found {
+        let overlaps = |m: &Match| m.range.start < candidate.range.end && candidate.range.start < m.range.end;
+        if !kept.iter().any(|m| overlaps(m) && m.category == candidate.category) {
+            kept.push(candidate);
+        }
+    }
+    kept.sort_by_key(|m| m.range.start);
+    kept
+}
+
+/// Whether a match is no part of a longer word. An escape right before it is no part of a word, though it ends in a
+/// letter or digit: `\n`, `\u0022`, `%3D`.
+fn stands_alone(text: &[u8], range: &Range<usize>) -> bool {
+    let (before, from) = text.split_at_checked(range.start).unwrap_or((text, &[]));
+    let after = from.get(range.len());
+    let first_is_word = from.first().is_some_and(u8::is_ascii_alphanumeric);
+    let left = match before.last() {
+        Some(last) if last.is_ascii_alphanumeric() => !first_is_word || ends_in_escape(before),
+        _ => true,
+    };
+    left && !after.is_some_and(|next| next.is_ascii_alphanumeric() || *next == b'_')
+}
+
+fn ends_in_escape(before: &[u8]) -> bool {
+    let hex = |bytes: &[u8]| bytes.iter().all(u8::is_ascii_hexdigit);
+    match before {
+        [.., b'\\', b'n' | b't' | b'r' | b'b' | b'f' | b'v' | b'0' | b'a' | b'e'] => true,
+        [.., b'%', a, b] | [.., b'\\', b'x', a, b] if hex(&[*a, *b]) => true,
+        [.., b'\\', b'u', a, b, c, d] if hex(&[*a, *b, *c, *d]) => true,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::rule::RuleSource;
+    use super::*;
+
+    fn detector(rules: &str) -> Detector {
+        let sources: Vec<RuleSource> = serde_yaml::from_str(rules).unwrap();
+        Detector::new(sources.into_iter().map(|source| Arc::new(Rule::new(source).unwrap())).collect()).unwrap()
+    }
+
+    fn found<'t>(detector: &Detector, text: &'t str) -> Vec<(String, &'t str)> {
+        let found = detector.find(text.as_bytes()).into_iter();
+        found.map(|m| (m.rule.to_string(), &text[m.range])).collect()
+    }
+
+    const RULES: &str = r#"
+        - {id: vendor-token, keywords: [vnd_], pattern: 'vnd_[A-Za-z0-9]{12}'}
+        - {id: middle-token, keywords: [MID8], pattern: '[a-z0-9]{4}MID8[a-z0-9]{4}'}
+        - {id: named-key, keywords: [acme], reach: assigned, pattern: '[0-9a-f]{16}', entropy: 2.5}
+        - {id: close-key, keywords: [zeta], reach: nearby, pattern: '[A-Z0-9]{10}'}
+        - {id: generic-secret, keywords: [secret], reach: assigned, pattern: '[A-Za-z0-9_]{8,40}', confidence: {base: medium}}
+        - {id: card, category: pii.financial, keywords: [card], reach: nearby, pattern: '[0-9]{16}', validators: [luhn],
+           confidence: {base: high, onValid: high}}
+    "#;
+
+    #[test]
+    fn each_reach_finds_what_it_is_for() {
+        let detector = detector(RULES);
+        for (text, rule, secret) in [
+            ("a vnd_q8Zr3vTn5kLw b", "vendor-token", "vnd_q8Zr3vTn5kLw"),
+            (r"line\nvnd_q8Zr3vTn5kLw\n", "vendor-token", "vnd_q8Zr3vTn5kLw"),
+            ("x=%22vnd_q8Zr3vTn5kLw%22", "vendor-token", "vnd_q8Zr3vTn5kLw"),
+            ("ab12MID8cd34", "middle-token", "ab12MID8cd34"),
+            ("ACME_KEY=8f3a1c9b7d2e4f60", "named-key", "8f3a1c9b7d2e4f60"),
+            ("secret: acme_8f3a1c9b", "generic-secret", "acme_8f3a1c9b"),
+            ("Q7WX2ZK9PL is the zeta key", "close-key", "Q7WX2ZK9PL"),
+            ("card 4012888888881881", "card", "4012888888881881"),
+            ("the secret vnd_q8Zr3vTn5kLw", "vendor-token", "vnd_q8Zr3vTn5kLw"),
+        ] {
+            assert_eq!(found(&detector, text), [(rule.to_owned(), secret)], "{text}");
+        }
+    }
+
+    #[test]
+    fn what_speaks_against_a_match_is_heard() {
+        let detector = detector(RULES);
+        for text in [
+            "vnd_q8Zr3vTn5kL",
+            "vnd_q8Zr3vTn5kLwx",
+            "xvnd_q8Zr3vTn5kLw",
+            "vnd_aaaaaaaaaaaa",
+            "acme=aaaaaaaaaaaaaaa1",
+            "card 4012888888881882",
+            "secret: your_secret",
+            "vnd_",
+            "",
+        ] {
+            assert_eq!(found(&detector, text), [], "{text}");
+        }
+    }
+
+    #[test]
+    fn a_place_is_tried_once_however_many_keywords_stand_around_it() {
+        let detector = detector(RULES);
+        let text = "MID8".repeat(20_000) + " ab12MID8cd34";
+        assert_eq!(found(&detector, &text).last().unwrap().1, "ab12MID8cd34");
+    }
+
+    #[test]
+    fn an_id_means_one_rule() {
+        let rule = |keyword: &str| {
+            let source = format!("{{id: same, keywords: [{keyword}], pattern: '{keyword}[0-9]{{4}}'}}");
+            Arc::new(Rule::new(serde_yaml::from_str(&source).unwrap()).unwrap())
+        };
+        assert!(matches!(Detector::new(vec![rule("abc"), rule("xyz")]), Err(DetectorError::Twice(_))));
+    }
+}

@@ -1,0 +1,134 @@
+//! Where digits stand in a row, and the words about them.
+
+use std::ops::Range;
+
+/// Between the groups of a number.
+pub(super) fn is_separator(byte: u8) -> bool {
+    matches!(byte, b' ' | b'-' | b'.' | b'/' | b'(')
+}
+
+/// The next three digits in a row, or two, a separator and two: no number that is looked for is without.
+pub(in crate::pipeline::dlp) fn next(text: &[u8], from: usize) -> Option<usize> {
+    const BLOCK: usize = 64;
+    const MORE: usize = 4;
+    let mut at = from;
+    // Whole blocks are decided without a branch for each byte; the compiler makes vectors of it.
+    while let Some(block) = text.get(at..at + BLOCK + MORE) {
+        if may_hold(block) {
+            let end = at + BLOCK;
+            if let Some(found) = (at..end).find(|at| begins(text, *at)) {
+                return Some(found);
+            }
+        }
+        at += BLOCK;
+    }
+    (at..text.len()).find(|at| begins(text, *at))
+}
+
+fn may_hold(block: &[u8]) -> bool {
+    let from = |at: usize| block.iter().skip(at);
+    let mut any = 0u8;
+    let zipped = from(0).zip(from(1)).zip(from(2)).zip(from(3)).zip(from(4));
+    for ((((a, b), c), d), e) in zipped {
+        let separator = u8::from(c.wrapping_sub(b'-') < 3) | u8::from(*c == b' ');
+        any |= digit(*a) & digit(*b) & (digit(*c) | (separator & digit(*d) & digit(*e)));
+    }
+    any != 0
+}
+
+fn begins(text: &[u8], at: usize) -> bool {
+    let is = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_digit);
+    let mut bytes = text.get(at..).unwrap_or_default().iter();
+    is(bytes.next())
+        && is(bytes.next())
+        && match bytes.next() {
+            Some(byte) if byte.is_ascii_digit() => true,
+            Some(byte) if is_separator(*byte) => is(bytes.next()) && is(bytes.next()),
+            _ => false,
+        }
+}
+
+fn digit(byte: u8) -> u8 {
+    u8::from(byte.wrapping_sub(b'0') < 10)
+}
+
+/// Letters and digits of ASCII with something else on both sides.
+#[derive(Debug, Clone)]
+pub(super) struct Token {
+    pub(super) range: Range<usize>,
+    pub(super) has_digits: bool,
+}
+
+impl Token {
+    /// The longest word that may be a part of a number by being near one.
+    pub(super) const SHORT: usize = 4;
+    /// The longest word that a number is.
+    const LONGEST: usize = 40;
+
+    /// The word about this place, nothing of it before `floor`.
+    pub(super) fn about(text: &[u8], at: usize, floor: usize) -> Self {
+        let before = text.get(floor..at).unwrap_or_default();
+        let start = at - before.iter().rev().take_while(|byte| byte.is_ascii_alphanumeric()).count();
+        Self::from(text, start)
+    }
+
+    /// The short word before, if one separator is between.
+    pub(super) fn previous(&self, text: &[u8], floor: usize) -> Option<Self> {
+        let end = self.range.start.checked_sub(1).filter(|end| *end > floor)?;
+        let before = text.get(floor..end)?;
+        let length = before.iter().rev().take(Self::SHORT + 1).take_while(|byte| byte.is_ascii_alphanumeric()).count();
+        let joined = text.get(end).is_some_and(|byte| is_separator(*byte));
+        (joined && (1..=Self::SHORT).contains(&length)).then(|| Self::from(text, end - length))
+    }
+
+    /// The word after, if one separator is between.
+    pub(super) fn next(&self, text: &[u8]) -> Option<Self> {
+        let separator = text.get(self.range.end).is_some_and(|byte| is_separator(*byte));
+        let start = self.range.end + 1;
+        (separator && text.get(start).is_some_and(u8::is_ascii_alphanumeric)).then(|| Self::from(text, start))
+    }
+
+    pub(super) fn is_long(&self) -> bool {
+        self.range.len() > Self::LONGEST
+    }
+
+    fn from(text: &[u8], start: usize) -> Self {
+        let rest = text.get(start..).unwrap_or_default();
+        let mut has_digits = false;
+        let word = rest.iter().take_while(|byte| {
+            has_digits |= byte.is_ascii_digit();
+            byte.is_ascii_alphanumeric()
+        });
+        let range = start..start + word.count();
+        Self { range, has_digits }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_holds_what_its_bytes_begin() {
+        for text in ["123", "12-34", "12 34", "12/34", "12.34", "a1b22c12:34", "1-2-3-4", "", "12"] {
+            for distance in [0, 1, 60, 63, 64, 65, 127, 200] {
+                let mut padded = vec![b'x'; distance];
+                padded.extend_from_slice(text.as_bytes());
+                padded.resize(distance + 100, b'y');
+                let expected = (0..padded.len()).find(|at| begins(&padded, *at));
+                assert_eq!(next(&padded, 0), expected, "{text} after {distance}");
+            }
+        }
+    }
+
+    #[test]
+    fn words_are_joined_by_one_separator() {
+        let text = b"GB29 NWBK 6016  1331";
+        let word = Token::about(text, 11, 0);
+        assert_eq!(word.range, 10..14);
+        let previous = word.previous(text, 0).unwrap();
+        assert_eq!((previous.range.clone(), previous.has_digits), (5..9, false));
+        assert_eq!(previous.previous(text, 0).map(|word| word.range), Some(0..4));
+        assert!(word.next(text).is_none(), "two spaces are between");
+    }
+}

@@ -1,0 +1,181 @@
+//! Cards and accounts.
+
+use super::super::super::validate::Validator;
+use super::{HIGH, Kind, MEDIUM, NAMED, NumberRule, state};
+
+pub(super) const RULES: &[NumberRule] = &[
+    state(
+        "pii-card",
+        "Payment card number",
+        Validator::Card,
+        &[
+            ("9999_9999_9999_9999", HIGH),
+            ("9999999999999999", HIGH),
+            ("9999_999999_99999", HIGH),
+            ("999999999999999", HIGH),
+            ("9999_999999_9999", HIGH),
+            ("99999999999999", HIGH),
+            ("9999_9999_9999_9999_999", HIGH),
+            ("9999999999999999999", MEDIUM),
+            ("9999999999999", NAMED),
+            ("99999999_99999999", NAMED),
+            ("9999_9999_9999_999", NAMED),
+            ("9999_9999_99999", NAMED),
+            ("9999_999_999_999", NAMED),
+            ("999999999999", NAMED),
+            ("99999999999999999", NAMED),
+            ("999999999999999999", NAMED),
+        ],
+        &[
+            "card",
+            "cards",
+            "card number",
+            "card no",
+            "card num",
+            "cardnumber",
+            "card id",
+            "credit",
+            "debit",
+            "creditcard",
+            "cc",
+            "ccn",
+            "ccnum",
+            "cc number",
+            "pan",
+            "visa",
+            "mastercard",
+            "maestro",
+            "amex",
+            "american express",
+            "discover",
+            "diners",
+            "jcb",
+            "unionpay",
+            "rupay",
+            "carte",
+            "carte bancaire",
+            "numero de carte",
+            "karte",
+            "kreditkarte",
+            "kartennummer",
+            "tarjeta",
+            "tarjeta de credito",
+            "carta di credito",
+            "cartao",
+            "cartão",
+            "creditcardnummer",
+            "kortnummer",
+            "kort",
+            "信用卡",
+            "银行卡",
+            "卡号",
+            "カード番号",
+            "카드",
+            "карта",
+            "номер карты",
+        ],
+    )
+    .of(Kind::Financial)
+    // What the processors print for tests.
+    .documented(&[
+        "4242424242424242",
+        "4000056655665556",
+        "4000000000000002",
+        "4000000000000077",
+        "4000000000009995",
+        "4000002500003155",
+        "4000002760003184",
+        "4000008260003178",
+        "4111111111111111",
+        "4012888888881881",
+        "4222222222222",
+        "4012000033330026",
+        "4005519200000004",
+        "4009348888881881",
+        "4500600000000061",
+        "5555555555554444",
+        "5105105105105100",
+        "5200828282828210",
+        "2223003122003222",
+        "2222420000001113",
+        "5454545454545454",
+        "5431111111111111",
+        "378282246310005",
+        "371449635398431",
+        "378734493671000",
+        "341111111111111",
+        "6011111111111117",
+        "6011000990139424",
+        "6011981111111113",
+        "6011000000000004",
+        "3056930009020004",
+        "36227206271667",
+        "30569309025904",
+        "38520000023237",
+        "3566002020360505",
+        "3530111333300000",
+        "6200000000000005",
+        "6205500000000000004",
+        "6759649826438453",
+        "6304000000000000",
+    ])
+    .examples(
+        &[
+            "pay with 4539 5787 6362 1486",
+            "5425-2334-3010-9903",
+            "{\"n\":\"374245455400126\"}",
+            "visa 4917610000000000003",
+        ],
+        &["4539 5787 6362 1487", "0.4539578763621486", "order 9876543210987654", "453957-8763621486"],
+    ),
+    IBAN,
+    state(
+        "pii-us-bank-routing",
+        "United States, bank routing number",
+        Validator::AbaRouting,
+        &[("999999999", NAMED)],
+        &["routing", "routing number", "routing no", "aba", "aba number", "rtn", "routing transit number"],
+    )
+    .of(Kind::Financial)
+    .named(super::Confidence::High)
+    .examples(&["Routing number: 021000021"], &["021000021", "routing 021000022"]),
+    state(
+        "pii-uk-bank-account",
+        "United Kingdom, sort code and account number",
+        Validator::Luhn,
+        &[("99-99-99 99999999", MEDIUM), ("99 99 99 99999999", NAMED), ("999999 99999999", NAMED)],
+        &["sort code", "account number", "account no", "bank account", "account"],
+    )
+    .unchecked()
+    .of(Kind::Financial)
+    .examples(&["sort code and account: 20-00-00 55779911"], &["2000005577991", "on 20-00-00 55779911 units"]),
+];
+
+/// Its length is its country's: it is found apart from the shapes.
+pub(in super::super) const IBAN: NumberRule =
+    state("pii-iban", "International bank account number", Validator::Iban, &[], &["iban"])
+        .of(Kind::Financial)
+        // The examples of the registry of SWIFT, of the countries that are shown most.
+        .documented(&[
+            "GB29NWBK60161331926819",
+            "GB82WEST12345698765432",
+            "DE89370400440532013000",
+            "FR1420041010050500013M02606",
+            "NL91ABNA0417164300",
+            "ES9121000418450200051332",
+            "IT60X0542811101000000123456",
+            "BE68539007547034",
+            "CH9300762011623852957",
+            "AT611904300234573201",
+            "IE29AIBK93115212345678",
+            "PT50000201231234567890154",
+            "PL61109010140000071219812874",
+            "SE4550000000058398257466",
+            "DK5000400440116243",
+            "FI2112345600000785",
+            "NO9386011117947",
+        ])
+        .examples(
+            &["pay to DE75 5121 0800 1245 1261 99", "IBAN:FR7630006000011234567890189", "be71096123456769"],
+            &["DE76 5121 0800 1245 1261 99", "DE7551210800124512619", "XX75512108001245126199"],
+        );

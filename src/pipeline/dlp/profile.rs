@@ -1,0 +1,225 @@
+//! What is done about what is found: an agent's profile, and the policy's exemptions from it.
+
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+
+use super::detector::Match;
+use super::finding::{Action, Category, Confidence};
+use crate::pipeline::agent::AgentId;
+use crate::pipeline::message::Host;
+use crate::pipeline::policy::matcher::{HostPattern, NamePattern};
+use crate::pipeline::policy::path::PathPattern;
+
+/// What is done about what one agent sends and is sent.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Profile {
+    /// Its name, for the record.
+    pub name: Arc<str>,
+    /// What is done about requests.
+    pub requests: Actions,
+    /// What is done about responses.
+    pub responses: Actions,
+    /// What is done about a body that is too large to be held.
+    pub over_buffer: OverBuffer,
+    /// True if the agent may send credentials of its own in `Authorization` and `Cookie`.
+    pub own_credentials: bool,
+    /// False if what it says is put on record and not done. Known secrets never leave, even so.
+    pub enforced: bool,
+}
+
+/// What is done about a body that is too large to be held until it is judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OverBuffer {
+    /// It is judged on its way: what is clear leaves, and a finding ends it.
+    #[default]
+    Stream,
+    /// It is refused.
+    Block,
+}
+
+/// What is done, by rule or category. What nothing names is off.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Actions(Vec<(Selector, Action)>);
+
+/// What an action is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Selector {
+    /// One rule.
+    Rule(Arc<str>),
+    /// A category and those below it: `pii` is `pii.financial` too.
+    Category(Box<str>),
+}
+
+impl Profile {
+    /// What holds for agents that name no profile: credentials, crypto keys and personal data do not leave, and no known
+    /// secret comes back.
+    pub fn default_profile() -> Self {
+        let category = |name: &str| Selector::Category(name.into());
+        let requests = vec![
+            (category("credentials"), Action::Block),
+            (category("crypto"), Action::Block),
+            (category("custom"), Action::Block),
+            (category("pii"), Action::Block),
+            // How somebody is reached stands in half of all messages.
+            (category("pii.contact"), Action::Off),
+        ];
+        Self {
+            name: "default".into(),
+            requests: Actions(requests),
+            responses: Actions::default(),
+            over_buffer: OverBuffer::Stream,
+            own_credentials: false,
+            enforced: true,
+        }
+    }
+
+    /// Known secrets alone.
+    pub fn off() -> Self {
+        Self { name: "off".into(), requests: Actions::default(), own_credentials: true, ..Self::default_profile() }
+    }
+}
+
+impl Actions {
+    /// Takes them in any order.
+    pub fn new(actions: impl IntoIterator<Item = (Selector, Action)>) -> Self {
+        Self(actions.into_iter().collect())
+    }
+
+    /// What is said, in the order in which it was given.
+    pub fn iter(&self) -> impl Iterator<Item = &(Selector, Action)> {
+        self.0.iter()
+    }
+
+    /// What is done about a value that attaché holds: `unsaid` where nothing else is said. It never just passes.
+    pub fn of_held(&self, category: &Category, unsaid: Action) -> Action {
+        let name = category.to_string();
+        let said = self.0.iter().find(|(selector, _)| matches!(selector, Selector::Category(own) if **own == *name));
+        said.map_or(unsaid, |(_, action)| (*action).max(Action::Redact))
+    }
+
+    /// True if no rule is looked for.
+    pub fn is_off(&self) -> bool {
+        self.0.iter().all(|(_, action)| *action == Action::Off)
+    }
+
+    /// True if something would be replaced: then the message changes its length.
+    pub fn may_redact(&self) -> bool {
+        self.0.iter().any(|(_, action)| *action == Action::Redact)
+    }
+
+    /// The same where nothing can be replaced: what would be is blocked.
+    #[must_use]
+    pub fn strict(&self) -> Self {
+        Self(self.0.iter().map(|(selector, action)| (selector.clone(), action.unredactable())).collect())
+    }
+
+    /// What is done about a match: what the rule is named for, or else what is said of its category if the match is
+    /// sure enough, and else it is put on record.
+    pub fn of(&self, found: &Match) -> Action {
+        let named = self.0.iter().find(|(selector, _)| matches!(selector, Selector::Rule(id) if *id == found.rule));
+        if let Some((_, action)) = named {
+            return *action;
+        }
+        let action = self.of_category(&found.category);
+        if found.confidence >= enough(&found.category) { action } else { action.min(Action::Monitor) }
+    }
+
+    fn of_category(&self, category: &Category) -> Action {
+        let name = category.to_string();
+        let covers =
+            |prefix: &str| name.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+        let about = self.0.iter().filter_map(|(selector, action)| match selector {
+            Selector::Category(prefix) if covers(prefix) => Some((prefix.len(), *action)),
+            _ => None,
+        });
+        about.max_by_key(|(length, _)| *length).map_or(Action::Off, |(_, action)| action)
+    }
+}
+
+/// How sure a finding has to be for more than the record. Numbers of people are shorter than keys, and many other
+/// numbers look like them.
+fn enough(category: &Category) -> Confidence {
+    match category {
+        Category::PiiFinancial | Category::PiiGovId | Category::PiiContact | Category::PiiHealth => Confidence::High,
+        _ => Confidence::Medium,
+    }
+}
+
+/// What is let pass although a rule finds it.
+#[derive(Debug)]
+pub struct Exemption {
+    /// The rule; none means all.
+    pub rule: Option<Arc<str>>,
+    /// The hosts; none means all.
+    pub host: Option<HostPattern>,
+    /// The paths; none means all.
+    pub path: Option<PathPattern>,
+    /// The agents; none means all.
+    pub agents: Option<Vec<AgentId>>,
+    /// The SHA-256 of the one value; none means every value.
+    pub value: Option<[u8; 32]>,
+}
+
+impl Exemption {
+    /// Whether it is about a request at all. What permits matches exactly.
+    pub fn is_about(&self, agent: AgentId, host: &Host, port: u16, path: &str) -> bool {
+        self.agents.as_ref().is_none_or(|agents| agents.contains(&agent))
+            && self.host.as_ref().is_none_or(|pattern| {
+                pattern.port.is_none_or(|own| own == port) && pattern.name.covers(&NamePattern::Exact(host.clone()))
+            })
+            && self.path.as_ref().is_none_or(|pattern| pattern.permits(path))
+    }
+
+    /// Whether it is about what was found.
+    pub fn covers(&self, rule: &str, value: &[u8]) -> bool {
+        self.rule.as_ref().is_none_or(|id| **id == *rule)
+            && self.value.is_none_or(|hash| <[u8; 32]>::from(Sha256::digest(value)) == hash)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(rule: &str, category: Category, confidence: Confidence) -> Match {
+        Match::new(rule.into(), category, 0..1, confidence)
+    }
+
+    #[test]
+    fn the_default_blocks_what_is_sure_enough_and_records_the_rest() {
+        let default = Profile::default_profile();
+        for (category, confidence, action) in [
+            (Category::Credentials, Confidence::Confirmed, Action::Block),
+            (Category::Credentials, Confidence::Medium, Action::Block),
+            (Category::Credentials, Confidence::Low, Action::Monitor),
+            (Category::PiiGovId, Confidence::High, Action::Block),
+            (Category::PiiGovId, Confidence::Medium, Action::Monitor),
+            (Category::PiiContact, Confidence::Confirmed, Action::Off),
+            (Category::Crypto, Confidence::Medium, Action::Block),
+            (Category::Custom("ours".into()), Confidence::Medium, Action::Block),
+            (Category::PromptInjection, Confidence::High, Action::Off),
+        ] {
+            assert_eq!(default.requests.of(&found("a", category.clone(), confidence)), action, "{category}");
+        }
+        assert!(default.responses.is_off() && Profile::off().requests.is_off() && !default.requests.is_off());
+    }
+
+    #[test]
+    fn a_rule_by_name_counts_before_its_category_and_a_narrow_category_before_a_wide_one() {
+        let actions = Actions::new([
+            (Selector::Category("pii".into()), Action::Redact),
+            (Selector::Category("pii.financial".into()), Action::Block),
+            (Selector::Rule("pii-card".into()), Action::Monitor),
+        ]);
+        for (rule, category, action) in [
+            ("pii-card", Category::PiiFinancial, Action::Monitor),
+            ("pii-iban", Category::PiiFinancial, Action::Block),
+            ("pii-ssn", Category::PiiGovId, Action::Redact),
+            ("github-pat", Category::Credentials, Action::Off),
+        ] {
+            assert_eq!(actions.of(&found(rule, category, Confidence::High)), action, "{rule}");
+        }
+        assert!(actions.may_redact());
+    }
+}

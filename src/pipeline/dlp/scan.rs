@@ -1,0 +1,180 @@
+//! Everything that is in one text: it is looked at as it is and as everything it decodes to.
+
+use std::collections::HashSet;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+
+use super::decode::{Budget, derive};
+use super::detector::{Detector, Match};
+use super::finding::{Action, Confidence, Finding, Step};
+use super::known::{Kind, Known, KnownMatch};
+use super::normalise::normalise;
+use super::numbers;
+use super::profile::{Actions, Exemption};
+use super::surface::Surface;
+use super::view::View;
+
+/// How often what was decoded is decoded again.
+const DEPTH: usize = 4;
+
+/// What a message is looked at with, and what is done about what is found.
+#[derive(Debug, Clone)]
+pub struct Lens {
+    /// The rules.
+    pub detector: Arc<Detector>,
+    /// What is done.
+    pub actions: Actions,
+    /// What is let pass of it.
+    pub exemptions: Vec<Arc<Exemption>>,
+    /// True where values from vendors' documentation pass: to language models, which are told about them all day.
+    pub examples_pass: bool,
+    /// False if what is found is put on record alone. Known secrets are held back even so.
+    pub enforced: bool,
+    /// What attaché holds itself.
+    pub known: Arc<Known>,
+    /// What is done about it.
+    pub on_known: Action,
+    /// Makes fingerprints those of this installation.
+    pub key: Arc<[u8; 32]>,
+}
+
+/// What was found in a message, and what kept anybody from looking at all of it.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// What was found, in the order in which it was met.
+    pub findings: Vec<Finding>,
+    /// True if there was more to decode than the message may cost.
+    pub exhausted: bool,
+    seen: HashSet<(Arc<str>, usize, usize)>,
+}
+
+impl Report {
+    /// The strictest thing to be done.
+    pub fn action(&self) -> Action {
+        self.findings.iter().map(|finding| finding.action).max().unwrap_or(Action::Off)
+    }
+}
+
+impl Lens {
+    /// Looks at a text, and at what its `joined` pieces make.
+    pub fn scan(&self, surface: &Surface<'_>, joined: Vec<View<'static>>, report: &mut Report) {
+        self.scan_from(View::raw(surface.text), surface, joined, report);
+    }
+
+    /// The same, of as much of the text as there is in `first`.
+    pub fn scan_from(&self, first: View<'_>, surface: &Surface<'_>, joined: Vec<View<'static>>, report: &mut Report) {
+        let mut budget = Budget::of(surface.text.len());
+        let mut queue: Vec<View<'_>> = joined.into_iter().collect();
+        queue.push(first);
+        let mut derived: Vec<View<'static>> = Vec::new();
+        while let Some(view) = queue.pop() {
+            self.look(&view, surface, report);
+            if let Some(normal) = normalise(&view) {
+                self.look(&normal, surface, report);
+                if normal.depth() < DEPTH {
+                    derive(&normal, &mut budget, &mut derived);
+                }
+            }
+            if view.depth() < DEPTH {
+                derive(&view, &mut budget, &mut derived);
+            }
+            queue.extend(derived.drain(..));
+        }
+        report.exhausted |= budget.is_exhausted();
+    }
+
+    /// A number that is another where other things would be found.
+    pub fn version(&self) -> u64 {
+        let mut hasher = std::hash::DefaultHasher::new();
+        (Arc::as_ptr(&self.detector) as usize, Arc::as_ptr(&self.known) as usize).hash(&mut hasher);
+        format!("{:?}{}", self.actions, self.enforced).hash(&mut hasher);
+        self.exemptions.iter().for_each(|exemption| (Arc::as_ptr(exemption) as usize).hash(&mut hasher));
+        hasher.finish()
+    }
+
+    fn look(&self, view: &View<'_>, surface: &Surface<'_>, report: &mut Report) {
+        self.known.find(&view.bytes, &mut |found| self.note_known(&found, view, surface, report));
+        if self.actions.is_off() {
+            return;
+        }
+        let split = view.chain.contains(&Step::Split) || surface.chain.contains(&Step::Split);
+        for found in self.detector.find(&view.bytes) {
+            // What stands side by side only because it was put there has no name before it and no words around it.
+            if split && !(found.is_structured() && found.confidence >= Confidence::High) {
+                continue;
+            }
+            self.note(found, view, surface, report);
+        }
+        if !split {
+            numbers::find(&view.bytes, &mut |found| {
+                if let Some(found) = self.detector.number(&found) {
+                    self.note(found, view, surface, report);
+                }
+            });
+        }
+    }
+
+    fn note_known(&self, found: &KnownMatch<'_>, view: &View<'_>, surface: &Surface<'_>, report: &mut Report) {
+        let name = match found.held.kind {
+            Kind::Credential => format!("known-secret:{}", found.held.name),
+            Kind::Canary => format!("canary:{}", found.held.name),
+        };
+        let range = view.surface(found.range.clone());
+        let range = range.start + surface.offset..range.end + surface.offset;
+        let rule: Arc<str> = name.into();
+        if !report.seen.insert((rule.clone(), range.start, range.end)) {
+            return;
+        }
+        let (surface_name, place) = surface.place(range.start - surface.offset);
+        let chain = surface.chain.iter().chain(&view.chain).chain(&found.step).copied().collect();
+        report.findings.push(Finding {
+            rule,
+            category: found.held.category(),
+            confidence: found.confidence(),
+            action: self.on_known,
+            surface: surface_name,
+            place,
+            chain,
+            range,
+            example: false,
+            fingerprint: self.fingerprint(found.held.name.as_bytes()),
+        });
+    }
+
+    fn note(&self, found: Match, view: &View<'_>, surface: &Surface<'_>, report: &mut Report) {
+        let action = self.actions.of(&found);
+        if action == Action::Off {
+            return;
+        }
+        let range = view.surface(found.range.clone());
+        let range = range.start + surface.offset..range.end + surface.offset;
+        if !report.seen.insert((found.rule.clone(), range.start, range.end)) {
+            return;
+        }
+        let value = view.bytes.get(found.range.clone()).unwrap_or_default();
+        if self.exemptions.iter().any(|exemption| exemption.covers(&found.rule, value)) {
+            return;
+        }
+        let lenient = !self.enforced || (found.example && self.examples_pass);
+        let (name, place) = surface.place(range.start - surface.offset);
+        report.findings.push(Finding {
+            rule: found.rule,
+            category: found.category,
+            confidence: found.confidence,
+            action: if lenient { action.min(Action::Monitor) } else { action },
+            surface: name,
+            place,
+            chain: surface.chain.iter().chain(&view.chain).copied().collect(),
+            range,
+            example: found.example,
+            fingerprint: self.fingerprint(value),
+        });
+    }
+
+    fn fingerprint(&self, value: &[u8]) -> u64 {
+        let digest = Sha256::new().chain_update(*self.key).chain_update(value).finalize();
+        digest.first_chunk().map_or(0, |first| u64::from_be_bytes(*first))
+    }
+}

@@ -9,6 +9,7 @@ use crate::config::watch::{Timing, Watch};
 use crate::config::{self, Origin, Policy, Problems, Revision};
 use crate::live::{InForce, Live};
 use crate::notify::{Channel, Notifier};
+use crate::pipeline::guard::{Guard, Memory};
 use crate::secrets::{Bounds, Environment, Files, Secrets};
 use crate::telemetry::Telemetry;
 
@@ -20,6 +21,8 @@ pub struct PolicySource {
     pub origin: Origin,
     pub agent: Option<String>,
     pub environment: Arc<Environment>,
+    /// What is remembered of what agents sent, whatever the policy.
+    pub memory: Arc<Memory>,
 }
 
 impl PolicySource {
@@ -72,7 +75,12 @@ impl PolicySource {
         for weak in secrets.set_bounds(Bounds { canaries: Vec::new(), placeholders }) {
             tracing::warn!("{weak}");
         }
-        InForce { rules: Arc::new(compiled.rules), secrets }
+        let mut rules = compiled.rules;
+        if let Some(dlp) = rules.dlp().cloned() {
+            let names = rules.agents.ids().map(|id| rules.agents.name(id).clone()).collect();
+            rules.inspector = Some(Arc::new(Guard::new(dlp, names, secrets.held(), self.memory.clone())));
+        }
+        InForce { rules: Arc::new(rules), secrets }
     }
 }
 

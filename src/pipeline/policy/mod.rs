@@ -23,6 +23,7 @@ use std::time::SystemTime;
 use smallvec::SmallVec;
 
 use crate::pipeline::agent::{AgentId, Agents};
+use crate::pipeline::dlp::Dlp;
 use crate::pipeline::limit::Limit;
 use crate::pipeline::message::{Door, Host, RequestHead};
 use binding::Bindings;
@@ -56,6 +57,7 @@ pub struct Ruleset {
     response_filters: ResponseFilters,
     bindings: Bindings,
     placeholders: Vec<Placeholder>,
+    dlp: Option<Arc<Dlp>>,
 }
 
 /// The outer bounds, which nothing in the rest of the policy widens.
@@ -159,6 +161,16 @@ impl Ruleset {
         self.rules.add(rule);
     }
 
+    /// Says what is done about data.
+    pub fn set_dlp(&mut self, dlp: Dlp) {
+        self.dlp = Some(Arc::new(dlp));
+    }
+
+    /// What is done about data. None only where nobody said so: every policy that is compiled does.
+    pub fn dlp(&self) -> Option<&Arc<Dlp>> {
+        self.dlp.as_ref()
+    }
+
     /// Adds a response filter.
     pub fn add_response_filter(&mut self, filter: ResponseFilter) {
         self.response_filters.add(filter);
@@ -182,6 +194,11 @@ impl Ruleset {
     /// What this agent may hold in the place of the credentials that it may use.
     pub fn placeholders(&self, agent: AgentId) -> impl Iterator<Item = &Placeholder> {
         self.placeholders.iter().filter(move |placeholder| placeholder.is_for(agent))
+    }
+
+    /// What any agent may hold in the place of a credential.
+    pub fn all_placeholders(&self) -> impl Iterator<Item = &Placeholder> {
+        self.placeholders.iter()
     }
 
     /// Whether an agent may send a request at this time. The order is POLICY's: the organization, block lists, the

@@ -4,11 +4,9 @@
 use std::ops::Range;
 use std::sync::LazyLock;
 
-use aho_corasick::AhoCorasick;
-
 use super::super::finding::Confidence;
 use super::Match;
-use super::context::Plain;
+use super::context::Words;
 use super::scan;
 
 /// What is found here.
@@ -186,7 +184,7 @@ fn is_grouped(value: &[u8]) -> bool {
 /// Whether a word before says that it is a telephone number.
 fn is_named(before: &[u8]) -> bool {
     const FAR: usize = 24;
-    static WORDS: LazyLock<Option<AhoCorasick>> = LazyLock::new(|| {
+    static NAMES: LazyLock<Vec<u64>> = LazyLock::new(|| {
         let words = [
             "phone",
             "tel",
@@ -198,8 +196,6 @@ fn is_named(before: &[u8]) -> bool {
             "fax",
             "whatsapp",
             "sms",
-            "contact no",
-            "contact number",
             "handy",
             "telefon",
             "telefono",
@@ -221,11 +217,10 @@ fn is_named(before: &[u8]) -> bool {
             "전화",
             "телефон",
         ];
-        AhoCorasick::new(words).ok()
+        words.iter().flat_map(|word| Words::of(word.as_bytes()).as_slice().to_vec()).collect()
     });
-    let near = Plain::of(before.get(before.len().saturating_sub(FAR)..).unwrap_or_default());
-    let words = WORDS.as_ref();
-    words.is_some_and(|words| words.find_overlapping_iter(near.as_bytes()).any(|found| near.is_whole(found.range())))
+    let near = Words::of(before.get(before.len().saturating_sub(FAR)..).unwrap_or_default());
+    near.as_slice().iter().any(|word| NAMES.contains(word))
 }
 
 #[cfg(test)]

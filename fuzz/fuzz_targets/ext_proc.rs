@@ -1,7 +1,7 @@
 //! Envoy's messages, and the heads in them at every door.
 #![no_main]
 
-use attache::ext_proc::ProcessingRequest;
+use attache::ext_proc::{Part, ProcessingRequest};
 use attache::pipeline::message::{Door, Fields, RequestHead};
 use attache::pipeline::session::Session;
 use libfuzzer_sys::fuzz_target;
@@ -9,7 +9,7 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|message: &[u8]| {
     let Ok(message) = ProcessingRequest::read(message) else { return };
     let _ = message.attributes.session.as_deref().and_then(Session::decode);
-    let Some(head) = message.request_headers else { return };
+    let Some(Part::RequestHeaders(head)) = message.part else { return };
     for door in [Door::Proxy, Door::Tls, Door::Plain] {
         match RequestHead::parse(door, Fields::new(head.fields.clone())) {
             Ok(head) => {

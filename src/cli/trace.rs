@@ -144,7 +144,10 @@ impl<'a> Trace<'a> {
     }
 
     fn steps(&self) -> Vec<Step> {
-        Stage::ALL.into_iter().map(|stage| self.step(stage)).collect()
+        // Nothing is said of what a request carries unless something was found.
+        let Rehearsed { record, stage: ended, .. } = self.ended;
+        let told = |stage: &Stage| *stage != Stage::Content || *ended == Stage::Content || !record.findings.is_empty();
+        Stage::ALL.into_iter().filter(told).map(|stage| self.step(stage)).collect()
     }
 
     fn step(&self, stage: Stage) -> Step {
@@ -218,6 +221,11 @@ impl<'a> Trace<'a> {
                     true => nothing("none goes with it"),
                     false => passed(format!("would inject {}", names.join(", ")), rules),
                 }
+            }
+            Stage::Content => {
+                let says: Vec<_> = record.findings.iter().map(|f| format!("{} ({})", f.location, f.action)).collect();
+                let rules = record.findings.iter().map(|finding| finding.rule.clone()).collect();
+                passed(format!("passes although it carries {}", says.join(", ")), rules)
             }
             Stage::Address => match &self.ended.looks_up {
                 Some((host, port)) if host.parse::<std::net::IpAddr>().is_ok() => {

@@ -1,6 +1,7 @@
 mod arbitrary;
 mod decisions;
 mod diff;
+mod dlp;
 mod files;
 mod lint;
 mod meaning;
@@ -9,7 +10,9 @@ mod outside;
 
 use std::path::PathBuf;
 
-use super::schema::{Action, Identity, Methods, SecretSource, Slot, TokenIdentity, TokenSource, Upgrade};
+use super::schema::{
+    Action, FilteredFields, Identity, Methods, SecretSource, Slot, TokenIdentity, TokenSource, Upgrade,
+};
 use super::*;
 
 fn accepted(text: &str) -> Accepted<Policy> {
@@ -158,6 +161,9 @@ credentials:
 services:
   billing: {hosts: [billing.example, "billing.example:8443"], headerName: X-Key, headerFormat: "{value}", note: ours}
   search: {hosts: [], queryParam: key, override: true, documentation: https://a.example/docs}
+responseFilters:
+  - {name: Users, host: old.example.com, path: /v1/users, method: get, agents: [coder], includeFields: [id, "[].id"]}
+  - {host: "*.example", excludeFields: [a.b], unparsableErrors: pass}
 "#,
     );
     assert_eq!(policy.warnings.to_string(), "");
@@ -175,6 +181,14 @@ services:
     assert!(restrictions[1].path.is_none());
     assert_eq!(restrictions[2].methods, Methods::Any);
     assert!(policy.proxy_challenge);
+    let [users, every] = policy.response_filters.as_slice() else { panic!("two filters") };
+    assert_eq!(users.name.as_ref().unwrap().value, "Users");
+    assert_eq!((users.path.as_ref().unwrap().as_str(), users.agents.as_ref().unwrap().len()), ("/v1/users", 1));
+    let FilteredFields::Include(included) = &users.fields else { panic!("{:?}", users.fields) };
+    assert_eq!(included.iter().map(|path| path.to_string()).collect::<Vec<_>>(), ["id", "[].id"]);
+    assert!(matches!(&every.fields, FilteredFields::Exclude(all) if all.len() == 1));
+    assert_eq!((users.passes_unparsable_errors, every.passes_unparsable_errors), (false, true));
+    assert_eq!((&every.methods, every.agents.is_none(), every.path.is_none()), (&Methods::Any, true, true));
     assert_eq!(policy.default_agent.unwrap().as_str(), "coder");
     let agents = policy.agents.unwrap();
     assert_eq!(agents[0].name.as_str(), "researcher");
@@ -242,7 +256,7 @@ fn the_command_line_may_fix_the_agent() {
 
 #[test]
 fn what_the_compiler_finds_is_reported_with_the_rest() {
-    let text = "allowedDomains: [bad..host]\ndlp: {}\n";
+    let text = "allowedDomains: [bad..host]\ndlp: []\n";
     let outcome = parse("p", text).compile(None, |policy, problems| {
         let pattern = &policy.allowed_domains[0].pattern;
         problems.error(pattern.span, "an empty label").fix("remove a dot");

@@ -1,5 +1,6 @@
 //! Runs what an exchange asks for, and turns whatever goes wrong meanwhile into a refusal.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -12,12 +13,12 @@ use tonic::metadata::MetadataMap;
 
 use super::held::Held;
 use super::translate::{self, Phase};
-use super::wire::{HttpBody, ProcessingRequest, ProcessingResponse};
+use super::wire::{Attributes, Head, HttpBody, Part, ProcessingRequest, ProcessingResponse};
 use crate::live::Live;
 use crate::pipeline::approval::{Asked, Petition, Standing, Ticket};
-use crate::pipeline::audit::{ApprovalNote, DecisionRecord, Verdict};
-use crate::pipeline::exchange::{Effect, Event, Exchange, Now, Reply, ResolveFailure, Resolved};
-use crate::pipeline::message::{Door, Host};
+use crate::pipeline::audit::{ApprovalNote, DecisionRecord, InspectionRecord, Verdict};
+use crate::pipeline::exchange::{Chunk, Effect, Event, Exchange, Now, Reply, ResolveFailure, Resolved, Shows};
+use crate::pipeline::message::{Door, Fields, Host};
 use crate::pipeline::policy::Reason;
 use crate::secrets::Fetch;
 use crate::store::{Soon, Store};
@@ -58,6 +59,8 @@ pub trait Resolve: Send + Sync {
 pub trait Recorder: Send + Sync {
     /// True once the record is where it survives this process.
     fn record(&self, record: &DecisionRecord) -> bool;
+    /// The same of what was found after the decision.
+    fn note(&self, record: &InspectionRecord) -> bool;
 }
 
 /// Tells people what waits for them and what was refused. It never keeps a request waiting.
@@ -80,14 +83,16 @@ pub struct Driver {
     owed: bool,
     /// The head has been answered, and Envoy owes the body.
     holding: bool,
+    /// What Envoy was told to show.
+    shows: Shows,
     /// What the request waits for, as soon as it has a name.
     asked: Arc<Mutex<Option<Ticket>>>,
 }
 
 /// What comes next on the stream.
 pub enum Step {
-    /// Send this.
-    Reply(Box<ProcessingResponse>),
+    /// Send these, and read on.
+    Replies(VecDeque<ProcessingResponse>),
     /// Send this, then wait.
     ReplyAndWait(Box<ProcessingResponse>, Pin<Box<dyn Future<Output = Event> + Send>>),
     /// Wait for this.
@@ -110,6 +115,7 @@ impl Driver {
             phase: Phase::Head,
             owed: false,
             holding: false,
+            shows: Shows::default(),
             asked: Arc::default(),
         }
     }
@@ -120,15 +126,18 @@ impl Driver {
             Ok(message) => message,
             Err(malformed) => return Step::End(Status::internal(malformed.to_string())),
         };
-        let ProcessingRequest { request_headers, request_body, attributes } = message;
-        if let (Some(HttpBody { body, end_of_stream }), true) = (request_body, self.holding) {
-            self.holding = false;
-            self.phase = Phase::Body;
-            return self.on(Event::Body { bytes: body.into(), whole: end_of_stream });
+        let ProcessingRequest { part, attributes } = message;
+        match part {
+            Some(Part::RequestHeaders(head)) => self.open(head, attributes),
+            Some(part) => match self.shown(part) {
+                Some(event) => self.on(event),
+                None => Step::End(Status::invalid_argument("a part of an exchange that was not asked for")),
+            },
+            None => Step::End(Status::invalid_argument("only `request_headers` opens an exchange")),
         }
-        let Some(head) = request_headers else {
-            return Step::End(Status::invalid_argument("only `request_headers` opens an exchange"));
-        };
+    }
+
+    fn open(&mut self, head: Head, attributes: Attributes) -> Step {
         let incoming = translate::incoming(self.door, head, attributes);
         if incoming.request_id.is_empty() {
             return Step::End(Status::invalid_argument("`x-request-id` is missing: set `generate_request_id`"));
@@ -139,6 +148,25 @@ impl Driver {
         self.owed = true;
         self.request_id = incoming.request_id.clone();
         self.on(Event::Request(incoming))
+    }
+
+    /// A part as an event, if Envoy was told to show it.
+    fn shown(&mut self, part: Part) -> Option<Event> {
+        let Shows { request, response } = self.shows;
+        let chunk = |body: HttpBody| Chunk { bytes: body.body, ends: body.end_of_stream };
+        Some(match part {
+            Part::RequestBody(body) if self.holding => {
+                self.holding = false;
+                self.phase = Phase::Body;
+                Event::Body { bytes: body.body.into(), whole: body.end_of_stream }
+            }
+            Part::RequestBody(body) if request => Event::Chunk(chunk(body)),
+            Part::RequestTrailers(fields) if request => Event::Trailers(Fields::new(fields)),
+            Part::ResponseHeaders(head) if response => Event::ResponseHead(translate::response_head(head)?),
+            Part::ResponseBody(body) if response => Event::ResponseChunk(chunk(body)),
+            Part::ResponseTrailers(fields) if response => Event::ResponseTrailers(Fields::new(fields)),
+            _ => return None,
+        })
     }
 
     /// Takes an event, and every further one that is at hand at once.
@@ -175,6 +203,11 @@ impl Driver {
             let event = match effect {
                 Effect::Reply(reply) => return self.reply(reply),
                 Effect::Record(record) => Event::Recorded(self.record(*record)),
+                Effect::Note(record) => Event::Recorded(self.needs.recorder.note(&record)),
+                Effect::Pass(parts) => {
+                    let replies = parts.into_iter().map(|part| translate::part(part, &self.request_id));
+                    return Step::Replies(replies.collect());
+                }
                 Effect::FetchSecrets(wanted) => match live.secrets.fetch(&wanted) {
                     Fetch::AtHand(found) => Event::Secrets(found),
                     Fetch::Awaited(found) => {
@@ -246,14 +279,18 @@ impl Driver {
     }
 
     fn reply(&mut self, reply: Reply) -> Step {
-        self.holding = matches!(reply, Reply::HoldBody);
+        self.holding = matches!(reply, Reply::HoldBody { .. });
         self.owed = self.holding;
-        Step::Reply(Box::new(translate::reply(reply, self.phase, &self.request_id)))
+        if let Reply::Allow(forward) = &reply {
+            self.shows = forward.shows;
+        }
+        Step::Replies([translate::reply(reply, self.phase, &self.request_id)].into())
     }
 }
 
 impl Drop for Driver {
-    /// The agent went away before there was a verdict: that attempt is on record too.
+    /// The agent went away before there was a verdict: that attempt is on record too. So is what was found in a message
+    /// that did not come to its end.
     fn drop(&mut self) {
         if self.owed
             && let Effect::Record(mut record) = self.exchange.fail(Reason::ClientGone, now())
@@ -263,6 +300,9 @@ impl Drop for Driver {
                 record.approval = asked.map(|ticket| ApprovalNote { ticket, by: None, why: None });
             }
             self.record(*record);
+        }
+        for record in self.exchange.close(now()) {
+            self.needs.recorder.note(&record);
         }
         self.needs.in_flight.fetch_sub(1, Ordering::Relaxed);
     }

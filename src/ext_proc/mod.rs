@@ -9,6 +9,7 @@ mod held;
 mod translate;
 mod wire;
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -22,8 +23,8 @@ use crate::pipeline::exchange::Event;
 use drive::{Driver, Step};
 pub use drive::{Herald, Needs, Recorder, Resolve};
 pub use held::Held;
-pub use wire::ProcessingRequest;
 use wire::ProcessingResponse;
+pub use wire::{Part, ProcessingRequest};
 
 /// The service.
 #[derive(Clone)]
@@ -42,7 +43,12 @@ impl ExternalProcessor {
             ));
         };
         let driver = Driver::new(self.0.clone(), door, request.metadata());
-        Ok(Response::new(StrictStream { requests: request.into_inner(), driver, state: State::Reading }))
+        Ok(Response::new(StrictStream {
+            requests: request.into_inner(),
+            driver,
+            replies: VecDeque::new(),
+            state: State::Reading,
+        }))
     }
 }
 
@@ -50,6 +56,8 @@ impl ExternalProcessor {
 pub struct StrictStream {
     requests: Streaming<Bytes>,
     driver: Driver,
+    /// What is to be sent before anything else happens.
+    replies: VecDeque<ProcessingResponse>,
     state: State,
 }
 
@@ -65,6 +73,9 @@ impl Stream for StrictStream {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
         loop {
+            if let Some(reply) = this.replies.pop_front() {
+                return Poll::Ready(Some(Ok(reply)));
+            }
             let step = match &mut this.state {
                 State::Ended => return Poll::Ready(None),
                 State::Waiting(event) => match this.driver.guard(|_| event.as_mut().poll(cx)) {
@@ -84,13 +95,13 @@ impl Stream for StrictStream {
                 },
             };
             this.state = match step {
-                Step::Reply(reply) => {
-                    this.state = State::Reading;
-                    return Poll::Ready(Some(Ok(*reply)));
+                Step::Replies(replies) => {
+                    this.replies = replies;
+                    State::Reading
                 }
                 Step::ReplyAndWait(reply, event) => {
-                    this.state = State::Waiting(event);
-                    return Poll::Ready(Some(Ok(*reply)));
+                    this.replies.push_back(*reply);
+                    State::Waiting(event)
                 }
                 Step::End(status) => {
                     this.state = State::Ended;

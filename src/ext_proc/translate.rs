@@ -7,18 +7,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::wire::{
-    self, Attributes, BodyResponse, CommonResponse, GrpcStatus, Head, HeaderMutation, HeaderValue, HeaderValueOption,
-    HeadersResponse, HttpStatus, ImmediateResponse, Metadata, ProcessingMode, ProcessingResponse,
+    self, Attributes, BodyMutation, BodyResponse, CommonResponse, GrpcStatus, Head, HeaderMutation, HeaderValue,
+    HeaderValueOption, HeadersResponse, HttpStatus, ImmediateResponse, Metadata, Mutation, ProcessingMode,
+    ProcessingResponse, StreamedBodyResponse, TrailersResponse,
 };
 use crate::pipeline::address::socket_text;
 use crate::pipeline::answer::Answer;
-use crate::pipeline::exchange::{Forward, Incoming, Reply};
+use crate::pipeline::exchange::{Chunk, Forward, HeadChange, Incoming, Part, Reply};
 use crate::pipeline::message::{Door, Fields};
 use crate::pipeline::policy::Upstream;
+use crate::pipeline::policy::inspect::ResponseHead;
 
 /// The namespace of our dynamic metadata, and the prefix of our filter state.
 const NAMESPACE: &str = "attache";
-/// The private header that makes the router choose the plaintext upstream.
+/// The private header by which the router chooses the plaintext upstream, and whether there may be a second attempt.
 const ROUTE_HEADER: &str = "x-attache-int-route";
 
 /// The door a stream comes from, as the bootstrap's `grpc_service.initial_metadata` says.
@@ -57,6 +59,14 @@ pub fn incoming(door: Door, head: Head, attributes: Attributes) -> Incoming {
     }
 }
 
+/// Reads the head of a response. None if it has no status, which no Envoy sends.
+pub fn response_head(head: Head) -> Option<ResponseHead> {
+    let Head { fields, end_of_stream } = head;
+    let (_, status) = fields.iter().find(|(name, _)| name == ":status")?;
+    let status = std::str::from_utf8(status).ok()?.parse().ok()?;
+    Some(ResponseHead { status, fields: Fields::new(fields), ends: end_of_stream })
+}
+
 /// Asks Envoy for patience: the next answer may take this long.
 pub fn patience(time: Duration) -> ProcessingResponse {
     let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
@@ -67,14 +77,12 @@ pub fn patience(time: Duration) -> ProcessingResponse {
 /// Writes the reply to the message of a phase.
 pub fn reply(reply: Reply, phase: Phase, request_id: &str) -> ProcessingResponse {
     match reply {
-        Reply::HoldBody => ProcessingResponse {
-            mode_override: Some(ProcessingMode::HOLD_BODY),
-            ..response(
-                Phase::Head,
-                CommonResponse::default(),
-                Metadata::of(NAMESPACE, [("decision", "pending".into())]),
-            )
-        },
+        Reply::HoldBody { response: shows } => {
+            let mode = ProcessingMode::HEADS.holding_request();
+            let mode = if shows { mode.streaming_response() } else { mode };
+            let said = Metadata::of(NAMESPACE, [("decision", "pending".into())]);
+            ProcessingResponse { mode_override: Some(mode), ..response(Phase::Head, CommonResponse::default(), said) }
+        }
         Reply::Tunnel { session } => {
             let said = [("decision", "tunnel".into()), ("session", session), ("id", request_id.into())];
             response(phase, CommonResponse::default(), Metadata::of(NAMESPACE, said))
@@ -85,22 +93,77 @@ pub fn reply(reply: Reply, phase: Phase, request_id: &str) -> ProcessingResponse
 }
 
 fn allow(forward: Forward, phase: Phase, request_id: &str) -> ProcessingResponse {
-    let Upstream { first, second } = forward.upstream;
+    let mut set: Vec<_> =
+        forward.set.into_iter().map(|(name, mut value)| set_header(name.into(), std::mem::take(&mut *value))).collect();
+    let route = match (forward.plaintext, forward.once) {
+        (false, false) => None,
+        (true, false) => Some("plain"),
+        (false, true) => Some("once"),
+        (true, true) => Some("plain-once"),
+    };
+    set.extend(route.map(|route| set_header(ROUTE_HEADER.into(), route.into())));
+    if let Some(body) = &forward.body {
+        // `allow_content_length_header`: Envoy refuses a body of another length than the head states.
+        set.push(set_header("content-length".into(), body.len().to_string().into_bytes()));
+    }
+    let remove: Vec<_> = forward.remove.into_iter().map(String::from).collect();
+    let body_mutation = forward.body.map(|body| BodyMutation { mutation: Some(Mutation::Body(body)) });
+    // The route was chosen before the private header was there.
+    let common =
+        CommonResponse { header_mutation: mutation(set, remove), body_mutation, clear_route_cache: route.is_some() };
+    // Should Envoy have cut the body off where we believe that trailers follow, then the gate stays shut.
+    let said = match forward.awaits_trailers {
+        true => Metadata::of(NAMESPACE, [("decision", "pending".into())]),
+        false => verdict(forward.upstream, request_id),
+    };
+    let mode = ProcessingMode::HEADS;
+    let mode = if forward.shows.request { mode.streaming_request() } else { mode };
+    let mode = if forward.shows.response { mode.streaming_response() } else { mode };
+    // Envoy takes it in the answer to a head alone; with that of a body, it was told before.
+    let mode_override = Some(mode).filter(|mode| phase == Phase::Head && *mode != ProcessingMode::HEADS);
+    ProcessingResponse { mode_override, ..response(phase, common, said) }
+}
+
+/// What gate and router go by.
+fn verdict(upstream: Upstream, request_id: &str) -> Metadata {
+    let Upstream { first, second } = upstream;
     let text = socket_text(first);
     // Most names have one address, which then stands for both.
     let other = if second == first { text.clone() } else { socket_text(second) };
     let said = [("decision", "allow".into()), ("upstream", text), ("upstream2", other), ("id", request_id.to_owned())];
-    let mut set: Vec<_> =
-        forward.set.into_iter().map(|(name, mut value)| set_header(name.into(), std::mem::take(&mut *value))).collect();
-    if forward.plaintext {
-        set.push(set_header(ROUTE_HEADER.into(), b"plain".to_vec()));
-    }
-    let remove: Vec<_> = forward.remove.into_iter().map(String::from).collect();
-    let mutation =
-        (!set.is_empty() || !remove.is_empty()).then_some(HeaderMutation { set_headers: set, remove_headers: remove });
-    // The route was chosen before the private header was there.
-    let common = CommonResponse { header_mutation: mutation, clear_route_cache: forward.plaintext };
-    response(phase, common, Metadata::of(NAMESPACE, said))
+    Metadata::of(NAMESPACE, said)
+}
+
+/// Writes a part that goes on.
+pub fn part(part: Part, request_id: &str) -> ProcessingResponse {
+    let streamed = |chunk: Chunk| {
+        let next = StreamedBodyResponse { body: chunk.bytes, end_of_stream: chunk.ends };
+        let mutation = BodyMutation { mutation: Some(Mutation::StreamedResponse(next)) };
+        BodyResponse { response: Some(CommonResponse { body_mutation: Some(mutation), ..CommonResponse::default() }) }
+    };
+    let mut dynamic_metadata = None;
+    let response = match part {
+        Part::Request(chunk) => wire::Answer::RequestBody(streamed(chunk)),
+        Part::Response(chunk) => wire::Answer::ResponseBody(streamed(chunk)),
+        Part::Trailers(releases) => {
+            dynamic_metadata = releases.map(|upstream| verdict(upstream, request_id));
+            wire::Answer::RequestTrailers(TrailersResponse {})
+        }
+        Part::ResponseTrailers => wire::Answer::ResponseTrailers(TrailersResponse {}),
+        Part::ResponseHead(HeadChange { set, remove }) => {
+            let set = set.into_iter().map(|(name, value)| set_header(name.into(), value)).collect();
+            let header_mutation = mutation(set, remove.into_iter().map(String::from).collect());
+            let common = CommonResponse { header_mutation, ..CommonResponse::default() };
+            wire::Answer::ResponseHeaders(HeadersResponse { response: Some(common) })
+        }
+    };
+    ProcessingResponse { response: Some(response), dynamic_metadata, ..ProcessingResponse::default() }
+}
+
+/// None where there is nothing to change.
+fn mutation(set_headers: Vec<HeaderValueOption>, remove_headers: Vec<String>) -> Option<HeaderMutation> {
+    let changes = !set_headers.is_empty() || !remove_headers.is_empty();
+    changes.then_some(HeaderMutation { set_headers, remove_headers })
 }
 
 fn deny(answer: Answer, request_id: &str) -> ProcessingResponse {

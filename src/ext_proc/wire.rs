@@ -25,6 +25,7 @@ const SKIP: i32 = 2;
 /// `BodySendMode`.
 const NONE: i32 = 0;
 const BUFFERED_PARTIAL: i32 = 3;
+const FULL_DUPLEX_STREAMED: i32 = 4;
 
 /// The `append_action` that replaces every field of the name, or adds the first.
 pub const OVERWRITE_IF_EXISTS_OR_ADD: i32 = 2;
@@ -63,15 +64,30 @@ impl StreamingService<Bytes> for ExternalProcessor {
     }
 }
 
-/// A message of Envoy's; heads and bodies of requests are read and everything else is none.
+/// A message of Envoy's.
 #[derive(Debug, Default, PartialEq)]
 pub struct ProcessingRequest {
-    /// The head.
-    pub request_headers: Option<Head>,
-    /// The body, or the part of it that can be held.
-    pub request_body: Option<HttpBody>,
+    /// What it shows.
+    pub part: Option<Part>,
     /// The attributes that the bootstrap asks for.
     pub attributes: Attributes,
+}
+
+/// A part of an exchange.
+#[derive(Debug, PartialEq)]
+pub enum Part {
+    /// The head of the request.
+    RequestHeaders(Head),
+    /// The head of the response.
+    ResponseHeaders(Head),
+    /// The body of the request, or some of it.
+    RequestBody(HttpBody),
+    /// The body of the response, or some of it.
+    ResponseBody(HttpBody),
+    /// The fields behind the body of the request.
+    RequestTrailers(Vec<Field>),
+    /// The fields behind the body of the response.
+    ResponseTrailers(Vec<Field>),
 }
 
 /// A head.
@@ -114,8 +130,12 @@ impl ProcessingRequest {
         let mut read = Self::default();
         for field in fields(message) {
             match field? {
-                (2, Value::Bytes(message)) => read.request_headers = head(message)?,
-                (4, Value::Bytes(message)) => read.request_body = Some(body(message)?),
+                (2, Value::Bytes(message)) => read.part = head(message)?.map(Part::RequestHeaders),
+                (3, Value::Bytes(message)) => read.part = head(message)?.map(Part::ResponseHeaders),
+                (4, Value::Bytes(message)) => read.part = Some(Part::RequestBody(body(message)?)),
+                (5, Value::Bytes(message)) => read.part = Some(Part::ResponseBody(body(message)?)),
+                (6, Value::Bytes(message)) => read.part = Some(Part::RequestTrailers(trailers(message)?)),
+                (7, Value::Bytes(message)) => read.part = Some(Part::ResponseTrailers(trailers(message)?)),
                 (9, Value::Bytes(attributes)) => {
                     if let ("envoy.filters.http.ext_proc", of_filter) = entry(attributes)? {
                         read.attributes.read(of_filter)?;
@@ -152,20 +172,35 @@ fn head(message: &[u8]) -> Result<Option<Head>, Malformed> {
     let mut end_of_stream = false;
     for field in fields(message) {
         match field? {
-            (1, Value::Bytes(map)) => {
-                // About what a request has.
-                let headers = read.get_or_insert_with(|| Vec::with_capacity(16));
-                for field in fields(map) {
-                    if let (1, Value::Bytes(header)) = field? {
-                        headers.push(header_value(header)?);
-                    }
-                }
-            }
+            (1, Value::Bytes(map)) => header_map(map, &mut read)?,
             (3, Value::Varint(ends)) => end_of_stream = ends != 0,
             _ => {}
         }
     }
     Ok(read.map(|fields| Head { fields, end_of_stream }))
+}
+
+/// An `HttpTrailers`.
+fn trailers(message: &[u8]) -> Result<Vec<Field>, Malformed> {
+    let mut read = None;
+    for field in fields(message) {
+        if let (1, Value::Bytes(map)) = field? {
+            header_map(map, &mut read)?;
+        }
+    }
+    Ok(read.unwrap_or_default())
+}
+
+/// A `HeaderMap`, whose fields are added to those that were read.
+fn header_map(map: &[u8], read: &mut Option<Vec<Field>>) -> Result<(), Malformed> {
+    // About what a request has.
+    let headers = read.get_or_insert_with(|| Vec::with_capacity(16));
+    for field in fields(map) {
+        if let (1, Value::Bytes(header)) = field? {
+            headers.push(header_value(header)?);
+        }
+    }
+    Ok(())
 }
 
 /// An `HttpBody`.
@@ -199,7 +234,7 @@ fn header_value(header: &[u8]) -> Result<Field, Malformed> {
 /// The answer to Envoy.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct ProcessingResponse {
-    #[prost(oneof = "Answer", tags = "1, 3, 7")]
+    #[prost(oneof = "Answer", tags = "1, 2, 3, 4, 5, 6, 7")]
     pub response: Option<Answer>,
     #[prost(message, optional, tag = "8")]
     pub dynamic_metadata: Option<Metadata>,
@@ -229,15 +264,39 @@ pub struct ProcessingMode {
 }
 
 impl ProcessingMode {
-    /// The request's body, as much of it as fits the buffer; nothing goes out before the answer to it.
-    pub const HOLD_BODY: Self = Self {
+    /// The heads of requests alone, as the bootstrap has it.
+    pub const HEADS: Self = Self {
         request_header_mode: SEND,
         response_header_mode: SKIP,
-        request_body_mode: BUFFERED_PARTIAL,
+        request_body_mode: NONE,
         response_body_mode: NONE,
         request_trailer_mode: SKIP,
         response_trailer_mode: SKIP,
     };
+
+    /// The request's body too, as much of it as fits the buffer, and its trailers; nothing goes out before the answers to
+    /// them.
+    #[must_use]
+    pub fn holding_request(self) -> Self {
+        Self { request_body_mode: BUFFERED_PARTIAL, request_trailer_mode: SEND, ..self }
+    }
+
+    /// The request's body too, as it comes, and its trailers; what goes out is what comes back.
+    #[must_use]
+    pub fn streaming_request(self) -> Self {
+        Self { request_body_mode: FULL_DUPLEX_STREAMED, request_trailer_mode: SEND, ..self }
+    }
+
+    /// The response too, as it comes; what reaches the agent is what comes back, its head included.
+    #[must_use]
+    pub fn streaming_response(self) -> Self {
+        Self {
+            response_header_mode: SEND,
+            response_body_mode: FULL_DUPLEX_STREAMED,
+            response_trailer_mode: SEND,
+            ..self
+        }
+    }
 }
 
 /// A `google.protobuf.Duration`.
@@ -249,16 +308,28 @@ pub struct Duration {
     pub nanos: i32,
 }
 
-/// What to do with the request.
+/// What to do with what was shown.
 #[derive(Clone, PartialEq, prost::Oneof)]
 pub enum Answer {
-    /// Send it on.
+    /// Send the head of the request on.
     #[prost(message, tag = "1")]
     RequestHeaders(HeadersResponse),
-    /// Send it on, now that its body has been seen.
+    /// Send the head of the response on.
+    #[prost(message, tag = "2")]
+    ResponseHeaders(HeadersResponse),
+    /// Send the request on, now that its body has been seen; or a part of the body.
     #[prost(message, tag = "3")]
     RequestBody(BodyResponse),
-    /// Answer it instead.
+    /// Send a part of the response's body on.
+    #[prost(message, tag = "4")]
+    ResponseBody(BodyResponse),
+    /// Send the request's trailers on, and whatever waits for them.
+    #[prost(message, tag = "5")]
+    RequestTrailers(TrailersResponse),
+    /// The same of the response.
+    #[prost(message, tag = "6")]
+    ResponseTrailers(TrailersResponse),
+    /// Answer the request instead.
     #[prost(message, tag = "7")]
     ImmediateResponse(ImmediateResponse),
 }
@@ -277,13 +348,46 @@ pub struct BodyResponse {
     pub response: Option<CommonResponse>,
 }
 
+/// The same, after trailers: as they are.
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub struct TrailersResponse {}
+
 /// The same.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct CommonResponse {
     #[prost(message, optional, tag = "2")]
     pub header_mutation: Option<HeaderMutation>,
+    #[prost(message, optional, tag = "3")]
+    pub body_mutation: Option<BodyMutation>,
     #[prost(bool, tag = "5")]
     pub clear_route_cache: bool,
+}
+
+/// What goes out in place of a body.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct BodyMutation {
+    #[prost(oneof = "Mutation", tags = "1, 3")]
+    pub mutation: Option<Mutation>,
+}
+
+/// All of it, or some.
+#[derive(Clone, PartialEq, prost::Oneof)]
+pub enum Mutation {
+    /// In place of a body that was held.
+    #[prost(bytes = "vec", tag = "1")]
+    Body(Vec<u8>),
+    /// Behind what has gone out.
+    #[prost(message, tag = "3")]
+    StreamedResponse(StreamedBodyResponse),
+}
+
+/// The next part of a body.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct StreamedBodyResponse {
+    #[prost(bytes = "vec", tag = "1")]
+    pub body: Vec<u8>,
+    #[prost(bool, tag = "2")]
+    pub end_of_stream: bool,
 }
 
 /// A field; its value always goes into `raw_value`.
@@ -412,7 +516,7 @@ mod tests {
     use envoy_types::pb::envoy::config::core::v3 as core;
     use envoy_types::pb::envoy::config::core::v3::header_value_option::HeaderAppendAction;
     use envoy_types::pb::envoy::service::ext_proc::v3 as envoy;
-    use envoy_types::pb::envoy::service::ext_proc::v3::processing_request::Request as Part;
+    use envoy_types::pb::envoy::service::ext_proc::v3::processing_request::Request as EnvoysPart;
     use envoy_types::pb::envoy::service::ext_proc::v3::processing_response::Response as PartReply;
     use envoy_types::pb::envoy::r#type::v3 as envoy_type;
     use envoy_types::pb::google::protobuf as google;
@@ -473,7 +577,7 @@ mod tests {
         ]);
         let others = struct_of([("source.address", text("198.51.100.1:1"))]);
         let read = written(&envoy::ProcessingRequest {
-            request: Some(Part::RequestHeaders(envoy::HttpHeaders {
+            request: Some(EnvoysPart::RequestHeaders(envoy::HttpHeaders {
                 headers: Some(core::HeaderMap { headers }),
                 end_of_stream: true,
                 ..Default::default()
@@ -491,15 +595,14 @@ mod tests {
         });
 
         let expected = ProcessingRequest {
-            request_headers: Some(Head {
+            part: Some(Part::RequestHeaders(Head {
                 fields: vec![
                     (":path".to_owned(), b"/\xff".to_vec()),
                     ("x-request-id".to_owned(), b"r1".to_vec()),
                     ("x-empty".to_owned(), Vec::new()),
                 ],
                 end_of_stream: true,
-            }),
-            request_body: None,
+            })),
             attributes: Attributes {
                 session: Some("2;a;b;;;".into()),
                 sni: None,
@@ -513,31 +616,46 @@ mod tests {
     #[test]
     fn a_body_is_read_as_envoy_writes_it() {
         for (body, end_of_stream) in [(&b"body"[..], true), (b"\xff", false), (b"", true)] {
-            let part = Part::RequestBody(envoy::HttpBody { body: body.into(), end_of_stream, ..Default::default() });
-            let read = written(&envoy::ProcessingRequest { request: Some(part), ..Default::default() });
-            let expected = HttpBody { body: body.into(), end_of_stream };
-            assert_eq!(read, ProcessingRequest { request_body: Some(expected), ..ProcessingRequest::default() });
+            let envoys = || envoy::HttpBody { body: body.into(), end_of_stream, ..Default::default() };
+            let ours = || HttpBody { body: body.into(), end_of_stream };
+            for (part, expected) in [
+                (EnvoysPart::RequestBody(envoys()), Part::RequestBody(ours())),
+                (EnvoysPart::ResponseBody(envoys()), Part::ResponseBody(ours())),
+            ] {
+                let read = written(&envoy::ProcessingRequest { request: Some(part), ..Default::default() });
+                assert_eq!(read, ProcessingRequest { part: Some(expected), ..ProcessingRequest::default() });
+            }
         }
     }
 
     #[test]
-    fn everything_else_that_envoy_may_say_is_nothing() {
-        for part in [
-            Part::ResponseHeaders(envoy::HttpHeaders::default()),
-            Part::ResponseBody(envoy::HttpBody::default()),
-            Part::RequestTrailers(envoy::HttpTrailers::default()),
-            Part::ResponseTrailers(envoy::HttpTrailers::default()),
+    fn a_response_and_trailers_are_read_as_envoy_writes_them() {
+        let field = core::HeaderValue { key: ":status".into(), value: String::new(), raw_value: b"200".into() };
+        let headers = Some(core::HeaderMap { headers: vec![field] });
+        let fields = || vec![(":status".to_owned(), b"200".to_vec())];
+        let head = envoy::HttpHeaders { headers: headers.clone(), end_of_stream: true, ..Default::default() };
+        let trailers = || envoy::HttpTrailers { trailers: headers.clone() };
+        for (part, expected) in [
+            (
+                EnvoysPart::ResponseHeaders(head),
+                Some(Part::ResponseHeaders(Head { fields: fields(), end_of_stream: true })),
+            ),
+            (EnvoysPart::RequestTrailers(trailers()), Some(Part::RequestTrailers(fields()))),
+            (EnvoysPart::ResponseTrailers(trailers()), Some(Part::ResponseTrailers(fields()))),
+            (EnvoysPart::RequestTrailers(envoy::HttpTrailers::default()), Some(Part::RequestTrailers(vec![]))),
+            (EnvoysPart::ResponseHeaders(envoy::HttpHeaders::default()), None),
         ] {
             let read = written(&envoy::ProcessingRequest { request: Some(part), ..Default::default() });
-            assert_eq!(read, ProcessingRequest::default());
+            assert_eq!(read, ProcessingRequest { part: expected, ..ProcessingRequest::default() });
         }
+        assert_eq!(written(&envoy::ProcessingRequest::default()), ProcessingRequest::default());
     }
 
     #[test]
     fn what_sends_a_request_on_is_read_by_envoy_as_it_was_written() {
         let (ours, envoys) = set("authorization", "Bearer x");
         let mutation = HeaderMutation { set_headers: vec![ours], remove_headers: vec!["x-agent".into()] };
-        let common = CommonResponse { header_mutation: Some(mutation), clear_route_cache: true };
+        let common = CommonResponse { header_mutation: Some(mutation), clear_route_cache: true, ..Default::default() };
         let headers = HeadersResponse { response: Some(common) };
         let read = read(&ProcessingResponse {
             response: Some(Answer::RequestHeaders(headers)),
@@ -564,10 +682,10 @@ mod tests {
         use envoy_types::pb::envoy::extensions::filters::http::ext_proc::v3::processing_mode::{
             BodySendMode, HeaderSendMode,
         };
-        let common = CommonResponse { header_mutation: None, clear_route_cache: true };
+        let common = CommonResponse { clear_route_cache: true, ..Default::default() };
         let ours = read(&ProcessingResponse {
             response: Some(Answer::RequestBody(BodyResponse { response: Some(common) })),
-            mode_override: Some(ProcessingMode::HOLD_BODY),
+            mode_override: Some(ProcessingMode::HEADS.holding_request()),
             override_message_timeout: Some(Duration { seconds: 20, nanos: 5 }),
             ..Default::default()
         });
@@ -580,13 +698,79 @@ mod tests {
                 response_header_mode: HeaderSendMode::Skip.into(),
                 request_body_mode: BodySendMode::BufferedPartial.into(),
                 response_body_mode: BodySendMode::None.into(),
-                request_trailer_mode: HeaderSendMode::Skip.into(),
+                request_trailer_mode: HeaderSendMode::Send.into(),
                 response_trailer_mode: HeaderSendMode::Skip.into(),
             }),
             override_message_timeout: Some(google::Duration { seconds: 20, nanos: 5 }),
             ..Default::default()
         };
         assert_eq!(ours, expected);
+    }
+
+    #[test]
+    fn parts_that_go_on_are_read_by_envoy_as_they_were_written() {
+        use envoy_types::pb::envoy::extensions::filters::http::ext_proc::v3::ProcessingMode as EnvoysMode;
+        use envoy_types::pb::envoy::extensions::filters::http::ext_proc::v3::processing_mode::{
+            BodySendMode, HeaderSendMode,
+        };
+        let ours = |mutation| BodyResponse {
+            response: Some(CommonResponse {
+                body_mutation: Some(BodyMutation { mutation: Some(mutation) }),
+                ..Default::default()
+            }),
+        };
+        let envoys = |mutation| envoy::BodyResponse {
+            response: Some(envoy::CommonResponse {
+                body_mutation: Some(envoy::BodyMutation { mutation: Some(mutation) }),
+                ..Default::default()
+            }),
+        };
+        let part = || StreamedBodyResponse { body: b"part".into(), end_of_stream: true };
+        let envoys_part = || {
+            let part = envoy::StreamedBodyResponse { body: b"part".into(), end_of_stream: true, ..Default::default() };
+            envoy::body_mutation::Mutation::StreamedResponse(part)
+        };
+        for (answer, expected) in [
+            (
+                Answer::RequestBody(ours(Mutation::Body(b"all".into()))),
+                PartReply::RequestBody(envoys(envoy::body_mutation::Mutation::Body(b"all".into()))),
+            ),
+            (
+                Answer::RequestBody(ours(Mutation::StreamedResponse(part()))),
+                PartReply::RequestBody(envoys(envoys_part())),
+            ),
+            (
+                Answer::ResponseBody(ours(Mutation::StreamedResponse(part()))),
+                PartReply::ResponseBody(envoys(envoys_part())),
+            ),
+            (
+                Answer::RequestTrailers(TrailersResponse {}),
+                PartReply::RequestTrailers(envoy::TrailersResponse::default()),
+            ),
+            (
+                Answer::ResponseTrailers(TrailersResponse {}),
+                PartReply::ResponseTrailers(envoy::TrailersResponse::default()),
+            ),
+            (
+                Answer::ResponseHeaders(HeadersResponse { response: Some(CommonResponse::default()) }),
+                PartReply::ResponseHeaders(envoy::HeadersResponse { response: Some(envoy::CommonResponse::default()) }),
+            ),
+        ] {
+            let mode = ProcessingMode::HEADS.streaming_request().streaming_response();
+            let read =
+                read(&ProcessingResponse { response: Some(answer), mode_override: Some(mode), ..Default::default() });
+            let mode = EnvoysMode {
+                request_header_mode: HeaderSendMode::Send.into(),
+                response_header_mode: HeaderSendMode::Send.into(),
+                request_body_mode: BodySendMode::FullDuplexStreamed.into(),
+                response_body_mode: BodySendMode::FullDuplexStreamed.into(),
+                request_trailer_mode: HeaderSendMode::Send.into(),
+                response_trailer_mode: HeaderSendMode::Send.into(),
+            };
+            let expected =
+                envoy::ProcessingResponse { response: Some(expected), mode_override: Some(mode), ..Default::default() };
+            assert_eq!(read, expected);
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use serde::ser::Error;
 
-use crate::pipeline::audit::{DecisionRecord, OutcomeRecord, Record, rfc3339};
+use crate::pipeline::audit::{DecisionRecord, InspectionRecord, OutcomeRecord, Record, rfc3339};
 
 /// What can be appended to a journal.
 pub trait Line {
@@ -22,6 +22,7 @@ impl Line for Record {
             Self::Outcome(outcome) => outcome.write(line),
             // People are asked rarely: what this costs does not count.
             Self::Approval(_) => serde_json::to_writer(line, self),
+            Self::Inspection(inspection) => inspection.write(line),
         }
     }
 }
@@ -50,6 +51,7 @@ impl Line for DecisionRecord {
             approval,
             credential,
             placeholders,
+            findings,
             policy_revision,
             upstream,
             status,
@@ -86,12 +88,38 @@ impl Line for DecisionRecord {
         if !placeholders.is_empty() {
             object.value("placeholders", placeholders)?;
         }
+        if !findings.is_empty() {
+            object.value("findings", findings)?;
+        }
         object.text("policyRevision", policy_revision)?;
         object.text_if_any("upstream", upstream.as_deref())?;
         if let Some(status) = status {
             object.value("status", status)?;
         }
         object.value("decisionMicros", decision_micros)?;
+        object.end();
+        Ok(())
+    }
+}
+
+impl Line for InspectionRecord {
+    fn write(&self, line: &mut Vec<u8>) -> serde_json::Result<()> {
+        let Self { request_id, time, direction, action, reason, detail, rule, status, findings, bytes } = self;
+        let mut object = Object::start(line, "inspection");
+        object.text("requestId", request_id)?;
+        object.time("time", *time)?;
+        object.value("direction", direction)?;
+        object.value("action", action)?;
+        object.text_if_any("reason", reason.as_deref())?;
+        object.text_if_any("detail", detail.as_deref())?;
+        object.text_if_any("rule", rule.as_deref())?;
+        if let Some(status) = status {
+            object.value("status", status)?;
+        }
+        if !findings.is_empty() {
+            object.value("findings", findings)?;
+        }
+        object.value("bytes", bytes)?;
         object.end();
         Ok(())
     }
@@ -182,7 +210,9 @@ impl<'a> Object<'a> {
 
 #[cfg(test)]
 mod tests {
-    use crate::pipeline::audit::{ApprovalEvent, ApprovalNote, ApprovalRecord, Would};
+    use crate::pipeline::audit::{
+        ApprovalEvent, ApprovalNote, ApprovalRecord, Direction, FindingNote, InspectionAction, Would,
+    };
     use std::sync::Arc;
     use std::time::Duration;
 
@@ -229,6 +259,7 @@ mod tests {
             }),
             credential: maybe.into_iter().flat_map(|text| [Arc::from(text), Arc::from("second")]).collect(),
             placeholders: maybe.into_iter().map(Arc::from).collect(),
+            findings: maybe.into_iter().map(finding).collect(),
             policy_revision: text.into(),
             upstream: maybe.map(Into::into),
             status: some.then_some(number as u16),
@@ -247,6 +278,34 @@ mod tests {
             upstream: some.then(|| text.into()),
             flags: text.into(),
             details: text.into(),
+        }
+    }
+
+    fn finding(text: &str) -> FindingNote {
+        FindingNote {
+            rule: text.into(),
+            category: text.into(),
+            confidence: text.to_owned().into(),
+            action: text.to_owned().into(),
+            location: text.into(),
+            fingerprint: text.into(),
+        }
+    }
+
+    fn inspection(text: &str, some: bool, number: u64) -> InspectionRecord {
+        let maybe = some.then_some(text);
+        let actions = [InspectionAction::Blocked, InspectionAction::Redacted, InspectionAction::Monitored];
+        InspectionRecord {
+            request_id: text.into(),
+            time: SystemTime::UNIX_EPOCH + Duration::from_micros(number),
+            direction: if some { Direction::Request } else { Direction::Response },
+            action: actions[number as usize % 3],
+            reason: maybe.map(|text| text.to_owned().into()),
+            detail: maybe.map(Into::into),
+            rule: maybe.map(Into::into),
+            status: some.then_some(number as u16),
+            findings: maybe.into_iter().map(finding).collect(),
+            bytes: number,
         }
     }
 
@@ -278,7 +337,8 @@ mod tests {
             let decision = Record::Decision(Box::new(decision(&text, some, number)));
             let outcome = Record::Outcome(Box::new(outcome(&text, some, number)));
             let approval = Record::Approval(Box::new(approval(&text, some, number)));
-            for record in [decision, outcome, approval] {
+            let inspection = Record::Inspection(Box::new(inspection(&text, some, number)));
+            for record in [decision, outcome, approval, inspection] {
                 let line = written(&record);
                 prop_assert_eq!(&line, &serde_json::to_string(&record).unwrap());
                 prop_assert_eq!(serde_json::from_str::<Record>(&line).unwrap(), record);

@@ -9,7 +9,10 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use crate::pipeline::audit::{ApprovalNote, DecisionRecord, OutcomeRecord, Record, Verdict, Would};
+use crate::pipeline::audit::{
+    ApprovalNote, DecisionRecord, Direction, FindingNote, InspectionAction, InspectionRecord, OutcomeRecord, Record,
+    Verdict, Would,
+};
 
 /// How long a refusal waits for its outcome before it is shown without. An allowed request waits until it ends.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -27,6 +30,8 @@ const LONGEST_LINE: u64 = 4 * 1024 * 1024;
 pub struct Exchange {
     /// What was decided.
     pub decision: DecisionRecord,
+    /// What was found in its messages after their heads had gone on.
+    pub inspections: Vec<InspectionRecord>,
     /// What became of it, once Envoy has said so.
     pub outcome: Option<OutcomeRecord>,
 }
@@ -59,6 +64,7 @@ impl Exchange {
         match self.decision.decision {
             Verdict::Deny | Verdict::RateLimited | Verdict::Pending => Standing::Blocked,
             Verdict::Error => Standing::Failed,
+            Verdict::Allow if self.cut().is_some() => Standing::Blocked,
             Verdict::Allow => match &self.outcome {
                 // Envoy's own answers carry a flag: the upstream gave none.
                 Some(outcome) if outcome.status == 0 || (outcome.status >= 500 && !outcome.flags.is_empty()) => {
@@ -80,16 +86,27 @@ impl Exchange {
         }
     }
 
+    /// What cut one of its messages off after the head had gone on.
+    pub fn cut(&self) -> Option<&InspectionRecord> {
+        self.inspections.iter().find(|inspection| inspection.action == InspectionAction::Blocked)
+    }
+
+    /// Why it was refused, or cut off.
+    pub fn reason(&self) -> Option<&str> {
+        self.decision.reason.as_deref().or_else(|| self.cut()?.reason.as_deref())
+    }
+
     /// The HTTP status the agent got, where one is known.
     pub fn status(&self) -> Option<u16> {
         let reported = self.outcome.as_ref().map(|o| o.status).filter(|s| *s != 0);
-        reported.or(self.decision.status)
+        reported.or(self.decision.status).or_else(|| self.cut()?.status)
     }
 }
 
 impl Serialize for Exchange {
     /// One flat object: who wanted what, what was decided, and what became of it. Null is what is not known, or not
-    /// yet; `bytes` are the response's, `duration` is in milliseconds, `details` are Envoy's.
+    /// yet; `cut` is the message that was cut off when its head had gone on, `bytes` are the response's, `duration` is
+    /// in milliseconds, `details` are Envoy's.
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         #[derive(Serialize)]
         #[serde(rename_all = "camelCase")]
@@ -112,6 +129,8 @@ impl Serialize for Exchange {
             approval: Option<&'a ApprovalNote>,
             credential: Option<String>,
             placeholders: Option<String>,
+            cut: Option<Direction>,
+            findings: Option<Vec<&'a FindingNote>>,
             status: Option<u16>,
             request_bytes: Option<u64>,
             bytes: Option<u64>,
@@ -125,7 +144,10 @@ impl Serialize for Exchange {
             source: Option<&'a str>,
             decision_micros: u64,
         }
-        let Self { decision, outcome } = self;
+        let Self { decision, inspections, outcome } = self;
+        let cut = self.cut();
+        let found = inspections.iter().flat_map(|inspection| &inspection.findings);
+        let findings: Vec<_> = decision.findings.iter().chain(found).collect();
         let outcome = outcome.as_ref();
         let connected = outcome.and_then(|outcome| outcome.upstream.as_deref());
         Flat {
@@ -138,14 +160,16 @@ impl Serialize for Exchange {
             path: &decision.path,
             query: decision.query.as_deref(),
             decision: decision.decision,
-            reason: decision.reason.as_deref(),
-            detail: decision.detail.as_deref(),
+            reason: self.reason(),
+            detail: decision.detail.as_deref().or(cut.and_then(|cut| cut.detail.as_deref())),
             rule: decision.rule.as_deref(),
             would: decision.would.as_ref(),
             watched: (!decision.watched.is_empty()).then_some(&decision.watched),
             approval: decision.approval.as_ref(),
             credential: (!decision.credential.is_empty()).then(|| decision.credential.join(",")),
             placeholders: (!decision.placeholders.is_empty()).then(|| decision.placeholders.join(",")),
+            cut: cut.map(|cut| cut.direction),
+            findings: (!findings.is_empty()).then_some(findings),
             status: self.status(),
             request_bytes: outcome.map(|outcome| outcome.bytes_sent),
             bytes: outcome.map(|outcome| outcome.bytes_received),
@@ -332,7 +356,7 @@ impl Reader {
                     return None;
                 }
                 self.places.insert(decision.request_id.clone(), self.next);
-                let exchange = Exchange { decision: *decision, outcome: None };
+                let exchange = Exchange { decision: *decision, inspections: Vec::new(), outcome: None };
                 self.waiting.insert(self.next, Waiting { exchange, since: now });
                 self.next += 1;
                 None
@@ -342,6 +366,13 @@ impl Reader {
                 let place = self.places.remove(&outcome.request_id)?;
                 self.waiting.get_mut(&place)?.exchange.outcome = Some(*outcome);
                 Some(place)
+            }
+            Some(Record::Inspection(inspection)) => {
+                let known = self.places.get(&inspection.request_id).and_then(|place| self.waiting.get_mut(place));
+                if let Some(Waiting { exchange, .. }) = known {
+                    exchange.inspections.push(*inspection);
+                }
+                None
             }
             // What became of the requests that waited for it, their decisions say.
             Some(Record::Approval(_)) => None,
@@ -359,7 +390,8 @@ fn is_of_another_kind(line: &[u8]) -> bool {
     struct Kind<'a> {
         r#type: &'a str,
     }
-    serde_json::from_slice(line).is_ok_and(|Kind { r#type }| !matches!(r#type, "decision" | "outcome" | "approval"))
+    serde_json::from_slice(line)
+        .is_ok_and(|Kind { r#type }| !matches!(r#type, "decision" | "outcome" | "inspection" | "approval"))
 }
 
 /// One file of the journal, as far as it has been read.
@@ -451,6 +483,7 @@ mod tests {
             approval: None,
             credential: vec!["key".into()],
             placeholders: Vec::new(),
+            findings: Vec::new(),
             policy_revision: "rev".into(),
             upstream: None,
             status: (verdict == Verdict::Deny).then_some(403),
@@ -499,13 +532,13 @@ mod tests {
 
     #[test]
     fn an_allow_that_never_reached_envoy_is_no_allow() {
-        let mut lost = Exchange { decision: decision("r", Verdict::Allow), outcome: None };
+        let mut lost = Exchange { decision: decision("r", Verdict::Allow), inspections: Vec::new(), outcome: None };
         let mut reported = decision("r", Verdict::Error);
         reported.reason = Some("internal_error".into());
         lost.correct(reported.clone());
         assert_eq!((lost.standing(), lost.decision.reason.as_deref()), (Standing::Failed, Some("internal_error")));
         assert_eq!(lost.decision.agent.as_deref(), Some("ann"), "what was known stays");
-        let mut refused = Exchange { decision: decision("r", Verdict::Deny), outcome: None };
+        let mut refused = Exchange { decision: decision("r", Verdict::Deny), inspections: Vec::new(), outcome: None };
         refused.correct(reported);
         assert_eq!(refused.standing(), Standing::Blocked);
     }
@@ -518,8 +551,11 @@ mod tests {
             (503, "UF", Standing::Failed),
             (0, "DC", Standing::Failed),
         ] {
-            let exchange =
-                Exchange { decision: decision("r", Verdict::Allow), outcome: Some(outcome("r", status, flags)) };
+            let exchange = Exchange {
+                decision: decision("r", Verdict::Allow),
+                inspections: Vec::new(),
+                outcome: Some(outcome("r", status, flags)),
+            };
             assert_eq!(exchange.standing(), expected, "{status} {flags}");
         }
     }

@@ -44,6 +44,8 @@ pub enum Record {
     Decision(Box<DecisionRecord>),
     /// What became of it.
     Outcome(Box<OutcomeRecord>),
+    /// What was found in a message after its head had gone on.
+    Inspection(Box<InspectionRecord>),
     /// What happened to a question that a person was asked.
     Approval(Box<ApprovalRecord>),
 }
@@ -102,6 +104,9 @@ pub struct DecisionRecord {
     /// The names of the credentials whose placeholder the agent sent where nothing replaces it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub placeholders: Vec<Arc<str>>,
+    /// What was found in it, as far as it was seen before it was decided.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub findings: Vec<FindingNote>,
     /// The policy that decided.
     pub policy_revision: Arc<str>,
     /// The address it was pinned to.
@@ -138,12 +143,85 @@ impl DecisionRecord {
             approval: None,
             credential: Vec::new(),
             placeholders: Vec::new(),
+            findings: Vec::new(),
             policy_revision,
             upstream: None,
             status: None,
             decision_micros: 0,
         }
     }
+}
+
+/// Something that was found in a message. Never what it was.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FindingNote {
+    /// The rule that found it.
+    pub rule: Arc<str>,
+    /// What kind of thing it is.
+    pub category: Box<str>,
+    /// How sure that is: `low`, `medium`, `high` or `confirmed`.
+    pub confidence: Cow<'static, str>,
+    /// What is done about it: `monitor`, `redact` or `block`.
+    pub action: Cow<'static, str>,
+    /// The part of the message, the place in it, and how it was written there: `body.$.a → base64`.
+    pub location: Box<str>,
+    /// The same for the same value, in hexadecimal; of no use to who does not know this installation's key.
+    pub fingerprint: Box<str>,
+}
+
+/// What was found in a message after its head had gone on, and what was done about it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct InspectionRecord {
+    /// Joins it with its decision.
+    pub request_id: Arc<str>,
+    /// When, as RFC 3339 in UTC with microseconds.
+    #[serde(with = "rfc3339")]
+    pub time: SystemTime,
+    /// Which message.
+    pub direction: Direction,
+    /// What was done.
+    pub action: InspectionAction,
+    /// Why, where it was cut.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Cow<'static, str>>,
+    /// More on why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<Box<str>>,
+    /// The policy entry that cut it, where one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<Arc<str>>,
+    /// The status of the answer that the agent gets instead, as long as none has begun.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// What was found since the last such record.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub findings: Vec<FindingNote>,
+    /// How much of the body had been seen by then, in bytes.
+    pub bytes: u64,
+}
+
+/// The way a message goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Direction {
+    /// From the agent.
+    Request,
+    /// To the agent.
+    Response,
+}
+
+/// What was done about what was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InspectionAction {
+    /// The message was cut off; what had been seen as harmless may have gone on.
+    Blocked,
+    /// It was replaced.
+    Redacted,
+    /// Nothing.
+    Monitored,
 }
 
 /// What would have been enforced, where policy only watches.

@@ -295,10 +295,12 @@ impl World<'_> {
                     self.noted.record = Some(*record);
                     Event::Recorded(true)
                 }
-                Effect::Reply(Reply::HoldBody) => {
+                Effect::Reply(Reply::HoldBody { .. }) => {
                     self.noted.held_body = true;
                     Event::Body { bytes: self.request.body.clone().into(), whole: true }
                 }
+                Effect::Note(_) => Event::Recorded(true),
+                Effect::Pass(_) => return None,
                 Effect::Reply(reply) => return Some(reply),
             };
         }

@@ -19,6 +19,8 @@ pub enum Stage {
     Rules,
     /// What goes with it.
     Credentials,
+    /// What it carries.
+    Content,
     /// Where the name leads.
     Address,
     /// Limits.
@@ -31,13 +33,14 @@ pub enum Stage {
 
 impl Stage {
     /// Every stage, in the order in which a request passes them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Identify,
         Self::Normalize,
         Self::Organization,
         Self::Domains,
         Self::Rules,
         Self::Credentials,
+        Self::Content,
         Self::Address,
         Self::Limits,
         Self::Approvals,
@@ -64,6 +67,13 @@ impl Stage {
             | Reason::CertificateRefused => Self::Domains,
             Reason::RuleBlocked => Self::Rules,
             Reason::EndpointNotAllowed | Reason::SecretUnavailable => Self::Credentials,
+            Reason::DlpBlocked
+            | Reason::OwnCredentials
+            | Reason::Undecodable
+            | Reason::MalformedBody
+            | Reason::BodyTooLarge
+            | Reason::BudgetExhausted
+            | Reason::WebsocketBlocked => Self::Content,
             Reason::AddressForbidden | Reason::NameNotFound | Reason::DnsFailure => Self::Address,
             Reason::RateLimited | Reason::BodyTooLargeToCount | Reason::BodyNotCountable => Self::Limits,
             Reason::ApprovalPending
@@ -72,6 +82,9 @@ impl Stage {
             | Reason::TooManyApprovals
             | Reason::BodyTooLargeForApproval => Self::Approvals,
             Reason::StoreUnavailable
+            | Reason::ScanFailed
+            | Reason::ResponseBlocked
+            | Reason::ResponseUnparsable
             | Reason::PolicyChanged
             | Reason::RecordFailed
             | Reason::InternalError
@@ -89,6 +102,7 @@ impl Stage {
             Self::Domains => "domains",
             Self::Rules => "rules",
             Self::Credentials => "credentials",
+            Self::Content => "content",
             Self::Address => "address",
             Self::Limits => "limits",
             Self::Approvals => "approvals",

@@ -30,7 +30,7 @@ use crate::journal::Journal;
 use crate::live::Live;
 use crate::notify::{self, Notifier};
 use crate::peer::Peer;
-use crate::pipeline::audit::DecisionRecord;
+use crate::pipeline::audit::{DecisionRecord, InspectionRecord};
 use crate::pipeline::exchange::{ResolveFailure, Resolved};
 use crate::pipeline::message::Host;
 use crate::pipeline::policy::Reason;
@@ -426,6 +426,16 @@ impl Recorder for Journal {
             Ok(()) => true,
             Err(error) => {
                 tracing::error!(%error, request_id = %record.request_id, "a decision cannot be put on record");
+                false
+            }
+        }
+    }
+
+    fn note(&self, record: &InspectionRecord) -> bool {
+        match self.append(record) {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::error!(%error, request_id = %record.request_id, "what was found cannot be put on record");
                 false
             }
         }

@@ -49,7 +49,7 @@ impl Filter {
         };
         same(&self.agent, decision.agent.as_deref())
             && same(&self.rule, decision.rule.as_deref())
-            && same(&self.reason, decision.reason.as_deref())
+            && same(&self.reason, exchange.reason())
             && self.status.is_none_or(|status| status.admits(exchange))
             && self.host.as_ref().is_none_or(|host| host.admits(&decision.host))
             && self.since.is_none_or(|since| decision.time >= since)
@@ -170,12 +170,13 @@ pub mod tests {
             approval: None,
             credential: Vec::new(),
             placeholders: Vec::new(),
+            findings: Vec::new(),
             policy_revision: "rev".into(),
             upstream: None,
             status: (verdict == Verdict::Deny).then_some(403),
             decision_micros: 1,
         };
-        Exchange { decision, outcome: None }
+        Exchange { decision, inspections: Vec::new(), outcome: None }
     }
 
     pub fn outcome(status: u16, flags: &str) -> OutcomeRecord {
@@ -237,7 +238,11 @@ pub mod tests {
         let failed = Exchange { outcome: Some(outcome(503, "UF")), ..exchange(Verdict::Allow) };
         assert!(parse(&["--status", "failed"]).unwrap().admits(&failed));
         assert!(parse(&["--status", "503"]).unwrap().admits(&failed));
-        let nobody = Exchange { decision: DecisionRecord { agent: None, ..denied.decision.clone() }, outcome: None };
+        let nobody = Exchange {
+            decision: DecisionRecord { agent: None, ..denied.decision.clone() },
+            inspections: Vec::new(),
+            outcome: None,
+        };
         assert!(!parse(&["--agent", "ann"]).unwrap().admits(&nobody));
     }
 

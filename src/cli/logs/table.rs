@@ -129,7 +129,7 @@ fn cells(exchange: &Exchange, short_time: bool) -> [String; COLUMNS] {
 /// The reason, or the rule; of what passes only because it is watched, what would have become of it.
 fn why(exchange: &Exchange) -> String {
     let decision = &exchange.decision;
-    match (&decision.would, decision.reason.as_deref().or(decision.rule.as_deref())) {
+    match (&decision.would, exchange.reason().or(decision.rule.as_deref())) {
         (Some(would), _) => {
             let rule = would.rule.as_deref().unwrap_or_default();
             format!("would {} {rule}", would.reason).trim_end().to_owned()

@@ -360,6 +360,9 @@ fn widened(before: &Terms, after: &Terms) -> bool {
         let (before, after) = (of(before).unwrap_or_default(), of(after).unwrap_or_default());
         after.iter().any(|one| !before.contains(one))
     };
+    // A filter that is not there as it was may let other fields pass.
+    let of = |terms: &Terms| terms.aspects.iter().find(|(name, _)| *name == "answer").map(|(_, all)| all.clone());
+    let (filtered, filters) = (of(before).unwrap_or_default(), of(after).unwrap_or_default());
     let keeps_limit = |limit: &crate::pipeline::limit::Limit| {
         after
             .limits
@@ -368,6 +371,7 @@ fn widened(before: &Terms, after: &Terms) -> bool {
     };
     !before.approvals.iter().all(|rule| after.approvals.contains(rule))
         || !before.limits.iter().all(|limit| keeps_limit(limit))
+        || !filtered.iter().all(|filter| filters.contains(filter))
         || ["credential", "private addresses", "override headers", "leaves as"].into_iter().any(gains)
 }
 

@@ -57,7 +57,7 @@ fn response_filter(node: &Node, problems: &mut Problems) -> Option<ResponseFilte
     let include = fields.optional("includeFields", paths).map(FilteredFields::Include);
     let exclude = fields.optional("excludeFields", paths).map(FilteredFields::Exclude);
     let errors =
-        fields.optional("unparsableErrors", word("what becomes of them", &[("refuse", false), ("pass", true)]));
+        fields.optional("unparsableErrors", word("a treatment of errors", &[("refuse", false), ("pass", true)]));
     fields.finish()?;
     Some(ResponseFilter {
         span: node.span,

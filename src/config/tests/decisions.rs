@@ -488,3 +488,54 @@ fn what_a_credential_refuses_is_refused_whatever_else_is_watched() {
         assert_eq!(brief(&policy(rule), &get(&format!("a.example{path}"))), expected, "{rule} {path}");
     }
 }
+
+/// The filters of a request, those that are only watched with a `?`.
+fn filters(rules: &Ruleset, agent: AgentId, ask: &Ask) -> Vec<String> {
+    let permit = rules.decide(agent, &ask.head().unwrap(), SystemTime::UNIX_EPOCH).unwrap();
+    let enforced = permit.filters().iter().map(|filter| filter.id.to_string());
+    enforced.chain(permit.watched_filters().iter().map(|filter| format!("{}?", filter.id))).collect()
+}
+
+#[test]
+fn every_response_filter_that_matches_applies() {
+    let rules = load(
+        "allowedDomains: ['*.example', 'a.example:8443', 'http://c.example']
+agents: {ann: {}, bob: {}, mon: {mode: monitor}}
+responseFilters:
+- {name: Users, host: a.example, path: /v1/users, method: GET, includeFields: [id]}
+- {host: '*.example', excludeFields: [ssn]}
+- {name: Bob, host: a.example, agents: [bob], excludeFields: [x]}
+- {name: Port, host: 'a.example:8443', excludeFields: [y]}
+- {name: Below, host: a.example, path: '/v1/*/x', excludeFields: [y]}
+- {name: Plain, host: 'c.example:80', excludeFields: [y]}
+",
+    )
+    .unwrap();
+    let (ann, bob, mon) = (AgentId(0), AgentId(1), AgentId(2));
+    for (agent, door, method, url, expected) in [
+        (ann, Door::Tls, "GET", "a.example/v1/users", &["1", "Users"][..]),
+        // Looser than what permits, as rules.
+        (ann, Door::Tls, "GET", "a.example/V1/Users/", &["1", "Users"]),
+        (ann, Door::Tls, "GET", "a.example/v1/users;a=b", &["1", "Users"]),
+        (ann, Door::Tls, "HEAD", "a.example/v1/users%20", &["1", "Users"]),
+        (ann, Door::Proxy, "GET", "a.example/v1/users?a=b", &["1", "Users"]),
+        (ann, Door::Tls, "POST", "a.example/v1/users", &["1"]),
+        (ann, Door::Tls, "GET", "a.example/v1/users/1", &["1"]),
+        (ann, Door::Tls, "GET", "a.example/v1/1/x", &["1", "Below"]),
+        (ann, Door::Tls, "GET", "b.example/v1/users", &["1"]),
+        (bob, Door::Tls, "GET", "a.example/", &["1", "Bob"]),
+        (ann, Door::Tls, "GET", "a.example:8443/", &["1", "Port"]),
+        (ann, Door::Proxy, "GET", "c.example/", &["1", "Plain"]),
+        (mon, Door::Tls, "GET", "a.example/v1/users", &["1?", "Users?"]),
+    ] {
+        let found = filters(&rules, agent, &Ask::new(door, method, url));
+        let expected: Vec<_> = expected
+            .iter()
+            .map(|name| match name.strip_suffix('?') {
+                Some(name) => format!("responseFilters[{name}]?"),
+                None => format!("responseFilters[{name}]"),
+            })
+            .collect();
+        assert_eq!(found, expected, "{method} {url}");
+    }
+}

@@ -48,6 +48,8 @@ fn each_difference_has_a_request_that_shows_it() {
         |what: &str| plain(&format!("allowedDomains: [a.example]\nrules: [{{name: r, host: a.example, {what}}}]"));
     let limit =
         |requests: u32, per: &str| rule(&format!("action: {{rateLimit: {{requests: {requests}, per: {per}}}}}"));
+    let filter =
+        |what: &str| plain(&format!("allowedDomains: [a.example]\nresponseFilters: [{{host: a.example, {what}}}]"));
     let key = |more: &str| {
         plain(&format!(
             "allowedDomains: [a.example]\ncredentials: [{{name: k, envVarKey: K{more}, injections: [{{domain: a.example, headerName: X-Key, headerFormat: '{{value}}'}}]}}]"
@@ -135,6 +137,34 @@ fn each_difference_has_a_request_that_shows_it() {
             true,
         ),
         ("a credential more", plain("allowedDomains: [a.example]"), key(""), &["x y: ! GET https://a.example/"], true),
+        (
+            "a filter more",
+            plain("allowedDomains: [a.example]"),
+            filter("path: '/v1/*', excludeFields: [ssn]"),
+            &["x y: ~ GET https://a.example/v1/x"],
+            false,
+        ),
+        (
+            "a filter less",
+            filter("method: POST, excludeFields: [ssn]"),
+            plain("allowedDomains: [a.example]"),
+            &["x y: ! POST https://a.example/"],
+            true,
+        ),
+        (
+            "other fields",
+            filter("includeFields: [id]"),
+            filter("includeFields: [id, ssn]"),
+            &["x y: ! GET https://a.example/"],
+            true,
+        ),
+        (
+            "a filter by another name",
+            filter("name: a, includeFields: [id]"),
+            filter("includeFields: [id]"),
+            none,
+            false,
+        ),
         ("a credential for fewer", key(""), key(", agents: [x]"), &["y: ~ GET https://a.example/"], false),
         (
             "a condition",

@@ -168,6 +168,21 @@ fn what_is_found_and_what_is_not() {
             &["dead-rule 2"],
         ),
         (
+            "a filter of what nobody may reach",
+            "allowedDomains: [a.example]\nresponseFilters: [{host: b.example, includeFields: [id]}]",
+            &["dead-filter 2"],
+        ),
+        (
+            "a filter of a path that no entry allows",
+            "allowedDomains: [{pattern: a.example, httpRestrictions: [{path: '/v1/*'}]}]\nresponseFilters: [{host: a.example, path: /v2/x, includeFields: [id]}]",
+            &["dead-filter 2"],
+        ),
+        (
+            "a filter of what its agent may reach",
+            "allowedDomains: [{pattern: a.example, httpRestrictions: [{method: GET, path: '/v1/*'}]}]\nresponseFilters: [{host: '*.example', path: /V1/x, method: GET, includeFields: [id]}]",
+            nobody,
+        ),
+        (
             "about a path in other letters",
             "allowedDomains: [{pattern: a.example, httpRestrictions: [{path: '/v1/*'}]}]\nrules: [{name: r, host: a.example, path: /V1/x/, action: block}]",
             nobody,

@@ -20,14 +20,41 @@ fn every_mistake_is_reported_with_its_place_and_the_fix() {
         ("quoted version", "version: \"1\"\n", &[]),
         ("version is a list", "version: [1]\n", &["1:10 expected the number 1, found a list | -"]),
         (
-            "unknown and unenforced keys",
+            "unknown keys",
             "allowDomains: []\n\
-                 dlp: {}\n\
                  servces: x\n",
             &[
                 "1:1 unknown key `allowDomains` in a policy | did you mean `allowedDomains`?",
-                "2:1 `dlp` is not enforced by this version of attache, so a policy that relies on it is refused | remove `dlp`, or use a version that enforces it",
-                "3:1 unknown key `servces` in a policy | did you mean `services`?",
+                "2:1 unknown key `servces` in a policy | did you mean `services`?",
+            ],
+        ),
+        (
+            "response filters",
+            "responseFilters:\n\
+             - {host: a.example}\n\
+             - {host: a.example, includeFields: [id], excludeFields: [id]}\n\
+             - {host: a.example, includeFields: [\"$.id\", 'a[0]']}\n\
+             - {host: a.example, excludeFields: [id], unparsableErrors: drop}\n\
+             - {excludeFields: []}\n",
+            &[
+                "2:3 a response filter has either `includeFields` or `excludeFields` | write the fields that agents may see, or those that they may not",
+                "3:3 a response filter has either `includeFields` or `excludeFields` | write the fields that agents may see, or those that they may not",
+                "4:37 `$.id` is no way to a field: `$` as a name has to stand in quotes | write e.g. `id`, `customer.ssn`, `items[].id`, `*.id` or `\"a.b\".c`",
+                "4:45 `a[0]` is no way to a field: brackets are for all elements of an array, `[]` | write e.g. `id`, `customer.ssn`, `items[].id`, `*.id` or `\"a.b\".c`",
+                "5:60 `drop` is not a treatment of errors | write one of `refuse` and `pass`",
+                "6:3 a response filter needs `host` | -",
+                "6:19 expected a list of fields, found an empty one | name the fields",
+            ],
+        ),
+        (
+            "response filters of one name, and of nobody",
+            "agents: {ann: {identity: [{sourceAddress: 192.0.2.1}]}}\n\
+             responseFilters:\n\
+             - {name: a, host: a.example, excludeFields: [id]}\n\
+             - {name: a, host: a.example, excludeFields: [id], agents: [nobody]}\n",
+            &[
+                "4:10 the response filter `a` is given twice; first at policy.yaml:3:10 | give each response filter a name of its own, or none",
+                "4:60 there is no agent `nobody` | add it under `agents`",
             ],
         ),
         (
@@ -122,7 +149,7 @@ fn every_mistake_is_reported_with_its_place_and_the_fix() {
                 "1:30 `-x` cannot be a name | a name is 1 to 64 characters of `A-Z a-z 0-9 . _ -`, the first of them a letter or digit",
                 "1:54 a rate limit needs `requests` | -",
                 "1:54 a rate limit needs `per` | -",
-                "1:58 `dlp` is not enforced by this version of attache, so a policy that relies on it is refused | remove `dlp`, or use a version that enforces it",
+                "1:63 there is no profile `strict` in `dlp` | add it under `dlp.profiles`",
                 "1:71 unknown key `identities` in an agent | did you mean `identity`?",
             ],
         ),

@@ -3,10 +3,12 @@
 //! `surface → views (as sent, decoded*, normalised*) → keywords → pattern → validators → allowances → confidence →
 //! profile: block | redact | monitor | off`.
 
+pub mod across;
 pub mod allowance;
 pub mod assignment;
 pub mod decode;
 pub mod detector;
+mod edits;
 pub mod finding;
 pub mod hold;
 pub mod inflate;
@@ -15,24 +17,43 @@ pub mod mnemonic;
 pub mod normalise;
 pub mod numbers;
 pub mod profile;
+pub mod redact;
 pub mod rule;
+pub mod rules;
 pub mod scan;
 pub mod stream;
 pub mod surface;
 pub mod validate;
+pub mod verdicts;
 pub mod view;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::pipeline::agent::AgentId;
 use crate::pipeline::message::Host;
 use crate::pipeline::policy::matcher::HostTable;
 use detector::Detector;
+use finding::Action;
+use known::Known;
 use profile::{Exemption, Profile};
 use scan::Lens;
 
+/// The rules that come with attaché, read once in the life of a process.
+///
+/// # Errors
+/// Names the rule that cannot be used. A test sees to it that there is none.
+pub fn built_in() -> Result<&'static Arc<Detector>, &'static str> {
+    static BUILT_IN: OnceLock<Result<Arc<Detector>, String>> = OnceLock::new();
+    let read = || {
+        let rules = rules::built_in().map_err(|(id, error)| format!("`{id}`: {error}"))?;
+        let detector = Detector::new(rules.into_iter().map(Arc::new).collect());
+        detector.map(Arc::new).map_err(|error| error.to_string())
+    };
+    BUILT_IN.get_or_init(read).as_ref().map_err(String::as_str)
+}
+
 /// What a policy says about data, compiled.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Dlp {
     /// The rules, the policy's own among them.
     pub detector: Arc<Detector>,
@@ -55,7 +76,7 @@ impl Dlp {
     }
 
     /// What an agent's request is looked at with.
-    pub fn requests(&self, agent: AgentId, host: &Host, port: u16, path: &str) -> Lens {
+    pub fn requests(&self, agent: AgentId, host: &Host, port: u16, path: &str, known: Arc<Known>) -> Lens {
         let profile = self.profile(agent);
         let about = self.exemptions.iter().filter(|exemption| exemption.is_about(agent, host, port, path));
         Lens {
@@ -65,12 +86,14 @@ impl Dlp {
             examples_pass: self.examples_pass.matches(host).next().is_some(),
             enforced: profile.enforced,
             key: self.key.clone(),
+            known,
+            on_known: Action::Block,
         }
     }
 
     /// What the response to it is looked at with.
-    pub fn responses(&self, agent: AgentId, host: &Host, port: u16, path: &str) -> Lens {
+    pub fn responses(&self, agent: AgentId, host: &Host, port: u16, path: &str, known: Arc<Known>) -> Lens {
         let actions = self.profile(agent).responses.clone();
-        Lens { actions, ..self.requests(agent, host, port, path) }
+        Lens { actions, on_known: Action::Redact, ..self.requests(agent, host, port, path, known) }
     }
 }

@@ -9,12 +9,13 @@ use zeroize::Zeroizing;
 
 use crate::pipeline::answer::Answer;
 use crate::pipeline::approval::{Asked, Fingerprint, NotAdmitted, Petition, Redeemed};
-use crate::pipeline::audit::DecisionRecord;
+use crate::pipeline::audit::{DecisionRecord, InspectionRecord};
 use crate::pipeline::credential::{CredentialId, Secret};
 use crate::pipeline::limit::{Charges, Excess};
 use crate::pipeline::message::{Door, Fields, Host};
 use crate::pipeline::policy::Upstream;
 use crate::pipeline::policy::decision::Reason;
+use crate::pipeline::policy::inspect::ResponseHead;
 
 /// The time of an event: the core has no clock.
 #[derive(Debug, Clone, Copy)]
@@ -49,6 +50,25 @@ pub enum Event {
     Secrets(SmallVec<[Option<Arc<Secret>>; 1]>),
     /// Its record was written, or not.
     Recorded(bool),
+    /// More of the request's body came.
+    Chunk(Chunk),
+    /// The request's body has ended with these fields.
+    Trailers(Fields),
+    /// The upstream answers.
+    ResponseHead(ResponseHead),
+    /// More of the response's body came.
+    ResponseChunk(Chunk),
+    /// The response's body has ended with these fields.
+    ResponseTrailers(Fields),
+}
+
+/// Some of a body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chunk {
+    /// The bytes.
+    pub bytes: Vec<u8>,
+    /// True if nothing follows them.
+    pub ends: bool,
 }
 
 /// A request as it came from Envoy.
@@ -91,8 +111,9 @@ pub struct ResolveFailure {
     pub detail: Box<str>,
 }
 
-/// What an exchange asks for next. Each is answered by the event of its name; a reply ends it, but for
-/// [`Reply::HoldBody`], on which the body follows.
+/// What an exchange asks for next. Each is answered by the event of its name. After a reply come the parts of the
+/// messages that the reply has asked to be shown, and no others: with [`Reply::HoldBody`] the body, with
+/// [`Reply::Allow`] what its [`Shows`] say.
 #[derive(Debug)]
 pub enum Effect {
     /// Look the upstream's name up.
@@ -117,6 +138,10 @@ pub enum Effect {
     FetchSecrets(SmallVec<[CredentialId; 1]>),
     /// Put this on record.
     Record(Box<DecisionRecord>),
+    /// Put on record what was found after the verdict; answered by [`Event::Recorded`] too, and going on either way.
+    Note(Box<InspectionRecord>),
+    /// Let these parts go on, in this order; none yet, if there are none.
+    Pass(SmallVec<[Part; 2]>),
     /// Answer Envoy.
     Reply(Reply),
 }
@@ -130,7 +155,10 @@ pub enum Reply {
         session: String,
     },
     /// Nothing goes out yet: the body has to be seen first.
-    HoldBody,
+    HoldBody {
+        /// True if the response has to be shown, too: it cannot be asked for later.
+        response: bool,
+    },
     /// Let the request go out.
     Allow(Box<Forward>),
     /// Refuse it.
@@ -148,6 +176,47 @@ pub struct Forward {
     pub set: SmallVec<[SetField; 2]>,
     /// Fields to take out.
     pub remove: SmallVec<[Box<str>; 4]>,
+    /// What goes out in place of the body that was held.
+    pub body: Option<Vec<u8>>,
+    /// True if there must be no second attempt where no connection stood: what has passed of the body is kept nowhere.
+    pub once: bool,
+    /// True if trailers follow the body that was held: nothing goes out before they have been seen.
+    pub awaits_trailers: bool,
+    /// What of the exchange has to be shown from now on.
+    pub shows: Shows,
+}
+
+/// The messages that are shown part by part. Of these, only what is let go on goes on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Shows {
+    /// The body and trailers of the request.
+    pub request: bool,
+    /// The response.
+    pub response: bool,
+}
+
+/// A part of a message that goes on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Part {
+    /// Bytes of the request's body.
+    Request(Chunk),
+    /// The request's trailers, and with them whatever was held until now, which then goes to this upstream.
+    Trailers(Option<Upstream>),
+    /// The response's head.
+    ResponseHead(HeadChange),
+    /// Bytes of the response's body.
+    Response(Chunk),
+    /// The response's trailers.
+    ResponseTrailers,
+}
+
+/// How a response's head reaches the agent.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HeadChange {
+    /// Fields to set, `:status` among them, replacing whatever stood there.
+    pub set: Vec<(Box<str>, Vec<u8>)>,
+    /// Fields to take out.
+    pub remove: Vec<Box<str>>,
 }
 
 /// A field's lower-case name and its new value, which may be a secret.

@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 use zeroize::Zeroizing;
 
 use super::request::{Request, no_request, raw_path};
-use super::{Exchange, Forward, Found, Now, Ready, record};
+use super::{Exchange, Forward, Found, Now, Ready, Shows, record};
 use crate::pipeline::address;
 use crate::pipeline::agent::is_override_header;
 use crate::pipeline::audit::{DecisionRecord, Verdict};
@@ -27,8 +27,18 @@ impl Exchange {
             plaintext: permit.scheme() == Scheme::Http,
             set: SmallVec::new(),
             remove: self.leaves_behind(request, head, permit),
+            body: None,
+            once: false,
+            awaits_trailers: false,
+            shows: Shows::default(),
         };
-        let mut query = None;
+        for (name, value) in &self.look.set {
+            if !forward.remove.contains(name) {
+                forward.set.push((name.clone(), Zeroizing::new(value.clone())));
+            }
+        }
+        let own_query = self.look.query.as_deref().or(head.query.as_deref());
+        let mut query = self.look.query.as_deref().map(|query| Zeroizing::new(query.to_owned()));
         let mut credentials = Vec::new();
         // What passes only because nothing is enforced gets no credential.
         let injections = permit.injections().filter(|_| would.is_none());
@@ -42,10 +52,11 @@ impl Exchange {
             match &injection.slot {
                 Slot::Header(name) => {
                     forward.remove.retain(|removed| removed != name);
+                    forward.set.retain(|(set, _)| set != name);
                     forward.set.push((name.clone(), value));
                 }
                 Slot::Query(name) => {
-                    let before = query.as_ref().map(|q: &Zeroizing<String>| q.as_str()).or(head.query.as_deref());
+                    let before = query.as_ref().map(|q: &Zeroizing<String>| q.as_str()).or(own_query);
                     query = Some(with_query(before, name, &value));
                 }
             }
@@ -96,7 +107,12 @@ impl Exchange {
     }
 
     /// The names of the fields that are for this proxy alone, or that would make the upstream see another request.
-    fn leaves_behind(&self, request: &Request, head: &RequestHead, permit: &Permit) -> SmallVec<[Box<str>; 4]> {
+    pub(super) fn leaves_behind(
+        &self,
+        request: &Request,
+        head: &RequestHead,
+        permit: &Permit,
+    ) -> SmallVec<[Box<str>; 4]> {
         let token_in_authorization = request.caller.is_some_and(|c| c.token_in_authorization);
         let mut names: SmallVec<[Box<str>; 4]> = SmallVec::new();
         for (name, _) in head.fields.iter() {

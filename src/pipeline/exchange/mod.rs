@@ -1,13 +1,17 @@
 //! One request from its arrival to its answer: the stages, in order, written once.
 //!
-//! identify → normalise → organization, domains, rules, credentials → (hold the body) → resolve and pin → look at limits
-//! → ask a person → fetch secrets → charge limits, use the approval → inject → record → answer.
+//! identify → normalise → organization, domains, rules, credentials → look into the head → (hold the body, look into it)
+//! → resolve and pin → look at limits → ask a person → fetch secrets → charge limits, use the approval → inject → record
+//! → answer → let pass what is looked into on its way: the body that was not held, trailers, the response.
 //! After every wait the request is decided again if the policy has changed meanwhile, and after a person was asked in
 //! any case: both must admit it.
 
 mod count;
 mod event;
+mod flow;
 mod forward;
+mod look;
+mod pass;
 mod record;
 mod request;
 
@@ -21,14 +25,18 @@ use crate::pipeline::address;
 use crate::pipeline::agent::{Caller, How};
 use crate::pipeline::answer::{Answer, Manner};
 use crate::pipeline::approval::{Answered, Asked, Fingerprint, NotAdmitted, Petition, Redeemed, Standing, Ticket};
-use crate::pipeline::audit::DecisionRecord;
+use crate::pipeline::audit::{DecisionRecord, Direction, InspectionRecord};
 use crate::pipeline::credential::{CredentialId, Secret};
 use crate::pipeline::limit::{Excess, Limit};
 use crate::pipeline::message::{Door, RequestHead};
 use crate::pipeline::policy::decision::{Denial, Reason, RuleId};
 use crate::pipeline::policy::{Permit, Ruleset, Upstream};
 use crate::pipeline::session::{Peer, Session};
-pub use event::{Effect, Event, Forward, Incoming, Now, Reply, ResolveFailure, Resolved, SetField};
+pub use event::{
+    Chunk, Effect, Event, Forward, HeadChange, Incoming, Now, Part, Reply, ResolveFailure, Resolved, SetField, Shows,
+};
+use flow::{Flow, Parts};
+use look::Look;
 use request::{Body, Request, no_request};
 
 /// The largest body that is held until it is judged, in bytes: what the bootstrap's `per_connection_buffer_limit_bytes`
@@ -55,6 +63,14 @@ pub struct Exchange {
     counted: SmallVec<[RuleId; 1]>,
     /// When it was decided last.
     decided: Now,
+    /// What was found by looking into it.
+    look: Look,
+    /// Something is being looked into: a fault now is the fault of what looks.
+    looking: bool,
+    /// Envoy was told to show the response, when it was told to hold the body.
+    shows_response: Option<bool>,
+    /// What passes, once it has been allowed.
+    flow: Option<Flow>,
 }
 
 #[derive(Debug)]
@@ -77,6 +93,12 @@ enum Stage {
     Admitting(Ready),
     /// The record is being written; the reply follows.
     Recording(Reply),
+    /// Answered, and passing part by part.
+    Flowing,
+    /// Something that passes is being put on record; then this follows.
+    Noting(Effect),
+    /// Cut off. What is still under way goes nowhere.
+    Cut,
     /// Answered.
     Done,
 }
@@ -112,7 +134,19 @@ impl Exchange {
     /// An exchange that nothing has happened to.
     pub fn new(rules: Arc<Ruleset>, now: Now) -> Self {
         let (question, counted) = (Question::default(), SmallVec::new());
-        Self { rules, started: now, request: None, stage: Stage::Start, question, counted, decided: now }
+        Self {
+            rules,
+            started: now,
+            request: None,
+            stage: Stage::Start,
+            question,
+            counted,
+            decided: now,
+            look: Look::default(),
+            looking: false,
+            shows_response: None,
+            flow: None,
+        }
     }
 
     /// Takes an event and gives the next effect. `rules` is the policy of this moment. An event that does not
@@ -129,8 +163,11 @@ impl Exchange {
             }
             (Stage::Holding, Event::Body { bytes, whole }) => {
                 if let Some(request) = &mut self.request {
-                    // Envoy's limit is a soft one.
-                    request.body = if whole && bytes.len() <= MOST_HELD { Body::Whole(bytes) } else { Body::Cut };
+                    // Envoy cuts off what is more than its limit, which is ours and a soft one. What is less and yet not
+                    // the end is followed by trailers; Envoy shows them next, with everything still held.
+                    request.awaits_trailers = !whole && bytes.len() < MOST_HELD;
+                    let is_whole = request.awaits_trailers || (whole && bytes.len() <= MOST_HELD);
+                    request.body = if is_whole { Body::Whole(bytes) } else { Body::Cut };
                 }
                 self.rules = rules.clone();
                 self.decide(now)
@@ -168,14 +205,37 @@ impl Exchange {
             (Stage::Recording(reply), Event::Recorded(written)) => return self.answer(reply, written),
             // The record is under way; what else is said proves nothing of it, and a second one would contradict it.
             (Stage::Recording(reply), _) => return self.answer(reply, false),
+            (Stage::Flowing, event) => return self.pass(event, now),
+            (Stage::Noting(next), _) => {
+                self.stage = if matches!(next, Effect::Pass(_)) { Stage::Flowing } else { Stage::Cut };
+                return next;
+            }
+            (Stage::Cut, _) => {
+                self.stage = Stage::Cut;
+                return Effect::Pass(Parts::new());
+            }
             (_, event) => Err(Denial::new(Reason::InternalError).because(name_of(&event))),
         };
         step.unwrap_or_else(|denial| self.refuse(&denial, now))
     }
 
-    /// Refuses the exchange for a fault outside it. Whoever calls this knows that no verdict has been sent.
+    /// Refuses the exchange for a fault outside it, or cuts it off where it has been let go. Whoever calls this knows
+    /// that the last effect was not carried out, or that nothing has come of it.
     pub fn fail(&mut self, reason: Reason, now: Now) -> Effect {
-        self.refuse(&Denial::new(reason), now)
+        let reason = if self.looking { Reason::ScanFailed } else { reason };
+        let denial = Denial::new(reason);
+        match &self.flow {
+            // The response is looked into only when it comes; what was under way is the side that has not ended.
+            Some(flow) if flow.is_released => self.cut(flow.last, &denial, now),
+            _ => self.refuse(&denial, now),
+        }
+    }
+
+    /// What was found and is not on record yet, when there is nobody left to answer.
+    pub fn close(&mut self, now: Now) -> impl Iterator<Item = InspectionRecord> + use<> {
+        let directions = [Direction::Request, Direction::Response];
+        let left = directions.map(|direction| self.inspection(direction, now).filter(|r| !r.findings.is_empty()));
+        left.into_iter().flatten()
     }
 
     /// The id under which it is on record, once it has arrived.
@@ -195,10 +255,21 @@ impl Exchange {
         // What follows an upgrade is no body: it is the other protocol.
         let bodiless = ends || head.as_ref().is_ok_and(|head| head.upgrades().next().is_some());
         let body = if bodiless { Body::Whole(Box::default()) } else { Body::Unseen };
-        let mut request = Request { id: request_id, door, head, session, sni, source, peer, caller: None, body };
+        let mut request = Request {
+            id: request_id,
+            door,
+            head,
+            session,
+            sni,
+            source,
+            peer,
+            caller: None,
+            body,
+            awaits_trailers: false,
+        };
         // What says itself that it is too large need not come first.
         if request.stated_length().is_some_and(|length| length > MOST_HELD as u64) {
-            request.body = Body::Cut;
+            request.body = Body::Large;
         }
         self.request = Some(request);
         if let Some(malformed) = malformed {
@@ -225,10 +296,13 @@ impl Exchange {
         self.decided = now;
         let request = self.request.as_mut().ok_or_else(no_request)?;
         let permit = request.decide(&self.rules, now)?;
-        if request.lacks_body(&permit) {
+        if self.look_into(&permit)? {
             self.stage = Stage::Holding;
-            return Ok(Effect::Reply(Reply::HoldBody));
+            let response = self.look.response.is_some();
+            self.shows_response = Some(response);
+            return Ok(Effect::Reply(Reply::HoldBody { response }));
         }
+        let request = self.request.as_ref().ok_or_else(no_request)?;
         let host = request.head()?.authority.host.clone();
         let port = permit.port();
         self.stage = Stage::Resolving(permit);
@@ -319,7 +393,10 @@ impl Exchange {
             return self.watch(found);
         }
         let request = self.request.as_ref().ok_or_else(no_request)?;
-        let (fingerprint, about) = request.petition(&found.permit, self.rules.agents.name(found.permit.agent()))?;
+        let (fingerprint, about) = {
+            let agent = self.rules.agents.name(found.permit.agent());
+            request.petition(&found.permit, agent, self.look.sent.as_deref())?
+        };
         if self.question.agreed == Some(fingerprint) {
             return self.watch(found);
         }
@@ -455,7 +532,8 @@ impl Exchange {
     }
 
     fn send(&mut self, ready: &Ready, now: Now) -> Result<Effect, Denial> {
-        let (forward, record) = self.inject(ready, now)?;
+        let (mut forward, record) = self.inject(ready, now)?;
+        self.let_pass(&mut forward, &ready.found.permit)?;
         self.stage = Stage::Recording(Reply::Allow(Box::new(forward)));
         Ok(Effect::Record(Box::new(record)))
     }
@@ -465,13 +543,23 @@ impl Exchange {
             // Never an allow without its record; a refusal stands even so.
             Reply::Allow(_) if !written => {
                 let denial = Denial::new(Reason::RecordFailed);
+                self.flow = None;
                 Effect::Reply(Reply::Deny(Box::new(self.answer_to(&denial))))
+            }
+            Reply::Allow(forward) => {
+                if let Some(flow) = &mut self.flow {
+                    flow.is_released = true;
+                    self.stage = Stage::Flowing;
+                }
+                Effect::Reply(Reply::Allow(forward))
             }
             reply => Effect::Reply(reply),
         }
     }
 
     fn refuse(&mut self, denial: &Denial, now: Now) -> Effect {
+        self.looking = false;
+        self.flow = None;
         let answer = self.answer_to(denial);
         let record = DecisionRecord {
             reason: Some(denial.reason.as_str().into()),
@@ -488,14 +576,8 @@ impl Exchange {
         let Some(request) = &self.request else {
             return Answer::to(denial, "", Manner { grpc: false, proxy_hop: false });
         };
-        let fields = request.fields();
-        // As Envoy reads it, which writes the answer: `application/grpc-web` is none.
-        let grpc = fields
-            .get("content-type")
-            .and_then(|t| t.strip_prefix(b"application/grpc"))
-            .is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')));
         let proxy_hop = request.head.as_ref().is_ok_and(|head| self.rules.agents.is_proxy_hop(head));
-        Answer::to(denial, &request.id, Manner { grpc, proxy_hop })
+        Answer::to(denial, &request.id, Manner { grpc: request.is_grpc(), proxy_hop })
     }
 }
 
@@ -521,6 +603,8 @@ fn name_of(event: &Event) -> &'static str {
         Event::Admitted(_) => "a charge nobody asked for",
         Event::Secrets(_) => "a secret nobody asked for",
         Event::Recorded(_) => "a record nobody asked for",
+        Event::Chunk(_) | Event::Trailers(_) => "a part of the request that nobody asked for",
+        Event::ResponseHead(_) | Event::ResponseChunk(_) | Event::ResponseTrailers(_) => "a response nobody asked for",
     }
 }
 

@@ -2,8 +2,9 @@
 
 use super::{Exchange, Now};
 use crate::pipeline::audit::{
-    ApprovalNote, DecisionRecord, Verdict, Would, redacted_authority, redacted_query, redacted_target,
+    ApprovalNote, DecisionRecord, FindingNote, Verdict, Would, redacted_authority, redacted_query, redacted_target,
 };
+use crate::pipeline::dlp::finding::Finding;
 use crate::pipeline::message::Door;
 use crate::pipeline::policy::decision::{Class, Denial};
 
@@ -22,12 +23,25 @@ pub fn would(denial: &Denial) -> Would {
     Would { decision: verdict(denial), reason: denial.reason.as_str().into(), rule: denial.rule.clone() }
 }
 
+/// A finding as records write it.
+pub fn note(finding: &Finding) -> FindingNote {
+    FindingNote {
+        rule: finding.rule.clone(),
+        category: finding.category.to_string().into(),
+        confidence: finding.confidence.as_str().into(),
+        action: finding.action.as_str().into(),
+        location: finding.location().into(),
+        fingerprint: format!("{:016x}", finding.fingerprint).into(),
+    }
+}
+
 impl Exchange {
     /// What is known of the request, whatever becomes of it.
     pub(super) fn record(&self, decision: Verdict, now: Now) -> DecisionRecord {
         let micros = now.monotonic.saturating_duration_since(self.started.monotonic).as_micros() as u64;
         let mut record = DecisionRecord {
             approval: self.approval_note(),
+            findings: self.look.notes.clone(),
             decision_micros: micros,
             ..DecisionRecord::new("".into(), now.wall, decision, self.rules.revision.clone())
         };

@@ -25,6 +25,8 @@ pub struct Request {
     pub peer: Option<Peer>,
     pub caller: Option<Caller>,
     pub body: Body,
+    /// Trailers follow the body that was held.
+    pub awaits_trailers: bool,
 }
 
 /// How much of the body has been seen.
@@ -34,7 +36,9 @@ pub enum Body {
     Unseen,
     /// All of it.
     Whole(Box<[u8]>),
-    /// More than can be held.
+    /// It says itself that it is more than can be held, and has not been asked for.
+    Large,
+    /// It was to be held and is more than can be.
     Cut,
 }
 
@@ -101,12 +105,21 @@ impl Request {
         limits.iter().map(charge).collect()
     }
 
-    /// What a person would agree to, and what they see of it.
-    pub fn petition(&self, permit: &Permit, agent: &Arc<str>) -> Result<(Fingerprint, About), Denial> {
+    /// What a person would agree to, and what they see of it: the body as it would go out.
+    pub fn petition(
+        &self,
+        permit: &Permit,
+        agent: &Arc<str>,
+        sent: Option<&[u8]>,
+    ) -> Result<(Fingerprint, About), Denial> {
         let head = self.head()?;
         let rules: Vec<RuleId> = permit.approvals().iter().map(|terms| terms.rule.clone()).collect();
         let too_large = || Denial { rule: rules.first().cloned(), ..Denial::new(Reason::BodyTooLargeForApproval) };
         let Body::Whole(body) = &self.body else { return Err(too_large()) };
+        if self.awaits_trailers {
+            return Err(too_large().because("nobody can be shown the fields that follow it"));
+        }
+        let body = sent.unwrap_or(body);
         let host = head.authority.host.to_string();
         let mut fields: Vec<_> = head.fields.iter().filter(|(name, _)| is_agreed_to(name, permit)).collect();
         fields.sort_by_key(|(name, _)| *name);
@@ -141,6 +154,12 @@ impl Request {
             body_preview: body.get(..PREVIEW).unwrap_or(body).into(),
         };
         Ok((fingerprint, about))
+    }
+
+    /// True if the client speaks gRPC, as Envoy reads it, which writes the answer: `application/grpc-web` is none.
+    pub fn is_grpc(&self) -> bool {
+        let kind = self.fields().get("content-type").and_then(|kind| kind.strip_prefix(b"application/grpc"));
+        kind.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
     }
 
     /// The body's length, where the head states one.

@@ -231,8 +231,9 @@ impl World {
                 Effect::Admit { .. } => "admit",
                 Effect::FetchSecrets(_) => "secrets",
                 Effect::Record(_) => "record",
-                Effect::Reply(Reply::HoldBody) => "hold",
+                Effect::Reply(Reply::HoldBody { .. }) => "hold",
                 Effect::Reply(_) => "reply",
+                Effect::Note(_) | Effect::Pass(_) => panic!("nothing is looked into: {effect:?}"),
             };
             outcome.asked.push(wait);
             // What is fetched is the old policy's; what is in force when it arrives may be another.
@@ -251,7 +252,7 @@ impl World {
                 Effect::Look(charges) => Event::Looked(self.store.look(&charges)),
                 Effect::Ask(petition) => Event::Asked(self.store.ask(&petition)),
                 Effect::Admit { charges, redeem } => Event::Admitted(self.store.admit(&charges, redeem)),
-                Effect::Reply(Reply::HoldBody) => {
+                Effect::Reply(Reply::HoldBody { .. }) => {
                     let (bytes, whole) = self.body.clone();
                     Event::Body { bytes, whole }
                 }
@@ -263,6 +264,7 @@ impl World {
                     outcome.reply = Some(reply);
                     return outcome;
                 }
+                Effect::Note(_) | Effect::Pass(_) => unreachable!(),
             };
             if let Some((_, time)) = self.slow.filter(|(at, _)| *at == wait) {
                 self.now.wall += time;

@@ -152,6 +152,26 @@ pub enum Reason {
     DnsFailure,
     /// The credential this request needs cannot be had.
     SecretUnavailable,
+    /// The request carries something that must not leave.
+    DlpBlocked,
+    /// The request carries a credential of the agent's own.
+    OwnCredentials,
+    /// The encoding of a body cannot be undone.
+    Undecodable,
+    /// A body that can be read in two ways.
+    MalformedBody,
+    /// The body is larger than what may be looked at.
+    BodyTooLarge,
+    /// There is more in the message to undo than may be undone.
+    BudgetExhausted,
+    /// A WebSocket to where its messages would have to be looked at.
+    WebsocketBlocked,
+    /// What looks into messages failed.
+    ScanFailed,
+    /// The answer carries something that must not reach the agent.
+    ResponseBlocked,
+    /// The answer is to be filtered and cannot be read.
+    ResponseUnparsable,
     /// The record of this request cannot be written.
     RecordFailed,
     /// A fault of attaché's own.
@@ -196,6 +216,16 @@ impl Reason {
         Self::NameNotFound,
         Self::DnsFailure,
         Self::SecretUnavailable,
+        Self::DlpBlocked,
+        Self::OwnCredentials,
+        Self::Undecodable,
+        Self::MalformedBody,
+        Self::BodyTooLarge,
+        Self::BudgetExhausted,
+        Self::WebsocketBlocked,
+        Self::ScanFailed,
+        Self::ResponseBlocked,
+        Self::ResponseUnparsable,
         Self::RecordFailed,
         Self::InternalError,
         Self::ClientGone,
@@ -434,6 +464,76 @@ impl Reason {
                 "the credential for this request is not available",
                 "try again later; the proxy's operator has to provide the credential's variable or file",
             ),
+            Self::DlpBlocked => (
+                "dlp_blocked",
+                Denied,
+                403,
+                "the request carries something that must not leave",
+                "take out what was found; where it is meant to leave, ask for an exemption in the policy's `dlp`",
+            ),
+            Self::OwnCredentials => (
+                "own_credentials",
+                Denied,
+                403,
+                "the request carries a credential of the agent's own",
+                "leave it out, or ask for this host and field to be added to `ownCredentials`",
+            ),
+            Self::Undecodable => (
+                "undecodable",
+                Denied,
+                403,
+                "the encoding of the body cannot be undone, so that nobody can look into it",
+                "send it as gzip, br, zstd or deflate, whole and valid, or without an encoding",
+            ),
+            Self::MalformedBody => (
+                "malformed_body",
+                Denied,
+                403,
+                "the body can be read in more than one way",
+                "send well-formed JSON or multipart: each name and boundary once",
+            ),
+            Self::BodyTooLarge => (
+                "body_too_large",
+                Denied,
+                413,
+                "the body is larger than what may be looked at",
+                "send less at once, and say how much in `Content-Length`",
+            ),
+            Self::BudgetExhausted => (
+                "budget_exhausted",
+                Denied,
+                403,
+                "there is more encoded in the request than may be decoded",
+                "send less at once, and nothing encoded that need not be",
+            ),
+            Self::WebsocketBlocked => (
+                "websocket_blocked",
+                Denied,
+                403,
+                "the messages of a WebSocket are not looked at, so that it may not be opened",
+                "use HTTP requests, or ask for WebSockets to be exempted for this host",
+            ),
+            Self::ScanFailed => (
+                "scan_failed",
+                Unavailable,
+                503,
+                "looking into the message failed",
+                "try again; please report it with the request id",
+            ),
+            Self::ResponseBlocked => (
+                "response_blocked",
+                Denied,
+                502,
+                "the answer carries something that must not reach the agent",
+                "do without this answer: the request was allowed and may have been carried out",
+            ),
+            Self::ResponseUnparsable => (
+                "response_unparsable",
+                Denied,
+                502,
+                "the answer is to be filtered and cannot be read",
+                "the request was allowed and may have been carried out; ask whoever keeps the policy to look at its response filter",
+            ),
             Self::RecordFailed => (
                 "record_failed",
                 Unavailable,
@@ -495,7 +595,9 @@ mod tests {
         assert_eq!(names.len(), Reason::ALL.len());
         for reason in Reason::ALL {
             assert!((400..600).contains(&reason.status()));
-            assert_eq!(reason.class() == Class::Unavailable, reason.status() >= 500, "{}", reason.as_str());
+            // 502: an answer came, and policy keeps it back.
+            let unavailable = reason.status() >= 500 && reason.status() != 502;
+            assert_eq!(reason.class() == Class::Unavailable, unavailable, "{}", reason.as_str());
             assert!(reason.as_str().bytes().all(|b| b.is_ascii_lowercase() || b == b'_'));
         }
     }

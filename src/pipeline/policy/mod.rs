@@ -6,6 +6,7 @@ pub mod binding;
 pub mod decision;
 pub mod domains;
 pub mod filtering;
+pub mod inspect;
 pub mod matcher;
 pub mod path;
 pub mod permit;
@@ -22,6 +23,7 @@ use std::time::SystemTime;
 use smallvec::SmallVec;
 
 use crate::pipeline::agent::{AgentId, Agents};
+use crate::pipeline::dlp::Dlp;
 use crate::pipeline::limit::Limit;
 use crate::pipeline::message::{Door, Host, RequestHead};
 use binding::Bindings;
@@ -31,6 +33,7 @@ pub use domains::{Action, Domains, Entry};
 use domains::{Entries, Governing, Lists, Target, Targets, targets};
 pub use filtering::ResponseFilter;
 use filtering::ResponseFilters;
+pub use inspect::Inspector;
 use matcher::{HostTable, Level, Methods, NamePattern, Scheme, levels, restricting};
 use permit::Draft;
 pub use permit::Permit;
@@ -44,6 +47,8 @@ pub struct Ruleset {
     pub revision: Arc<str>,
     /// Who may call.
     pub agents: Agents,
+    /// What looks into messages, where anything does.
+    pub inspector: Option<Arc<dyn Inspector>>,
     organization: Organization,
     common: Domains,
     profiles: Vec<Domains>,
@@ -52,6 +57,7 @@ pub struct Ruleset {
     response_filters: ResponseFilters,
     bindings: Bindings,
     placeholders: Vec<Placeholder>,
+    dlp: Option<Arc<Dlp>>,
 }
 
 /// The outer bounds, which nothing in the rest of the policy widens.
@@ -155,6 +161,16 @@ impl Ruleset {
         self.rules.add(rule);
     }
 
+    /// Says what is done about data.
+    pub fn set_dlp(&mut self, dlp: Dlp) {
+        self.dlp = Some(Arc::new(dlp));
+    }
+
+    /// What is done about data. None only where nobody said so: every policy that is compiled does.
+    pub fn dlp(&self) -> Option<&Arc<Dlp>> {
+        self.dlp.as_ref()
+    }
+
     /// Adds a response filter.
     pub fn add_response_filter(&mut self, filter: ResponseFilter) {
         self.response_filters.add(filter);
@@ -178,6 +194,11 @@ impl Ruleset {
     /// What this agent may hold in the place of the credentials that it may use.
     pub fn placeholders(&self, agent: AgentId) -> impl Iterator<Item = &Placeholder> {
         self.placeholders.iter().filter(move |placeholder| placeholder.is_for(agent))
+    }
+
+    /// What any agent may hold in the place of a credential.
+    pub fn all_placeholders(&self) -> impl Iterator<Item = &Placeholder> {
+        self.placeholders.iter()
     }
 
     /// Whether an agent may send a request at this time. The order is POLICY's: the organization, block lists, the

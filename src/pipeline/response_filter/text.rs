@@ -4,12 +4,37 @@ use super::BadBody;
 
 /// How many bytes from the start stand for themselves: neither a quote, a backslash nor a control character.
 pub fn plain(bytes: &[u8]) -> usize {
+    // Most texts are short: eight bytes at once find their end without looking at each.
+    let (words, rest) = bytes.as_chunks::<8>();
+    let (near, far) = words.split_at(words.len().min(4));
+    for (at, word) in near.iter().enumerate() {
+        if let Some(end) = special_in(*word) {
+            return 8 * at + end;
+        }
+    }
     // Without an early end inside, so that the compiler makes one comparison of vectors of it.
     let special = |byte: &u8| (*byte == b'"') | (*byte == b'\\') | (*byte < b' ');
-    let (chunks, _) = bytes.as_chunks::<32>();
-    let clean = 32 * chunks.iter().take_while(|chunk| !chunk.iter().fold(false, |s, b| s | special(b))).count();
-    let rest = bytes.get(clean..).unwrap_or_default();
-    clean + rest.iter().position(special).unwrap_or(rest.len())
+    let clean = |chunk: &&[[u8; 8]; 4]| !chunk.as_flattened().iter().fold(false, |s, b| s | special(b));
+    let (chunks, _) = far.as_chunks::<4>();
+    let passed = near.len() + 4 * chunks.iter().take_while(clean).count();
+    for (at, word) in words.iter().enumerate().skip(passed) {
+        if let Some(end) = special_in(*word) {
+            return 8 * at + end;
+        }
+    }
+    bytes.len() - rest.len() + rest.iter().position(special).unwrap_or(rest.len())
+}
+
+/// Where the first special byte of eight is.
+fn special_in(word: [u8; 8]) -> Option<usize> {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let word = u64::from_le_bytes(word);
+    // The high bit of each byte that is below another; above the first such byte a borrow may set more.
+    let below = |word: u64, least: u64| word.wrapping_sub(ONES * least) & !word & (ONES * 0x80);
+    let quote = below(word ^ (ONES * u64::from(b'"')), 1);
+    let backslash = below(word ^ (ONES * u64::from(b'\\')), 1);
+    let found = quote | backslash | below(word, u64::from(b' '));
+    (found != 0).then_some(found.trailing_zeros() as usize / 8)
 }
 
 /// A check of UTF-8 that may be handed characters in pieces.
@@ -23,6 +48,9 @@ pub struct Utf8 {
 impl Utf8 {
     /// Looks at the next bytes.
     pub fn push(&mut self, mut bytes: &[u8]) -> Result<(), BadBody> {
+        if self.length == 0 && bytes.is_ascii() {
+            return Ok(());
+        }
         while self.length > 0 {
             let Some((first, rest)) = bytes.split_first() else { return Ok(()) };
             bytes = rest;

@@ -106,8 +106,8 @@ responseFilters:
 #[test]
 fn a_filter_that_cannot_be_said_here_is_refused() {
     for (fields, at, message) in [
-        (r#"["id", "$.ssn"]"#, "12:76", "`$.ssn` is not the path of a field: `$` as a name has to stand in quotes"),
-        ("[]", "12:68", "expected a list of fields, found an empty one"),
+        (r#"["id", "$.ssn"]"#, "12:74", "`$.ssn` is not the path of a field: `$` as a name has to stand in quotes"),
+        ("[]", "12:67", "expected a list of fields, found an empty one"),
     ] {
         let text = example().replace(r#"["id", "name", "email"]"#, fields);
         let problems = refused(Format::Abac, &[(FILE, &text)], &options());

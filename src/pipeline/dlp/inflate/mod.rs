@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 
 use super::finding::Step;
 
-pub(super) use stage::Stage;
+pub(super) use stage::{Stage, is_zlib};
 
 /// A coding of a body, as `Content-Encoding` names it (RFC 9110 §8.4.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -37,7 +37,9 @@ fn answer(effect: &Effect, by: u8) -> Option<Event> {
             let ip: IpAddr = if good { PUBLIC } else { "127.0.0.1" }.parse().unwrap();
             Event::Resolved(Ok(Resolved::Looked(SmallVec::from_slice(&[ip]))))
         }
-        Effect::Reply(Reply::HoldBody) => Event::Body { bytes: Box::from([by]), whole: good },
+        Effect::Reply(Reply::HoldBody { .. }) => {
+            Event::Body { bytes: vec![by; if good { 1 } else { MOST_HELD }].into(), whole: good }
+        }
         Effect::Look(_) => Event::Looked(if good { Ok(()) } else { Err(excess) }),
         Effect::Ask(_) if good => Event::Asked(open(Standing::Approved(answered()))),
         Effect::Ask(_) => Event::Asked(pick(
@@ -60,7 +62,7 @@ fn answer(effect: &Effect, by: u8) -> Option<Event> {
             Event::Secrets(wanted.iter().map(|_| if good { secret() } else { None }).collect())
         }
         Effect::Record(_) => Event::Recorded(good),
-        Effect::Reply(_) => return None,
+        Effect::Reply(_) | Effect::Note(_) | Effect::Pass(_) => return None,
     })
 }
 
@@ -70,7 +72,7 @@ fn stray(by: u8) -> Event {
         Effect::Look(SmallVec::new()),
         Effect::Admit { charges: SmallVec::new(), redeem: Some(Fingerprint([7; 32])) },
         Effect::FetchSecrets(SmallVec::from_slice(&[CredentialId(0)])),
-        Effect::Reply(Reply::HoldBody),
+        Effect::Reply(Reply::HoldBody { response: false }),
         Effect::Record(Box::new(DecisionRecord::new("".into(), SystemTime::UNIX_EPOCH, Verdict::Allow, "".into()))),
         Effect::Resolve { host: Host::parse("api.example").unwrap(), port: 443 },
     ];
@@ -120,7 +122,7 @@ proptest! {
         for (by, unasked, swap) in steps {
             match &effect {
                 Effect::Record(_) => records += 1,
-                Effect::Reply(Reply::HoldBody) => held += 1,
+                Effect::Reply(Reply::HoldBody { .. }) => held += 1,
                 // Answered: whoever asks for more is not listened to.
                 Effect::Reply(_) => break,
                 _ => {}
@@ -153,7 +155,7 @@ proptest! {
             prop_assert!(!malformed || matches!(&effect, Effect::Record(_) | Effect::Reply(Reply::Deny(_))));
             match &effect {
                 Effect::Resolve { .. } => seen.looked = false,
-                Effect::Reply(Reply::HoldBody) => prop_assert!(!ends && held == 0, "held twice"),
+                Effect::Reply(Reply::HoldBody { .. }) => prop_assert!(!ends && held == 0, "held twice"),
                 Effect::Look(charges) => {
                     prop_assert!(obliged && !seen.looked);
                     prop_assert_eq!(rules_of(charges), ["rules[cap]"]);
@@ -178,6 +180,7 @@ proptest! {
                 Effect::Reply(Reply::Allow(_)) => prop_assert!(recorded && was_allow && records == 1),
                 Effect::Reply(Reply::Deny(_)) => prop_assert!(records == 1),
                 Effect::Reply(Reply::Tunnel { .. }) => prop_assert!(false, "the request was no CONNECT"),
+                Effect::Note(_) | Effect::Pass(_) => prop_assert!(false, "nothing is looked into"),
             }
         }
     }

@@ -171,7 +171,8 @@ proptest! {
                     prop_assert!(!only_refuses && resolving && is_resolved);
                     (resolving, fetching) = (false, true);
                 }
-                Effect::Look(_) | Effect::Ask(_) | Effect::Admit { .. } | Effect::Reply(Reply::HoldBody) => {
+                Effect::Note(_) | Effect::Pass(_) => prop_assert!(false, "nothing is looked into"),
+                Effect::Look(_) | Effect::Ask(_) | Effect::Admit { .. } | Effect::Reply(Reply::HoldBody { .. }) => {
                     prop_assert!(false, "this policy neither limits nor asks");
                 }
                 Effect::Record(record) => {

@@ -1,0 +1,183 @@
+//! What stands for a character where it stands: percent-encoding, the escapes of JSON, JavaScript and C, and entities.
+//! All are undone at once: a text that mixes them is read by whoever undoes any.
+
+use memchr::memchr3_iter;
+
+use super::alphabet::{hex, hex_pair};
+use crate::pipeline::dlp::edits::Edits;
+use crate::pipeline::dlp::finding::Step;
+
+/// Up to four bytes of UTF-8, or a byte alone.
+type Decoded = smallvec::SmallVec<[u8; 4]>;
+
+/// Replaces all that is escaped.
+pub(super) fn read(text: &[u8], edits: &mut Edits<'_>) {
+    if is_form(text) {
+        let signs = text.iter().enumerate().filter(|(_, byte)| b"%\\&+".contains(byte));
+        replace(text, signs.map(|(at, _)| at), edits);
+    } else {
+        replace(text, memchr3_iter(b'%', b'\\', b'&', text), edits);
+    }
+}
+
+fn replace(text: &[u8], signs: impl Iterator<Item = usize>, edits: &mut Edits<'_>) {
+    let mut done = 0;
+    for at in signs {
+        let Some((first, rest)) = text.get(at..).and_then(<[u8]>::split_first).filter(|_| at >= done) else { continue };
+        let (step, read) = match first {
+            b'%' => (Step::Percent, percent(rest)),
+            b'+' => (Step::Percent, Some((byte(b' '), 0))),
+            b'\\' => (Step::Escapes, backslash(rest)),
+            _ => (Step::Entities, entity(rest)),
+        };
+        if let Some((decoded, length)) = read {
+            done = at + 1 + length;
+            edits.replace(step, at, done, &decoded);
+        }
+    }
+}
+
+/// True for `name=value&name=value`, in which `+` is a space.
+fn is_form(text: &[u8]) -> bool {
+    const SAMPLE: usize = 4 << 10;
+    let sample = text.get(..SAMPLE).unwrap_or(text);
+    let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~%+[]*!".contains(byte);
+    let name = sample.iter().take_while(|byte| is_name(byte)).count();
+    sample.get(name) == Some(&b'=')
+        && !sample.iter().any(|byte| byte.is_ascii_whitespace() || b"\"<>{}\\".contains(byte))
+}
+
+/// `%41`, `%u0041`, and `%2541` at once: nobody means the one in between.
+fn percent(rest: &[u8]) -> Option<(Decoded, usize)> {
+    if let Some([b'u' | b'U', digits @ ..]) = rest.get(..5) {
+        return Some((character(number(digits, 16)?)?, 5));
+    }
+    let mut at = 0;
+    while let Some([b'2', b'5', high, low]) = rest.get(at..at + 4)
+        && hex_pair(*high, *low).is_some()
+    {
+        at += 2;
+    }
+    let [high, low] = rest.get(at..at + 2)? else { return None };
+    Some((byte(hex_pair(*high, *low)?), at + 2))
+}
+
+/// What follows a backslash (RFC 8259 §7, ECMA-262 §12.9.4, C11 §6.4.4.4).
+fn backslash(rest: &[u8]) -> Option<(Decoded, usize)> {
+    let (kind, after) = rest.split_first()?;
+    let simple = |decoded: u8| Some((byte(decoded), 1));
+    match kind {
+        b'n' => simple(b'\n'),
+        b'r' => simple(b'\r'),
+        b't' => simple(b'\t'),
+        b'"' | b'\'' | b'\\' | b'/' | b'`' => simple(*kind),
+        // A line that goes on.
+        b'\n' => Some((Decoded::new(), 1)),
+        b'x' => {
+            let [high, low] = after.get(..2)? else { return None };
+            Some((byte(hex_pair(*high, *low)?), 3))
+        }
+        b'u' if after.first() == Some(&b'{') => {
+            let end = after.iter().take(8).position(|byte| *byte == b'}')?;
+            Some((character(number(after.get(1..end)?, 16)?)?, end + 2))
+        }
+        b'u' => {
+            let unit = number(after.get(..4)?, 16)?;
+            if !(0xd800..0xdc00).contains(&unit) {
+                return Some((character(unit)?, 5));
+            }
+            let Some([b'\\', b'u', low @ ..]) = after.get(4..10) else { return None };
+            let low = number(low, 16)?.checked_sub(0xdc00).filter(|low| *low < 0x400)?;
+            Some((character(0x10000 + ((unit - 0xd800) << 10 | low))?, 11))
+        }
+        b'U' => Some((character(number(after.get(..8)?, 16)?)?, 9)),
+        b'0'..=b'3' => {
+            let digits = rest.get(..3)?;
+            Some((byte(u8::try_from(number(digits, 8)?).ok()?), 3))
+        }
+        _ => None,
+    }
+}
+
+/// What follows an ampersand (HTML §13.5).
+fn entity(rest: &[u8]) -> Option<(Decoded, usize)> {
+    if let Some(numeric) = rest.strip_prefix(b"#") {
+        let (digits, radix) = match numeric {
+            [b'x' | b'X', digits @ ..] => (digits, 16),
+            digits => (digits, 10),
+        };
+        let count = digits.iter().take(8).take_while(|byte| char::from(**byte).is_digit(radix)).count();
+        let decoded = character(number(digits.get(..count)?, radix)?)?;
+        let closed = usize::from(digits.get(count) == Some(&b';'));
+        return Some((decoded, rest.len() - digits.len() + count + closed));
+    }
+    const LONGEST: usize = 9;
+    let length = rest.iter().take(LONGEST).position(|byte| *byte == b';')?;
+    let name = rest.get(..length)?;
+    let (_, decoded) = NAMED.iter().find(|(named, _)| named.as_bytes() == name)?;
+    Some((decoded.bytes().collect(), length + 1))
+}
+
+/// Those that a token or what stands round it may be written with.
+const NAMED: [(&str, &str); 40] = [
+    ("amp", "&"),
+    ("AMP", "&"),
+    ("lt", "<"),
+    ("gt", ">"),
+    ("quot", "\""),
+    ("apos", "'"),
+    ("nbsp", " "),
+    ("lowbar", "_"),
+    ("UnderBar", "_"),
+    ("dash", "-"),
+    ("hyphen", "-"),
+    ("sol", "/"),
+    ("bsol", "\\"),
+    ("plus", "+"),
+    ("equals", "="),
+    ("period", "."),
+    ("comma", ","),
+    ("colon", ":"),
+    ("semi", ";"),
+    ("num", "#"),
+    ("percnt", "%"),
+    ("commat", "@"),
+    ("dollar", "$"),
+    ("excl", "!"),
+    ("quest", "?"),
+    ("ast", "*"),
+    ("midast", "*"),
+    ("lpar", "("),
+    ("rpar", ")"),
+    ("lsqb", "["),
+    ("lbrack", "["),
+    ("rsqb", "]"),
+    ("rbrack", "]"),
+    ("lcub", "{"),
+    ("rcub", "}"),
+    ("verbar", "|"),
+    ("vert", "|"),
+    ("grave", "`"),
+    ("Tab", "\t"),
+    ("NewLine", "\n"),
+];
+
+fn byte(byte: u8) -> Decoded {
+    std::iter::once(byte).collect()
+}
+
+fn character(code: u32) -> Option<Decoded> {
+    let mut buffer = [0; 4];
+    Some(char::from_u32(code)?.encode_utf8(&mut buffer).bytes().collect())
+}
+
+/// Digits and nothing else, at least one.
+fn number(digits: &[u8], radix: u32) -> Option<u32> {
+    if digits.is_empty() {
+        return None;
+    }
+    digits.iter().try_fold(0_u32, |sum, digit| {
+        let digit = hex(*digit).map(u32::from).filter(|digit| *digit < radix)?;
+        sum.checked_mul(radix)?.checked_add(digit)
+    })
+}

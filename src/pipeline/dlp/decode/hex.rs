@@ -1,0 +1,181 @@
+//! Hex (RFC 4648 §8): as one run, in pairs with something between them, and as tools dump it.
+
+use std::ops::Range;
+
+use smallvec::SmallVec;
+
+use super::alphabet::{hex, hex_pair};
+use super::text::{reads_as_text, stretches};
+use super::{Ways, packed};
+use crate::pipeline::dlp::finding::Step;
+
+/// The fewest digits of a run.
+const DIGITS: usize = 16;
+
+/// The fewest bytes of text within something that is not.
+const WITHIN: usize = 10;
+
+/// Reads the digits in a run of base64.
+pub(super) fn read_run(text: &[u8], run: Range<usize>, ways: &mut Ways<'_, '_>) {
+    let mut at = run.start;
+    while let Some(rest) = text.get(at..run.end).filter(|rest| rest.len() >= DIGITS) {
+        // A run of sixteen that begins here has a digit at its end too.
+        let length = match rest.get(DIGITS - 1).is_some_and(|byte| hex(*byte).is_some()) {
+            true => rest.iter().take_while(|byte| hex(**byte).is_some()).count(),
+            false => 0,
+        };
+        if length >= DIGITS {
+            digits(text, at..at + length, ways);
+            at += length + 1;
+        } else if length == 0 {
+            // The last that is no digit in reach: no run begins before it.
+            at += rest.iter().take(DIGITS).rposition(|byte| hex(*byte).is_none()).map_or(1, |last| last + 1);
+        } else {
+            at += length + 1;
+        }
+    }
+}
+
+fn digits(text: &[u8], run: Range<usize>, ways: &mut Ways<'_, '_>) {
+    for start in [run.start, run.start + 1] {
+        let (pairs, _) = text.get(start..run.end).unwrap_or_default().as_chunks::<2>();
+        let bytes: Vec<u8> = pairs.iter().filter_map(|[high, low]| hex_pair(*high, *low)).collect();
+        let whole = start..start + bytes.len() * 2;
+        if reads_as_text(&bytes) || packed::is_packed(&bytes) {
+            ways.run(Step::Hex, if start == run.start { run } else { whole }, bytes);
+            return;
+        }
+        for part in stretches(&bytes, WITHIN) {
+            let place = start + part.start * 2..start + part.end * 2;
+            ways.run(Step::Hex, place, bytes.get(part).unwrap_or_default().to_vec());
+        }
+    }
+}
+
+/// Reads groups of digits of one length: `41:42`, `0x41, 0x42`, `4142 4344`.
+pub(super) fn read_pairs(text: &[u8], run: Range<usize>, ways: &mut Ways<'_, '_>) {
+    if dump(text, run.start, ways) {
+        return;
+    }
+    let mut groups = Groups::default();
+    let mut at = run.start;
+    // The end of a word may be hex digits.
+    if at.checked_sub(1).and_then(|at| text.get(at)).is_some_and(u8::is_ascii_alphanumeric) {
+        let rest = text.get(at..run.end).unwrap_or_default();
+        at += rest.iter().take_while(|byte| byte.is_ascii_alphanumeric()).count();
+    }
+    while at < run.end {
+        let rest = text.get(at..run.end).unwrap_or_default();
+        let length = rest.iter().take_while(|byte| hex(**byte).is_some()).count();
+        let prefixed = length == 1 && matches!(rest, [b'0', b'x' | b'X', ..]);
+        if length > 0 && !prefixed {
+            groups.add(text, at..at + length, ways);
+        }
+        at += length.max(1);
+    }
+    groups.flush(ways);
+}
+
+#[derive(Default)]
+struct Groups {
+    bytes: Vec<u8>,
+    range: Option<Range<usize>>,
+    length: usize,
+    /// What stands between the first two, without white space.
+    between: Option<SmallVec<[u8; 8]>>,
+}
+
+impl Groups {
+    fn add(&mut self, text: &[u8], group: Range<usize>, ways: &mut Ways<'_, '_>) {
+        /// `, 0x` and some white space.
+        const BETWEEN: usize = 8;
+        let end = self.range.as_ref().map(|range| range.end);
+        let between = end.and_then(|end| text.get(end..group.start)).filter(|between| between.len() <= BETWEEN);
+        let near = between.is_some_and(|between| {
+            let signs = between.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
+            self.between.get_or_insert_with(|| SmallVec::clone(&signs)) == &signs
+        });
+        if !group.len().is_multiple_of(2) || group.len() > 16 {
+            return self.flush(ways);
+        }
+        if !near || group.len() > self.length {
+            self.flush(ways);
+            self.length = group.len();
+        }
+        let shorter = group.len() < self.length;
+        let (pairs, _) = text.get(group.clone()).unwrap_or_default().as_chunks::<2>();
+        self.bytes.extend(pairs.iter().filter_map(|[high, low]| hex_pair(*high, *low)));
+        let start = self.range.take().map_or(group.start, |range| range.start);
+        self.range = Some(start..group.end);
+        if shorter {
+            self.flush(ways);
+        }
+    }
+
+    fn flush(&mut self, ways: &mut Ways<'_, '_>) {
+        let bytes = std::mem::take(&mut self.bytes);
+        self.length = 0;
+        self.between = None;
+        let Some(range) = self.range.take() else { return };
+        if reads_as_text(&bytes) || packed::is_packed(&bytes) {
+            ways.run(Step::Hex, range, bytes);
+            return;
+        }
+        for part in stretches(&bytes, WITHIN) {
+            ways.run(Step::Hex, range.clone(), bytes.get(part).unwrap_or_default().to_vec());
+        }
+    }
+}
+
+/// Reads the lines that xxd, hexdump and od write, if this place is in the first of them: an offset, bytes, and perhaps
+/// what they are.
+fn dump(text: &[u8], at: usize, ways: &mut Ways<'_, '_>) -> bool {
+    let before = text.get(..at).unwrap_or_default();
+    let start = memchr::memrchr(b'\n', before).map_or(0, |newline| newline + 1);
+    let mut bytes = Vec::new();
+    let mut end = start;
+    while let Some(rest) = text.get(end..).filter(|rest| !rest.is_empty()) {
+        let length = memchr::memchr(b'\n', rest).map_or(rest.len(), |newline| newline + 1);
+        let line = rest.get(..length).unwrap_or_default();
+        if !dumped(line, &mut bytes) {
+            break;
+        }
+        end += length;
+    }
+    let reads = end > start && (reads_as_text(&bytes) || packed::is_packed(&bytes));
+    if reads {
+        ways.run(Step::Hex, start..end, bytes);
+    }
+    reads
+}
+
+/// Reads a line of a dump; false if it is none.
+fn dumped(line: &[u8], bytes: &mut Vec<u8>) -> bool {
+    const OFFSET: usize = 4;
+    const MOST: usize = 64;
+    let line = line.trim_ascii();
+    let offset = line.iter().take_while(|byte| hex(**byte).is_some()).count();
+    let Some(rest) = line.get(offset..).filter(|_| (OFFSET..=16).contains(&offset)) else { return false };
+    let rest = rest.strip_prefix(b":").unwrap_or(rest);
+    let blank = rest.iter().take_while(|byte| **byte == b' ').count();
+    if blank == 0 {
+        return false;
+    }
+    let before = bytes.len();
+    let mut rest = rest.get(blank..).unwrap_or_default();
+    while bytes.len() - before < MOST {
+        let digits = rest.iter().take_while(|byte| hex(**byte).is_some()).count();
+        let Some((group, after)) = rest.split_at_checked(digits).filter(|_| digits > 0 && digits.is_multiple_of(2))
+        else {
+            break;
+        };
+        bytes.extend(group.as_chunks::<2>().0.iter().filter_map(|[high, low]| hex_pair(*high, *low)));
+        // Two spaces end the bytes, except in the middle of a line of hexdump.
+        rest = match after {
+            [b' ', b' ', more @ ..] if bytes.len() - before == 8 && more.get(2) == Some(&b' ') => more,
+            [b' ', more @ ..] => more,
+            _ => break,
+        };
+    }
+    bytes.len() > before
+}

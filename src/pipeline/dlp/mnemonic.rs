@@ -11,10 +11,7 @@ use sha2::{Digest, Sha256};
 use smallvec::SmallVec;
 
 use super::finding::Confidence;
-use super::numbers::Match;
-
-/// The rule's id.
-pub const RULE: &str = "seed-phrase";
+use super::numbers::{Match, SEED_PHRASE};
 
 /// The longest phrase that is told, in bytes.
 pub const LONGEST: usize = 512;
@@ -104,7 +101,7 @@ impl Run {
         if let (Some(first), Some(last)) = (phrase.first(), phrase.last()) {
             let range = first.start..last.end;
             let example = is_example(text, phrase);
-            found(Match { rule: RULE, range, confidence, example });
+            found(Match { rule: SEED_PHRASE.id, range, confidence, example });
         }
     }
 }

@@ -20,7 +20,8 @@ use super::validate::{Compact, Validator, iban_length};
 use context::Context;
 use scan::{Token, is_separator};
 
-pub use table::{NumberRule, RULES};
+pub(super) use table::SEED_PHRASE;
+pub use table::{Kind, NumberRule, RULES};
 
 /// What was found of personal data in a text: which rule, which bytes, how sure.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,7 +1,6 @@
 //! Seed phrases: twelve words and more of BIP-39's English list, one after another.
 //!
-//! A phrase is at least 47 bytes long, so that one word is looked up every so many bytes; only about a word of the list
-//! is more looked at.
+//! A phrase is so long that one word is looked up every so many bytes; only about a word of the list is more looked at.
 
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -23,19 +22,20 @@ const LONGEST_WORD: usize = 8;
 
 /// Tells each phrase: confirmed if its checksum holds, medium if it has a phrase's length and does not.
 pub fn find(text: &[u8], found: &mut dyn FnMut(Match)) {
-    // Twelve words of three letters and eleven blanks, less the word that a look may fall before.
-    const STRIDE: usize = SHORTEST * 3 + SHORTEST - 1 - LONGEST_WORD - 1;
-    let mut at = STRIDE;
+    // From the first letter of the first word to that of the last there are at least so many bytes: eleven words of
+    // three letters, and a blank after each.
+    const STRIDE: usize = (SHORTEST - 1) * 4;
+    let mut at = STRIDE - 1;
     let mut done = 0;
     while at < text.len() {
-        let Some(word) = word_about(text, at).filter(|word| word.start >= done && is_listed(text, word)) else {
+        let Some(word) = word_from_on(text, at).filter(|word| word.start >= done && is_listed(text, word)) else {
             at += STRIDE;
             continue;
         };
         let run = Run::about(text, word, done);
         done = run.end();
         run.phrases(text, found);
-        at = done.max(at) + STRIDE;
+        at = done.max(at) + STRIDE - 1;
     }
 }
 
@@ -153,7 +153,13 @@ fn joined(text: &[u8], words: &[Range<usize>]) -> String {
     phrase
 }
 
-/// The word at this place or, if none is there, none.
+/// The word at this place, or right after what is between words here.
+fn word_from_on(text: &[u8], at: usize) -> Option<Range<usize>> {
+    let gap = text.get(at..)?.iter().take(MOST_BETWEEN).take_while(|byte| between(byte)).count();
+    word_about(text, at + gap)
+}
+
+/// The word at this place.
 fn word_about(text: &[u8], at: usize) -> Option<Range<usize>> {
     text.get(at).filter(|byte| byte.is_ascii_alphabetic())?;
     let before = text.get(..at)?.iter().rev().take(LONGEST_WORD).take_while(|byte| byte.is_ascii_alphabetic()).count();

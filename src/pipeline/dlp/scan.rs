@@ -116,6 +116,9 @@ impl Lens {
             };
             numbers::find(&view.bytes, &mut note);
             mnemonic::find(&view.bytes, &mut note);
+            if self.actions.wants_contact() {
+                numbers::contact::find(&view.bytes, &mut note);
+            }
         }
     }
 

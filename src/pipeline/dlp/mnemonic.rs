@@ -207,8 +207,11 @@ fn index(text: &[u8], word: &Range<usize>) -> Option<u16> {
     LIST.get(bucket(key))?.iter().find(|(listed, _)| *listed == key).map(|(_, index)| *index)
 }
 
+/// Words as numbers, and their places in the list.
+type Bucket = SmallVec<[(u64, u16); 2]>;
+
 /// The words of the list as numbers and their places, by a part of their product with an odd number.
-static LIST: LazyLock<Vec<SmallVec<[(u64, u16); 2]>>> = LazyLock::new(|| {
+static LIST: LazyLock<Vec<Bucket>> = LazyLock::new(|| {
     let mut list = vec![SmallVec::new(); 1 << BITS];
     for (word, index) in Language::English.word_list().iter().zip(0..) {
         let key = packed(word.bytes());

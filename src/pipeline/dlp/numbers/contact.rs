@@ -116,9 +116,7 @@ fn phone(text: &[u8], run: &Range<usize>) -> Option<Match> {
         let certain =
             american && written.clone().all(|byte| b"()- ".contains(byte)) && written.clone().any(|byte| *byte == b'-');
         let dated = value.iter().filter(|byte| **byte == b'/').count() == 2;
-        if certain {
-            Confidence::High
-        } else if (7..=15).contains(&digits.len()) && !dated && is_named(before) {
+        if certain || ((7..=15).contains(&digits.len()) && !dated && is_named(before)) {
             Confidence::High
         } else if american {
             Confidence::Medium

@@ -195,6 +195,10 @@ impl Context {
     }
 
     fn read(&mut self, text: &[u8]) {
+        // A table of figures has no words: that costs no more than a look.
+        if !text.iter().fold(false, |any, byte| any | is_letter(*byte)) {
+            return;
+        }
         let table = &*WORDS;
         let words = Words::of(text);
         let mut words = words.as_slice();
@@ -286,6 +290,11 @@ impl Table {
     }
 }
 
+/// Of whatever alphabet: beyond ASCII all count as letters.
+fn is_letter(byte: u8) -> bool {
+    byte.is_ascii_alphabetic() | (byte >= 0x80)
+}
+
 /// The words of a text, as hashes: runs of letters, which end where a capital follows a small letter, too:
 /// `SocialSecurity_no.` is `social`, `security` and `no`.
 pub(super) struct Words {
@@ -305,7 +314,7 @@ impl Words {
         let mut hash = BASIS;
         let mut small = false;
         for byte in text {
-            let letter = byte.is_ascii_alphabetic() || *byte >= 0x80;
+            let letter = is_letter(*byte);
             let capital = byte.is_ascii_uppercase();
             if hash != BASIS && ((capital && small) || !(letter || *byte == b'\'')) {
                 words.push(hash);

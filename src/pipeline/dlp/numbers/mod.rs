@@ -107,18 +107,24 @@ impl Runs<'_, '_> {
         if is_glued(self.text, window) {
             return None;
         }
-        let number = Compact::of(value)?;
-        let holds = |rule: &NumberRule| rule.check.is_none_or(|check| check.holds_of(&number));
         // Small letters are not how such a number is written: it needs its name.
         let small = value.iter().any(u8::is_ascii_lowercase);
+        let alone = node.alone && !small;
+        // Most runs of digits are no number of a person, and nothing near says so: that is asked first.
+        let named = if alone { None } else { Some(Context::about(self.text, window)) };
+        if named.is_some_and(|context| context.names & node.rules == 0) {
+            return None;
+        }
+        let number = Compact::of(value)?;
+        let holds = |rule: &NumberRule| rule.check.is_none_or(|check| check.holds_of(&number));
         let bare = !value.iter().any(|byte| is_separator(*byte));
         let mut held = 0u128;
-        if node.alone && !small {
+        if alone {
             let alone = node.entries.iter().filter(|entry| entry.alone.is_some() && holds(entry.rule()));
             held = alone.fold(0, |held, entry| held | 1 << entry.index);
         }
         // What only holds by its name is checked when it has one.
-        let context = Context::about(self.text, window);
+        let context = named.unwrap_or_else(|| Context::about(self.text, window));
         if held == 0 && context.names & node.rules == 0 {
             return None;
         }

@@ -10,6 +10,7 @@ use super::decode::{Budget, derive};
 use super::detector::{Detector, Match};
 use super::finding::{Action, Confidence, Finding, Step};
 use super::known::{Kind, Known, KnownMatch};
+use super::mnemonic;
 use super::normalise::normalise;
 use super::numbers;
 use super::profile::{Actions, Exemption};
@@ -108,11 +109,16 @@ impl Lens {
             self.note(found, view, surface, report);
         }
         if !split {
-            numbers::find(&view.bytes, &mut |found| {
+            let mut note = |found: numbers::Match| {
                 if let Some(found) = self.detector.number(&found) {
                     self.note(found, view, surface, report);
                 }
-            });
+            };
+            numbers::find(&view.bytes, &mut note);
+            mnemonic::find(&view.bytes, &mut note);
+            if self.actions.wants_contact() {
+                numbers::contact::find(&view.bytes, &mut note);
+            }
         }
     }
 

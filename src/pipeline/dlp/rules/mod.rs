@@ -1,4 +1,5 @@
-//! The rules that are built in: credentials, one file for each field.
+//! The rules that are built in: credentials, one file for each field; keys to money; personal data that has a keyword;
+//! orders given to agents.
 //!
 //! Each was written from the format that its vendor publishes (`source`). A rule whose secret has a prefix of its own
 //! is `reach: within`; one whose secret is told only by the name before it is `reach: assigned`.
@@ -6,7 +7,7 @@
 use super::rule::{Rule, RuleError, RuleSource};
 
 /// The files, in the order in which their rules are tried.
-const FILES: [(&str, &str); 12] = [
+const FILES: [(&str, &str); 15] = [
     ("vcs", include_str!("vcs.yaml")),
     ("cloud", include_str!("cloud.yaml")),
     ("ai", include_str!("ai.yaml")),
@@ -19,6 +20,9 @@ const FILES: [(&str, &str); 12] = [
     ("infrastructure", include_str!("infrastructure.yaml")),
     ("keys", include_str!("keys.yaml")),
     ("generic", include_str!("generic.yaml")),
+    ("crypto", include_str!("crypto.yaml")),
+    ("pii", include_str!("pii.yaml")),
+    ("injection", include_str!("injection.yaml")),
 ];
 
 /// Reads and checks the rules that are built in.

@@ -108,7 +108,7 @@ struct Value {
 
 impl Known {
     /// Takes in values, and tells which of them would be found where they are not. What stands in one of the
-    /// `placeholders`, which agents may hold, is not looked for.
+    /// `placeholders`, which agents may hold, is not looked for. Of several that hold the same value the first is told.
     pub fn new<'v>(
         values: impl IntoIterator<Item = (Held, &'v [u8])>,
         placeholders: &[impl AsRef<[u8]>],
@@ -214,6 +214,11 @@ impl Known {
     }
 
     fn add(&mut self, held: &Held, value: &[u8], placeholders: &[impl AsRef<[u8]>]) {
+        // The first to hold a value is the one that is named.
+        let raw = |needle: &&Needle| needle.step.is_none();
+        if self.haystack.needles.iter().filter(raw).any(|needle| self.haystack.of(needle) == value) {
+            return;
+        }
         let (part, parts) = (strength::part(value), strength::parts(value, placeholders));
         self.haystack.add(self.values.len(), value);
         self.values.push(Value { held: held.clone(), len: value.len(), part, parts });

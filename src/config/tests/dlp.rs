@@ -195,6 +195,10 @@ fn documented_values_pass_to_language_models_and_documentation() {
         ("api.example", false),
         ("api.stripe.com", false),
     ] {
-        assert_eq!(dlp.requests(AgentId(0), &Host::parse(host).unwrap(), 443, "/", Arc::default()).examples_pass, passes, "{host}");
+        assert_eq!(
+            dlp.requests(AgentId(0), &Host::parse(host).unwrap(), 443, "/", Arc::default()).examples_pass,
+            passes,
+            "{host}"
+        );
     }
 }

@@ -241,6 +241,11 @@ fn a_key_is_found_without_its_line_ends_and_by_its_lines() {
 }
 
 #[test]
+fn each_has_a_version_of_its_own() {
+    assert_ne!(known(TOKEN.as_bytes()).version(), known(TOKEN.as_bytes()).version());
+}
+
+#[test]
 fn nothing_is_held_back_that_begins_no_value() {
     let known = known(TOKEN.as_bytes());
     assert_eq!((known.open_suffix(b""), known.open_suffix(b"\xff\xff\xff")), (0, 0));

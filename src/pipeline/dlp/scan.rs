@@ -89,7 +89,8 @@ impl Lens {
     /// A number that is another where other things would be found.
     pub fn version(&self) -> u64 {
         let mut hasher = std::hash::DefaultHasher::new();
-        (Arc::as_ptr(&self.detector) as usize, Arc::as_ptr(&self.known) as usize).hash(&mut hasher);
+        // Another may come to stand at the same address, and would be taken for the one before.
+        (Arc::as_ptr(&self.detector) as usize, self.known.version()).hash(&mut hasher);
         format!("{:?}{}", self.actions, self.enforced).hash(&mut hasher);
         self.exemptions.iter().for_each(|exemption| (Arc::as_ptr(exemption) as usize).hash(&mut hasher));
         hasher.finish()

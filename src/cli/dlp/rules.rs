@@ -46,12 +46,12 @@ enum What {
 
 /// Runs the command.
 pub fn run(args: Args) -> Outcome {
-    let (dlp, _) = args.policy.read(None)?;
+    let detector = args.policy.detector()?;
     let mut out = std::io::stdout().lock();
     if args.what == Some(What::Test) {
-        return test(&dlp.detector, args.output, &mut out);
+        return test(&detector, args.output, &mut out);
     }
-    let rules = dlp.detector.rules();
+    let rules = detector.rules();
     match args.output {
         Format::Text => write!(out, "{}", table(rules.iter().map(|rule| &**rule)))?,
         Format::Json => {

@@ -51,6 +51,18 @@ const TABLE: &[(&str, &[&str])] = &[
             "pipeline::response_filter",
         ],
     ),
+    (
+        "pipeline::guard",
+        &[
+            "pipeline::message",
+            "pipeline::policy::decision",
+            "pipeline::agent",
+            "pipeline::credential",
+            "pipeline::dlp",
+            "pipeline::response_filter",
+            "pipeline::policy",
+        ],
+    ),
     ("pipeline::answer", &["pipeline::policy::decision"]),
     ("pipeline::audit", &[]),
     (
@@ -75,7 +87,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("rehearsal", &[CORE]),
     // What the core is told.
     ("https", &[]),
-    ("secrets", &["pipeline::credential", "https"]),
+    ("secrets", &["pipeline::credential", "pipeline::dlp", "https"]),
     ("notify", &["pipeline::approval", "pipeline::audit", "pipeline::policy::decision", "https", "secrets"]),
     ("config", &[CORE, "rehearsal", "https", "secrets", "notify"]),
     ("live", &["pipeline::policy", "secrets"]),

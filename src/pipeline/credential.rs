@@ -42,6 +42,11 @@ impl Secret {
         }
         Ok(Self(value))
     }
+
+    /// The value, to be looked for in messages; never to be shown.
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
 }
 
 impl fmt::Debug for Secret {

@@ -26,6 +26,9 @@ pub mod dlp;
 
 pub mod policy;
 
+// What looks into it, on the way out and back.
+pub mod guard;
+
 // What is said of it, and the stages in order.
 pub mod answer;
 

@@ -1,7 +1,8 @@
 //! Where secrets come from: environment variables and files, read again when they change, and Vault, asked when a
-//! request that policy has allowed needs one.
+//! request that policy has allowed needs one. None is handed out that messages are not searched for.
 
 mod local;
+mod lookout;
 mod remote;
 mod vault;
 
@@ -16,7 +17,10 @@ use smallvec::SmallVec;
 
 use crate::https::{Client, Trust, TrustError};
 use crate::pipeline::credential::{CredentialId, Secret};
+use crate::pipeline::dlp::known::{Known, TooWeak};
 pub use local::{Environment, Files, LocalError, Source};
+pub use lookout::Bounds;
+use lookout::Lookout;
 use remote::{Answer, Remote};
 use vault::Vault;
 pub use vault::{Auth, VaultError, VaultSource};
@@ -49,7 +53,10 @@ pub enum SecretError {
 
 /// The secrets of one policy, by [`CredentialId`]. Reading one takes no lock.
 #[derive(Debug, Default)]
-pub struct Secrets(Vec<Held>);
+pub struct Secrets {
+    held: Vec<Held>,
+    lookout: Arc<Lookout>,
+}
 
 /// The secrets asked for, in the order asked; none where one cannot be had.
 pub type Found = SmallVec<[Option<Arc<Secret>>; 1]>;
@@ -64,7 +71,7 @@ pub enum Fetch {
 
 #[derive(Debug)]
 struct Held {
-    name: String,
+    name: Arc<str>,
     kept: Kept,
 }
 
@@ -107,17 +114,30 @@ impl Secrets {
                     }
                 },
             };
-            Held { name, kept }
+            Held { name: name.into(), kept }
         });
-        let held = held.collect();
-        (Self(held), missing)
+        let secrets = Self { held: held.collect(), lookout: Arc::default() };
+        secrets.note_local();
+        (secrets, missing)
     }
 
-    /// Takes over what an earlier policy has fetched for the same entries: a new policy asks Vault no sooner.
+    /// Says what else messages are to be searched for, and what not; gives what of all cannot be looked for.
+    pub fn set_bounds(&self, bounds: Bounds) -> Vec<TooWeak> {
+        self.lookout.set(bounds)
+    }
+
+    /// What messages are to be searched for: every secret that was handed out, those it replaced, and canaries.
+    pub fn known(&self) -> Arc<Known> {
+        self.lookout.known()
+    }
+
+    /// Takes over what an earlier policy has fetched for the same entries: a new policy asks Vault no sooner. What the
+    /// earlier one looked for in messages is looked for still.
     pub fn keep(&mut self, earlier: &Self) {
-        for held in &mut self.0 {
+        self.lookout.keep(&earlier.lookout);
+        for held in &mut self.held {
             let Kept::Remote(remote) = &mut held.kept else { continue };
-            let same = earlier.0.iter().find_map(|other| match &other.kept {
+            let same = earlier.held.iter().find_map(|other| match &other.kept {
                 Kept::Remote(other) if other.is_same_as(remote) => Some(other.clone()),
                 _ => None,
             });
@@ -133,7 +153,7 @@ impl Secrets {
         let mut waits = Vec::new();
         let mut found = Found::new();
         for id in wanted {
-            found.push(match self.0.get(id.0).map(|held| &held.kept) {
+            found.push(match self.held.get(id.0).map(|held| &held.kept) {
                 Some(Kept::Local { value, .. }) => value.load_full(),
                 Some(Kept::Remote(remote)) => match remote.ask(Instant::now()) {
                     Answer::Known(secret) => secret,
@@ -145,9 +165,16 @@ impl Secrets {
                 Some(Kept::Nowhere) | None => None,
             });
         }
+        let names: SmallVec<[Arc<str>; 1]> =
+            wanted.iter().map(|id| self.held.get(id.0).map_or_else(|| "".into(), |held| held.name.clone())).collect();
+        let note = move |lookout: &Lookout, found: &Found| {
+            lookout.note(names.iter().zip(found).filter_map(|(name, secret)| Some((name, secret.as_ref()?))));
+        };
         if waits.is_empty() {
+            note(&self.lookout, &found);
             return Fetch::AtHand(found);
         }
+        let lookout = self.lookout.clone();
         Fetch::Awaited(Box::pin(async move {
             // They fly at the same time, each with its own deadline.
             for (at, remote, flight) in waits {
@@ -156,6 +183,7 @@ impl Secrets {
                     *place = secret;
                 }
             }
+            note(&lookout, &found);
             found
         }))
     }
@@ -176,9 +204,20 @@ impl Secrets {
                 Err(error) => (None, Err(error.into())),
             };
             value.store(secret);
-            Some((held.name.clone(), outcome))
+            Some((held.name.to_string(), outcome))
         };
-        self.0.iter().filter_map(reread).collect()
+        let changed = self.held.iter().filter_map(reread).collect();
+        self.note_local();
+        changed
+    }
+
+    fn note_local(&self) {
+        let at_hand = |held: &Held| match &held.kept {
+            Kept::Local { value, .. } => Some((held.name.clone(), value.load_full()?)),
+            Kept::Remote(_) | Kept::Nowhere => None,
+        };
+        let values: Vec<_> = self.held.iter().filter_map(at_hand).collect();
+        self.lookout.note(values.iter().map(|(name, secret)| (name, secret)));
     }
 }
 
@@ -205,6 +244,26 @@ mod tests {
     fn shown(secret: Option<&Arc<Secret>>) -> Option<String> {
         let rendered = Format::parse("{value}").unwrap().render(secret?);
         Some(String::from_utf8_lossy(&rendered).into_owned())
+    }
+
+    #[test]
+    fn messages_are_searched_for_what_a_file_held_and_holds() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        std::fs::write(&path, "first-9aF3kLm20Q\n").unwrap();
+        let (secrets, _) = Secrets::load(vec![("key".to_owned(), Source::File(path.clone()))], &Environment::default());
+        let finds = |value: &str| {
+            let mut names = Vec::new();
+            secrets.known().find(value.as_bytes(), &mut |found| names.push(found.held.name.to_string()));
+            names == ["key"]
+        };
+        assert!(finds("first-9aF3kLm20Q") && !finds("second-zX7vB1nT5"));
+        std::fs::write(&path, "second-zX7vB1nT5").unwrap();
+        assert_eq!(secrets.refresh().len(), 1);
+        assert!(finds("first-9aF3kLm20Q") && finds("second-zX7vB1nT5"));
+        std::fs::remove_file(&path).unwrap();
+        assert!(secrets.refresh()[0].1.is_err());
+        assert!(finds("first-9aF3kLm20Q") && finds("second-zX7vB1nT5"), "it may open something still");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::config::watch::{Timing, Watch};
 use crate::config::{self, Origin, Policy, Problems, Revision};
 use crate::live::{InForce, Live};
 use crate::notify::{Channel, Notifier};
-use crate::secrets::{Environment, Files, Secrets};
+use crate::secrets::{Bounds, Environment, Files, Secrets};
 use crate::telemetry::Telemetry;
 
 /// How often files with secrets are looked at.
@@ -67,6 +67,10 @@ impl PolicySource {
         let (secrets, missing) = Secrets::load(compiled.secrets, &self.environment);
         for (credential, error) in missing {
             tracing::warn!(credential, %error, "requests that need this credential will be answered 503");
+        }
+        let placeholders = compiled.rules.all_placeholders().map(|placeholder| placeholder.text.to_string()).collect();
+        for weak in secrets.set_bounds(Bounds { canaries: Vec::new(), placeholders }) {
+            tracing::warn!("{weak}");
         }
         InForce { rules: Arc::new(compiled.rules), secrets }
     }

@@ -218,6 +218,23 @@ async fn a_value_serves_its_time_through_an_outage_and_no_longer() {
 }
 
 #[tokio::test]
+async fn what_is_handed_out_is_searched_for_before_it_leaves() {
+    let desk = Desk::with("vaulted-9aF3kLm20Q").await;
+    let secrets = load(desk.source(Duration::from_millis(400)));
+    let finds = |value: &str| {
+        let mut found = false;
+        secrets.known().find(value.as_bytes(), &mut |_| found = true);
+        found
+    };
+    assert!(!finds("vaulted-9aF3kLm20Q"), "nobody has asked for it");
+    assert_eq!(fetch(&secrets).await.as_deref(), Some("vaulted-9aF3kLm20Q"));
+    assert!(finds("vaulted-9aF3kLm20Q"));
+    desk.put("vaulted-zX7vB1nT5w");
+    until("the rotated secret", async || fetch(&secrets).await.filter(|value| value == "vaulted-zX7vB1nT5w")).await;
+    assert!(finds("vaulted-zX7vB1nT5w") && finds("vaulted-9aF3kLm20Q"));
+}
+
+#[tokio::test]
 async fn a_no_of_vault_ends_a_value_before_its_time() {
     let refresh = Duration::from_secs(6);
     let cases: [(&str, Change); 4] = [

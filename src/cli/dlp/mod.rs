@@ -76,7 +76,7 @@ impl PolicyArgs {
             // Nobody in particular: what holds for agents that have no profile of their own.
             dlp.profiles.clear();
         }
-        let mut eye = Eye::new(Arc::new(dlp), id, agents.ids().map(|id| agents.name(id).clone()).collect())?;
+        let mut eye = Eye::new(Arc::new(dlp), id, agents.ids().map(|id| agents.name(id).clone()).collect());
         let environment = Environment::of_process();
         // One that is not here is not looked for.
         let at_hand =

@@ -117,11 +117,11 @@ fn text(input: &mut dyn BufRead, name: &str, eye: &Eye, level: Level, out: &mut 
     let mut looker = eye.looker();
     let mut lines = Lines::default();
     if start.len() <= WHOLE {
-        let seen = looker.body(content_type(&start), &start)?;
+        let seen = looker.body(content_type(&start), &start);
         lines.add(&start);
         return report(seen, name, &lines, level, out);
     }
-    let lens = looker.lens()?;
+    let lens = looker.lens();
     // Nothing ends it, so that all of it is looked at.
     let watching = crate::pipeline::dlp::scan::Lens { enforced: false, on_known: Action::Monitor, ..lens.clone() };
     let mut stream = BodyStream::new(watching, "body".into(), &[], Emit::AsSent, Label::Named);

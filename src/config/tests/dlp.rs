@@ -1,5 +1,7 @@
 //! `dlp`: what is wrong with it is reported where it is, and what is said in it holds.
 
+use std::sync::Arc;
+
 use super::*;
 use crate::config::compile::{self, Compiled, Setting};
 use crate::pipeline::agent::AgentId;
@@ -175,7 +177,7 @@ fn own_rules_and_exemptions_are_in_force() {
     assert_eq!(matches.len(), 1);
     assert_eq!(dlp.default.requests.of(&matches[0]), Action::Block);
     for (host, path, expected) in [("a.example", "/keys", 1), ("a.example", "/other", 0), ("b.example", "/keys", 0)] {
-        let lens = dlp.requests(AgentId(0), &Host::parse(host).unwrap(), 443, path);
+        let lens = dlp.requests(AgentId(0), &Host::parse(host).unwrap(), 443, path, Arc::default());
         assert_eq!(lens.exemptions.len(), expected, "{host}{path}");
     }
 }
@@ -193,6 +195,10 @@ fn documented_values_pass_to_language_models_and_documentation() {
         ("api.example", false),
         ("api.stripe.com", false),
     ] {
-        assert_eq!(dlp.requests(AgentId(0), &Host::parse(host).unwrap(), 443, "/").examples_pass, passes, "{host}");
+        assert_eq!(
+            dlp.requests(AgentId(0), &Host::parse(host).unwrap(), 443, "/", Arc::default()).examples_pass,
+            passes,
+            "{host}"
+        );
     }
 }

@@ -153,6 +153,11 @@ pub enum Action {
 }
 
 impl Action {
+    /// The same where nothing can be replaced.
+    pub fn unredactable(self) -> Self {
+        if self == Self::Redact { Self::Block } else { self }
+    }
+
     /// As policy and records write it.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -2,6 +2,7 @@
 //! that whoever waits for an answer to what it sent is not kept waiting.
 
 use super::detector::Detector;
+use super::known::Known;
 
 /// The longest run without a blank that is held back as a whole: a longer one is data, and judged in blocks.
 pub const RUN: usize = 4096;
@@ -11,7 +12,7 @@ const LONG: usize = 16;
 const GROUPS: usize = 64;
 
 /// The place in `text` from which on it has to be held back; its length if nothing has to.
-pub fn open_from(detector: &Detector, text: &[u8]) -> usize {
+pub fn open_from(detector: &Detector, known: &Known, text: &[u8]) -> usize {
     let run = text.len() - text.iter().rev().take_while(|byte| is_inner(**byte)).count();
     let tail = text.get(run..).unwrap_or_default();
     let open = match tail.len() {
@@ -19,7 +20,7 @@ pub fn open_from(detector: &Detector, text: &[u8]) -> usize {
         length if length >= LONG || is_value(text, run) || detector.may_begin(tail) => run,
         _ => text.len(),
     };
-    let open = open.min(number_from(text)).min(detector.open_from(text));
+    let open = open.min(number_from(text)).min(detector.open_from(text)).min(text.len() - known.open_suffix(text));
     if open == text.len() {
         return open;
     }

@@ -13,9 +13,11 @@ pub mod finding;
 pub mod hold;
 pub mod inflate;
 pub mod known;
+pub mod mnemonic;
 pub mod normalise;
 pub mod numbers;
 pub mod profile;
+pub mod redact;
 pub mod rule;
 pub mod rules;
 pub mod scan;
@@ -31,6 +33,8 @@ use crate::pipeline::agent::AgentId;
 use crate::pipeline::message::Host;
 use crate::pipeline::policy::matcher::HostTable;
 use detector::Detector;
+use finding::Action;
+use known::Known;
 use profile::{Exemption, Profile};
 use scan::Lens;
 
@@ -72,7 +76,7 @@ impl Dlp {
     }
 
     /// What an agent's request is looked at with.
-    pub fn requests(&self, agent: AgentId, host: &Host, port: u16, path: &str) -> Lens {
+    pub fn requests(&self, agent: AgentId, host: &Host, port: u16, path: &str, known: Arc<Known>) -> Lens {
         let profile = self.profile(agent);
         let about = self.exemptions.iter().filter(|exemption| exemption.is_about(agent, host, port, path));
         Lens {
@@ -82,12 +86,14 @@ impl Dlp {
             examples_pass: self.examples_pass.matches(host).next().is_some(),
             enforced: profile.enforced,
             key: self.key.clone(),
+            known,
+            on_known: Action::Block,
         }
     }
 
     /// What the response to it is looked at with.
-    pub fn responses(&self, agent: AgentId, host: &Host, port: u16, path: &str) -> Lens {
+    pub fn responses(&self, agent: AgentId, host: &Host, port: u16, path: &str, known: Arc<Known>) -> Lens {
         let actions = self.profile(agent).responses.clone();
-        Lens { actions, ..self.requests(agent, host, port, path) }
+        Lens { actions, on_known: Action::Redact, ..self.requests(agent, host, port, path, known) }
     }
 }

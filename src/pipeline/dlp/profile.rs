@@ -108,6 +108,12 @@ impl Actions {
         self.0.iter().any(|(_, action)| *action == Action::Redact)
     }
 
+    /// The same where nothing can be replaced: what would be is blocked.
+    #[must_use]
+    pub fn strict(&self) -> Self {
+        Self(self.0.iter().map(|(selector, action)| (selector.clone(), action.unredactable())).collect())
+    }
+
     /// What is done about a match: what the rule is named for, or else what is said of its category if the match is
     /// sure enough, and else it is put on record.
     pub fn of(&self, found: &Match) -> Action {

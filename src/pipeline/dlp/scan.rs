@@ -1,6 +1,7 @@
 //! Everything that is in one text: it is looked at as it is and as everything it decodes to.
 
 use std::collections::HashSet;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
@@ -8,7 +9,9 @@ use sha2::{Digest, Sha256};
 use super::decode::{Budget, derive};
 use super::detector::{Detector, Match};
 use super::finding::{Action, Confidence, Finding, Step};
+use super::known::{Kind, Known, KnownMatch};
 use super::normalise::normalise;
+use super::numbers;
 use super::profile::{Actions, Exemption};
 use super::surface::Surface;
 use super::view::View;
@@ -27,8 +30,12 @@ pub struct Lens {
     pub exemptions: Vec<Arc<Exemption>>,
     /// True where values from vendors' documentation pass: to language models, which are told about them all day.
     pub examples_pass: bool,
-    /// False if what is found is put on record alone.
+    /// False if what is found is put on record alone. Known secrets are held back even so.
     pub enforced: bool,
+    /// What attaché holds itself.
+    pub known: Arc<Known>,
+    /// What is done about it.
+    pub on_known: Action,
     /// Makes fingerprints those of this installation.
     pub key: Arc<[u8; 32]>,
 }
@@ -53,9 +60,14 @@ impl Report {
 impl Lens {
     /// Looks at a text, and at what its `joined` pieces make.
     pub fn scan(&self, surface: &Surface<'_>, joined: Vec<View<'static>>, report: &mut Report) {
+        self.scan_from(View::raw(surface.text), surface, joined, report);
+    }
+
+    /// The same, of as much of the text as there is in `first`.
+    pub fn scan_from(&self, first: View<'_>, surface: &Surface<'_>, joined: Vec<View<'static>>, report: &mut Report) {
         let mut budget = Budget::of(surface.text.len());
         let mut queue: Vec<View<'_>> = joined.into_iter().collect();
-        queue.push(View::raw(surface.text));
+        queue.push(first);
         let mut derived: Vec<View<'static>> = Vec::new();
         while let Some(view) = queue.pop() {
             self.look(&view, surface, report);
@@ -73,11 +85,21 @@ impl Lens {
         report.exhausted |= budget.is_exhausted();
     }
 
+    /// A number that is another where other things would be found.
+    pub fn version(&self) -> u64 {
+        let mut hasher = std::hash::DefaultHasher::new();
+        (Arc::as_ptr(&self.detector) as usize, Arc::as_ptr(&self.known) as usize).hash(&mut hasher);
+        format!("{:?}{}", self.actions, self.enforced).hash(&mut hasher);
+        self.exemptions.iter().for_each(|exemption| (Arc::as_ptr(exemption) as usize).hash(&mut hasher));
+        hasher.finish()
+    }
+
     fn look(&self, view: &View<'_>, surface: &Surface<'_>, report: &mut Report) {
+        self.known.find(&view.bytes, &mut |found| self.note_known(&found, view, surface, report));
         if self.actions.is_off() {
             return;
         }
-        let split = view.chain.contains(&Step::Split);
+        let split = view.chain.contains(&Step::Split) || surface.chain.contains(&Step::Split);
         for found in self.detector.find(&view.bytes) {
             // What stands side by side only because it was put there has no name before it and no words around it.
             if split && !(found.is_structured() && found.confidence >= Confidence::High) {
@@ -85,6 +107,40 @@ impl Lens {
             }
             self.note(found, view, surface, report);
         }
+        if !split {
+            numbers::find(&view.bytes, &mut |found| {
+                if let Some(found) = self.detector.number(&found) {
+                    self.note(found, view, surface, report);
+                }
+            });
+        }
+    }
+
+    fn note_known(&self, found: &KnownMatch<'_>, view: &View<'_>, surface: &Surface<'_>, report: &mut Report) {
+        let name = match found.held.kind {
+            Kind::Credential => format!("known-secret:{}", found.held.name),
+            Kind::Canary => format!("canary:{}", found.held.name),
+        };
+        let range = view.surface(found.range.clone());
+        let range = range.start + surface.offset..range.end + surface.offset;
+        let rule: Arc<str> = name.into();
+        if !report.seen.insert((rule.clone(), range.start, range.end)) {
+            return;
+        }
+        let (surface_name, place) = surface.place(range.start - surface.offset);
+        let chain = surface.chain.iter().chain(&view.chain).chain(&found.step).copied().collect();
+        report.findings.push(Finding {
+            rule,
+            category: found.held.category(),
+            confidence: found.confidence(),
+            action: self.on_known,
+            surface: surface_name,
+            place,
+            chain,
+            range,
+            example: false,
+            fingerprint: self.fingerprint(found.held.name.as_bytes()),
+        });
     }
 
     fn note(&self, found: Match, view: &View<'_>, surface: &Surface<'_>, report: &mut Report) {

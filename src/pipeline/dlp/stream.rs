@@ -25,8 +25,31 @@ pub struct BodyStream {
     plain: Option<Channel>,
     coded: Option<Coded>,
     emit: Emit,
+    label: Label,
+    /// Undoes a coding that nobody named: what looks encoded is looked into, and may yet be none.
+    guessed: Option<Coded>,
+    begun: bool,
     report: Report,
     ended: bool,
+}
+
+/// What stands in the place of what is redacted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Label {
+    /// `[REDACTED:rule]`.
+    Named,
+    /// As many bytes as were there, so that the length that was stated holds.
+    SameLength,
+}
+
+impl Label {
+    fn text(self, finding: &Finding) -> Vec<u8> {
+        let mut text = format!("[REDACTED:{}]", finding.rule).into_bytes();
+        if self == Self::SameLength {
+            text.resize(finding.range.len(), b'*');
+        }
+        text
+    }
 }
 
 /// What goes on of a body whose coding has been undone.
@@ -86,23 +109,13 @@ struct Coded {
 
 impl BodyStream {
     /// A body in these codings, in the order of `Content-Encoding`.
-    pub fn new(lens: Lens, name: Arc<str>, codings: &[Coding], emit: Emit) -> Self {
-        let channel =
-            |chain| Channel { lens, name, chain, text: Vec::new(), base: 0, scanned: 0, clear: 0, gone: 0, run: None };
-        let (plain, coded) = if codings.is_empty() {
-            (Some(channel(Chain::new())), None)
-        } else {
-            let chain = codings.iter().rev().map(|coding| coding.step()).collect();
-            let coded = Coded {
-                inflater: Inflater::new(codings),
-                channel: channel(chain),
-                marks: VecDeque::new(),
-                sent: Vec::new(),
-                sent_from: 0,
-            };
-            (None, Some(coded))
+    pub fn new(lens: Lens, name: Arc<str>, codings: &[Coding], emit: Emit, label: Label) -> Self {
+        let (plain, coded) = match codings {
+            [] => (Some(Channel::new(lens, name, Chain::new())), None),
+            codings => (None, Some(Coded::new(lens, name, codings))),
         };
-        Self { plain, coded, emit, report: Report::default(), ended: false }
+        let report = Report::default();
+        Self { plain, coded, emit, label, guessed: None, begun: false, report, ended: false }
     }
 
     /// Takes the next bytes, and appends to `out` what may go on.
@@ -110,15 +123,29 @@ impl BodyStream {
     /// # Errors
     /// If nothing more may go on; what was appended before may.
     pub fn push(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
+        if !bytes.is_empty() && !std::mem::replace(&mut self.begun, true) {
+            let coding = guess(bytes).filter(|_| self.plain.is_some());
+            let lens = self.plain.as_ref().map(|channel| (channel.lens.clone(), channel.name.clone()));
+            self.guessed = coding.zip(lens).map(|(coding, (lens, name))| Coded::new(lens, name, &[coding]));
+        }
+        if let Some(guessed) = &mut self.guessed {
+            let taken = bytes.chunks(SLICE).try_for_each(|slice| guessed.take(slice, &mut self.report));
+            guessed.pass();
+            match taken {
+                // It is not what it looked like: then there is nothing more in it than can be seen.
+                Err(Fault::Undecodable(_)) => self.guessed = None,
+                taken => taken?,
+            }
+        }
         if let Some(channel) = &mut self.plain {
             channel.take(bytes, false, &mut self.report)?;
-            channel.emit(&self.report, out);
+            channel.emit(self.label, &self.report, out);
         }
         if let Some(coded) = &mut self.coded {
             for slice in bytes.chunks(SLICE) {
                 coded.take(slice, &mut self.report)?;
             }
-            coded.emit(self.emit, &self.report, out);
+            coded.emit(self.emit, self.label, &self.report, out);
         }
         Ok(())
     }
@@ -130,7 +157,7 @@ impl BodyStream {
     pub fn flush(&mut self, out: &mut Vec<u8>) -> Result<(), Fault> {
         if let Some(channel) = &mut self.plain {
             channel.take(&[], true, &mut self.report)?;
-            channel.emit(&self.report, out);
+            channel.emit(self.label, &self.report, out);
         }
         Ok(())
     }
@@ -149,7 +176,7 @@ impl BodyStream {
             coded.inflater.finish(&mut text)?;
             coded.channel.take(&text, true, &mut self.report)?;
             coded.marks.push_back((coded.sent_from + coded.sent.len(), coded.channel.end()));
-            coded.emit(self.emit, &self.report, out);
+            coded.emit(self.emit, self.label, &self.report, out);
         }
         Ok(())
     }
@@ -161,6 +188,11 @@ impl BodyStream {
 }
 
 impl Channel {
+    fn new(lens: Lens, name: Arc<str>, chain: Chain) -> Self {
+        let (text, base, scanned, clear, gone, run) = (Vec::new(), 0, 0, 0, 0, None);
+        Self { lens, name, chain, text, base, scanned, clear, gone, run }
+    }
+
     fn end(&self) -> usize {
         self.base + self.text.len()
     }
@@ -214,7 +246,7 @@ impl Channel {
     /// that hang on its beginning alone.
     fn open(&mut self, new: usize) -> usize {
         if self.run.is_none() {
-            let open = open_from(&self.lens.detector, &self.text);
+            let open = open_from(&self.lens.detector, &self.lens.known, &self.text);
             if self.text.len() - open <= RUN {
                 return open;
             }
@@ -226,14 +258,14 @@ impl Channel {
             // The run has ended; another may have begun.
             Some(last) => {
                 self.run = None;
-                open_from(&self.lens.detector, &self.text).max(new + last + 1)
+                open_from(&self.lens.detector, &self.lens.known, &self.text).max(new + last + 1)
             }
             None => start + (self.end() - start) / BLOCK * BLOCK - self.base,
         }
     }
 
     /// Appends what is clear and has not gone on, with what is to be replaced in it replaced.
-    fn emit(&mut self, report: &Report, out: &mut Vec<u8>) {
+    fn emit(&mut self, label: Label, report: &Report, out: &mut Vec<u8>) {
         let mut edits: Vec<&Finding> = report.findings.iter().filter(|f| f.action == Action::Redact).collect();
         edits.sort_by_key(|finding| finding.range.start);
         let (from, clear) = (self.gone, self.clear);
@@ -241,7 +273,7 @@ impl Channel {
             // The first letters may have gone on before anybody could know.
             if finding.range.start >= self.gone || finding.range.start < from {
                 out.extend_from_slice(self.between(self.gone, finding.range.start));
-                out.extend_from_slice(format!("[REDACTED:{}]", finding.rule).as_bytes());
+                out.extend_from_slice(&label.text(finding));
             }
             self.gone = self.gone.max(finding.range.end);
         }
@@ -267,7 +299,36 @@ impl Channel {
     }
 }
 
+/// The coding that a body begins as, by the first bytes that RFC 1952 and RFC 8878 prescribe.
+fn guess(begin: &[u8]) -> Option<Coding> {
+    match begin {
+        [0x1f, 0x8b, 8, ..] => Some(Coding::Gzip),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => Some(Coding::Zstd),
+        _ => None,
+    }
+}
+
 impl Coded {
+    fn new(lens: Lens, name: Arc<str>, codings: &[Coding]) -> Self {
+        let chain = codings.iter().rev().map(|coding| coding.step()).collect();
+        Self {
+            inflater: Inflater::new(codings),
+            channel: Channel::new(lens, name, chain),
+            marks: VecDeque::new(),
+            sent: Vec::new(),
+            sent_from: 0,
+        }
+    }
+
+    /// Forgets what was looked at, which goes on in another way.
+    fn pass(&mut self) {
+        self.marks.clear();
+        self.sent_from += self.sent.len();
+        self.sent.clear();
+        self.channel.gone = self.channel.clear;
+        self.channel.forget();
+    }
+
     fn take(&mut self, bytes: &[u8], report: &mut Report) -> Result<(), Fault> {
         self.sent.extend_from_slice(bytes);
         let mut text = Vec::new();
@@ -277,12 +338,12 @@ impl Coded {
         Ok(())
     }
 
-    fn emit(&mut self, emit: Emit, report: &Report, out: &mut Vec<u8>) {
+    fn emit(&mut self, emit: Emit, label: Label, report: &Report, out: &mut Vec<u8>) {
         if emit == Emit::Decoded {
             self.marks.clear();
             self.sent_from += self.sent.len();
             self.sent.clear();
-            return self.channel.emit(report, out);
+            return self.channel.emit(label, report, out);
         }
         let mut to = self.sent_from;
         while let Some((sent, text)) = self.marks.front().copied().filter(|(_, text)| *text <= self.channel.clear) {
@@ -321,6 +382,8 @@ mod tests {
             examples_pass: false,
             enforced: true,
             key: Arc::new([0; 32]),
+            known: Arc::default(),
+            on_known: Action::Block,
         }
     }
 
@@ -333,7 +396,7 @@ mod tests {
     }
 
     fn stream(lens: Lens) -> BodyStream {
-        BodyStream::new(lens, "body".into(), &[], Emit::AsSent)
+        BodyStream::new(lens, "body".into(), &[], Emit::AsSent, Label::Named)
     }
 
     #[test]
@@ -396,7 +459,7 @@ mod tests {
             encoder.finish().unwrap()
         };
         let run = |body: &[u8], emit| {
-            let mut stream = BodyStream::new(blocking(), "body".into(), &[Coding::Gzip], emit);
+            let mut stream = BodyStream::new(blocking(), "body".into(), &[Coding::Gzip], emit, Label::Named);
             let mut out = Vec::new();
             let pushed = body.chunks(100).try_for_each(|chunk| stream.push(chunk, &mut out));
             (pushed.and_then(|()| stream.finish(&mut out)), out, stream.findings().first().map(Finding::location))

@@ -56,6 +56,20 @@ impl<'a> View<'a> {
         View { bytes: Cow::Owned(bytes), chain: self.and(step), origin }
     }
 
+    /// This view without these places, which rise and do not overlap.
+    pub fn without(&self, gone: &[Range<usize>]) -> View<'static> {
+        let (mut bytes, mut pieces, mut at) = (Vec::new(), Vec::new(), 0);
+        for place in gone.iter().chain([&(self.bytes.len()..self.bytes.len())]) {
+            pieces.push((bytes.len(), at));
+            bytes.extend_from_slice(self.bytes.get(at..place.start).unwrap_or_default());
+            pieces.push((bytes.len(), place.start));
+            at = place.end;
+        }
+        let mut view = self.pieces(Step::Split, bytes, pieces);
+        view.chain = self.chain.clone();
+        view
+    }
+
     /// The bytes of the surface that these came from.
     pub fn surface(&self, range: Range<usize>) -> Range<usize> {
         match &self.origin {

@@ -75,7 +75,14 @@ impl Exchange {
         let stays = self.leaves_behind(request, head, permit);
         let ends = matches!(&request.body, Body::Whole(body) if body.is_empty() && !request.awaits_trailers);
         self.looking = true;
-        let opened = inspector.open(&Subject { id: &request.id, head, stays: &stays, permit, ends });
+        let opened = inspector.open(&Subject {
+            id: &request.id,
+            head,
+            stays: &stays,
+            permit,
+            ends,
+            now: self.decided.monotonic,
+        });
         self.looking = false;
         Some(opened)
     }
@@ -84,12 +91,8 @@ impl Exchange {
         let Some(Request { body: Body::Whole(body), .. }) = &self.request else { return Ok(()) };
         self.looking = true;
         let mut out = Vec::with_capacity(body.len());
-        let mut clean = Ok(());
-        if !body.is_empty() {
-            clean = inspect.push(body, &mut out);
-        }
         // The fields behind a body that is held are looked into on their own: by then it has been answered.
-        let clean = clean.and_then(|()| inspect.finish(None, &mut out));
+        let clean = inspect.whole(body, &mut out);
         self.look.notes.extend(inspect.findings().iter().map(record::note));
         self.looking = false;
         clean?;

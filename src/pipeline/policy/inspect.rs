@@ -5,6 +5,7 @@
 //! into, and that gives an [`Inspect`] for each body. None of them does I/O or waits.
 
 use std::fmt;
+use std::time::Instant;
 
 use super::{Denial, Permit};
 use crate::pipeline::dlp::finding::Finding;
@@ -31,6 +32,8 @@ pub struct Subject<'a> {
     pub permit: &'a Permit,
     /// True if no body follows.
     pub ends: bool,
+    /// The time.
+    pub now: Instant,
 }
 
 /// What is done about a request's head, and what else is looked at. By default, nothing.
@@ -59,7 +62,7 @@ pub struct BodyInspection {
 }
 
 /// What becomes of a body that cannot be held.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Unheld {
     /// Its head goes out, and after it what has been cleared. Its length stays what the head says: the inspector gives
     /// out as many bytes as it takes.
@@ -67,6 +70,7 @@ pub enum Unheld {
     /// The same, and its length is not stated since it may change. Some upstreams refuse that.
     StreamOfAnyLength,
     /// It is refused as too large.
+    #[default]
     Refuse,
 }
 
@@ -80,6 +84,12 @@ pub trait Inspect: Send + fmt::Debug {
     /// The body has ended, with the fields that follow it, if any do. Called once, after which nothing else is, but for
     /// [`findings`](Self::findings).
     fn finish(&mut self, trailers: Option<&Fields>, out: &mut Vec<u8>) -> Result<(), Denial>;
+
+    /// The body is all there: in place of [`push`](Self::push) and [`finish`](Self::finish).
+    fn whole(&mut self, body: &[u8], out: &mut Vec<u8>) -> Result<(), Denial> {
+        self.push(body, out)?;
+        self.finish(None, out)
+    }
 
     /// What was found since this was last asked, for the record. Asked after an error, too.
     fn findings(&mut self) -> Vec<Finding>;

@@ -196,6 +196,11 @@ impl Ruleset {
         self.placeholders.iter().filter(move |placeholder| placeholder.is_for(agent))
     }
 
+    /// What any agent may hold in the place of a credential.
+    pub fn all_placeholders(&self) -> impl Iterator<Item = &Placeholder> {
+        self.placeholders.iter()
+    }
+
     /// Whether an agent may send a request at this time. The order is POLICY's: the organization, block lists, the
     /// governing entry, upgrades, rules, then which credentials go with it.
     pub fn decide(&self, agent: AgentId, head: &RequestHead, wall: SystemTime) -> Result<Permit, Denial> {

@@ -12,9 +12,17 @@ type Decoded = smallvec::SmallVec<[u8; 4]>;
 
 /// Replaces all that is escaped.
 pub(super) fn read(text: &[u8], edits: &mut Edits<'_>) {
+    if is_form(text) {
+        let signs = text.iter().enumerate().filter(|(_, byte)| b"%\\&+".contains(byte));
+        replace(text, signs.map(|(at, _)| at), edits);
+    } else {
+        replace(text, memchr3_iter(b'%', b'\\', b'&', text), edits);
+    }
+}
+
+fn replace(text: &[u8], signs: impl Iterator<Item = usize>, edits: &mut Edits<'_>) {
     let mut done = 0;
-    let third = if is_form(text) { b'+' } else { b'&' };
-    for at in memchr3_iter(b'%', b'\\', third, text).filter(|at| text.get(*at) != Some(&b'+') || third == b'+') {
+    for at in signs {
         let Some((first, rest)) = text.get(at..).and_then(<[u8]>::split_first).filter(|_| at >= done) else { continue };
         let (step, read) = match first {
             b'%' => (Step::Percent, percent(rest)),

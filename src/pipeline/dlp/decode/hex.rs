@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use smallvec::SmallVec;
+
 use super::alphabet::{hex, hex_pair};
 use super::text::{reads_as_text, stretches};
 use super::{Ways, packed};
@@ -79,14 +81,21 @@ struct Groups {
     bytes: Vec<u8>,
     range: Option<Range<usize>>,
     length: usize,
+    /// What stands between the first two, without white space.
+    between: Option<SmallVec<[u8; 8]>>,
 }
 
 impl Groups {
     fn add(&mut self, text: &[u8], group: Range<usize>, ways: &mut Ways<'_, '_>) {
         /// `, 0x` and some white space.
         const BETWEEN: usize = 8;
-        let near = self.range.as_ref().is_some_and(|range| group.start - range.end <= BETWEEN);
-        if group.len() % 2 != 0 || group.len() > 16 {
+        let end = self.range.as_ref().map(|range| range.end);
+        let between = end.and_then(|end| text.get(end..group.start)).filter(|between| between.len() <= BETWEEN);
+        let near = between.is_some_and(|between| {
+            let signs = between.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
+            self.between.get_or_insert_with(|| SmallVec::clone(&signs)) == &signs
+        });
+        if !group.len().is_multiple_of(2) || group.len() > 16 {
             return self.flush(ways);
         }
         if !near || group.len() > self.length {
@@ -106,6 +115,7 @@ impl Groups {
     fn flush(&mut self, ways: &mut Ways<'_, '_>) {
         let bytes = std::mem::take(&mut self.bytes);
         self.length = 0;
+        self.between = None;
         let Some(range) = self.range.take() else { return };
         if reads_as_text(&bytes) || packed::is_packed(&bytes) {
             ways.run(Step::Hex, range, bytes);
@@ -155,7 +165,8 @@ fn dumped(line: &[u8], bytes: &mut Vec<u8>) -> bool {
     let mut rest = rest.get(blank..).unwrap_or_default();
     while bytes.len() - before < MOST {
         let digits = rest.iter().take_while(|byte| hex(**byte).is_some()).count();
-        let Some((group, after)) = rest.split_at_checked(digits).filter(|_| digits > 0 && digits % 2 == 0) else {
+        let Some((group, after)) = rest.split_at_checked(digits).filter(|_| digits > 0 && digits.is_multiple_of(2))
+        else {
             break;
         };
         bytes.extend(group.as_chunks::<2>().0.iter().filter_map(|[high, low]| hex_pair(*high, *low)));

@@ -255,7 +255,7 @@ impl Words {
 }
 
 /// A text in small letters, with single spaces between its words: `SocialSecurity_no.` reads `social security no`.
-struct Plain {
+pub(super) struct Plain {
     bytes: [u8; Plain::MOST],
     len: usize,
 }
@@ -263,7 +263,7 @@ struct Plain {
 impl Plain {
     const MOST: usize = 2 * BEFORE;
 
-    fn of(text: &[u8]) -> Self {
+    pub(super) fn of(text: &[u8]) -> Self {
         let mut plain = Self { bytes: [0; Self::MOST], len: 0 };
         let mut small = false;
         for byte in text {
@@ -302,12 +302,12 @@ impl Plain {
         }
     }
 
-    fn as_bytes(&self) -> &[u8] {
+    pub(super) fn as_bytes(&self) -> &[u8] {
         self.bytes.get(..self.len).unwrap_or_default()
     }
 
     /// True if no word of ASCII goes on at either end; other alphabets may have no spaces.
-    fn is_whole(&self, range: Range<usize>) -> bool {
+    pub(super) fn is_whole(&self, range: Range<usize>) -> bool {
         let text = self.as_bytes();
         let inner = text.get(range.clone()).unwrap_or_default();
         let goes_on = |end: Option<&u8>, beyond: Option<&u8>| {

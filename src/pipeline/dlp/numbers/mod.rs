@@ -6,6 +6,7 @@
 //! Whether a shape and a checksum say enough depends on the number: a card does, nine digits do not, and are only taken
 //! for one kind of number where its name stands near.
 
+pub mod contact;
 mod context;
 mod mrz;
 mod scan;

@@ -1,0 +1,243 @@
+//! Seed phrases: twelve words and more of BIP-39's English list, one after another.
+//!
+//! A phrase is at least 47 bytes long, so that one word is looked up every so many bytes; only about a word of the list
+//! is more looked at.
+
+use std::ops::Range;
+use std::sync::LazyLock;
+
+use bip39::{Language, Mnemonic};
+use smallvec::SmallVec;
+
+use super::finding::Confidence;
+use super::numbers::Match;
+
+/// The rule's id.
+pub const RULE: &str = "seed-phrase";
+
+/// The longest phrase that is told, in bytes.
+pub const LONGEST: usize = 512;
+
+/// How many words phrases have.
+const LENGTHS: [usize; 5] = [24, 21, 18, 15, 12];
+const SHORTEST: usize = 12;
+const LONGEST_WORD: usize = 8;
+
+/// Tells each phrase: confirmed if its checksum holds, medium if it has a phrase's length and does not.
+pub fn find(text: &[u8], found: &mut dyn FnMut(Match)) {
+    // Twelve words of three letters and eleven blanks, less the word that a look may fall before.
+    const STRIDE: usize = SHORTEST * 3 + SHORTEST - 1 - LONGEST_WORD - 1;
+    let mut at = STRIDE;
+    let mut done = 0;
+    while at < text.len() {
+        let Some(word) = word_about(text, at).filter(|word| word.start >= done && is_listed(text, word)) else {
+            at += STRIDE;
+            continue;
+        };
+        let run = Run::about(text, word, done);
+        done = run.end();
+        run.phrases(text, found);
+        at = done.max(at) + STRIDE;
+    }
+}
+
+/// Words of the list with little between.
+struct Run {
+    words: SmallVec<[Range<usize>; 32]>,
+}
+
+impl Run {
+    /// More words in a row than this are a list of words.
+    const MOST: usize = 64;
+
+    fn about(text: &[u8], word: Range<usize>, floor: usize) -> Self {
+        let mut words: SmallVec<[Range<usize>; 32]> = SmallVec::new();
+        let mut first = word.clone();
+        while words.len() < Self::MOST
+            && let Some(before) = previous(text, &first, floor).filter(|word| is_listed(text, word))
+        {
+            words.push(before.clone());
+            first = before;
+        }
+        words.reverse();
+        words.push(word.clone());
+        let mut last = word;
+        while words.len() < 2 * Self::MOST
+            && let Some(after) = next(text, &last).filter(|word| is_listed(text, word))
+        {
+            words.push(after.clone());
+            last = after;
+        }
+        Self { words }
+    }
+
+    fn end(&self) -> usize {
+        self.words.last().map_or(0, |word| word.end)
+    }
+
+    fn phrases(&self, text: &[u8], found: &mut dyn FnMut(Match)) {
+        let words = self.words.as_slice();
+        // A list in the order of the alphabet is the list itself.
+        let ordered = words.is_sorted_by(|a, b| text.get(a.clone()) < text.get(b.clone()));
+        if words.len() < SHORTEST || ordered {
+            return;
+        }
+        let valid = LENGTHS.into_iter().find_map(|length| words.windows(length).find(|words| is_valid(text, words)));
+        let (phrase, confidence) = match valid {
+            // One in sixteen runs of twelve words has a checksum that holds: one of a phrase's length is surer.
+            Some(phrase) if phrase.len() == words.len() => (phrase, Confidence::Confirmed),
+            Some(phrase) if words.len() <= 2 * SHORTEST + 2 => (phrase, Confidence::High),
+            _ if LENGTHS.contains(&words.len()) => (words, Confidence::Medium),
+            _ => return,
+        };
+        if let (Some(first), Some(last)) = (phrase.first(), phrase.last()) {
+            let range = first.start..last.end;
+            let example = is_example(text, phrase);
+            found(Match { rule: RULE, range, confidence, example });
+        }
+    }
+}
+
+fn is_valid(text: &[u8], words: &[Range<usize>]) -> bool {
+    Mnemonic::parse_in_normalized(Language::English, &joined(text, words)).is_ok()
+}
+
+/// What test vectors and tutorials show: the same word many times, and the phrase of a well-known development chain.
+fn is_example(text: &[u8], words: &[Range<usize>]) -> bool {
+    let phrase = joined(text, words);
+    let first = phrase.split(' ').next().unwrap_or_default();
+    phrase.split(' ').filter(|word| *word == first).count() >= SHORTEST - 1
+        || phrase == "test test test test test test test test test test test junk"
+        || phrase == "legal winner thank year wave sausage worth useful legal winner thank yellow"
+        || phrase == "letter advice cage absurd amount doctor acoustic avoid letter advice cage above"
+}
+
+fn joined(text: &[u8], words: &[Range<usize>]) -> String {
+    let mut phrase = String::with_capacity(words.len() * (LONGEST_WORD + 1));
+    for word in words {
+        if !phrase.is_empty() {
+            phrase.push(' ');
+        }
+        let letters = text.get(word.clone()).unwrap_or_default();
+        phrase.extend(letters.iter().map(|byte| char::from(byte.to_ascii_lowercase())));
+    }
+    phrase
+}
+
+/// The word at this place or, if none is there, none.
+fn word_about(text: &[u8], at: usize) -> Option<Range<usize>> {
+    text.get(at).filter(|byte| byte.is_ascii_alphabetic())?;
+    let before = text.get(..at)?.iter().rev().take(LONGEST_WORD).take_while(|byte| byte.is_ascii_alphabetic()).count();
+    word_from(text, at - before)
+}
+
+fn word_from(text: &[u8], start: usize) -> Option<Range<usize>> {
+    let letters =
+        text.get(start..)?.iter().take(LONGEST_WORD + 1).take_while(|byte| byte.is_ascii_alphabetic()).count();
+    (3..=LONGEST_WORD).contains(&letters).then(|| start..start + letters)
+}
+
+/// Blanks, quotes, commas, and the numbers of a numbered list.
+fn between(byte: &u8) -> bool {
+    byte.is_ascii_whitespace() || byte.is_ascii_digit() || b"\"',.-_|:;)(\\".contains(byte)
+}
+
+const MOST_BETWEEN: usize = 8;
+
+fn next(text: &[u8], word: &Range<usize>) -> Option<Range<usize>> {
+    let gap = text.get(word.end..)?.iter().take(MOST_BETWEEN + 1).take_while(|byte| between(byte)).count();
+    if !(1..=MOST_BETWEEN).contains(&gap) {
+        return None;
+    }
+    word_from(text, word.end + gap)
+}
+
+fn previous(text: &[u8], word: &Range<usize>, floor: usize) -> Option<Range<usize>> {
+    let before = text.get(floor..word.start)?;
+    let gap = before.iter().rev().take(MOST_BETWEEN + 1).take_while(|byte| between(byte)).count();
+    let end = word.start - gap;
+    if !(1..=MOST_BETWEEN).contains(&gap) || end <= floor {
+        return None;
+    }
+    word_about(text, end - 1).filter(|word| word.start >= floor && word.end == end)
+}
+
+fn is_listed(text: &[u8], word: &Range<usize>) -> bool {
+    let letters = text.get(word.clone()).unwrap_or_default();
+    let key = packed(letters.iter().map(u8::to_ascii_lowercase));
+    LIST.get(bucket(key)).is_some_and(|bucket| bucket.contains(&key))
+}
+
+/// The words of the list as numbers, by a part of their product with an odd number.
+static LIST: LazyLock<Vec<SmallVec<[u64; 4]>>> = LazyLock::new(|| {
+    let mut list = vec![SmallVec::new(); 1 << BITS];
+    for word in Language::English.word_list() {
+        let key = packed(word.bytes());
+        if let Some(bucket) = list.get_mut(bucket(key)) {
+            bucket.push(key);
+        }
+    }
+    list
+});
+
+const BITS: u32 = 11;
+
+fn bucket(key: u64) -> usize {
+    (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - BITS)) as usize
+}
+
+/// The longest word of the list has eight letters.
+fn packed(letters: impl Iterator<Item = u8>) -> u64 {
+    letters.fold(0, |key, byte| key << 8 | u64::from(byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all(text: &str) -> Vec<(Confidence, bool, &str)> {
+        let mut found = Vec::new();
+        find(text.as_bytes(), &mut |new| found.push((new.confidence, new.example, &text[new.range])));
+        found
+    }
+
+    fn phrase(entropy: &[u8]) -> Vec<&'static str> {
+        Mnemonic::from_entropy(entropy).unwrap().words().collect()
+    }
+
+    #[test]
+    fn phrases_of_each_length_are_found_wherever_they_stand() {
+        for length in [16, 20, 24, 28, 32] {
+            let entropy: Vec<u8> = (0..length).map(|at| at * 37 + length).collect();
+            let words = phrase(&entropy);
+            for separator in [" ", "\n", ", ", "\", \"", "  "] {
+                let written = words.join(separator);
+                for before in ["", "x: ", "my wallet's seed phrase was the following:\n\n"] {
+                    let text = format!("{before}{written}\". Thx");
+                    assert_eq!(all(&text), [(Confidence::Confirmed, false, written.as_str())], "{text}");
+                }
+            }
+        }
+        let numbered: String =
+            (1..).zip(phrase(&[9; 16])).map(|(at, word)| format!("{at}. {}\n", word.to_uppercase())).collect();
+        assert_eq!(all(&numbered).len(), 1, "{numbered}");
+    }
+
+    #[test]
+    fn a_checksum_that_does_not_hold_is_less_sure_and_the_list_itself_is_nothing() {
+        let mut words = phrase(&[0x5a, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]);
+        words.swap(0, 1);
+        assert_eq!(all(&words.join(" ")).first().map(|found| found.0), Some(Confidence::Medium));
+        assert_eq!(all(&Language::English.word_list().join("\n")), []);
+        assert_eq!(all(&words[..11].join(" ")), []);
+        let prose =
+            "It was the best of times, it was the worst of times, it was the age of wisdom and of foolishness. ";
+        assert_eq!(all(&prose.repeat(20)), []);
+    }
+
+    #[test]
+    fn published_phrases_are_examples() {
+        let text = format!("{}about", "abandon ".repeat(11));
+        assert_eq!(all(&text), [(Confidence::Confirmed, true, text.as_str())]);
+    }
+}

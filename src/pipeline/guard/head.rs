@@ -1,0 +1,195 @@
+//! A request's head as one text: path, query and fields, each on its line, as far as they leave.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::pipeline::dlp::finding::{Action, Finding, Step};
+use crate::pipeline::dlp::scan::{Lens, Report};
+use crate::pipeline::dlp::surface::{Layout, Surface, joined};
+use crate::pipeline::message::decoded;
+use crate::pipeline::policy::decision::{Denial, Reason};
+use crate::pipeline::policy::inspect::Refusal;
+
+use super::Outgoing;
+
+/// The surfaces in which an agent's own credentials stand.
+const OWN: [&str; 2] = ["header authorization", "header cookie"];
+
+/// The head of a request as far as it leaves.
+#[derive(Debug)]
+pub struct Text {
+    bytes: Vec<u8>,
+    parts: Vec<(usize, Arc<str>)>,
+    query: Range<usize>,
+    fields: Vec<(Box<str>, Range<usize>)>,
+    host: String,
+    path: Range<usize>,
+}
+
+/// True if it stands where agents carry credentials of their own.
+pub fn is_own(finding: &Finding) -> bool {
+    OWN.contains(&&*finding.surface) && finding.category.to_string() == "credentials"
+}
+
+impl Text {
+    /// The head of a request.
+    pub fn of(request: &Outgoing<'_>) -> Self {
+        let mut text = Self {
+            bytes: Vec::with_capacity(1024),
+            parts: Vec::new(),
+            query: 0..0,
+            fields: Vec::new(),
+            host: request.host.to_string(),
+            path: 0..0,
+        };
+        text.path = text.line("path", request.path.as_bytes());
+        if let Some(query) = request.query {
+            text.query = text.line("query", query.as_bytes());
+        }
+        for (name, value) in request.fields {
+            text.parts.push((text.bytes.len(), format!("header {name}").into()));
+            text.bytes.extend_from_slice(name.as_bytes());
+            text.bytes.extend_from_slice(b": ");
+            let start = text.bytes.len();
+            text.bytes.extend_from_slice(value);
+            text.fields.push(((*name).into(), start..text.bytes.len()));
+            text.bytes.push(b'\n');
+        }
+        text
+    }
+
+    fn line(&mut self, name: &str, value: &[u8]) -> Range<usize> {
+        let start = self.bytes.len();
+        self.parts.push((start, name.into()));
+        self.bytes.extend_from_slice(value);
+        let end = self.bytes.len();
+        self.bytes.push(b'\n');
+        start..end
+    }
+
+    /// Looks at all of it, and at what its values make together.
+    pub fn scan(&self, lens: &Lens, own_credentials: bool, report: &mut Report) {
+        let of_query = values(&self.bytes, self.query.clone(), b'&', true);
+        let of_path = values(&self.bytes, self.path.clone(), b'/', false);
+        // What every client sends is no piece of anything.
+        let custom = self.fields.iter().filter(|(name, _)| name.starts_with("x-"));
+        let of_fields: Vec<_> = custom.map(|(_, range)| range.clone()).filter(|range| range.len() <= 256).collect();
+        let all: Vec<_> = of_path.iter().chain(&of_query).chain(&of_fields).cloned().collect();
+        let mut views = joined(&self.bytes, &of_query);
+        views.extend(joined(&self.bytes, &of_path));
+        views.extend(joined(&self.bytes, &of_fields));
+        if [&of_query, &of_path, &of_fields].iter().filter(|values| !values.is_empty()).count() > 1 {
+            views.extend(joined(&self.bytes, &all));
+        }
+        let before = report.findings.len();
+        lens.scan(&Surface::new(&self.bytes, Layout::Parts(&self.parts)), views, report);
+        let host: Vec<_> = labels(&self.host);
+        let squeezed = joined(self.host.as_bytes(), &host);
+        lens.scan(&Surface::new(self.host.as_bytes(), Layout::Plain("host".into())), squeezed, report);
+        for finding in report.findings.iter_mut().skip(before) {
+            if own_credentials && is_own(finding) {
+                finding.action = finding.action.min(Action::Monitor);
+            }
+            let replaceable = finding.surface.starts_with("header ") || &*finding.surface == "query";
+            if !replaceable || finding.chain.contains(&Step::Split) {
+                finding.action = finding.action.unredactable();
+            }
+        }
+    }
+
+    /// The values that may be pieces of something that leaves over several requests, each with what carries it.
+    pub fn pieces(&self) -> Vec<(String, Vec<u8>)> {
+        let text = |range: &Range<usize>| self.bytes.get(range.clone()).unwrap_or_default();
+        let mut pieces = Vec::new();
+        for (at, segment) in values(&self.bytes, self.path.clone(), b'/', false).iter().enumerate() {
+            pieces.push((format!("path[{at}]"), read(text(segment))));
+        }
+        for pair in text(&self.query).split(|b| *b == b'&').filter(|pair| !pair.is_empty()) {
+            let at = memchr::memchr(b'=', pair);
+            let (key, value) = at.and_then(|at| Some((pair.get(..at)?, pair.get(at + 1..)?))).unwrap_or((b"", pair));
+            pieces.push((format!("query.{}", String::from_utf8_lossy(key)), read(value)));
+        }
+        for (name, range) in self.fields.iter().filter(|(name, _)| name.starts_with("x-") || **name == *"cookie") {
+            pieces.push((format!("header {name}"), text(range).to_vec()));
+        }
+        pieces
+    }
+
+    /// The query with what is to be replaced in it replaced; none where nothing is.
+    pub fn redacted_query(&self, report: &Report) -> Result<Option<Box<str>>, Refusal> {
+        let Some(bytes) = self.redacted(&self.query, report) else { return Ok(None) };
+        match String::from_utf8(bytes) {
+            // In a query the brackets of the label are escaped.
+            Ok(query) => Ok(Some(query.replace('[', "%5B").replace(']', "%5D").into())),
+            Err(_) => Err(Denial::new(Reason::DlpBlocked).into()),
+        }
+    }
+
+    /// The fields in which something is to be replaced.
+    pub fn redacted_fields(&self, report: &Report) -> Result<Vec<(Box<str>, Vec<u8>)>, Refusal> {
+        let mut set = Vec::new();
+        for (name, range) in &self.fields {
+            let Some(value) = self.redacted(range, report) else { continue };
+            // Setting a field sets all of its name.
+            if self.fields.iter().filter(|(other, _)| other == name).count() > 1 {
+                return Err(Denial::new(Reason::DlpBlocked).because(format!("`{name}` stands there twice")).into());
+            }
+            set.push((name.clone(), value));
+        }
+        Ok(set)
+    }
+
+    fn redacted(&self, range: &Range<usize>, report: &Report) -> Option<Vec<u8>> {
+        let within = |finding: &&Finding| {
+            finding.action == Action::Redact
+                && &*finding.surface != "host"
+                && finding.range.start >= range.start
+                && finding.range.end <= range.end
+        };
+        let mut found: Vec<_> = report.findings.iter().filter(within).collect();
+        found.sort_by_key(|finding| finding.range.start);
+        let mut out = Vec::new();
+        let mut at = range.start;
+        for finding in &found {
+            if finding.range.start >= at {
+                out.extend_from_slice(self.bytes.get(at..finding.range.start)?);
+                out.extend_from_slice(format!("[REDACTED:{}]", finding.rule).as_bytes());
+            }
+            at = at.max(finding.range.end);
+        }
+        out.extend_from_slice(self.bytes.get(at..range.end)?);
+        (!found.is_empty()).then_some(out)
+    }
+}
+
+/// The values between separators, as places in the text; after the `=` of each where it has one.
+fn values(text: &[u8], range: Range<usize>, separator: u8, after_equals: bool) -> Vec<Range<usize>> {
+    let mut start = range.start;
+    let part = text.get(range).unwrap_or_default();
+    let places = part.split(|b| *b == separator).map(|value| {
+        let place = start..start + value.len();
+        start = place.end + 1;
+        let skip = memchr::memchr(b'=', value).filter(|_| after_equals).map_or(0, |at| at + 1);
+        place.start + skip..place.end
+    });
+    places.filter(|place| (1..=256).contains(&place.len())).collect()
+}
+
+fn labels(host: &str) -> Vec<Range<usize>> {
+    let below = crate::pipeline::dlp::across::labels(host).map(str::len).collect::<Vec<_>>();
+    let mut start = 0;
+    let place = |length: usize| {
+        let place = start..start + length;
+        start = place.end + 1;
+        place
+    };
+    below.into_iter().map(place).collect()
+}
+
+/// A value as the other side reads it.
+fn read(value: &[u8]) -> Vec<u8> {
+    match std::str::from_utf8(value) {
+        Ok(text) if text.contains('%') => decoded(text).to_vec(),
+        _ => value.to_vec(),
+    }
+}

@@ -123,7 +123,12 @@ fn text(input: &mut dyn BufRead, name: &str, eye: &Eye, level: Level, out: &mut 
     }
     let lens = looker.lens();
     // Nothing ends it, so that all of it is looked at.
-    let watching = crate::pipeline::dlp::scan::Lens { enforced: false, on_known: Action::Monitor, ..lens.clone() };
+    let watching = crate::pipeline::dlp::scan::Lens {
+        enforced: false,
+        on_known: Action::Monitor,
+        on_canary: Action::Monitor,
+        ..lens.clone()
+    };
     let mut stream = BodyStream::new(watching, "body".into(), &[], Emit::AsSent, Label::Named);
     let mut any = false;
     let mut told = 0;
@@ -138,7 +143,8 @@ fn text(input: &mut dyn BufRead, name: &str, eye: &Eye, level: Level, out: &mut 
         let enforced = |finding: &Finding| {
             let found = Match::new(finding.rule.clone(), finding.category.clone(), 0..1, finding.confidence);
             let action = match finding.category {
-                Category::KnownSecret | Category::Canary => lens.on_known,
+                Category::KnownSecret => lens.on_known,
+                Category::Canary => lens.on_canary,
                 _ if lens.enforced => lens.actions.of(&found),
                 _ => finding.action,
             };

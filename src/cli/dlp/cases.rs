@@ -156,7 +156,7 @@ mod tests {
             r#"{"id":"two","text":"nothing at all"}"#.to_owned(),
             String::new(),
             format!(
-                r#"{{"id":"3","requests":[{{"method":"POST","url":"https://a.example/x","headers":[["content-type","application/json"]],"body_b64":"{body}","chunks":[3,1]}}]}}"#
+                r#"{{"id":"3","requests":[{{"method":"POST","url":"https://a.example/x","headers":[["content-type","application/json"]],"body_b64":"{body}","chunks":[999]}}]}}"#
             ),
             format!(r#"{{"id":4,"requests":[{{"method":"GET","url":"https://a.example/x?q={TOKEN}"}}]}}"#),
             format!(

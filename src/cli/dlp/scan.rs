@@ -271,7 +271,7 @@ mod tests {
     #[test]
     fn what_is_found_is_told_with_its_place_and_not_shown() {
         let report = scanned(Level::Block, format!("é\nkey é {TOKEN}\n").as_bytes());
-        assert!(report.starts_with("t:2:7: github-pat [credentials] "), "{report}");
+        assert!(report.starts_with("t:2:7: github-personal-access-token [credentials] "), "{report}");
         assert!(report.contains("confidence, block: `ghp_…` at body") && !report.contains("q8Zr3"), "{report}");
         assert_eq!(scanned(Level::Block, b"nothing to see"), "");
     }

@@ -138,12 +138,12 @@ fn compare(
         if profile.enforced { action } else { action.min(Action::Monitor) }
     };
     for (data, profile, is_new) in [(old, before, false), (new, after, true)] {
-        for rule in data.dlp.detector.rules() {
-            let found = Match::new(rule.id.clone(), rule.category.clone(), 0..1, Confidence::Confirmed);
-            let entry = rules.entry(rule.source.id.as_str());
-            let (was, is, category) = entry.or_insert((Action::Off, Action::Off, rule.category.to_string()));
+        for (id, of) in data.dlp.detector.ids() {
+            let found = Match::new(id.clone(), of.clone(), 0..1, Confidence::Confirmed);
+            let entry = rules.entry(id);
+            let (was, is, category) = entry.or_insert((Action::Off, Action::Off, of.to_string()));
             *(if is_new { is } else { was }) = done(profile, &found);
-            *category = rule.category.to_string();
+            *category = of.to_string();
         }
     }
     let mut total: BTreeMap<&str, usize> = BTreeMap::new();

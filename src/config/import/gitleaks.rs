@@ -94,7 +94,7 @@ pub(super) fn convert(name: &str, content: Vec<u8>, problems: &mut Problems) -> 
         .map(|list| (list.get_ref().target_rules.clone(), allowed(list.get_ref(), at(list.span()), problems)))
         .collect();
     let mut taken: HashSet<String> = match built_in() {
-        Ok(detector) => detector.rules().iter().map(|rule| rule.source.id.clone()).collect(),
+        Ok(detector) => detector.ids().map(|(id, _)| id.to_string()).collect(),
         Err(_) => HashSet::new(),
     };
     let mut rules = List::default();

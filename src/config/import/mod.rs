@@ -40,7 +40,7 @@ pub enum Format {
 /// What an import is told beside its sources.
 #[derive(Clone, Copy)]
 pub struct Options<'a> {
-    /// Import although the source scans what goes out and this version does not.
+    /// Import although the source scans for what has no counterpart here.
     pub without_dlp: bool,
     /// The names of agents that the source knows by other ones, as pairs of theirs and ours.
     pub agents: &'a [(String, String)],

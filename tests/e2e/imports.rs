@@ -131,7 +131,8 @@ async fn an_import_that_loses_something_is_refused_with_the_reason() {
     assert_eq!((output.exit, &*output.stdout), (2, ""), "{output:?}");
     assert!(output.stderr.contains("example.policygroup.json:9:29: error: responses of this route"), "{output:?}");
 
-    let output = import("oktsec", &[("oktsec.yaml", OKTSEC)], &[]).await;
+    let unknown = OKTSEC.replace("[credentials, pii]", "[credentials, malware]");
+    let output = import("oktsec", &[("oktsec.yaml", &unknown)], &[]).await;
     assert_eq!((output.exit, &*output.stdout), (2, ""), "{output:?}");
     assert!(output.stderr.contains("--without-dlp"), "{output:?}");
 
@@ -178,7 +179,7 @@ agents:
 
 #[tokio::test]
 async fn oktsec_answers_as_its_example_says() {
-    let policy = policy("oktsec", &[("oktsec.yaml", OKTSEC)], &["--without-dlp"]).await;
+    let policy = policy("oktsec", &[("oktsec.yaml", OKTSEC)], &[]).await;
     const HOSTS: [&str; 6] = [
         "api.arxiv.org",
         "api.github.com",

@@ -127,6 +127,12 @@ impl Detector {
         &self.rules
     }
 
+    /// The id and category of every rule, those of numbers included.
+    pub fn ids(&self) -> impl Iterator<Item = (&Arc<str>, &Category)> {
+        let rules = self.rules.iter().map(|rule| (&rule.id, &rule.category));
+        rules.chain(self.numbers.values().map(|(id, category)| (id, category)))
+    }
+
     /// What a number that was found is, as a match.
     pub fn number(&self, found: &numbers::Match) -> Option<Match> {
         let (id, category) = self.numbers.get(found.rule)?.clone();

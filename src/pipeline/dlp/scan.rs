@@ -37,6 +37,8 @@ pub struct Lens {
     pub known: Arc<Known>,
     /// What is done about it.
     pub on_known: Action,
+    /// What is done about what is there only to be missed.
+    pub on_canary: Action,
     /// Makes fingerprints those of this installation.
     pub key: Arc<[u8; 32]>,
 }
@@ -124,9 +126,9 @@ impl Lens {
     }
 
     fn note_known(&self, found: &KnownMatch<'_>, view: &View<'_>, surface: &Surface<'_>, report: &mut Report) {
-        let name = match found.held.kind {
-            Kind::Credential => format!("known-secret:{}", found.held.name),
-            Kind::Canary => format!("canary:{}", found.held.name),
+        let (name, action) = match found.held.kind {
+            Kind::Credential => (format!("known-secret:{}", found.held.name), self.on_known),
+            Kind::Canary => (format!("canary:{}", found.held.name), self.on_canary),
         };
         let range = view.surface(found.range.clone());
         let range = range.start + surface.offset..range.end + surface.offset;
@@ -140,7 +142,7 @@ impl Lens {
             rule,
             category: found.held.category(),
             confidence: found.confidence(),
-            action: self.on_known,
+            action,
             surface: surface_name,
             place,
             chain,

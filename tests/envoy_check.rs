@@ -171,7 +171,7 @@ fn weakenings() -> Vec<(String, Value, &'static str)> {
         let gate_filter = format!("{manager}/http_filters/{gate}");
         let forward = format!("{gate_filter}/typed_config/rules/policies/forward");
         let routes = format!("{manager}/route_config/virtual_hosts/0/routes");
-        let last = if manager == PROXY { 3 } else { 2 };
+        let last = if manager == PROXY { 5 } else { 4 };
         // ext_proc
         add(format!("{judge}/failure_mode_allow"), json!(true), "unjudged");
         add(format!("{judge}/observability_mode"), json!(true), "only watches");
@@ -183,6 +183,9 @@ fn weakenings() -> Vec<(String, Value, &'static str)> {
         );
         add(format!("{judge}/allowed_override_modes"), json!([{"request_body_mode": "NONE"}]), "bodies");
         add(format!("{judge}/disable_clear_route_cache"), json!(true), "plain text");
+        add(format!("{judge}/allow_content_length_header"), json!(false), "its length");
+        add(format!("{routes}/{}/route/retry_policy", last - 2), json!({"retry_on": "connect-failure"}), "sent twice");
+        add(format!("{routes}/{}/match/headers/0/string_match/exact", last - 2), json!("twice"), "sent twice");
         add(format!("{judge}/processing_mode/request_header_mode"), json!("SKIP"), "not shown");
         add(format!("{judge}/processing_mode/request_body_mode"), json!("FULL_DUPLEX_STREAMED"), "mode_override");
         add(format!("{judge}/message_timeout"), json!("0.2s"), "busy");
@@ -529,8 +532,8 @@ const HARMLESS: &[(&str, &str)] = &[
     ("/static_resources/listeners/0/filter_chains/0/filters/0/typed_config/http_filters/1/typed_config/on_request_headers/0/skip_if_empty", "`omit_empty_values` is still there"),
     ("/static_resources/listeners/*/filter_chains/*/filters/0/typed_config/route_config/virtual_hosts/0/routes/*/route/retry_policy/retry_back_off", "the second address is tried 25 ms later"),
     ("/static_resources/listeners/*/filter_chains/*/filters/0/typed_config/route_config/virtual_hosts/0/routes/*/route/retry_policy/retry_back_off/max_interval", "the second address is tried a little later"),
-    ("/static_resources/listeners/0/filter_chains/0/filters/0/typed_config/route_config/virtual_hosts/0/routes/2", NO_WEBSOCKET),
-    ("/static_resources/listeners/1/filter_chains/*/filters/0/typed_config/route_config/virtual_hosts/0/routes/1", NO_WEBSOCKET),
+    ("/static_resources/listeners/0/filter_chains/0/filters/0/typed_config/route_config/virtual_hosts/0/routes/4", NO_WEBSOCKET),
+    ("/static_resources/listeners/1/filter_chains/*/filters/0/typed_config/route_config/virtual_hosts/0/routes/3", NO_WEBSOCKET),
     ("/static_resources/listeners/*/filter_chains/*/filters/0/typed_config/route_config/virtual_hosts/0/routes/*/match/headers/0/string_match/ignore_case", NO_WEBSOCKET),
     ("/static_resources/listeners/1/filter_chains/1", "nothing but TLS is served inside a CONNECT"),
     // Names that nothing refers to.

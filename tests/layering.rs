@@ -56,6 +56,7 @@ const TABLE: &[(&str, &[&str])] = &[
         &[
             "pipeline::message",
             "pipeline::policy::decision",
+            "pipeline::agent",
             "pipeline::credential",
             "pipeline::dlp",
             "pipeline::response_filter",

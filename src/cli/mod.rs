@@ -6,6 +6,7 @@ mod ca;
 mod check;
 mod completions;
 mod diff;
+mod dlp;
 mod envoy;
 mod explain;
 mod fmt;
@@ -62,6 +63,7 @@ enum Command {
     Explain(Box<explain::Args>),
     Test(test::Args),
     Diff(diff::Args),
+    Dlp(dlp::Args),
     Fmt(fmt::Args),
     Schema(schema::Args),
     Logs(logs::Args),
@@ -121,6 +123,7 @@ pub fn main() -> ExitCode {
         Command::Explain(args) => explain::run(*args),
         Command::Test(args) => test::run(args),
         Command::Diff(args) => diff::run(args),
+        Command::Dlp(args) => dlp::run(args),
         Command::Fmt(args) => fmt::run(args),
         Command::Schema(args) => schema::run(args),
         Command::Logs(args) => logs::run(args),

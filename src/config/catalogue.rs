@@ -36,6 +36,8 @@ pub struct Service {
     pub documentation: Option<String>,
     /// What its user has to know beyond that.
     pub note: Option<String>,
+    /// Whether it is a language model.
+    pub is_language_model: bool,
 }
 
 /// The services that come with attaché.
@@ -137,6 +139,7 @@ impl Service {
             written,
             documentation: api.documentation.as_ref().map(|text| text.value.clone()),
             note: api.note.as_ref().map(|text| text.value.clone()),
+            is_language_model: api.is_language_model,
         })
     }
 }

@@ -365,6 +365,33 @@ pub fn number(
     }
 }
 
+/// A number of a range, with or without a fraction.
+pub fn decimal(
+    what: &'static str,
+    range: std::ops::RangeInclusive<u16>,
+) -> impl Fn(&Node, &mut Problems) -> Option<f32> {
+    move |node, problems| {
+        let Value::Scalar(scalar) = &node.value else { return mismatch(node, what, problems) };
+        if node.kind() != Some(Kind::Number) {
+            return mismatch(node, what, problems);
+        }
+        if let Some(sketch) = problems.sketch() {
+            sketch.decimal(&range);
+        }
+        match scalar.text.replace('_', "").parse() {
+            Ok(number) if (f32::from(*range.start())..=f32::from(*range.end())).contains(&number) => Some(number),
+            _ => {
+                problems.error(node.span, format!("expected {what}, found {}", quote(&scalar.text))).fix(format!(
+                    "write a number from {} to {}",
+                    range.start(),
+                    range.end()
+                ));
+                None
+            }
+        }
+    }
+}
+
 /// A length of time: `500ms`, `20s`, `15m`, `1h`, `7d`, or one `second`, `minute`, `hour`, `day`.
 pub fn duration(
     what: &'static str,

@@ -18,6 +18,8 @@ pub struct Shape {
     pub boolean: bool,
     /// Whole numbers, from the one to the other.
     pub number: Option<(u64, u64)>,
+    /// Numbers with or without a fraction, from the one to the other.
+    pub decimal: Option<(u16, u16)>,
     /// A list.
     pub list: Option<List>,
     /// A mapping with the language's own keys.
@@ -107,6 +109,11 @@ impl Shape {
         self.number = Some((*range.start(), *range.end()));
     }
 
+    /// A number of this range is read here, which need not be whole.
+    pub(super) fn decimal(&mut self, range: &RangeInclusive<u16>) {
+        self.decimal = Some((*range.start(), *range.end()));
+    }
+
     /// A list is read here.
     pub(super) fn list(&mut self, items: Shape, filled: bool) {
         self.list = Some(List { items: Box::new(items), filled });
@@ -128,7 +135,7 @@ impl Shape {
     fn note(&mut self, sample: &Value) {
         match sample {
             Value::Scalar(scalar) => match scalar.text.as_str() {
-                "1" if self.number.is_none() => self.number = Some((1, 1)),
+                "1" if self.number.is_none() && self.decimal.is_none() => self.number = Some((1, 1)),
                 "true" => self.boolean = true,
                 "sample" if self.texts.is_empty() => self.text("a text"),
                 _ => {}
@@ -149,7 +156,9 @@ fn samples(span: Span) -> [Value; 5] {
 
 #[cfg(test)]
 mod tests {
-    use super::super::decode::{Fields, boolean, filled_list, is_word, list, named, number, one_or_list, text, word};
+    use super::super::decode::{
+        Fields, boolean, decimal, filled_list, is_word, list, named, number, one_or_list, text, word,
+    };
     use super::*;
 
     fn texts(what: &'static str) -> Shape {
@@ -166,6 +175,7 @@ mod tests {
         assert_eq!(Shape::of(text("a host")), texts("a host"));
         assert_eq!(Shape::of(word("a mode", &[("x", 1), ("y", 2)])), words);
         assert_eq!(Shape::of(number("a number", 3..=9)), Shape { number: Some((3, 9)), ..Shape::default() });
+        assert_eq!(Shape::of(decimal("a number", 0..=8)), Shape { decimal: Some((0, 8)), ..Shape::default() });
         assert_eq!(Shape::of(boolean), Shape { boolean: true, ..Shape::default() });
         assert_eq!(Shape::of(list("a list", text("a host"))), listed(texts("a host"), false));
         assert_eq!(Shape::of(filled_list("a list", "-", text("a host"))), listed(texts("a host"), true));

@@ -1,6 +1,7 @@
 mod arbitrary;
 mod decisions;
 mod diff;
+mod dlp;
 mod files;
 mod lint;
 mod meaning;
@@ -255,7 +256,7 @@ fn the_command_line_may_fix_the_agent() {
 
 #[test]
 fn what_the_compiler_finds_is_reported_with_the_rest() {
-    let text = "allowedDomains: [bad..host]\ndlp: {}\n";
+    let text = "allowedDomains: [bad..host]\ndlp: []\n";
     let outcome = parse("p", text).compile(None, |policy, problems| {
         let pattern = &policy.allowed_domains[0].pattern;
         problems.error(pattern.span, "an empty label").fix("remove a dot");

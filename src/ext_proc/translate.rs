@@ -20,7 +20,7 @@ use crate::pipeline::policy::inspect::ResponseHead;
 
 /// The namespace of our dynamic metadata, and the prefix of our filter state.
 const NAMESPACE: &str = "attache";
-/// The private header that makes the router choose the plaintext upstream.
+/// The private header by which the router chooses the plaintext upstream, and whether there may be a second attempt.
 const ROUTE_HEADER: &str = "x-attache-int-route";
 
 /// The door a stream comes from, as the bootstrap's `grpc_service.initial_metadata` says.
@@ -95,17 +95,22 @@ pub fn reply(reply: Reply, phase: Phase, request_id: &str) -> ProcessingResponse
 fn allow(forward: Forward, phase: Phase, request_id: &str) -> ProcessingResponse {
     let mut set: Vec<_> =
         forward.set.into_iter().map(|(name, mut value)| set_header(name.into(), std::mem::take(&mut *value))).collect();
-    if forward.plaintext {
-        set.push(set_header(ROUTE_HEADER.into(), b"plain".to_vec()));
-    }
+    let route = match (forward.plaintext, forward.once) {
+        (false, false) => None,
+        (true, false) => Some("plain"),
+        (false, true) => Some("once"),
+        (true, true) => Some("plain-once"),
+    };
+    set.extend(route.map(|route| set_header(ROUTE_HEADER.into(), route.into())));
     if let Some(body) = &forward.body {
+        // `allow_content_length_header`: Envoy refuses a body of another length than the head states.
         set.push(set_header("content-length".into(), body.len().to_string().into_bytes()));
     }
     let remove: Vec<_> = forward.remove.into_iter().map(String::from).collect();
     let body_mutation = forward.body.map(|body| BodyMutation { mutation: Some(Mutation::Body(body)) });
     // The route was chosen before the private header was there.
     let common =
-        CommonResponse { header_mutation: mutation(set, remove), body_mutation, clear_route_cache: forward.plaintext };
+        CommonResponse { header_mutation: mutation(set, remove), body_mutation, clear_route_cache: route.is_some() };
     // Should Envoy have cut the body off where we believe that trailers follow, then the gate stays shut.
     let said = match forward.awaits_trailers {
         true => Metadata::of(NAMESPACE, [("decision", "pending".into())]),

@@ -93,7 +93,7 @@ impl Exchange {
 
     /// Why it was refused, or cut off.
     pub fn reason(&self) -> Option<&str> {
-        self.decision.reason.as_deref().or(self.cut()?.reason.as_deref())
+        self.decision.reason.as_deref().or_else(|| self.cut()?.reason.as_deref())
     }
 
     /// The HTTP status the agent got, where one is known.

@@ -15,6 +15,7 @@ mod attacks;
 mod attacks_policy;
 mod audit;
 mod bad_input;
+mod bodies;
 mod clients;
 mod concurrency;
 mod credentials;

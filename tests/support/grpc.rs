@@ -67,9 +67,21 @@ pub async fn chat(
     channel: Channel,
     messages: impl Stream<Item = String> + Send + 'static,
 ) -> Result<Streaming<String>, Status> {
+    chat_with(channel, messages, &[]).await
+}
+
+/// The same with further metadata.
+pub async fn chat_with(
+    channel: Channel,
+    messages: impl Stream<Item = String> + Send + 'static,
+    metadata: &[(&'static str, &'static str)],
+) -> Result<Streaming<String>, Status> {
     let mut client = tonic::client::Grpc::new(channel);
     client.ready().await.map_err(|e| Status::unavailable(e.to_string()))?;
-    let request = tonic::Request::new(messages);
+    let mut request = tonic::Request::new(messages);
+    for (name, value) in metadata {
+        request.metadata_mut().insert(*name, value.parse().unwrap());
+    }
     Ok(client.streaming(request, PathAndQuery::from_static(CHAT), codec()).await?.into_inner())
 }
 

@@ -3,6 +3,7 @@
 
 mod agents;
 mod credentials;
+mod dlp;
 pub(super) mod domains;
 pub(super) mod response_filters;
 pub(super) mod rules;
@@ -14,7 +15,7 @@ pub use agents::{Unread, add_tokens_at_hand, token_files};
 
 use super::code::Code;
 use super::error::{Problems, Span, Spanned, quote};
-use super::schema::{self, Policy, SecretSource};
+use super::schema::{self, CanarySource, Policy, SecretSource};
 use crate::notify::Channel;
 use crate::pipeline::credential::{Format, Slot};
 use crate::pipeline::policy::matcher::{HostPattern, NamePattern, Scheme};
@@ -39,6 +40,8 @@ pub struct Compiled {
     pub rules: Ruleset,
     /// Where each credential's secret is, in the order of [`CredentialId`](crate::pipeline::credential::CredentialId), with the credential's name.
     pub secrets: Vec<(String, Origin)>,
+    /// Values that are there only to be missed when they leave: each canary's name, and where its value is.
+    pub canaries: Vec<(String, CanarySource)>,
     /// Who is told of what.
     pub notifications: Vec<Channel>,
     /// Where each entry stands that a decision can name.
@@ -102,10 +105,12 @@ pub fn compile_again(
         let ceiling = Restrictions::of(ceiling);
         ceiling.check(&ceiling, problems);
     }
+    rules.set_dlp(dlp::compile(policy, &rules.agents, problems)?);
     credentials::bind(policy, &mut rules, &mut places, problems);
     let secrets = policy.credentials.iter().map(|c| (c.name.as_str().to_owned(), source_of(&c.source.value)));
+    let canaries = policy.dlp.canaries.iter().map(|c| (c.name.as_str().to_owned(), c.source.value.clone()));
     let notifications = policy.notifications.iter().map(|n| n.channel()).collect();
-    Some(Compiled { rules, secrets: secrets.collect(), notifications, places, revoked })
+    Some(Compiled { rules, secrets: secrets.collect(), canaries: canaries.collect(), notifications, places, revoked })
 }
 
 /// A policy in the making.

@@ -130,6 +130,9 @@ fn value(shape: &Shape) -> Map<String, Value> {
         Some((least, most)) => choices.push(json!({"type": "integer", "minimum": least, "maximum": most})),
         None => {}
     }
+    if let Some((least, most)) = shape.decimal {
+        choices.push(json!({"type": "number", "minimum": least, "maximum": most}));
+    }
     if let Some(list) = &shape.list {
         let mut schema = json!({"type": "array", "items": value(&list.items)});
         if let (true, Some(schema)) = (list.filled, schema.as_object_mut()) {

@@ -72,6 +72,9 @@ fn type_of(shape: &Shape) -> String {
         Some((least, most)) => kinds.push(format!("a whole number from {least} to {most}")),
         None => {}
     }
+    if let Some((least, most)) = shape.decimal {
+        kinds.push(format!("a number from {least} to {most}"));
+    }
     if let Some(list) = &shape.list {
         let filled = if list.filled { ", at least one" } else { "" };
         kinds.push(format!("list: {}{filled}", type_of(&list.items)));

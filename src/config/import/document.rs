@@ -30,6 +30,8 @@ pub enum Value {
     Text(String),
     /// A number.
     Number(u64),
+    /// A number with a fraction.
+    Decimal(f32),
     /// `true` or `false`.
     Boolean(bool),
     /// Names with values, one a line.
@@ -130,6 +132,7 @@ pub fn one_line(value: &Value) -> String {
     match value {
         Value::Text(text) => scalar(text),
         Value::Number(number) => number.to_string(),
+        Value::Decimal(number) => number.to_string(),
         Value::Boolean(boolean) => boolean.to_string(),
         Value::Inline(entries) => {
             let entries: Vec<_> = entries.iter().map(|(key, value)| format!("{key}: {}", one_line(value))).collect();
@@ -293,6 +296,7 @@ mod tests {
         match value {
             Value::Text(text) => Plain::Text(text.clone()),
             Value::Number(number) => Plain::Other(number.to_string()),
+            Value::Decimal(number) => Plain::Other(number.to_string()),
             Value::Boolean(boolean) => Plain::Other(boolean.to_string()),
             Value::Mapping(m) => Plain::Mapping(m.entries.iter().map(|e| (e.key.clone(), written(&e.value))).collect()),
             Value::List(list) => Plain::List(list.items.iter().map(|item| written(&item.value)).collect()),

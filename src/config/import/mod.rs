@@ -13,6 +13,7 @@ mod credentials_v2;
 mod document;
 mod files;
 mod first_match;
+mod gitleaks;
 mod oktsec;
 mod onecli;
 mod read;
@@ -80,7 +81,11 @@ pub struct Imported {
 ///
 /// What it gives out has been read and compiled by this version: an import that would not load is refused.
 pub fn import(format: Format, sources: Vec<Source>, options: &Options<'_>) -> Result<Imported, Problems> {
-    let imported = draft(format, sources, options)?;
+    checked(draft(format, sources, options)?)
+}
+
+/// An import that would not load is refused.
+fn checked(imported: Imported) -> Result<Imported, Problems> {
     let name = "the imported policy";
     let accepted = super::parse(name, &imported.policy)
         .compile(None, |policy, problems| compile(policy, Setting { agent: None, environment: None }, name, problems));
@@ -88,6 +93,20 @@ pub fn import(format: Format, sources: Vec<Source>, options: &Options<'_>) -> Re
         Ok(_) => Ok(imported),
         Err(problems) => Err(problems),
     }
+}
+
+/// Imports the rules of gitleaks' TOML as the `dlp.rules` of a policy, held to the same.
+pub fn import_gitleaks(source: Source) -> Result<Imported, Problems> {
+    let mut problems = Problems::default();
+    let name = std::path::Path::new(&source.name);
+    let name = name.file_name().map_or_else(|| source.name.clone(), |name| name.to_string_lossy().into());
+    let policy = gitleaks::convert(&source.name, source.content, &mut problems);
+    let Some(policy) = policy.filter(|_| !problems.has_errors()) else { return Err(problems) };
+    let heading = [
+        format!("Imported by `attache dlp import --from gitleaks` from {name}."),
+        "Read it before you use it, and the warnings that came with it.".to_owned(),
+    ];
+    checked(Imported { policy: document::write(&heading, &policy), warnings: problems })
 }
 
 /// The policy as the format's module writes it, not yet read by anyone.

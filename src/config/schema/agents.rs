@@ -21,6 +21,8 @@ pub struct Agent {
     pub rate_limit: Option<Spanned<RateLimit>>,
     /// Whether what is decided about it is enforced.
     pub mode: Mode,
+    /// What is done about what it sends and is sent: a profile of `dlp.profiles`, or `off`.
+    pub dlp: Option<Spanned<Name>>,
 }
 
 /// A mapping from name to agent. An agent with mistakes in it keeps its name, so that what
@@ -49,9 +51,9 @@ fn agent(key: &Key, node: &Node, problems: &mut Problems) -> Option<Agent> {
         profiles: Vec::new(),
         rate_limit: None,
         mode: Mode::Enforce,
+        dlp: None,
     };
-    if let Some(fields) = Fields::of(node, "an agent", problems) {
-        let mut fields = fields.later(&["dlp"]);
+    if let Some(mut fields) = Fields::of(node, "an agent", problems) {
         agent.identity = fields.optional("identity", list("a list of identities", identity)).unwrap_or_default();
         agent.allowed_domains = fields.optional("allowedDomains", domains::allow_entries).unwrap_or_default();
         agent.blocked_domains = fields.optional("blockedDomains", domains::blocked_domains).unwrap_or_default();
@@ -61,6 +63,7 @@ fn agent(key: &Key, node: &Node, problems: &mut Problems) -> Option<Agent> {
             Some(Spanned { value: rules::rate_limit(node, problems)?, span: node.span })
         });
         agent.mode = fields.optional("mode", rules::mode).unwrap_or_default();
+        agent.dlp = fields.optional("dlp", names::name("the name of a profile about data, or `off`"));
         let _ = fields.finish();
     }
     Some(agent)

@@ -124,7 +124,7 @@ fn header(node: &Node, problems: &mut Problems) -> Option<HeaderIdentity> {
     Some(HeaderIdentity { name: name?.value, value: value?.value, trusted: trusted? })
 }
 
-fn sha256(text: &str) -> Result<[u8; 32], Rejection> {
+pub(super) fn sha256(text: &str) -> Result<[u8; 32], Rejection> {
     let refused = || {
         Rejection::new(
             "this is not a SHA-256",

@@ -9,6 +9,8 @@
 
 mod agents;
 mod credentials;
+mod dlp;
+mod dlp_rules;
 mod domains;
 mod identities;
 mod names;
@@ -22,6 +24,8 @@ mod vault;
 
 pub use agents::Agent;
 pub use credentials::{Credential, Endpoint, Injection, SecretSource, Slot};
+pub use dlp::{Canary, CanarySource, Dlp, DlpProfile, Exemption, Hidden, Said};
+pub use dlp_rules::DlpRule;
 pub use domains::{Action, AllowEntry, HttpRestriction, Methods, Upgrade};
 pub use identities::{HeaderIdentity, Identity, TokenIdentity, TokenSource};
 pub use names::Name;
@@ -33,7 +37,7 @@ pub(super) use services::services;
 pub use services::{Api, Service};
 
 use super::decode::{Fields, Rejection, boolean, list, mismatch, text};
-use super::error::{Problems, Spanned};
+use super::error::{Problems, Span, Spanned};
 use super::yaml::{Key, Node, Value};
 
 /// One policy, as written.
@@ -63,12 +67,14 @@ pub struct Policy {
     pub response_filters: Vec<ResponseFilter>,
     /// Who is told of what.
     pub notifications: Vec<Notification>,
+    /// What is done about secrets and personal data.
+    pub dlp: Dlp,
 }
 
 impl Policy {
     /// Reads a whole policy, reporting everything that is wrong with it.
     pub fn decode(node: &Node, problems: &mut Problems) -> Option<Self> {
-        let mut fields = Fields::of(node, "a policy", problems)?.later(&["dlp"]);
+        let mut fields = Fields::of(node, "a policy", problems)?;
         fields.optional("version", version);
         let policy = Self {
             organization: fields.optional("organization", organization::organization),
@@ -85,6 +91,7 @@ impl Policy {
                 .optional("responseFilters", response_filters::response_filters)
                 .unwrap_or_default(),
             notifications: fields.optional("notifications", notifications::notifications).unwrap_or_default(),
+            dlp: fields.optional("dlp", dlp::dlp).unwrap_or_default(),
         };
         // What is wrong has been reported; the rest is of use to the stages that report more.
         let _ = fields.finish();

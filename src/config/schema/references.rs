@@ -25,6 +25,7 @@ pub(super) fn check(policy: &Policy, fixed_agent: Option<&str>, problems: &mut P
     check_rules(bounds, problems, |user, problems| known.check_distant_user(user, problems));
     check_response_filters(&policy.response_filters, &known, problems);
     check_channels(policy, problems);
+    check_dlp(policy, &known, problems);
 }
 
 /// Who can call under this policy.
@@ -111,6 +112,33 @@ fn check_profiles(policy: &Policy, problems: &mut Problems) {
                 .code(Code::UnusedProfile)
                 .fix("name it in an agent's `profiles`, or remove it");
         }
+    }
+}
+
+/// Profiles about data are named by agents, and exemptions name agents.
+fn check_dlp(policy: &Policy, known: &Known<'_>, problems: &mut Problems) {
+    const BUILT_IN: [&str; 2] = ["default", "off"];
+    let names = || policy.dlp.profiles.iter().map(|profile| profile.name.as_str());
+    let is_known: HashSet<&str> = names().chain(BUILT_IN).collect();
+    let mut used = HashSet::from(BUILT_IN);
+    for name in policy.agents.iter().flatten().filter_map(|agent| agent.dlp.as_ref()) {
+        used.insert(name.as_str());
+        if !is_known.contains(name.as_str()) {
+            let fix = did_you_mean(name.as_str(), names().chain(BUILT_IN))
+                .unwrap_or_else(|| "add it under `dlp.profiles`".to_owned());
+            problems.error(name.span, format!("there is no profile {} in `dlp`", quote(name.as_str()))).fix(fix);
+        }
+    }
+    for profile in policy.dlp.profiles.iter().filter(|profile| !used.contains(profile.name.as_str())) {
+        if !problems.has_errors() {
+            problems
+                .warning(profile.name.span, format!("the profile {} is nobody's", quote(profile.name.as_str())))
+                .code(Code::UnusedProfile)
+                .fix("name it in an agent's `dlp`, call it `default` to have it hold for all others, or remove it");
+        }
+    }
+    for user in policy.dlp.allow.iter().filter_map(|exemption| exemption.agents.as_ref()).flatten() {
+        known.check_user(user, problems);
     }
 }
 

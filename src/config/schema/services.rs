@@ -1,6 +1,6 @@
 //! `services`: which hosts an API has, and where it takes its key.
 
-use super::super::decode::named;
+use super::super::decode::{named, word};
 use super::credentials::{check_slot, slot};
 use super::*;
 
@@ -28,6 +28,8 @@ pub struct Api {
     pub note: Option<Spanned<String>>,
     /// Whether it is meant to stand in for the catalogue's service of that name.
     pub replaces: bool,
+    /// Whether it is a language model: what vendors print in their documentation may be told to it.
+    pub is_language_model: bool,
 }
 
 /// A mapping from name to service.
@@ -50,6 +52,7 @@ fn api(node: &Node, problems: &mut Problems) -> Option<Api> {
     let documentation = fields.optional("documentation", text("the address of the vendor's documentation"));
     let note = fields.optional("note", text("a note"));
     let replaces = fields.optional("override", boolean).unwrap_or_default();
+    let is_language_model = fields.optional("kind", word("a kind of service", &[("llm", ())])).is_some();
     fields.finish()?;
-    Some(Api { hosts: hosts?, path, slot, documentation, note, replaces })
+    Some(Api { hosts: hosts?, path, slot, documentation, note, replaces, is_language_model })
 }

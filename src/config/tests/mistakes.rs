@@ -20,14 +20,12 @@ fn every_mistake_is_reported_with_its_place_and_the_fix() {
         ("quoted version", "version: \"1\"\n", &[]),
         ("version is a list", "version: [1]\n", &["1:10 expected the number 1, found a list | -"]),
         (
-            "unknown and unenforced keys",
+            "unknown keys",
             "allowDomains: []\n\
-                 dlp: {}\n\
                  servces: x\n",
             &[
                 "1:1 unknown key `allowDomains` in a policy | did you mean `allowedDomains`?",
-                "2:1 `dlp` is not enforced by this version of attache, so a policy that relies on it is refused | remove `dlp`, or use a version that enforces it",
-                "3:1 unknown key `servces` in a policy | did you mean `services`?",
+                "2:1 unknown key `servces` in a policy | did you mean `services`?",
             ],
         ),
         (
@@ -151,7 +149,7 @@ fn every_mistake_is_reported_with_its_place_and_the_fix() {
                 "1:30 `-x` cannot be a name | a name is 1 to 64 characters of `A-Z a-z 0-9 . _ -`, the first of them a letter or digit",
                 "1:54 a rate limit needs `requests` | -",
                 "1:54 a rate limit needs `per` | -",
-                "1:58 `dlp` is not enforced by this version of attache, so a policy that relies on it is refused | remove `dlp`, or use a version that enforces it",
+                "1:63 there is no profile `strict` in `dlp` | add it under `dlp.profiles`",
                 "1:71 unknown key `identities` in an agent | did you mean `identity`?",
             ],
         ),

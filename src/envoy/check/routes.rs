@@ -59,12 +59,12 @@ pub(super) fn check(manager: &Node<'_>, clusters: &Clusters<'_>, findings: &mut 
             "a virtual host needs a name and the domains it is for",
             "set `name` and `domains: [\"*\"]`",
         );
-        let (mut plain_is_told, mut rest_is_told) = (false, false);
+        let (mut told, mut rest_is_told) = (Vec::new(), false);
         for route in host.get("routes").items() {
             let takes_connect = route.at("match.connect_matcher").is_present();
             connects |= takes_connect;
             forwards |= !takes_connect && route.get("route").is_present();
-            plain_is_told |= check_route(&route, clusters, findings);
+            told.extend(check_route(&route, clusters, findings));
             rest_is_told |= !takes_connect && route.at("match.headers").is_absent();
         }
         findings.expect(
@@ -73,12 +73,25 @@ pub(super) fn check(manager: &Node<'_>, clusters: &Clusters<'_>, findings: &mut 
             "requests over TLS have no route",
             "add the `tls` route of the shipped file, which matches `prefix: /` alone",
         );
-        findings.expect(
-            plain_is_told,
-            &host.get("routes"),
-            "hosts that policy lists with http:// cannot be reached",
-            "add the `plain` route of the shipped file",
-        );
+        for (choice, message, fix) in [
+            (
+                "plain",
+                "hosts that policy lists with http:// cannot be reached",
+                "add the `plain` route of the shipped file",
+            ),
+            (
+                "once",
+                "a body that is looked into as it comes may be sent twice",
+                "add the `tls_once` route of the shipped file",
+            ),
+            (
+                "plain-once",
+                "a body that is looked into as it comes does not reach hosts that policy lists with http://",
+                "add the `plain_once` route of the shipped file",
+            ),
+        ] {
+            findings.expect(told.contains(&choice), &host.get("routes"), message, fix);
+        }
     }
     findings.require(forwards, &hosts, "no route leads to an upstream", "take the routes of the shipped file");
     Routes { connects }
@@ -130,8 +143,11 @@ fn removed_headers(config: &Node<'_>, findings: &mut Findings) {
     );
 }
 
-/// Whether it is the route that attaché's choice of plain text leads to.
-fn check_route(route: &Node<'_>, clusters: &Clusters<'_>, findings: &mut Findings) -> bool {
+/// The choices of attaché's that lead to a route.
+const CHOICES: [&str; 3] = ["plain", "once", "plain-once"];
+
+/// The choice of attaché's that leads to this route, where one does.
+fn check_route(route: &Node<'_>, clusters: &Clusters<'_>, findings: &mut Findings) -> Option<&'static str> {
     findings.known(
         route,
         &[
@@ -150,7 +166,7 @@ fn check_route(route: &Node<'_>, clusters: &Clusters<'_>, findings: &mut Finding
     if action.is_absent() {
         let answers = route.get("direct_response").is_present() || route.get("redirect").is_present();
         findings.require(answers, route, "the route says nowhere to go", "give it a `route`");
-        return false;
+        return None;
     }
     findings.known(
         &action,
@@ -190,11 +206,15 @@ fn check_route(route: &Node<'_>, clusters: &Clusters<'_>, findings: &mut Finding
 
     let takes_connect = route.at("match.connect_matcher").is_present();
     let headers = route.at("match.headers").items();
-    let is_plain = headers.iter().any(|header| {
-        header.get("name").is("x-attache-int-route")
-            && header.at("string_match.exact").is("plain")
-            && header.get("invert_match").is_false()
+    let choice = CHOICES.into_iter().find(|choice| {
+        headers.iter().any(|header| {
+            header.get("name").is("x-attache-int-route")
+                && header.at("string_match.exact").is(choice)
+                && header.get("invert_match").is_false()
+        })
     });
+    let is_plain = matches!(choice, Some("plain" | "plain-once"));
+    let is_once = matches!(choice, Some("once" | "plain-once"));
     if !takes_connect {
         findings.require(
             route.at("match.prefix").is("/"),
@@ -206,16 +226,23 @@ fn check_route(route: &Node<'_>, clusters: &Clusters<'_>, findings: &mut Finding
     findings.known(&route.get("match"), &["connect_matcher", "prefix", "headers"]);
     for header in &headers {
         findings.require(
-            is_plain || is_websocket(header),
+            choice.is_some() || is_websocket(header),
             header,
             "a header that an agent can send chooses the route",
-            "match `x-attache-int-route: plain`, or `upgrade: websocket`",
+            "match `x-attache-int-route: plain`, `once` or `plain-once`, or `upgrade: websocket`",
         );
     }
     let is_websocket = headers.iter().any(is_websocket);
     findings.expect(
+        !is_once || action.get("retry_policy").is_absent(),
+        &action.get("retry_policy"),
+        "a body that is looked into as it comes may be sent twice",
+        "remove `retry_policy`",
+    );
+    findings.expect(
         takes_connect
             || is_websocket
+            || is_once
             || (action.get("retry_policy").is_present() && action.get("inline_cluster_specifier_plugin").is_present()),
         &action,
         "a dead first address fails the request, though there is a second one",
@@ -266,7 +293,7 @@ fn check_route(route: &Node<'_>, clusters: &Clusters<'_>, findings: &mut Finding
         };
         findings.require(fits, &target, message, fix);
     }
-    is_plain
+    choice
 }
 
 fn is_websocket(header: &Node<'_>) -> bool {

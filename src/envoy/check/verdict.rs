@@ -18,6 +18,7 @@ pub(super) fn check(config: &Node<'_>, door: Door, clusters: &Clusters<'_>, find
             "status_on_error",
             "processing_mode",
             "allow_mode_override",
+            "allow_content_length_header",
             "allowed_override_modes",
             "message_timeout",
             "max_message_timeout",
@@ -50,6 +51,12 @@ pub(super) fn check(config: &Node<'_>, door: Door, clusters: &Clusters<'_>, find
         &config.get("allow_mode_override"),
         "attaché cannot ask for the bodies that policy has to see",
         "set `allow_mode_override: true`",
+    );
+    findings.expect(
+        config.get("allow_content_length_header").is_true(),
+        &config.get("allow_content_length_header"),
+        "a body out of which something was taken is refused for its length, and bodies that are looked into lose theirs",
+        "set `allow_content_length_header: true`",
     );
     findings.expect(
         config.at("status_on_error.code").is("ServiceUnavailable"),

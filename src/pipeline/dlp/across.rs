@@ -107,7 +107,8 @@ impl Across {
     pub fn add(&mut self, agent: &str, domain: &str, pieces: &[Piece<'_>], now: Instant) -> Joins {
         let request = pieces.iter().filter(|piece| is_piece(piece.text)).take(MOST_PIECES).map(|piece| {
             let (slot, text) = (self.keys.hash_one(piece.slot), piece.text);
-            Noted { slot, request: 0, value: self.keys.hash_one((slot, text)), text: text.into() }
+            let value = self.keys.hash_one((slot, text));
+            Noted { slot, request: 0, before: None, value, times: 1, is_word: is_word(text), text: text.into() }
         });
         let request: Vec<Noted> = request.collect();
         if request.is_empty() {
@@ -131,7 +132,15 @@ impl Across {
     /// Forgets the pieces of a request that did not leave. Else an agent would make them ordinary by trying again.
     pub fn take_back(&mut self, receipt: Receipt) {
         if let Some(trail) = self.trails.get_mut(&receipt.trail) {
-            trail.pieces.retain(|piece| piece.request != receipt.request);
+            trail.pieces.retain_mut(|piece| match piece.before {
+                _ if piece.request != receipt.request => true,
+                Some(before) => {
+                    (piece.request, piece.before) = (before, None);
+                    piece.times = piece.times.saturating_sub(1);
+                    true
+                }
+                None => false,
+            });
         }
     }
 
@@ -163,11 +172,21 @@ const MOST_OF_ONE: usize = 512;
 /// So many bytes of earlier requests and of this one are in a join.
 const MOST_OF_A_SIDE: usize = 1024;
 
+/// A value that came so often is no piece.
+const COMMON: u32 = 3;
+
 /// Text that is written in words is found where it stands; its pieces make no secret.
 fn is_piece(text: &[u8]) -> bool {
     const MOST_BLANKS: usize = 2;
     !text.is_empty()
         && text.iter().filter(|byte| byte.is_ascii_whitespace()).take(MOST_BLANKS + 1).count() <= MOST_BLANKS
+}
+
+/// `weather`, `New York`: no part of a secret that is longer than a word.
+fn is_word(text: &[u8]) -> bool {
+    let [first, rest @ ..] = text else { return false };
+    let letters = rest.iter().all(|byte| byte.is_ascii_lowercase());
+    (text.len() >= 3 && first.is_ascii_alphabetic() && letters) || text.iter().any(u8::is_ascii_whitespace)
 }
 
 /// What one agent sent to one domain.
@@ -181,9 +200,14 @@ struct Trail {
 
 struct Noted {
     slot: u64,
+    /// The last request that sent it, and the one before, if that is known.
     request: u32,
+    before: Option<u32>,
     /// Slot and text, to compare by.
     value: u64,
+    is_word: bool,
+    /// How often it came, one time after the other.
+    times: u32,
     text: Box<[u8]>,
 }
 
@@ -191,14 +215,6 @@ impl Noted {
     /// With what the allocator adds.
     fn cost(&self) -> usize {
         size_of::<Self>() + self.text.len() + 16
-    }
-
-    /// `weather`, `New York`: no part of a secret that is longer than a word.
-    fn is_word(&self) -> bool {
-        let rest = self.text.get(1..).unwrap_or_default();
-        let word = |byte: &u8| byte.is_ascii_lowercase() || *byte == b' ';
-        self.text.len() >= 3 && self.text.first().is_some_and(u8::is_ascii_alphabetic) && rest.iter().all(word)
-            || self.text.iter().any(u8::is_ascii_whitespace)
     }
 
     /// Without a number that says which piece it is: `2-`, `03:`.
@@ -222,26 +238,18 @@ impl Trail {
 
     /// Takes in a request's pieces, and joins them to those before.
     fn note(&mut self, pieces: Vec<Noted>, most: usize) -> Vec<Joined> {
-        let (first, request) = (self.pieces.is_empty(), self.requests);
-        let slots = pieces.iter().fold(SmallVec::<[u64; 16]>::new(), |mut slots, piece| {
-            if !slots.contains(&piece.slot) {
-                slots.push(piece.slot);
+        let request = self.requests;
+        let mut slots: SmallVec<[u64; 16]> = SmallVec::new();
+        for piece in pieces {
+            let slot = piece.slot;
+            if self.take(Noted { request, ..piece }) && !slots.contains(&slot) {
+                slots.push(slot);
             }
-            slots
-        });
-        self.pieces.extend(pieces.into_iter().map(|piece| Noted { request, ..piece }));
+        }
         let mut joins = Vec::new();
-        if !first {
-            for slot in &slots {
-                let of_slot = || self.pieces.iter().filter(|piece| piece.slot == *slot);
-                self.join(of_slot(), |piece| &piece.text, &mut joins);
-                self.join(of_slot().filter(|piece| !piece.is_word()), Noted::unnumbered, &mut joins);
-            }
-            self.join(self.pieces.iter(), |piece| &piece.text, &mut joins);
-            let rare = |piece: &&Noted| !piece.is_word() && !self.is_common(piece);
-            self.join(self.pieces.iter().filter(rare), Noted::unnumbered, &mut joins);
-            let single = |piece: &&Noted| !piece.is_word() && !self.is_used_again(piece);
-            self.join(self.pieces.iter().filter(single), Noted::unnumbered, &mut joins);
+        // What came before in just the same way was joined then.
+        if !slots.is_empty() && self.pieces.front().is_some_and(|first| first.request != request) {
+            self.join_all(&slots, &mut joins);
         }
         for piece in self.pieces.iter_mut().rev().take_while(|piece| piece.request == request) {
             let long = piece.text.len().saturating_sub(MOST_OF_ONE);
@@ -253,6 +261,58 @@ impl Trail {
         joins
     }
 
+    /// Appends a piece. One that its slot had last is moved to the end instead: a request that is tried again sends it
+    /// again. Of a few bytes it may well be the next one. Gives whether it is new.
+    fn take(&mut self, piece: Noted) -> bool {
+        let mut of_slot = self.pieces.iter().enumerate().rev().filter(|(_, other)| other.slot == piece.slot);
+        let last = of_slot.next().filter(|(_, last)| last.value == piece.value);
+        let again = last.filter(|(_, last)| {
+            last.text.len() >= 4 || of_slot.next().is_some_and(|(_, other)| other.value == last.value)
+        });
+        let Some(mut moved) = again.map(|(at, _)| at).and_then(|at| self.pieces.remove(at)) else {
+            self.pieces.push_back(piece);
+            return true;
+        };
+        if moved.request != piece.request {
+            (moved.before, moved.request) = (Some(moved.request), piece.request);
+        }
+        moved.times = moved.times.saturating_add(1);
+        // All of it stands at the beginning of this request's part, of which only the end was kept.
+        moved.text = piece.text;
+        self.pieces.push_back(moved);
+        false
+    }
+
+    fn join_all(&self, slots: &[u64], joins: &mut Vec<Joined>) {
+        for slot in slots {
+            let of_slot = || self.pieces.iter().filter(|piece| piece.slot == *slot);
+            self.join(of_slot(), |piece| &piece.text, joins);
+            self.join(of_slot().filter(|piece| !piece.is_word), Noted::unnumbered, joins);
+        }
+        self.join(self.pieces.iter(), |piece| &piece.text, joins);
+        let mut values: SmallVec<[(u64, u32); 64]> =
+            self.pieces.iter().map(|piece| (piece.value, piece.times)).collect();
+        values.sort_unstable();
+        let is_common = |piece: &Noted| {
+            let first = values.partition_point(|(value, _)| *value < piece.value);
+            let same = values.iter().skip(first).take_while(|(value, _)| *value == piece.value);
+            same.map(|(_, times)| times).sum::<u32>() >= COMMON
+        };
+        let rare = |piece: &&Noted| !piece.is_word && !is_common(piece);
+        self.join(self.pieces.iter().filter(rare), Noted::unnumbered, joins);
+        let mut users: SmallVec<[(u64, u32); 32]> = SmallVec::new();
+        let mut reused: SmallVec<[u64; 32]> = SmallVec::new();
+        for piece in &self.pieces {
+            match users.iter().find(|(slot, _)| *slot == piece.slot) {
+                None => users.push((piece.slot, piece.request)),
+                Some((slot, request)) if *request != piece.request && !reused.contains(slot) => reused.push(*slot),
+                Some(_) => {}
+            }
+        }
+        let single = |piece: &&Noted| piece.times == 1 && !piece.is_word && !reused.contains(&piece.slot);
+        self.join(self.pieces.iter().filter(single), Noted::unnumbered, joins);
+    }
+
     /// Joins these pieces, unless they are all of one request or were joined the same way already.
     fn join<'a>(
         &'a self,
@@ -260,44 +320,32 @@ impl Trail {
         text: impl Fn(&Noted) -> &[u8],
         joins: &mut Vec<Joined>,
     ) {
-        let mut row: SmallVec<[&Noted; 32]> = SmallVec::new();
-        for piece in pieces {
-            // A request that is tried again sends a piece again. Of a few bytes it may well be the next one.
-            let again = |before: usize| {
-                row.len().checked_sub(before).and_then(|at| row.get(at)).is_some_and(|last| last.value == piece.value)
-            };
-            if again(1) && (piece.text.len() >= 4 || again(2)) {
-                row.pop();
-            }
-            row.push(piece);
+        let row: SmallVec<[&[u8]; 64]>;
+        let border;
+        {
+            let pieces: SmallVec<[&Noted; 64]> = pieces.collect();
+            border = pieces.partition_point(|piece| piece.request != self.requests);
+            row = pieces.into_iter().map(&text).collect();
         }
-        let border = row.partition_point(|piece| piece.request != self.requests);
         let (before, now) = row.split_at(border);
         if before.is_empty() || now.is_empty() {
             return;
         }
-        let tail = |piece: &&Noted| {
-            let text = text(piece);
-            text.get(text.len().saturating_sub(MOST_OF_ONE)..).unwrap_or_default().to_vec()
-        };
-        let mut joined: Vec<u8> = before.iter().flat_map(tail).collect();
-        joined.drain(..joined.len().saturating_sub(MOST_OF_A_SIDE));
+        let mut room = MOST_OF_A_SIDE;
+        let fits = before.iter().rev().take_while(|text| {
+            let fits = text.len() <= room;
+            room -= text.len().min(room);
+            fits
+        });
+        let fits = fits.count();
+        let mut joined: Vec<u8> =
+            before.iter().skip(before.len() - fits).flat_map(|text| text.iter()).copied().collect();
         let border = joined.len();
-        joined.extend(now.iter().flat_map(|piece| text(piece).iter().take(MOST_OF_ONE)).take(MOST_OF_A_SIDE));
+        joined.extend(now.iter().flat_map(|text| text.iter().take(MOST_OF_ONE)).take(MOST_OF_A_SIDE));
         let joined = Joined { text: joined, border };
-        if !joins.contains(&joined) {
+        if border > 0 && border < joined.text.len() && !joins.contains(&joined) {
             joins.push(joined);
         }
-    }
-
-    /// True if the same value came in the same slot three times.
-    fn is_common(&self, piece: &Noted) -> bool {
-        self.pieces.iter().filter(|other| other.value == piece.value).nth(2).is_some()
-    }
-
-    /// True if another request used the same slot.
-    fn is_used_again(&self, piece: &Noted) -> bool {
-        self.pieces.iter().any(|other| other.slot == piece.slot && other.request != piece.request)
     }
 
     /// Forgets the oldest piece of the slot that has most until the rest is small enough: what comes all the time
@@ -307,18 +355,19 @@ impl Trail {
         if cost <= most {
             return;
         }
-        let mut slots: HashMap<u64, usize> = HashMap::new();
+        let mut slots: SmallVec<[(u64, usize); 32]> = SmallVec::new();
         for piece in &self.pieces {
-            *slots.entry(piece.slot).or_default() += piece.cost();
+            match slots.iter_mut().find(|(slot, _)| *slot == piece.slot) {
+                Some((_, of_slot)) => *of_slot += piece.cost(),
+                None => slots.push((piece.slot, piece.cost())),
+            }
         }
         while cost > most {
-            let largest = slots.iter().max_by_key(|(slot, cost)| (**cost, **slot)).map(|(slot, _)| *slot);
-            let oldest = self.pieces.iter().position(|piece| Some(piece.slot) == largest);
+            let Some((slot, of_slot)) = slots.iter_mut().max_by_key(|(_, of_slot)| *of_slot) else { break };
+            let oldest = self.pieces.iter().position(|piece| piece.slot == *slot);
             let Some(gone) = oldest.and_then(|at| self.pieces.remove(at)) else { break };
             cost -= gone.cost();
-            if let Some(slot) = slots.get_mut(&gone.slot) {
-                *slot -= gone.cost();
-            }
+            *of_slot -= gone.cost();
         }
     }
 }

@@ -27,7 +27,7 @@ pub mod validate;
 pub mod verdicts;
 pub mod view;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::pipeline::agent::AgentId;
 use crate::pipeline::message::Host;
@@ -38,8 +38,22 @@ use known::Known;
 use profile::{Exemption, Profile};
 use scan::Lens;
 
+/// The rules that come with attaché, read once in the life of a process.
+///
+/// # Errors
+/// Names the rule that cannot be used. A test sees to it that there is none.
+pub fn built_in() -> Result<&'static Arc<Detector>, &'static str> {
+    static BUILT_IN: OnceLock<Result<Arc<Detector>, String>> = OnceLock::new();
+    let read = || {
+        let rules = rules::built_in().map_err(|(id, error)| format!("`{id}`: {error}"))?;
+        let detector = Detector::new(rules.into_iter().map(Arc::new).collect());
+        detector.map(Arc::new).map_err(|error| error.to_string())
+    };
+    BUILT_IN.get_or_init(read).as_ref().map_err(String::as_str)
+}
+
 /// What a policy says about data, compiled.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Dlp {
     /// The rules, the policy's own among them.
     pub detector: Arc<Detector>,

@@ -86,6 +86,18 @@ impl Actions {
         Self(actions.into_iter().collect())
     }
 
+    /// What is said, in the order in which it was given.
+    pub fn iter(&self) -> impl Iterator<Item = &(Selector, Action)> {
+        self.0.iter()
+    }
+
+    /// What is done about a value that attaché holds: `unsaid` where nothing else is said. It never just passes.
+    pub fn of_held(&self, category: &Category, unsaid: Action) -> Action {
+        let name = category.to_string();
+        let said = self.0.iter().find(|(selector, _)| matches!(selector, Selector::Category(own) if **own == *name));
+        said.map_or(unsaid, |(_, action)| (*action).max(Action::Redact))
+    }
+
     /// True if no rule is looked for.
     pub fn is_off(&self) -> bool {
         self.0.iter().all(|(_, action)| *action == Action::Off)

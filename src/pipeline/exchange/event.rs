@@ -178,6 +178,8 @@ pub struct Forward {
     pub remove: SmallVec<[Box<str>; 4]>,
     /// What goes out in place of the body that was held.
     pub body: Option<Vec<u8>>,
+    /// True if there must be no second attempt where no connection stood: what has passed of the body is kept nowhere.
+    pub once: bool,
     /// True if trailers follow the body that was held: nothing goes out before they have been seen.
     pub awaits_trailers: bool,
     /// What of the exchange has to be shown from now on.

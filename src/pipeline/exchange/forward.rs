@@ -28,6 +28,7 @@ impl Exchange {
             set: SmallVec::new(),
             remove: self.leaves_behind(request, head, permit),
             body: None,
+            once: false,
             awaits_trailers: false,
             shows: Shows::default(),
         };

@@ -21,6 +21,8 @@ impl Exchange {
             if unheld == Unheld::StreamOfAnyLength {
                 forward.remove.push("content-length".into());
             }
+            // Trailers may follow, but for HTTP/1.1, where they are dropped: only there is this field.
+            forward.once = self.request.as_ref().is_none_or(|r| r.fields().get("transfer-encoding").is_none());
             request = Way::Body(Stream::new(Some(inspect), &[]));
         }
         let response = match (self.look.response.take(), self.shows_response) {
@@ -62,7 +64,7 @@ impl Exchange {
             Err(denial) => return self.cut(direction, &denial, now),
         };
         let due = flow.stream(direction).is_some_and(|stream| stream.is_due());
-        match self.inspection(direction, now).filter(|_| due) {
+        match due.then(|| self.inspection(direction, now)).flatten() {
             Some(record) => {
                 self.stage = Stage::Noting(Effect::Pass(parts));
                 Effect::Note(Box::new(record))

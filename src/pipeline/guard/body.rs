@@ -23,6 +23,9 @@ const SHORT: usize = 4096;
 /// The fewest bytes of a message's block that is remembered as clean.
 const BLOCK: usize = 512;
 
+/// The fields of a request that leave.
+type Sent<'a> = &'a [(&'a str, &'a [u8])];
+
 /// A request's body.
 #[derive(Debug)]
 pub struct RequestBody {
@@ -46,13 +49,13 @@ enum Way {
 
 impl RequestBody {
     /// A body with this head.
-    pub fn new(lens: Lens, fields: &Fields, across: Trace) -> Result<Self, Denial> {
-        let codings = codings(fields)?;
+    pub fn new(lens: Lens, fields: Sent<'_>, across: Trace) -> Result<Self, Denial> {
+        let codings = codings(all(fields, "content-encoding"))?;
         // Nobody would take a body for what its sender signed once something in it is replaced.
         let fixed = !codings.is_empty() || is_signed(fields) || messages(fields).is_some();
         let lens = if fixed { without_redaction(&lens) } else { lens };
         let way = messages(fields).map_or(Way::Unbegun, |messages| Way::Messages(messages(lens.clone())));
-        let content_type = fields.get("content-type").unwrap_or_default().to_vec();
+        let content_type = all(fields, "content-type").next().unwrap_or_default().to_vec();
         if let Some(Err(bad)) = multipart::boundary(&content_type) {
             return Err(Denial::new(Reason::MalformedBody).because(bad));
         }
@@ -211,6 +214,10 @@ impl Inspect for RequestBody {
     }
 }
 
+fn all<'a>(fields: Sent<'a>, wanted: &str) -> impl Iterator<Item = &'a [u8]> {
+    fields.iter().filter(move |(name, _)| *name == wanted).map(|(_, value)| *value)
+}
+
 /// Looks at the fields that follow a body.
 pub fn look_at_trailers(lens: &Lens, trailers: &Fields, report: &mut Report) {
     for (name, value) in trailers.iter() {
@@ -220,16 +227,16 @@ pub fn look_at_trailers(lens: &Lens, trailers: &Fields, report: &mut Report) {
 }
 
 /// What looks at a stream of messages, where the body is one.
-fn messages(fields: &Fields) -> Option<impl Fn(Lens) -> Messages> {
-    let content_type = fields.get("content-type")?;
-    let encoding = fields.get("grpc-encoding").map(<[u8]>::to_vec);
+fn messages(fields: Sent<'_>) -> Option<impl Fn(Lens) -> Messages + use<>> {
+    let content_type = all(fields, "content-type").next()?;
+    let encoding = all(fields, "grpc-encoding").next().map(<[u8]>::to_vec);
     content_type
         .starts_with(b"application/grpc")
         .then_some(move |lens: Lens| Messages::new(lens, encoding.as_deref(), Label::Named))
 }
 
 /// Whether a field says what the body has to be, byte for byte.
-fn is_signed(fields: &Fields) -> bool {
+fn is_signed(fields: Sent<'_>) -> bool {
     const DIGESTS: [&str; 8] = [
         "content-digest",
         "content-md5",
@@ -240,11 +247,11 @@ fn is_signed(fields: &Fields) -> bool {
         "x-signature",
         "x-slack-signature",
     ];
-    let hashed = |name| fields.get(name).is_some_and(|value| !value.starts_with(b"UNSIGNED"));
-    DIGESTS.iter().any(|name| fields.get(name).is_some())
+    let hashed = |name| all(fields, name).any(|value| !value.starts_with(b"UNSIGNED"));
+    fields.iter().any(|(name, _)| DIGESTS.contains(name))
         || hashed("x-amz-content-sha256")
         || hashed("x-goog-content-sha256")
-        || fields.get("authorization").is_some_and(|value| memchr::memmem::find(value, b"HMAC").is_some())
+        || all(fields, "authorization").any(|value| memchr::memmem::find(value, b"HMAC").is_some())
 }
 
 fn is_form(content_type: &[u8]) -> bool {

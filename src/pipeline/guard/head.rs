@@ -3,13 +3,14 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::pipeline::credential::Slot;
 use crate::pipeline::dlp::finding::{Action, Finding, Step};
 use crate::pipeline::dlp::scan::{Lens, Report};
 use crate::pipeline::dlp::surface::{Layout, Surface, joined};
 use crate::pipeline::message::decoded;
 use crate::pipeline::policy::decision::{Denial, Reason};
-use crate::pipeline::policy::inspect::{Refusal, Subject};
+use crate::pipeline::policy::inspect::Refusal;
+
+use super::Outgoing;
 
 /// The surfaces in which an agent's own credentials stand.
 const OWN: [&str; 2] = ["header authorization", "header cookie"];
@@ -31,36 +32,27 @@ pub fn is_own(finding: &Finding) -> bool {
 }
 
 impl Text {
-    /// What leaves of a request's head: not what is for this proxy, nor what an injection replaces.
-    pub fn of(subject: &Subject<'_>) -> Self {
-        let head = subject.head;
-        let replaced = |name: &str| {
-            subject.stays.iter().any(|stays| **stays == *name)
-                || subject
-                    .permit
-                    .injections()
-                    .any(|injection| matches!(&injection.slot, Slot::Header(slot) if **slot == *name))
-        };
+    /// The head of a request.
+    pub fn of(request: &Outgoing<'_>) -> Self {
         let mut text = Self {
             bytes: Vec::with_capacity(1024),
             parts: Vec::new(),
             query: 0..0,
             fields: Vec::new(),
-            host: head.authority.host.to_string(),
+            host: request.host.to_string(),
             path: 0..0,
         };
-        text.path = text.line("path", head.path.as_bytes());
-        if let Some(query) = &head.query {
-            let leaves: Vec<&str> = query.split('&').filter(|pair| !is_slot(subject, pair)).collect();
-            text.query = text.line("query", leaves.join("&").as_bytes());
+        text.path = text.line("path", request.path.as_bytes());
+        if let Some(query) = request.query {
+            text.query = text.line("query", query.as_bytes());
         }
-        for (name, value) in head.fields.iter().filter(|(name, _)| !name.starts_with(':') && !replaced(name)) {
+        for (name, value) in request.fields {
             text.parts.push((text.bytes.len(), format!("header {name}").into()));
             text.bytes.extend_from_slice(name.as_bytes());
             text.bytes.extend_from_slice(b": ");
             let start = text.bytes.len();
             text.bytes.extend_from_slice(value);
-            text.fields.push((name.into(), start..text.bytes.len()));
+            text.fields.push(((*name).into(), start..text.bytes.len()));
             text.bytes.push(b'\n');
         }
         text
@@ -168,15 +160,6 @@ impl Text {
         out.extend_from_slice(self.bytes.get(at..range.end)?);
         (!found.is_empty()).then_some(out)
     }
-}
-
-/// Whether a pair of the query is one that an injection replaces.
-fn is_slot(subject: &Subject<'_>, pair: &str) -> bool {
-    let key = pair.split('=').next().unwrap_or_default();
-    subject.permit.injections().any(|injection| match &injection.slot {
-        Slot::Query(name) => decoded(key).eq_ignore_ascii_case(&decoded(name)),
-        Slot::Header(_) => false,
-    })
 }
 
 /// The values between separators, as places in the text; after the `=` of each where it has one.

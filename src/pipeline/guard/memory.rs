@@ -3,14 +3,11 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use arc_swap::ArcSwap;
-
 use crate::pipeline::dlp::across::{Across, Joins, Limits, Piece, Receipt, labels, registrable};
-use crate::pipeline::dlp::finding::{Chain, Step};
-use crate::pipeline::dlp::known::Known;
+use crate::pipeline::dlp::finding::{Action, Chain, Step};
 use crate::pipeline::dlp::scan::{Lens, Report};
 use crate::pipeline::dlp::surface::{Layout, Surface};
 use crate::pipeline::dlp::verdicts::Verdicts;
@@ -24,7 +21,6 @@ const RECEIPTS: usize = 64;
 
 /// What all policies share.
 pub struct Memory {
-    known: ArcSwap<Known>,
     shards: [Mutex<Shard>; SHARDS],
     /// The blocks of messages that were clean.
     pub verdicts: Verdicts,
@@ -45,34 +41,17 @@ impl Memory {
             Mutex::new(Shard { across: Across::new(limits, keys.clone()), receipts: VecDeque::new() })
         };
         Self {
-            known: ArcSwap::default(),
             shards: std::array::from_fn(|_| shard()),
             verdicts: Verdicts::new(BLOCKS, keys.clone()),
             keys: keys.clone(),
         }
     }
 
-    /// The values that attaché holds itself.
-    pub fn known(&self) -> Arc<Known> {
-        self.known.load_full()
-    }
-
-    /// Puts other values in their place.
-    pub fn set_known(&self, known: Arc<Known>) {
-        self.known.store(known);
-    }
-
     fn add(&self, sender: &Sender, pieces: &[Piece<'_>]) -> Joins {
         let domain = registrable(&sender.host);
-        let key = self.keys.hash_one((&sender.agent, domain)) as usize % SHARDS;
-        let Some(shard) = self.shards.get(key) else { return Joins::default() };
-        let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(mut shard) = self.shard(sender) else { return Joins::default() };
         let id = self.keys.hash_one(&*sender.request);
-        if let Some(at) = shard.receipts.iter().position(|(of, _)| *of == id)
-            && let Some((_, receipt)) = shard.receipts.remove(at)
-        {
-            shard.across.take_back(receipt);
-        }
+        shard.take_back(id);
         let mut joins = shard.across.add(&sender.agent, domain, pieces, sender.now);
         if let Some(receipt) = joins.receipt.take() {
             shard.receipts.push_back((id, receipt));
@@ -84,14 +63,23 @@ impl Memory {
     }
 
     fn take_back(&self, sender: &Sender) {
+        if let Some(mut shard) = self.shard(sender) {
+            shard.take_back(self.keys.hash_one(&*sender.request));
+        }
+    }
+
+    fn shard(&self, sender: &Sender) -> Option<MutexGuard<'_, Shard>> {
         let key = self.keys.hash_one((&sender.agent, registrable(&sender.host))) as usize % SHARDS;
-        let Some(shard) = self.shards.get(key) else { return };
-        let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
-        let id = self.keys.hash_one(&*sender.request);
-        if let Some(at) = shard.receipts.iter().position(|(of, _)| *of == id)
-            && let Some((_, receipt)) = shard.receipts.remove(at)
-        {
-            shard.across.take_back(receipt);
+        Some(self.shards.get(key)?.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Shard {
+    /// Forgets the pieces of a request.
+    fn take_back(&mut self, id: u64) {
+        let at = self.receipts.iter().position(|(of, _)| *of == id);
+        if let Some((_, receipt)) = at.and_then(|at| self.receipts.remove(at)) {
+            self.across.take_back(receipt);
         }
     }
 }
@@ -151,7 +139,7 @@ impl Trace {
                 }
             }
         }
-        if report.findings.iter().any(|f| f.action == crate::pipeline::dlp::finding::Action::Block) {
+        if report.findings.iter().any(|f| f.action == Action::Block) {
             self.memory.take_back(&self.sender);
         }
     }

@@ -6,85 +6,175 @@ mod head;
 mod memory;
 mod response;
 
+use std::fmt;
 use std::sync::Arc;
+use std::time::Instant;
 
+use crate::pipeline::agent::AgentId;
+use crate::pipeline::credential::Slot;
 use crate::pipeline::dlp::Dlp;
 use crate::pipeline::dlp::finding::{Action, Finding};
 use crate::pipeline::dlp::inflate::Coding;
+use crate::pipeline::dlp::known::Known;
 use crate::pipeline::dlp::profile::OverBuffer;
 use crate::pipeline::dlp::scan::{Lens, Report};
 use crate::pipeline::dlp::stream::Fault;
-use crate::pipeline::message::Fields;
+use crate::pipeline::message::{Host, decoded};
 use crate::pipeline::policy::decision::{Denial, Reason};
 use crate::pipeline::policy::inspect::{BodyInspection, Inspection, Inspector, Refusal, Subject, Unheld};
-use body::RequestBody;
+pub use body::RequestBody;
 pub use memory::Memory;
 use response::Response;
 
+/// The secrets that attaché holds at this moment.
+pub type Held = Arc<dyn Fn() -> Arc<Known> + Send + Sync>;
+
 /// What looks into the exchanges of one policy.
-#[derive(Debug)]
 pub struct Guard {
     dlp: Arc<Dlp>,
     /// The names of the agents, by their place: what is remembered of them outlives a policy.
     agents: Vec<Arc<str>>,
+    held: Held,
     memory: Arc<Memory>,
 }
 
+/// A request as far as it leaves.
+pub struct Outgoing<'a> {
+    /// Its id, the same each time it is looked at.
+    pub id: &'a str,
+    /// Who sends it.
+    pub agent: AgentId,
+    /// Where to.
+    pub host: &'a Host,
+    /// And to which port.
+    pub port: u16,
+    /// The path.
+    pub path: &'a str,
+    /// The query, without what an injection replaces.
+    pub query: Option<&'a str>,
+    /// The fields, without what is for this proxy or is replaced.
+    pub fields: &'a [(&'a str, &'a [u8])],
+    /// True if no body follows.
+    pub ends: bool,
+    /// The time.
+    pub now: Instant,
+}
+
+/// What was found in a request's head, and what goes on in its place.
+#[derive(Debug, Default)]
+pub struct Looked {
+    /// What was found.
+    pub findings: Vec<Finding>,
+    /// Fields in which something is replaced.
+    pub set: Vec<(Box<str>, Vec<u8>)>,
+    /// The query, if something in it is.
+    pub query: Option<Box<str>>,
+    /// What looks into the body; none where there is none, or nothing to look for.
+    pub body: Option<RequestBody>,
+    /// What becomes of a body that cannot be held.
+    pub unheld: Unheld,
+}
+
 impl Guard {
-    /// Looks as `dlp` says, and remembers in `memory`, which all policies share.
-    pub fn new(dlp: Arc<Dlp>, agents: Vec<Arc<str>>, memory: Arc<Memory>) -> Self {
-        Self { dlp, agents, memory }
+    /// Looks as `dlp` says, for what is `held` too, and remembers in `memory`, which all policies share.
+    pub fn new(dlp: Arc<Dlp>, agents: Vec<Arc<str>>, held: Held, memory: Arc<Memory>) -> Self {
+        Self { dlp, agents, held, memory }
+    }
+
+    /// Looks at a request's head.
+    ///
+    /// # Errors
+    /// If it must not leave.
+    pub fn look(&self, request: &Outgoing<'_>) -> Result<Looked, Refusal> {
+        let known = (self.held)();
+        let profile = self.dlp.profile(request.agent);
+        let lens = self.dlp.requests(request.agent, request.host, request.port, request.path, known);
+        let mut looked = Looked { unheld: Unheld::Stream, ..Looked::default() };
+        if lens.actions.is_off() && lens.known.is_empty() {
+            return Ok(looked);
+        }
+        let mut report = Report::default();
+        let text = head::Text::of(request);
+        text.scan(&lens, profile.own_credentials, &mut report);
+        looked.query = text.redacted_query(&report)?;
+        looked.set = text.redacted_fields(&report)?;
+        let sender = memory::Sender {
+            agent: self.agents.get(request.agent.0).cloned().unwrap_or_default(),
+            host: request.host.to_string(),
+            request: request.id.into(),
+            now: request.now,
+        };
+        let mut across = memory::Trace::new(self.memory.clone(), sender, text.pieces());
+        if request.ends {
+            across.look(&lens, &[], &mut report);
+        }
+        judge(&report)?;
+        if !request.ends {
+            looked.body = Some(RequestBody::new(lens.clone(), request.fields, across)?);
+            looked.unheld = match profile.over_buffer {
+                OverBuffer::Block => Unheld::Refuse,
+                OverBuffer::Stream if lens.actions.may_redact() => Unheld::StreamOfAnyLength,
+                OverBuffer::Stream => Unheld::Stream,
+            };
+        }
+        looked.findings = report.findings;
+        Ok(looked)
     }
 }
 
 impl Inspector for Guard {
     fn open(&self, subject: &Subject<'_>) -> Result<Inspection, Refusal> {
         let Subject { head, permit, .. } = *subject;
+        let slots = || permit.injections().map(|injection| &injection.slot);
+        let leaves = |name: &str| {
+            let replaced = |slot: &Slot| matches!(slot, Slot::Header(slot) if **slot == *name);
+            !name.starts_with(':') && !subject.stays.iter().any(|stays| **stays == *name) && !slots().any(replaced)
+        };
+        let fields: Vec<_> = head.fields.iter().filter(|(name, _)| leaves(name)).collect();
+        let query = head.query.as_deref().map(|query| {
+            let left: Vec<&str> = query.split('&').filter(|pair| !slots().any(|slot| is_slot(slot, pair))).collect();
+            left.join("&")
+        });
         let (agent, host, port) = (permit.agent(), &head.authority.host, permit.port());
-        let known = self.memory.known();
-        let profile = self.dlp.profile(agent);
-        let lens = self.dlp.requests(agent, host, port, &head.path, known.clone());
-        let looks = !lens.actions.is_off() || !known.is_empty();
-
-        let mut report = Report::default();
-        let mut inspection = Inspection::default();
-        let mut pieces = Vec::new();
-        if looks {
-            let text = head::Text::of(subject);
-            text.scan(&lens, profile.own_credentials, &mut report);
-            pieces = text.pieces();
-            inspection.query = text.redacted_query(&report)?;
-            inspection.set = text.redacted_fields(&report)?;
-        }
-        let sender = memory::Sender {
-            agent: self.agents.get(agent.0).cloned().unwrap_or_default(),
-            host: host.to_string(),
-            request: subject.id.into(),
+        let outgoing = Outgoing {
+            id: subject.id,
+            agent,
+            host,
+            port,
+            path: &head.path,
+            query: query.as_deref(),
+            fields: &fields,
+            ends: subject.ends,
             now: subject.now,
         };
-        let mut across = memory::Trace::new(self.memory.clone(), sender, pieces);
-        if subject.ends {
-            across.look(&lens, &[], &mut report);
+        let looked = self.look(&outgoing)?;
+        let mut inspection =
+            Inspection { findings: looked.findings, set: looked.set, query: looked.query, ..Inspection::default() };
+        if let Some(body) = looked.body {
+            inspection.request = Some(BodyInspection { inspect: Box::new(body), unheld: looked.unheld });
         }
-        judge(&report)?;
-        inspection.findings = report.findings;
-        if looks && !subject.ends {
-            let body = RequestBody::new(lens.clone(), &head.fields, across).map_err(Refusal::from)?;
-            let unheld = match profile.over_buffer {
-                OverBuffer::Block => Unheld::Refuse,
-                OverBuffer::Stream if lens.actions.may_redact() => Unheld::StreamOfAnyLength,
-                OverBuffer::Stream => Unheld::Stream,
-            };
-            inspection.request = Some(BodyInspection { inspect: Box::new(body), unheld });
-        }
-        let lens = self.dlp.responses(agent, host, port, &head.path, known);
-        let searched = permit.injections().next().is_some() && !lens.known.is_empty();
+        let lens = self.dlp.responses(agent, host, port, &head.path, Arc::default());
+        let searched = slots().next().is_some();
         if searched || !lens.actions.is_off() || !permit.filters().is_empty() {
             let filters = permit.filters().iter().cloned().collect();
-            inspection.response = Some(Box::new(Response::new(lens, filters, &head.method)));
+            // What is injected may have been fetched after this: it is known when the response comes.
+            let held = searched.then(|| self.held.clone());
+            inspection.response = Some(Box::new(Response::new(lens, held, filters, &head.method)));
         }
         Ok(inspection)
     }
+}
+
+impl fmt::Debug for Guard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Guard").field("agents", &self.agents).finish_non_exhaustive()
+    }
+}
+
+/// Whether a pair of the query is one that an injection replaces.
+fn is_slot(slot: &Slot, pair: &str) -> bool {
+    let key = pair.split('=').next().unwrap_or_default();
+    matches!(slot, Slot::Query(name) if decoded(key).eq_ignore_ascii_case(&decoded(name)))
 }
 
 /// Whether a message may go on with what was found in it.
@@ -119,8 +209,8 @@ fn refusal(fault: Fault, findings: &[Finding]) -> Denial {
 }
 
 /// The codings of a body, in the order in which they were applied. An unknown one cannot be undone.
-fn codings(fields: &Fields) -> Result<Vec<Coding>, Denial> {
-    let named = fields.all("content-encoding").flat_map(|value| value.split(|b| *b == b','));
+fn codings<'f>(encodings: impl Iterator<Item = &'f [u8]>) -> Result<Vec<Coding>, Denial> {
+    let named = encodings.flat_map(|value| value.split(|b| *b == b','));
     let mut found = Vec::new();
     for name in named {
         match Coding::parse(name) {

@@ -1,5 +1,6 @@
 //! A response: its fields filtered, and what must not reach the agent replaced.
 
+use std::fmt;
 use std::sync::Arc;
 
 use crate::pipeline::dlp::finding::{Action, Finding, Step};
@@ -15,7 +16,7 @@ use crate::pipeline::response_filter::{Form, Projection};
 
 use super::body::look_at_trailers;
 use super::grpc::Messages;
-use super::{codings, without_redaction};
+use super::{Held, codings, without_redaction};
 
 /// Fields that are about the bytes that the upstream sent, and not about those that the agent gets.
 const OF_THE_BYTES: [&str; 9] = [
@@ -31,17 +32,17 @@ const OF_THE_BYTES: [&str; 9] = [
 ];
 
 /// A response that is awaited.
-#[derive(Debug)]
 pub struct Response {
     lens: Lens,
+    held: Option<Held>,
     filters: Vec<Arc<ResponseFilter>>,
     method: Box<str>,
 }
 
 impl Response {
-    /// The response to a request with this method.
-    pub fn new(lens: Lens, filters: Vec<Arc<ResponseFilter>>, method: &str) -> Self {
-        Self { lens, filters, method: method.into() }
+    /// The response to a request with this method, which is looked at for what is `held` too.
+    pub fn new(lens: Lens, held: Option<Held>, filters: Vec<Arc<ResponseFilter>>, method: &str) -> Self {
+        Self { lens, held, filters, method: method.into() }
     }
 
     fn looks(&self) -> bool {
@@ -49,8 +50,17 @@ impl Response {
     }
 }
 
+impl fmt::Debug for Response {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Response").field("filters", &self.filters).finish_non_exhaustive()
+    }
+}
+
 impl InspectResponse for Response {
-    fn open(self: Box<Self>, head: &ResponseHead) -> Result<ResponseInspection, Refusal> {
+    fn open(mut self: Box<Self>, head: &ResponseHead) -> Result<ResponseInspection, Refusal> {
+        if let Some(held) = &self.held {
+            self.lens.known = held();
+        }
         let mut inspection = ResponseInspection::default();
         if self.looks() {
             let mut report = Report::default();
@@ -77,8 +87,8 @@ impl InspectResponse for Response {
         if form.is_none() && !self.looks() {
             return Ok(inspection);
         }
-        let codings =
-            codings(&head.fields).map_err(|denial| Denial { reason: Reason::ResponseUnparsable, ..denial })?;
+        let codings = codings(head.fields.all("content-encoding"))
+            .map_err(|denial| Denial { reason: Reason::ResponseUnparsable, ..denial })?;
         let is_grpc = content_type.is_some_and(|name| name.starts_with(b"application/grpc"));
         if form.is_some() || !codings.is_empty() {
             let there = OF_THE_BYTES.iter().filter(|name| head.fields.get(name).is_some());

@@ -62,7 +62,7 @@ pub struct BodyInspection {
 }
 
 /// What becomes of a body that cannot be held.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Unheld {
     /// Its head goes out, and after it what has been cleared. Its length stays what the head says: the inspector gives
     /// out as many bytes as it takes.
@@ -70,6 +70,7 @@ pub enum Unheld {
     /// The same, and its length is not stated since it may change. Some upstreams refuse that.
     StreamOfAnyLength,
     /// It is refused as too large.
+    #[default]
     Refuse,
 }
 

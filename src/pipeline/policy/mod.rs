@@ -23,6 +23,7 @@ use std::time::SystemTime;
 use smallvec::SmallVec;
 
 use crate::pipeline::agent::{AgentId, Agents};
+use crate::pipeline::dlp::Dlp;
 use crate::pipeline::limit::Limit;
 use crate::pipeline::message::{Door, Host, RequestHead};
 use binding::Bindings;
@@ -56,6 +57,7 @@ pub struct Ruleset {
     response_filters: ResponseFilters,
     bindings: Bindings,
     placeholders: Vec<Placeholder>,
+    dlp: Option<Arc<Dlp>>,
 }
 
 /// The outer bounds, which nothing in the rest of the policy widens.
@@ -157,6 +159,16 @@ impl Ruleset {
             self.organization.routes.insert(&rule.pattern.name, ());
         }
         self.rules.add(rule);
+    }
+
+    /// Says what is done about data.
+    pub fn set_dlp(&mut self, dlp: Dlp) {
+        self.dlp = Some(Arc::new(dlp));
+    }
+
+    /// What is done about data. None only where nobody said so: every policy that is compiled does.
+    pub fn dlp(&self) -> Option<&Arc<Dlp>> {
+        self.dlp.as_ref()
     }
 
     /// Adds a response filter.

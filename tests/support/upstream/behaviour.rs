@@ -11,6 +11,7 @@
 //! | `/big/BYTES` | so many bytes, with their length |
 //! | `/chunked/N` | N parts without a length |
 //! | `/sse/N` | N server-sent events, each on its own |
+//! | `/silent/MS` | a head, and after so many milliseconds the end |
 //! | `/sse-open` | one event, then the stream stays open |
 //! | `/gzip` | the echo, compressed |
 //! | `/alt-svc` | the echo, with an offer of HTTP/3 |
@@ -57,6 +58,8 @@ pub async fn answer(request: Request<Recorded>) -> Result<Response<Content>, Err
     let body = body.collect().await.map_err(Error::other)?.to_bytes();
     let request = Request::from_parts(head, body);
     match (kind, number) {
+        // RFC 9110 §15.3.5 and §15.4.5: no body.
+        ("status", Some(status @ (204 | 304))) => Ok(response(status, Empty::new().map_err(never).boxed_unsync())),
         ("status", Some(status)) => Ok(response(status, full(format!("status {status}")))),
         ("delay", Some(milliseconds)) => {
             tokio::time::sleep(Duration::from_millis(milliseconds)).await;
@@ -74,6 +77,13 @@ pub async fn answer(request: Request<Recorded>) -> Result<Response<Content>, Err
             Ok(response(200, StreamBody::new(paced(parts)).boxed_unsync()))
         }
         ("sse", Some(count)) => Ok(events(paced((0..count).map(event)))),
+        ("silent", Some(milliseconds)) => {
+            let end = stream::once(async move {
+                tokio::time::sleep(Duration::from_millis(milliseconds)).await;
+                Ok(Frame::data(Bytes::from("at last")))
+            });
+            Ok(response(200, StreamBody::new(end).boxed_unsync()))
+        }
         ("sse-open", _) => Ok(events(stream::iter([event(0)]).chain(stream::pending()))),
         ("gzip", _) => {
             let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());

@@ -31,6 +31,13 @@ pub const TABLE: &[Described] = &[
                 "monitor",
             )
             .default("enforce"),
+            key(
+                "dlp",
+                "The profile of `dlp.profiles` that says what is done about secrets and personal data in what it sends \
+                 and is sent; `off`: known secrets alone are looked for.",
+                "strict",
+            )
+            .default("default"),
         ],
     },
     Described {

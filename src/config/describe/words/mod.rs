@@ -6,6 +6,7 @@
 mod agents;
 mod cases;
 mod credentials;
+mod dlp;
 mod domains;
 mod policy;
 mod response_filters;
@@ -103,6 +104,8 @@ pub const PATTERNS: &[(&[&str], &str)] = &[
             "the name of a profile",
             "the name of a channel",
             "the name of a service",
+            "the name of a canary",
+            "the name of a profile about data, or `off`",
         ],
         NAME,
     ),
@@ -122,7 +125,7 @@ pub const PATTERNS: &[(&[&str], &str)] = &[
     (&["a time of day"], "^([01][0-9]|2[0-4]):[0-5][0-9]$"),
     // A parameter may be empty.
     (&["a value"], "^"),
-    (&["the SHA-256 of the token in hexadecimal"], "^[0-9A-Fa-f]{64}$"),
+    (&["the SHA-256 of the token in hexadecimal", "the SHA-256 of the value in hexadecimal"], "^[0-9A-Fa-f]{64}$"),
 ];
 
 /// The table, one part for each part of the language.
@@ -134,6 +137,7 @@ pub const TABLE: &[&[Described]] = &[
     credentials::TABLE,
     services::TABLE,
     response_filters::TABLE,
+    dlp::TABLE,
 ];
 
 /// The same of files of cases.

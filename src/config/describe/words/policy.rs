@@ -69,6 +69,12 @@ pub const TABLE: &[Described] = &[
                 "{ops: {webhook: {url: \"https://hooks.example.com/x\", secret: {file: /run/secrets/hook}}, events: [blocked]}}",
             )
             .default("{}"),
+            key(
+                "dlp",
+                "What is done about secrets and personal data; without it, what `default` says below.",
+                "{profiles: {strict: {responses: {credentials: redact}}}}",
+            )
+            .default("{}"),
         ],
     },
     Described {

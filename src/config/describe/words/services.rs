@@ -23,6 +23,11 @@ pub const TABLE: &[Described] = &[
             key("queryParam", "The query parameter that carries it, instead of a header.", "api_key"),
             key("documentation", "Where the vendor says so.", "\"https://docs.example.com/auth\""),
             key("note", "What its user has to know beyond that.", "Keys are made by the billing team."),
+            key(
+                "kind",
+                "`llm`: a language model, to which the values pass that vendors print in their documentation.",
+                "llm",
+            ),
             key("override", "Whether it is meant to stand in for the catalogue's service of that name.", "true")
                 .default("false"),
         ],

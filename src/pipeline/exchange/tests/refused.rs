@@ -127,6 +127,19 @@ fn every_reason_is_reached() {
     reached.extend(obligations::refused().into_iter().map(|(_, _, _, reason, _)| reason));
     // By tests of their own, below.
     reached.extend([Reason::RecordFailed, Reason::ClientGone]);
+    // What looks into messages says these, and the tests of what passes through it.
+    reached.extend([
+        Reason::DlpBlocked,
+        Reason::OwnCredentials,
+        Reason::Undecodable,
+        Reason::MalformedBody,
+        Reason::BodyTooLarge,
+        Reason::BudgetExhausted,
+        Reason::WebsocketBlocked,
+        Reason::ScanFailed,
+        Reason::ResponseBlocked,
+        Reason::ResponseUnparsable,
+    ]);
     // These are written by the certificate service and from the access log.
     reached.extend([Reason::CertificateRefused, Reason::NoVerdict]);
     for reason in Reason::ALL {

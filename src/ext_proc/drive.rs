@@ -16,7 +16,7 @@ use super::translate::{self, Phase};
 use super::wire::{Attributes, Head, HttpBody, Part, ProcessingRequest, ProcessingResponse};
 use crate::live::Live;
 use crate::pipeline::approval::{Asked, Petition, Standing, Ticket};
-use crate::pipeline::audit::{ApprovalNote, DecisionRecord, InspectionRecord, Verdict};
+use crate::pipeline::audit::{ApprovalNote, DecisionRecord, InspectionAction, InspectionRecord, Verdict};
 use crate::pipeline::exchange::{Chunk, Effect, Event, Exchange, Now, Reply, ResolveFailure, Resolved, Shows};
 use crate::pipeline::message::{Door, Fields, Host};
 use crate::pipeline::policy::Reason;
@@ -85,6 +85,8 @@ pub struct Driver {
     holding: bool,
     /// What Envoy was told to show.
     shows: Shows,
+    /// What is on record of it, as long as something of it is shown.
+    allowed: Option<Box<DecisionRecord>>,
     /// What the request waits for, as soon as it has a name.
     asked: Arc<Mutex<Option<Ticket>>>,
 }
@@ -116,6 +118,7 @@ impl Driver {
             owed: false,
             holding: false,
             shows: Shows::default(),
+            allowed: None,
             asked: Arc::default(),
         }
     }
@@ -202,8 +205,11 @@ impl Driver {
             let live = self.needs.live.load();
             let event = match effect {
                 Effect::Reply(reply) => return self.reply(reply),
-                Effect::Record(record) => Event::Recorded(self.record(*record)),
-                Effect::Note(record) => Event::Recorded(self.needs.recorder.note(&record)),
+                Effect::Record(record) => {
+                    self.allowed = self.exchange.passes().then(|| record.clone());
+                    Event::Recorded(self.record(*record))
+                }
+                Effect::Note(record) => Event::Recorded(self.note(&record)),
                 Effect::Pass(parts) => {
                     let replies = parts.into_iter().map(|part| translate::part(part, &self.request_id));
                     return Step::Replies(replies.collect());
@@ -278,6 +284,25 @@ impl Driver {
         written
     }
 
+    /// Puts on record what was found after the decision, and tells who wants to know of a request that was cut off.
+    fn note(&self, found: &InspectionRecord) -> bool {
+        self.needs.telemetry.inspected(found);
+        if let Some(allowed) = self.allowed.as_deref().filter(|_| found.action == InspectionAction::Blocked) {
+            self.needs.herald.decided(&DecisionRecord {
+                time: found.time,
+                decision: Verdict::Deny,
+                reason: found.reason.clone(),
+                detail: found.detail.clone(),
+                rule: found.rule.clone(),
+                status: found.status,
+                findings: found.findings.clone(),
+                approval: None,
+                ..allowed.clone()
+            });
+        }
+        self.needs.recorder.note(found)
+    }
+
     fn reply(&mut self, reply: Reply) -> Step {
         self.holding = matches!(reply, Reply::HoldBody { .. });
         self.owed = self.holding;
@@ -302,7 +327,7 @@ impl Drop for Driver {
             self.record(*record);
         }
         for record in self.exchange.close(now()) {
-            self.needs.recorder.note(&record);
+            self.note(&record);
         }
         self.needs.in_flight.fetch_sub(1, Ordering::Relaxed);
     }

@@ -108,8 +108,8 @@ impl Line for InspectionRecord {
         let mut object = Object::start(line, "inspection");
         object.text("requestId", request_id)?;
         object.time("time", *time)?;
-        object.value("direction", direction)?;
-        object.value("action", action)?;
+        object.text("direction", direction.as_str())?;
+        object.text("action", action.as_str())?;
         object.text_if_any("reason", reason.as_deref())?;
         object.text_if_any("detail", detail.as_deref())?;
         object.text_if_any("rule", rule.as_deref())?;

@@ -212,6 +212,16 @@ pub enum Direction {
     Response,
 }
 
+impl Direction {
+    /// As records and metrics write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Request => "request",
+            Self::Response => "response",
+        }
+    }
+}
+
 /// What was done about what was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -222,6 +232,17 @@ pub enum InspectionAction {
     Redacted,
     /// Nothing.
     Monitored,
+}
+
+impl InspectionAction {
+    /// As records and metrics write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Blocked => "blocked",
+            Self::Redacted => "redacted",
+            Self::Monitored => "monitored",
+        }
+    }
 }
 
 /// What would have been enforced, where policy only watches.

@@ -17,11 +17,11 @@ use zeroize::Zeroizing;
 
 use crate::pipeline::answer::Answer;
 use crate::pipeline::approval::{Answered, Asked, NotAdmitted, Petition, Redeemed, Standing, Terms};
-use crate::pipeline::audit::{DecisionRecord, Verdict};
+use crate::pipeline::audit::{DecisionRecord, InspectionAction, InspectionRecord, Verdict};
 use crate::pipeline::credential::{Secret, Slot};
 use crate::pipeline::dlp::Dlp;
 use crate::pipeline::dlp::known::Known;
-use crate::pipeline::exchange::{Effect, Event, Exchange, Incoming, Now, Reply, Resolved};
+use crate::pipeline::exchange::{Chunk, Effect, Event, Exchange, Incoming, Now, Reply, Resolved};
 use crate::pipeline::guard::{Guard, Memory};
 use crate::pipeline::limit::counters::{Counters, look_at_all};
 use crate::pipeline::limit::{Charges, Excess, Limit, Weight};
@@ -292,6 +292,7 @@ impl World<'_> {
     fn play(&mut self, incoming: Incoming) -> Option<Reply> {
         let mut exchange = Exchange::new(self.rules.clone(), self.now);
         let mut event = Event::Request(incoming);
+        let mut allowed = None;
         for _ in 0..MOST_EFFECTS {
             event = match exchange.on(event, self.rules, self.now) {
                 Effect::Resolve { host, port } => {
@@ -323,8 +324,15 @@ impl World<'_> {
                     self.noted.held_body = true;
                     Event::Body { bytes: self.request.body.clone().into(), whole: true }
                 }
-                Effect::Note(_) => Event::Recorded(true),
-                Effect::Pass(_) => return None,
+                Effect::Reply(Reply::Allow(forward)) if forward.shows.request && !forward.awaits_trailers => {
+                    allowed = Some(Reply::Allow(forward));
+                    Event::Chunk(Chunk { bytes: self.request.body.clone(), ends: true })
+                }
+                Effect::Note(inspection) => {
+                    self.noted.add(*inspection);
+                    Event::Recorded(true)
+                }
+                Effect::Pass(_) => return allowed,
                 Effect::Reply(reply) => return Some(reply),
             };
         }
@@ -347,6 +355,19 @@ impl World<'_> {
 }
 
 impl Noted {
+    /// What was found in a body that is not held belongs to what became of the request.
+    fn add(&mut self, inspection: InspectionRecord) {
+        let Some(record) = &mut self.record else { return };
+        record.findings.extend(inspection.findings);
+        if inspection.action == InspectionAction::Blocked {
+            record.decision = Verdict::Deny;
+            record.reason = inspection.reason;
+            record.detail = inspection.detail;
+            record.rule = inspection.rule;
+            record.status = inspection.status;
+        }
+    }
+
     fn end(self, reply: Option<Reply>, request: &Request) -> Rehearsed {
         let Self { record, held_body, looks_up, petitions } = self;
         let mut record = record.unwrap_or_else(|| failed(request));

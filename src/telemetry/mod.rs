@@ -24,7 +24,7 @@ use tonic::metadata::MetadataMap;
 pub use http::serve as serve_http;
 pub use relay::Relay;
 
-use crate::pipeline::audit::DecisionRecord;
+use crate::pipeline::audit::{DecisionRecord, InspectionRecord};
 
 /// Where decisions are shown. Cheap to clone.
 #[derive(Clone)]
@@ -42,6 +42,7 @@ struct Inner {
     in_force: Mutex<String>,
     certificates: Counter<u64>,
     undecided: Counter<u64>,
+    inspections: Counter<u64>,
     approvals_pending: Gauge<u64>,
     approvals_oldest: Gauge<f64>,
     notifications: Counter<u64>,
@@ -138,6 +139,10 @@ impl Telemetry {
                 .u64_counter("attache_undecided_requests")
                 .with_description("Requests Envoy reported that no decision was asked for or given")
                 .build(),
+            inspections: meter
+                .u64_counter("attache_inspections")
+                .with_description("Messages in which something was found after their heads had gone on")
+                .build(),
             approvals_pending: meter
                 .u64_gauge("attache_approvals_pending")
                 .with_description("Questions that wait for a person")
@@ -200,6 +205,16 @@ impl Telemetry {
     /// Shows a request that no decision stands behind.
     pub fn undecided(&self) {
         self.0.undecided.add(1, &[]);
+    }
+
+    /// Shows what was found in a message after its head had gone on.
+    pub fn inspected(&self, record: &InspectionRecord) {
+        let labels = [
+            KeyValue::new("direction", record.direction.as_str()),
+            KeyValue::new("action", record.action.as_str()),
+            KeyValue::new("reason", record.reason.clone().unwrap_or_default()),
+        ];
+        self.0.inspections.add(1, &labels);
     }
 
     /// Shows how many questions wait for a person, and how long the oldest has waited.

@@ -4,6 +4,7 @@
 //! The service runs inside the test, so that the policy can be given that inspector.
 
 mod held;
+mod large;
 mod responses;
 mod service;
 mod streamed;

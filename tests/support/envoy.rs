@@ -11,7 +11,7 @@ use super::{envoy_binary, until};
 
 /// A running Envoy; it ends with this value.
 pub struct Envoy {
-    _running: Running,
+    running: Running,
     _directory: TempDir,
 }
 
@@ -39,6 +39,10 @@ impl Envoy {
             TcpStream::connect(listener).await.ok()
         };
         until("Envoy's listener", accepts).await;
-        Envoy { _running: running, _directory: directory }
+        Envoy { running, _directory: directory }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.running.pid()
     }
 }

@@ -298,7 +298,9 @@ fn judge(text: &[u8], rule: &Rule, range: Range<usize>) -> Option<Match> {
     let example = rule.documents(secret);
     if !example {
         let random = source.entropy <= 0.0 || allowance::entropy(secret) >= source.entropy;
-        if !random || allowance::is_placeholder(secret, confidence) || rule.allows(secret) {
+        // Orders to an agent say `your` and stand in brackets: they are no secrets.
+        let secretive = rule.category != Category::PromptInjection;
+        if !random || (secretive && allowance::is_placeholder(secret, confidence)) || rule.allows(secret) {
             return None;
         }
     }

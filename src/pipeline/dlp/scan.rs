@@ -10,6 +10,7 @@ use super::decode::{Budget, derive};
 use super::detector::{Detector, Match};
 use super::finding::{Action, Confidence, Finding, Step};
 use super::known::{Kind, Known, KnownMatch};
+use super::mnemonic;
 use super::normalise::normalise;
 use super::numbers;
 use super::profile::{Actions, Exemption};
@@ -90,7 +91,8 @@ impl Lens {
     /// A number that is another where other things would be found.
     pub fn version(&self) -> u64 {
         let mut hasher = std::hash::DefaultHasher::new();
-        (Arc::as_ptr(&self.detector) as usize, Arc::as_ptr(&self.known) as usize).hash(&mut hasher);
+        // Another may come to stand at the same address, and would be taken for the one before.
+        (Arc::as_ptr(&self.detector) as usize, self.known.version()).hash(&mut hasher);
         format!("{:?}{}", self.actions, self.enforced).hash(&mut hasher);
         self.exemptions.iter().for_each(|exemption| (Arc::as_ptr(exemption) as usize).hash(&mut hasher));
         hasher.finish()
@@ -110,11 +112,16 @@ impl Lens {
             self.note(found, view, surface, report);
         }
         if !split {
-            numbers::find(&view.bytes, &mut |found| {
+            let mut note = |found: numbers::Match| {
                 if let Some(found) = self.detector.number(&found) {
                     self.note(found, view, surface, report);
                 }
-            });
+            };
+            numbers::find(&view.bytes, &mut note);
+            mnemonic::find(&view.bytes, &mut note);
+            if self.actions.wants_contact() {
+                numbers::contact::find(&view.bytes, &mut note);
+            }
         }
     }
 

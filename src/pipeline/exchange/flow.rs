@@ -101,8 +101,13 @@ impl Flow {
         };
         let ResponseInspection { findings, status, mut set, remove, body, holds_head } = opened;
         set.extend(status.map(|status| (":status".into(), status.to_string().into_bytes())));
+        let is_stated =
+            head.fields.get("content-length").is_some() && !remove.iter().any(|name| **name == *"content-length");
         let change = HeadChange { set, remove };
         let mut stream = Stream::new(body, &findings);
+        if is_stated && !head.ends {
+            stream = stream.of_stated_length();
+        }
         if head.ends {
             let out = stream.finish(None);
             self.response = Answered::Body(stream);
@@ -169,6 +174,8 @@ pub struct Stream {
     inspect: Option<Box<dyn Inspect>>,
     /// How much has been seen, in bytes.
     pub bytes: u64,
+    /// How much of it goes on, where its head says how much that is.
+    given: Option<u64>,
     /// What was found and is not on record yet.
     notes: Vec<FindingNote>,
     found: usize,
@@ -177,9 +184,15 @@ pub struct Stream {
 
 impl Stream {
     pub fn new(inspect: Option<Box<dyn Inspect>>, found: &[Finding]) -> Self {
-        let mut stream = Self { inspect, bytes: 0, notes: Vec::new(), found: 0, ended: false };
+        let mut stream = Self { inspect, bytes: 0, given: None, notes: Vec::new(), found: 0, ended: false };
         stream.note(found);
         stream
+    }
+
+    /// The same where the head states the body's length: what goes on must be as long as what came.
+    pub fn of_stated_length(mut self) -> Self {
+        self.given = Some(0);
+        self
     }
 
     /// What of it may go on.
@@ -197,10 +210,21 @@ impl Stream {
         let found = inspect.findings();
         self.note(&found);
         taken?;
+        self.gives(&out)?;
         if chunk.ends {
             out.extend(self.finish(None)?);
         }
         Ok(out)
+    }
+
+    fn gives(&mut self, out: &[u8]) -> Result<(), Denial> {
+        let Some(given) = &mut self.given else { return Ok(()) };
+        *given += out.len() as u64;
+        if *given > self.bytes || (self.ended && *given != self.bytes) {
+            // Whoever reads it would take what follows for part of it, or it for part of what follows.
+            return Err(Denial::new(Reason::InternalError).because("a body of another length than its head says"));
+        }
+        Ok(())
     }
 
     /// What was kept of it until its end.
@@ -213,7 +237,9 @@ impl Stream {
         let finished = inspect.finish(trailers, &mut out);
         let found = inspect.findings();
         self.note(&found);
-        finished.map(|()| out)
+        finished?;
+        self.gives(&out)?;
+        Ok(out)
     }
 
     fn note(&mut self, found: &[Finding]) {

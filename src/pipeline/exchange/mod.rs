@@ -231,6 +231,11 @@ impl Exchange {
         }
     }
 
+    /// True if something of it is shown after the verdict.
+    pub fn passes(&self) -> bool {
+        self.flow.is_some()
+    }
+
     /// What was found and is not on record yet, when there is nobody left to answer.
     pub fn close(&mut self, now: Now) -> impl Iterator<Item = InspectionRecord> + use<> {
         let directions = [Direction::Request, Direction::Response];

@@ -23,7 +23,10 @@ impl Exchange {
             }
             // Trailers may follow, but for HTTP/1.1, where they are dropped: only there is this field.
             forward.once = self.request.as_ref().is_none_or(|r| r.fields().get("transfer-encoding").is_none());
-            request = Way::Body(Stream::new(Some(inspect), &[]));
+            let stream = Stream::new(Some(inspect), &[]);
+            let is_stated =
+                unheld == Unheld::Stream && self.request.as_ref().is_some_and(|r| r.stated_length().is_some());
+            request = Way::Body(if is_stated { stream.of_stated_length() } else { stream });
         }
         let response = match (self.look.response.take(), self.shows_response) {
             // The policy has changed since Envoy was told what to show, and it cannot be told again.

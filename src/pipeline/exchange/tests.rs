@@ -5,9 +5,24 @@ mod any_answer;
 mod arbitrary;
 mod monitored;
 mod obligations;
+mod passing;
 mod refused;
 mod reload;
 mod tunnels;
+
+/// Where the inspector for tests finds the types it is made of.
+mod seam {
+    pub use crate::pipeline::dlp::finding::{Action, Category, Confidence, Finding};
+    pub use crate::pipeline::message::Fields;
+    pub use crate::pipeline::policy::inspect::{
+        BodyInspection, Inspect, InspectResponse, Inspection, Refusal, ResponseHead, ResponseInspection, Subject,
+        Unheld,
+    };
+    pub use crate::pipeline::policy::{Denial, Inspector, Reason};
+}
+
+#[path = "../../../tests/support/watcher.rs"]
+mod watcher;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::IpAddr;

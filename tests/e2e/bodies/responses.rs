@@ -92,6 +92,11 @@ async fn answers_without_a_body_are_left_alone() {
             let answer = raw(&mut stage.connect().await, &head).await;
             assert!(answer.starts_with(&format!("HTTP/1.1 {status}")) && answer.ends_with("\r\n\r\n"), "{answer}");
         }
+    }
+    assert!(stage.inspections().is_empty());
+    // Over HTTP/2, the upstream's library sends a body even to HEAD.
+    let stage = Stage::http1().await;
+    for way in ["x-response: now", "x-response: hold"] {
         let head = stage.head("HEAD", "/big/1234", &[way, "Connection: close"]);
         let answer = raw(&mut stage.connect().await, &head).await;
         assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("content-length: 1234"), "{answer}");
@@ -132,9 +137,9 @@ async fn a_head_waits_only_where_it_is_told_to_and_then_as_long_as_it_takes() {
 #[tokio::test]
 async fn a_large_response_passes_whole() {
     let stage = Stage::new().await;
-    let head = stage.head("GET", "/big/20000000", &["x-response: hold", "Connection: close"]);
+    let head = stage.head("GET", "/big/3000000", &["x-response: hold", "Connection: close"]);
     let answer = raw(&mut stage.connect().await, &head).await;
-    assert_eq!(answer.matches('x').count() / 20_000_000, 1, "{} bytes", answer.len());
+    assert_eq!(answer.matches('x').count() / 3_000_000, 1, "{} bytes", answer.len());
 }
 
 #[tokio::test]

@@ -37,9 +37,9 @@ pub const HOST: &str = "api.example.com";
 /// An Envoy whose service looks into what it is told to.
 pub struct Stage {
     place: Place,
-    pub upstream: Upstream,
+    upstream: Option<Upstream>,
     records: Arc<Records>,
-    _envoy: Envoy,
+    envoy: Envoy,
     service: AbortHandle,
 }
 
@@ -72,11 +72,21 @@ impl Stage {
     }
 
     pub async fn under(policy: &str, upstream: Upstream) -> Stage {
+        let address = upstream.address();
+        Stage::start(policy, Some(upstream), address).await
+    }
+
+    /// Before something else than an [`Upstream`], which is spoken to in plaintext.
+    pub async fn plain(address: SocketAddr) -> Stage {
+        Stage::start(&format!("allowedDomains: ['http://{HOST}']"), None, address).await
+    }
+
+    async fn start(policy: &str, upstream: Option<Upstream>, address: SocketAddr) -> Stage {
         let place = Place::new();
         let records = Arc::new(Records::default());
-        let service = serve(&place, policy, upstream.address(), records.clone()).await;
+        let service = serve(&place, policy, address, records.clone()).await;
         let envoy = place.envoy().await;
-        let stage = Stage { place, upstream, records, _envoy: envoy, service };
+        let stage = Stage { place, upstream, records, envoy, service };
         until("Envoy to have found it", async || (stage.ready().await == "200").then_some(())).await;
         stage
     }
@@ -108,9 +118,20 @@ impl Stage {
         tunnel::h2(self.connect().await).await
     }
 
+    pub fn upstream(&self) -> &Upstream {
+        self.upstream.as_ref().expect("an upstream that remembers")
+    }
+
+    /// What Envoy holds in memory, in bytes.
+    pub fn envoy_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.envoy.pid())).unwrap();
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        resident.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+    }
+
     /// What reached the upstream after the first request, which only found out that it is there.
     pub fn seen(&self) -> Vec<crate::support::upstream::Seen> {
-        self.upstream.requests().into_iter().filter(|seen| seen.path != "/status/200").collect()
+        self.upstream().requests().into_iter().filter(|seen| seen.path != "/status/200").collect()
     }
 
     /// The last decision.

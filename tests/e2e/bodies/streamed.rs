@@ -43,7 +43,7 @@ async fn what_must_not_leave_ends_the_request_and_nothing_behind_it_left() {
         request.extend(chunk("harmless"));
         stream.write_all(&request).await.unwrap();
         // It has gone on while the rest is still to come.
-        stage.upstream.wait_until("the first bytes", |seen| seen.iter().any(|seen| seen.body == b"harmless")).await;
+        stage.upstream().wait_until("the first bytes", |seen| seen.iter().any(|seen| seen.body == b"harmless")).await;
         let answer = raw(&mut stream, &chunk(&format!(" then {FORBIDDEN} and more"))).await;
         assert!(answer.starts_with("HTTP/1.1 403") && answer.contains("dlp_blocked"), "{answer}");
         let seen = &stage.seen()[0];
@@ -155,7 +155,7 @@ async fn what_was_found_is_on_record_when_the_agent_goes_away() {
     let mut request = stage.head("POST", "/echo", &[CHUNKED, "x-body: any-length"]);
     request.extend(chunk(&format!("a {REPLACED} b")));
     stream.write_all(&request).await.unwrap();
-    stage.upstream.wait_until("the first bytes", |seen| seen.iter().any(|seen| seen.text().contains("RED"))).await;
+    stage.upstream().wait_until("the first bytes", |seen| seen.iter().any(|seen| seen.text().contains("RED"))).await;
     drop(stream);
     until("the record", async || (!stage.inspections().is_empty()).then_some(())).await;
     assert_eq!(stage.inspections()[0].findings.len(), 1);

@@ -75,6 +75,24 @@ async fn what_is_no_exchange_gets_no_verdict() {
             vec![good(), encoded(body)],
             vec![Answer::Verdict("allow"), invalid],
         ),
+        (
+            "trailers nobody asked for",
+            Some("proxy"),
+            vec![good(), encoded(Part::RequestTrailers(HttpTrailers::default()))],
+            vec![Answer::Verdict("allow"), invalid],
+        ),
+        (
+            "a response nobody asked for",
+            Some("proxy"),
+            vec![good(), encoded(response())],
+            vec![Answer::Verdict("allow"), invalid],
+        ),
+        (
+            "a response's body nobody asked for",
+            Some("proxy"),
+            vec![good(), encoded(Part::ResponseBody(HttpBody::default()))],
+            vec![Answer::Verdict("allow"), invalid],
+        ),
         ("no authority", Some("proxy"), vec![without(":authority")], vec![Answer::Verdict("deny")]),
         ("no method", Some("proxy"), vec![without(":method")], vec![Answer::Verdict("deny")]),
         ("no path", Some("proxy"), vec![without(":path")], vec![Answer::Verdict("deny")]),
@@ -176,6 +194,12 @@ fn head(attributes: &[(&str, &str)]) -> ProcessingRequest {
         attributes: HashMap::from([("envoy.filters.http.ext_proc".to_owned(), Struct { fields })]),
         ..ProcessingRequest::default()
     }
+}
+
+/// The head of a response as Envoy shows it.
+fn response() -> Part {
+    let Part::RequestHeaders(head) = fields_of(&[(":status", "200")]) else { unreachable!() };
+    Part::ResponseHeaders(head)
 }
 
 fn without(name: &str) -> Vec<u8> {

@@ -20,7 +20,7 @@ use super::{Failure, Outcome};
 #[command(after_help = "\
 Examples:
   attache import --from abac policies/ > policy.yaml
-  attache import --from oktsec --without-dlp oktsec.yaml > policy.yaml
+  attache import --from oktsec oktsec.yaml > policy.yaml
   curl -s $ONECLI/rules | attache import --from onecli --agent cm4x…=research-agent - > policy.yaml
 
 Exit codes:
@@ -35,7 +35,7 @@ pub struct Args {
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
 
-    /// Import although what the source scans will not be scanned (oktsec)
+    /// Import although some categories that the source blocks have no counterpart here (oktsec)
     #[arg(long)]
     without_dlp: bool,
 

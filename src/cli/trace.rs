@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::config::decode::written;
-use crate::pipeline::audit::Would;
+use crate::pipeline::audit::{DecisionRecord, FindingNote, Would};
 use crate::pipeline::credential::Slot;
 use crate::pipeline::limit::Weight;
 use crate::pipeline::limit::counters::Counters;
@@ -129,6 +129,13 @@ impl<'a> Trace<'a> {
             "limits": grant.iter().flat_map(|g| &g.limits).map(|limit| self.limit_json(limit)).collect::<Vec<_>>(),
             "approvals": grant.iter().flat_map(|g| &g.approvals).map(|asks| self.asks_json(asks)).collect::<Vec<_>>(),
             "responseFilters": grant.iter().flat_map(|g| &g.filters).map(|f| self.filter_json(f)).collect::<Vec<_>>(),
+            "findings": record.findings.iter().map(|finding| json!({
+                "rule": finding.rule,
+                "category": finding.category,
+                "confidence": finding.confidence,
+                "action": finding.action,
+                "location": finding.location,
+            })).collect::<Vec<_>>(),
             "watched": grant.iter().flat_map(|g| &g.watched).map(|rule| self.entry(rule)).collect::<Vec<_>>(),
             "removedHeaders": ended.removed,
             "onceApproved": self.approved.as_ref().map(|approved| json!({
@@ -167,7 +174,15 @@ impl<'a> Trace<'a> {
             if stage == self.ended.stage && *reason != Reason::ApprovalPending {
                 let detail = record.detail.as_ref().map(|detail| format!(": {detail}")).unwrap_or_default();
                 let connect = if *at_connect { " (already at CONNECT)" } else { "" };
-                return step(Mark::Refused, format!("{}{detail}{connect}", reason.message()), rules(&record.rule));
+                let refused =
+                    step(Mark::Refused, format!("{}{detail}{connect}", reason.message()), rules(&record.rule));
+                // What was found says it all, one by one.
+                return match stage == Stage::Content && !record.findings.is_empty() {
+                    true => {
+                        Step { says: reason.message().to_owned(), rules: Vec::new(), more: found(record), ..refused }
+                    }
+                    false => refused,
+                };
             }
         }
         if let Some(would) = self.ended.record.would.as_ref().filter(|would| would_stage(would) == stage) {
@@ -223,9 +238,11 @@ impl<'a> Trace<'a> {
                 }
             }
             Stage::Content => {
-                let says: Vec<_> = record.findings.iter().map(|f| format!("{} ({})", f.location, f.action)).collect();
-                let rules = record.findings.iter().map(|finding| finding.rule.clone()).collect();
-                passed(format!("passes although it carries {}", says.join(", ")), rules)
+                let what = match record.findings.iter().any(|finding| &*finding.action == "redact") {
+                    true => "passes, with what is redacted taken out",
+                    false => "passes, and what was found is on record",
+                };
+                Step { more: found(record), ..passed(what.to_owned(), Vec::new()) }
             }
             Stage::Address => match &self.ended.looks_up {
                 Some((host, port)) if host.parse::<std::net::IpAddr>().is_ok() => {
@@ -444,6 +461,14 @@ fn asked(asks: &Asks) -> String {
         false => format!(", told to {}", asks.notify.join(", ")),
     };
     format!("held {}, open for {}{told}", written(asks.hold), written(asks.expires))
+}
+
+/// What was found in a request, each with its place and how it was written there.
+fn found(record: &DecisionRecord) -> Vec<String> {
+    let say = |f: &FindingNote| {
+        format!("{}: {} [{}] {} confidence, at {}", f.action, f.rule, f.category, f.confidence, f.location)
+    };
+    record.findings.iter().map(say).collect()
 }
 
 fn rules(rule: &Option<RuleId>) -> Vec<RuleId> {

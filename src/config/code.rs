@@ -59,6 +59,16 @@ pub enum Code {
     MonitorMode,
     /// Callers without identity may do what a named agent may not.
     DefaultAgentExceeds,
+    /// Nothing of an agent is looked at but for known secrets.
+    DlpOff,
+    /// A profile lets credentials leave.
+    CredentialsPass,
+    /// An exemption for every value, on hosts that nobody named.
+    BroadExemption,
+    /// A rule about data that is tried on most messages.
+    GenericRule,
+    /// A value that cannot be looked for.
+    UnsearchableSecret,
 }
 
 impl Code {
@@ -92,6 +102,11 @@ impl Code {
         Self::UnnotifiedApproval,
         Self::MonitorMode,
         Self::DefaultAgentExceeds,
+        Self::DlpOff,
+        Self::CredentialsPass,
+        Self::BroadExemption,
+        Self::GenericRule,
+        Self::UnsearchableSecret,
     ];
 
     /// As reports write it.
@@ -125,6 +140,11 @@ impl Code {
             Self::UnnotifiedApproval => "unnotified-approval",
             Self::MonitorMode => "monitor-mode",
             Self::DefaultAgentExceeds => "default-agent-exceeds",
+            Self::DlpOff => "dlp-off",
+            Self::CredentialsPass => "credentials-pass",
+            Self::BroadExemption => "broad-exemption",
+            Self::GenericRule => "generic-rule",
+            Self::UnsearchableSecret => "unsearchable-secret",
         }
     }
 }

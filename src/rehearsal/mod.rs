@@ -7,6 +7,7 @@
 mod request;
 mod stage;
 
+use std::hash::RandomState;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -18,10 +19,14 @@ use crate::pipeline::answer::Answer;
 use crate::pipeline::approval::{Answered, Asked, NotAdmitted, Petition, Redeemed, Standing, Terms};
 use crate::pipeline::audit::{DecisionRecord, InspectionAction, InspectionRecord, Verdict};
 use crate::pipeline::credential::{Secret, Slot};
+use crate::pipeline::dlp::Dlp;
+use crate::pipeline::dlp::known::Known;
 use crate::pipeline::exchange::{Chunk, Effect, Event, Exchange, Incoming, Now, Reply, Resolved};
+use crate::pipeline::guard::{Guard, Memory};
 use crate::pipeline::limit::counters::{Counters, look_at_all};
 use crate::pipeline::limit::{Charges, Excess, Limit, Weight};
 use crate::pipeline::message::{Authority, Door, Host, RequestHead};
+use crate::pipeline::policy::inspect::{Inspection, Inspector, Refusal, Subject};
 use crate::pipeline::policy::{Grounds, Permit, Reason, ResponseFilter, RuleId, Ruleset};
 pub use request::{BadRequest, Person, Request};
 pub use stage::Stage;
@@ -127,6 +132,10 @@ impl Rehearsal {
         for agent in rules.agents.ids() {
             let name = rules.agents.name(agent).clone();
             rules.agents.add_certificate(&request::spiffe_id(&name), agent);
+        }
+        if let (Some(dlp), None) = (rules.dlp().cloned(), &rules.inspector) {
+            let agents = rules.agents.ids().map(|agent| rules.agents.name(agent).clone()).collect();
+            rules.inspector = Some(Arc::new(Forgetful { dlp, agents }));
         }
         Self { rules: Arc::new(rules), epoch: Instant::now() }
     }
@@ -237,6 +246,21 @@ impl Grant {
             filters: filters.chain(permit.watched_filters().iter().map(filtered(false))).collect(),
             watched: permit.watched().to_vec(),
         }
+    }
+}
+
+/// Looks into each request as the guard of live traffic does, as if none had been before it and no secret were held.
+#[derive(Debug)]
+struct Forgetful {
+    dlp: Arc<Dlp>,
+    agents: Vec<Arc<str>>,
+}
+
+impl Inspector for Forgetful {
+    fn open(&self, subject: &Subject<'_>) -> Result<Inspection, Refusal> {
+        let memory = Arc::new(Memory::new(&RandomState::new()));
+        let held = Arc::new(Arc::<Known>::default);
+        Guard::new(self.dlp.clone(), self.agents.clone(), held, memory).open(subject)
     }
 }
 

@@ -131,6 +131,12 @@ impl Secrets {
         self.lookout.known()
     }
 
+    /// The same at any later time.
+    pub fn held(&self) -> Arc<dyn Fn() -> Arc<Known> + Send + Sync> {
+        let lookout = self.lookout.clone();
+        Arc::new(move || lookout.known())
+    }
+
     /// Takes over what an earlier policy has fetched for the same entries: a new policy asks Vault no sooner. What the
     /// earlier one looked for in messages is looked for still.
     pub fn keep(&mut self, earlier: &Self) {

@@ -6,6 +6,7 @@ mod listen;
 mod policy;
 mod workers;
 
+use std::hash::RandomState;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -32,6 +33,7 @@ use crate::notify::{self, Notifier};
 use crate::peer::Peer;
 use crate::pipeline::audit::{DecisionRecord, InspectionRecord};
 use crate::pipeline::exchange::{ResolveFailure, Resolved};
+use crate::pipeline::guard;
 use crate::pipeline::message::Host;
 use crate::pipeline::policy::Reason;
 use crate::resolver::{Lookup, Options as ResolverOptions, ResolveError, Resolver, StatedError};
@@ -169,7 +171,8 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
     } = settings;
     let collector = telemetry::collector()?;
     let telemetry = Telemetry::new(collector.as_deref())?;
-    let source = policy::PolicySource { origin: policy.clone(), agent, environment: Arc::new(environment) };
+    let memory = Arc::new(guard::Memory::new(&RandomState::new()));
+    let source = policy::PolicySource { origin: policy.clone(), agent, environment: Arc::new(environment), memory };
     let loaded = source.load().map_err(ServeError::Policy)?;
     // A supervisor has said it already.
     if supervisor.is_none() {

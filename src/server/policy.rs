@@ -4,12 +4,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use zeroize::Zeroizing;
+
 use crate::config::compile::{Compiled, Setting, compile_again, token_files};
+use crate::config::schema::CanarySource;
 use crate::config::watch::{Timing, Watch};
 use crate::config::{self, Origin, Policy, Problems, Revision};
 use crate::live::{InForce, Live};
 use crate::notify::{Channel, Notifier};
-use crate::secrets::{Bounds, Environment, Files, Secrets};
+use crate::pipeline::guard::{Guard, Memory};
+use crate::secrets::{Bounds, Environment, Files, Secrets, Source};
 use crate::telemetry::Telemetry;
 
 /// How often files with secrets are looked at.
@@ -20,6 +24,8 @@ pub struct PolicySource {
     pub origin: Origin,
     pub agent: Option<String>,
     pub environment: Arc<Environment>,
+    /// What is remembered of what agents sent, whatever the policy.
+    pub memory: Arc<Memory>,
 }
 
 impl PolicySource {
@@ -69,10 +75,34 @@ impl PolicySource {
             tracing::warn!(credential, %error, "requests that need this credential will be answered 503");
         }
         let placeholders = compiled.rules.all_placeholders().map(|placeholder| placeholder.text.to_string()).collect();
-        for weak in secrets.set_bounds(Bounds { canaries: Vec::new(), placeholders }) {
+        for weak in secrets.set_bounds(Bounds { canaries: self.canaries(compiled.canaries), placeholders }) {
             tracing::warn!("{weak}");
         }
-        InForce { rules: Arc::new(compiled.rules), secrets }
+        let mut rules = compiled.rules;
+        if let Some(dlp) = rules.dlp().cloned() {
+            let names = rules.agents.ids().map(|id| rules.agents.name(id).clone()).collect();
+            rules.inspector = Some(Arc::new(Guard::new(dlp, names, secrets.held(), self.memory.clone())));
+        }
+        InForce { rules: Arc::new(rules), secrets }
+    }
+
+    /// The values of canaries. One that cannot be read is not looked for, and that is said: it protects nothing.
+    fn canaries(&self, canaries: Vec<(String, CanarySource)>) -> Vec<(Arc<str>, Zeroizing<Vec<u8>>)> {
+        let read = |(name, source): (String, CanarySource)| {
+            let value = match source {
+                CanarySource::Written(value) => Ok(Zeroizing::new(value.bytes().to_vec())),
+                CanarySource::Environment(variable) => Source::Variable(variable).read(&self.environment),
+                CanarySource::File(path) => Source::File(path).read(&self.environment),
+            };
+            match value {
+                Ok(value) => Some((name.into(), value)),
+                Err(error) => {
+                    tracing::error!(canary = name, %error, "nobody would notice this canary");
+                    None
+                }
+            }
+        };
+        canaries.into_iter().filter_map(read).collect()
     }
 }
 

@@ -1,37 +1,34 @@
 //! Cases to look at, one in a line of JSON, and what was found in each of them in the same form.
 
 use std::io::{BufRead, Write};
-use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::look::{Looker, Request, Seen};
+use super::look::{Eye, Request, Seen};
 use super::scan::Level;
 use crate::cli::Failure;
 use crate::cli::output::json_line;
-use crate::pipeline::agent::AgentId;
-use crate::pipeline::dlp::Dlp;
+use crate::pipeline::dlp::known::Held;
 
 /// A case. What else stands in it means nothing here.
-#[derive(Debug, Deserialize)]
+#[derive(Deserialize)]
 struct Case {
     /// Printed as it came.
     id: Value,
     /// The body of a `text/plain` request.
     #[serde(default)]
     text: Option<String>,
-    /// The value of a credential that is held, where the case is about one.
-    #[serde(default)]
-    secret: Option<String>,
-    /// What the case is about.
-    #[serde(default)]
-    category: String,
     /// The requests of one agent, in order.
     #[serde(default)]
     requests: Vec<CaseRequest>,
+    /// `known_secret`: a credential is held, whose value is `secret`.
+    #[serde(default)]
+    category: String,
+    #[serde(default)]
+    secret: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -65,13 +62,7 @@ struct Row {
 }
 
 /// Looks at each case with empty state, and writes what was found as it goes. True if anything was.
-pub fn run(
-    input: &mut dyn BufRead,
-    name: &str,
-    (dlp, agent): (&Arc<Dlp>, AgentId),
-    level: Level,
-    out: &mut dyn Write,
-) -> Result<bool, Failure> {
+pub fn run(input: &mut dyn BufRead, name: &str, eye: &Eye, level: Level, out: &mut dyn Write) -> Result<bool, Failure> {
     let mut any = false;
     let mut line = String::new();
     for number in 1.. {
@@ -88,8 +79,11 @@ pub fn run(
         let case: Case = serde_json::from_str(&line).map_err(|error| wrong(&error))?;
         let requests: Result<Vec<_>, _> = case.requests.into_iter().map(CaseRequest::read).collect();
         let requests = requests.map_err(|error| wrong(&error))?;
-        let held = case.secret.as_deref().filter(|_| case.category == "known_secret");
-        let mut looker = Looker::new(dlp.clone(), agent, held);
+        let mut eye = eye.clone();
+        if let Some(secret) = case.secret.filter(|_| case.category == "known_secret") {
+            eye.hold(Held::credential("held"), secret.into_bytes());
+        }
+        let mut looker = eye.looker();
         let mut findings = Vec::new();
         if let Some(text) = &case.text {
             rows(looker.body("text/plain", text.as_bytes()), level, &mut findings);
@@ -124,7 +118,7 @@ impl CaseRequest {
 
 fn rows(seen: Seen, level: Level, rows: &mut Vec<Row>) {
     rows.extend(seen.refused.map(|reason| Row {
-        rule: reason.to_owned(),
+        rule: reason.as_str().to_owned(),
         category: "limit".to_owned(),
         confidence: "confirmed",
         action: "block",
@@ -146,9 +140,9 @@ mod tests {
     use super::*;
 
     fn scanned(level: Level, lines: &str) -> Vec<Value> {
-        let (dlp, agent) = PolicyArgs { policy: None }.read(None).unwrap_or_else(|_| panic!("the default policy"));
+        let eye = PolicyArgs { policy: None }.eye(None).unwrap_or_else(|_| panic!("the default policy"));
         let mut out = Vec::new();
-        run(&mut lines.as_bytes(), "cases", (&dlp, agent), level, &mut out).unwrap_or_else(|_| panic!("{lines}"));
+        run(&mut lines.as_bytes(), "cases", &eye, level, &mut out).unwrap_or_else(|_| panic!("{lines}"));
         String::from_utf8(out).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
@@ -162,7 +156,7 @@ mod tests {
             r#"{"id":"two","text":"nothing at all"}"#.to_owned(),
             String::new(),
             format!(
-                r#"{{"id":"3","requests":[{{"method":"POST","url":"https://a.example/x","headers":[["content-type","application/json"]],"body_b64":"{body}","chunks":[3,1]}}]}}"#
+                r#"{{"id":"3","requests":[{{"method":"POST","url":"https://a.example/x","headers":[["content-type","application/json"]],"body_b64":"{body}","chunks":[999]}}]}}"#
             ),
             format!(r#"{{"id":4,"requests":[{{"method":"GET","url":"https://a.example/x?q={TOKEN}"}}]}}"#),
             format!(
@@ -180,10 +174,9 @@ mod tests {
 
     #[test]
     fn a_line_that_is_no_case_is_named() {
-        let (dlp, agent) = PolicyArgs { policy: None }.read(None).unwrap_or_else(|_| panic!("the default policy"));
+        let eye = PolicyArgs { policy: None }.eye(None).unwrap_or_else(|_| panic!("the default policy"));
         for (lines, place) in [("{}", "cases:1:"), ("{\"id\":1}\nx", "cases:2:")] {
-            let failure =
-                run(&mut lines.as_bytes(), "cases", (&dlp, agent), Level::Block, &mut Vec::new()).unwrap_err();
+            let failure = run(&mut lines.as_bytes(), "cases", &eye, Level::Block, &mut Vec::new()).unwrap_err();
             assert!(failure.code == 2 && failure.message.starts_with(place), "{failure:?}");
         }
     }

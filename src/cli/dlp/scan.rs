@@ -5,13 +5,14 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use super::look::{Looker, Seen};
+use super::look::{Eye, Seen};
 use super::{PolicyArgs, cases};
 use crate::cli::output::printable;
 use crate::cli::{Failure, Outcome};
 use crate::pipeline::dlp::detector::Match;
-use crate::pipeline::dlp::finding::{Action, Finding};
+use crate::pipeline::dlp::finding::{Action, Category, Finding};
 use crate::pipeline::dlp::stream::{BodyStream, Emit, Fault, Label};
+use crate::pipeline::policy::decision::Reason;
 
 /// Look for secrets and personal data in texts, as the proxy does in what agents send
 ///
@@ -73,7 +74,7 @@ impl Level {
 
 /// Runs the command.
 pub fn run(args: Args) -> Outcome {
-    let (dlp, agent) = args.policy.read(args.agent.as_deref())?;
+    let eye = args.policy.eye(args.agent.as_deref())?;
     let mut out = std::io::stdout().lock();
     let stdin = [PathBuf::from("-")];
     let files = if args.files.is_empty() { &stdin[..] } else { &args.files };
@@ -81,8 +82,8 @@ pub fn run(args: Args) -> Outcome {
     for file in files {
         let (name, mut input) = open(file)?;
         found |= match args.jsonl {
-            true => cases::run(&mut input, &name, (&dlp, agent), args.level, &mut out)?,
-            false => text(&mut input, &name, &mut Looker::new(dlp.clone(), agent, None), args.level, &mut out)?,
+            true => cases::run(&mut input, &name, &eye, args.level, &mut out)?,
+            false => text(&mut input, &name, &eye, args.level, &mut out)?,
         };
     }
     out.flush()?;
@@ -109,26 +110,25 @@ const WHOLE: usize = 1 << 20;
 const PIECE: usize = 64 * 1024;
 
 /// Prints what is found in a text. True if anything is.
-fn text(
-    input: &mut dyn BufRead,
-    name: &str,
-    looker: &mut Looker,
-    level: Level,
-    out: &mut dyn Write,
-) -> Result<bool, Failure> {
+fn text(input: &mut dyn BufRead, name: &str, eye: &Eye, level: Level, out: &mut dyn Write) -> Result<bool, Failure> {
     let failed = |error| Failure::usage(format!("`{name}` cannot be read: {error}"));
     let mut start = Vec::new();
     input.take(WHOLE as u64 + 1).read_to_end(&mut start).map_err(failed)?;
-    let mut text = Seen::default();
+    let mut looker = eye.looker();
     let mut lines = Lines::default();
     if start.len() <= WHOLE {
-        text = looker.body(content_type(&start), &start);
+        let seen = looker.body(content_type(&start), &start);
         lines.add(&start);
-        return report(text, name, &lines, level, out);
+        return report(seen, name, &lines, level, out);
     }
     let lens = looker.lens();
     // Nothing ends it, so that all of it is looked at.
-    let watching = crate::pipeline::dlp::scan::Lens { enforced: false, ..lens.clone() };
+    let watching = crate::pipeline::dlp::scan::Lens {
+        enforced: false,
+        on_known: Action::Monitor,
+        on_canary: Action::Monitor,
+        ..lens.clone()
+    };
     let mut stream = BodyStream::new(watching, "body".into(), &[], Emit::AsSent, Label::Named);
     let mut any = false;
     let mut told = 0;
@@ -142,16 +142,21 @@ fn text(
         told += new.len();
         let enforced = |finding: &Finding| {
             let found = Match::new(finding.rule.clone(), finding.category.clone(), 0..1, finding.confidence);
-            let action = if lens.enforced { lens.actions.of(&found) } else { finding.action };
+            let action = match finding.category {
+                Category::KnownSecret => lens.on_known,
+                Category::Canary => lens.on_canary,
+                _ if lens.enforced => lens.actions.of(&found),
+                _ => finding.action,
+            };
             Finding { action, ..finding.clone() }
         };
-        text.findings = new.iter().map(enforced).collect();
-        text.refused = outcome.err().map(|fault| match fault {
-            Fault::Exhausted => "budget_exhausted",
-            Fault::Undecodable(_) | Fault::Found => "undecodable",
+        let findings = new.iter().map(enforced).collect();
+        let refused = outcome.err().map(|fault| match fault {
+            Fault::Exhausted => Reason::BudgetExhausted,
+            Fault::Undecodable(_) | Fault::Found => Reason::Undecodable,
         });
-        let stopped = text.refused.is_some();
-        any |= report(std::mem::take(&mut text), name, &lines, level, out)?;
+        let stopped = refused.is_some();
+        any |= report(Seen { findings, refused }, name, &lines, level, out)?;
         if ends || stopped {
             return Ok(any);
         }
@@ -190,7 +195,11 @@ fn report(seen: Seen, name: &str, lines: &Lines, level: Level, out: &mut dyn Wri
     }
     if let Some(reason) = seen.refused {
         any = true;
-        writeln!(out, "{name}: not all of it could be looked at, so that a request with it is refused: {reason}")?;
+        writeln!(
+            out,
+            "{name}: not all of it could be looked at, so that a request with it is refused: {}",
+            reason.as_str()
+        )?;
     }
     Ok(any)
 }
@@ -250,10 +259,9 @@ mod tests {
     use super::*;
 
     fn scanned(level: Level, text: &[u8]) -> String {
-        let (dlp, agent) = PolicyArgs { policy: None }.read(None).unwrap_or_else(|_| panic!("the default policy"));
+        let eye = PolicyArgs { policy: None }.eye(None).unwrap_or_else(|_| panic!("the default policy"));
         let mut out = Vec::new();
-        let mut looker = Looker::new(dlp, agent, None);
-        let any = super::text(&mut &*text, "t", &mut looker, level, &mut out).unwrap_or_else(|_| panic!("unread"));
+        let any = super::text(&mut &*text, "t", &eye, level, &mut out).unwrap_or_else(|_| panic!("unread"));
         assert_eq!(any, !out.is_empty());
         String::from_utf8(out).unwrap()
     }
@@ -263,7 +271,7 @@ mod tests {
     #[test]
     fn what_is_found_is_told_with_its_place_and_not_shown() {
         let report = scanned(Level::Block, format!("é\nkey é {TOKEN}\n").as_bytes());
-        assert!(report.starts_with("t:2:7: github-pat [credentials] "), "{report}");
+        assert!(report.starts_with("t:2:7: github-personal-access-token [credentials] "), "{report}");
         assert!(report.contains("confidence, block: `ghp_…` at body") && !report.contains("q8Zr3"), "{report}");
         assert_eq!(scanned(Level::Block, b"nothing to see"), "");
     }

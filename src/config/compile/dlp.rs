@@ -76,7 +76,7 @@ fn detector(policy: &Policy, problems: &mut Problems) -> Option<Arc<Detector>> {
         return Some(built_in);
     }
     let mut rules = built_in.rules().to_vec();
-    let mut seen: HashMap<&str, Option<Span>> = rules.iter().map(|rule| (rule.source.id.as_str(), None)).collect();
+    let mut seen: HashMap<&str, Option<Span>> = built_in.ids().map(|(id, _)| (&**id, None)).collect();
     let mut own = Vec::new();
     for written in &policy.dlp.rules {
         let id = written.source.id.as_str();
@@ -165,10 +165,10 @@ struct Known<'a> {
 
 impl<'a> Known<'a> {
     fn of(detector: &'a Detector) -> Self {
-        let own = detector.rules().iter().map(|rule| rule.category.to_string());
+        let own = detector.ids().map(|(_, category)| category.to_string());
         let whole = ["pii", "custom"].map(str::to_owned);
         Self {
-            rules: detector.rules().iter().map(|rule| rule.source.id.as_str()).collect(),
+            rules: detector.ids().map(|(id, _)| &**id).collect(),
             categories: Category::BUILT_IN.iter().map(ToString::to_string).chain(own).chain(whole).collect(),
         }
     }

@@ -5,6 +5,7 @@
 //!                                                                       entries that decided, the plainest request first
 //! ```
 
+mod data;
 pub mod witness;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -37,6 +38,7 @@ pub struct Side {
     general: BTreeMap<String, String>,
     identities: BTreeMap<String, BTreeSet<String>>,
     schedules: BTreeMap<String, String>,
+    data: data::Data,
 }
 
 /// What is different.
@@ -147,7 +149,11 @@ impl Side {
         let place = |at: &super::Span| format!("{}:{}", sources.name(at.file), at.line);
         let schedules =
             facts.rules.iter().filter_map(|r| Some((r.name.clone(), format!("{:?}", r.schedule.as_ref()?))));
+        let dlp = compiled.rules.dlp().cloned().ok_or_else(Problems::default)?;
+        let agents = compiled.rules.agents.ids().filter(|_| policy.agents.is_some());
+        let agents = agents.map(|id| (compiled.rules.agents.name(id).to_string(), id)).collect();
         Ok(Self {
+            data: data::Data::of(&policy, dlp, agents),
             places: compiled.places.iter().map(|(rule, at)| (rule.clone(), place(at))).collect(),
             rules: compiled.rules,
             names_agents: policy.agents.is_some(),
@@ -435,6 +441,7 @@ fn notes(old: &Side, new: &Side, uncertain: &[String]) -> Vec<Note> {
         let text = format!("the rule `{rule}` holds at other times than before: compare at those too (`--at`)");
         notes.push(Note { widens: false, text });
     }
+    notes.extend(data::notes(&old.data, &new.data));
     if let Some(first) = uncertain.first() {
         let more = uncertain.len() - 1;
         let others = if more == 0 { String::new() } else { format!(" and {more} more hosts") };

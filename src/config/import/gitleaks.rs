@@ -94,7 +94,7 @@ pub(super) fn convert(name: &str, content: Vec<u8>, problems: &mut Problems) -> 
         .map(|list| (list.get_ref().target_rules.clone(), allowed(list.get_ref(), at(list.span()), problems)))
         .collect();
     let mut taken: HashSet<String> = match built_in() {
-        Ok(detector) => detector.rules().iter().map(|rule| rule.source.id.clone()).collect(),
+        Ok(detector) => detector.ids().map(|(id, _)| id.to_string()).collect(),
         Err(_) => HashSet::new(),
     };
     let mut rules = List::default();
@@ -293,9 +293,7 @@ fn allowed(list: &Allowlist, at: Span, problems: &mut Problems) -> Vec<String> {
     let readable = |pattern: &String| {
         let read = regex_syntax::ParserBuilder::new().unicode(false).utf8(false).build().parse(pattern);
         if read.is_err() {
-            problems
-                .warning(at, format!("{} of an allowlist is left out: it cannot be used as a pattern", quote(pattern)))
-                .fix("correct it");
+            problems.warning(at, "a pattern of an allowlist is left out: it cannot be used").fix("correct it");
         }
         read.is_ok()
     };

@@ -40,7 +40,7 @@ pub enum Format {
 /// What an import is told beside its sources.
 #[derive(Clone, Copy)]
 pub struct Options<'a> {
-    /// Import although the source scans what goes out and this version does not.
+    /// Import although the source scans for what has no counterpart here.
     pub without_dlp: bool,
     /// The names of agents that the source knows by other ones, as pairs of theirs and ours.
     pub agents: &'a [(String, String)],
@@ -101,6 +101,8 @@ pub fn import_gitleaks(source: Source) -> Result<Imported, Problems> {
     let name = std::path::Path::new(&source.name);
     let name = name.file_name().map_or_else(|| source.name.clone(), |name| name.to_string_lossy().into());
     let policy = gitleaks::convert(&source.name, source.content, &mut problems);
+    // What a list lets pass may be a secret that somebody got used to.
+    hide_all(&mut problems);
     let Some(policy) = policy.filter(|_| !problems.has_errors()) else { return Err(problems) };
     let heading = [
         format!("Imported by `attache dlp import --from gitleaks` from {name}."),
@@ -120,10 +122,7 @@ fn draft(format: Format, sources: Vec<Source>, options: &Options<'_>) -> Result<
         Format::Onecli => onecli::convert(&roots, options, &mut problems),
     };
     // A line of the source may have a secret in it, wherever the mistake is.
-    let places: Vec<Span> = problems.iter().filter_map(|problem| problem.at).collect();
-    for place in places {
-        problems.hide(place);
-    }
+    hide_all(&mut problems);
     match policy {
         Some(policy) if !problems.has_errors() => {
             let names: Vec<_> = roots.iter().map(|root| root.name.as_str()).collect();
@@ -139,6 +138,14 @@ fn draft(format: Format, sources: Vec<Source>, options: &Options<'_>) -> Result<
             }
             Err(problems)
         }
+    }
+}
+
+/// Keeps every line that something is said about out of the report.
+fn hide_all(problems: &mut Problems) {
+    let places: Vec<Span> = problems.iter().filter_map(|problem| problem.at).collect();
+    for place in places {
+        problems.hide(place);
     }
 }
 

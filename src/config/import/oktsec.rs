@@ -1,7 +1,9 @@
 //! oktsec's egress settings: `forward_proxy` for everyone, and `agents.*.egress`.
 
+use std::collections::BTreeSet;
+
 use super::super::decode::{Fields, boolean, list, mismatch, number, text};
-use super::super::error::{Problems, Span, Spanned, quote};
+use super::super::error::{Problems, Spanned, quote};
 use super::super::yaml::{Key, Node, Value as Written};
 use super::document::{List, Mapping, Value, text as as_text};
 use super::read::{leave_out, name, nullable, refuse, skip};
@@ -17,13 +19,9 @@ const DEFAULT_WINDOW: u64 = 60;
 pub fn convert(roots: &[Root], options: &Options<'_>, problems: &mut Problems) -> Option<Mapping> {
     let root = roots.first()?;
     let config = config(&root.node, problems)?;
-    check_scanning(&config, options, problems);
+    check_categories(&config, options, problems);
     let file = &root.name;
     let mut policy = Mapping::default();
-    if !config.proxy.scanning.is_empty() {
-        policy.note("NOT IN FORCE, this version does not scan what goes out; in the source, for every agent:");
-        policy.note(format!("forward_proxy: {}", config.proxy.scanning.join(", ")));
-    }
     if !config.proxy.blocked.is_empty() {
         let mut organization = Mapping::default();
         organization.add("blockedDomains", domains(&config.proxy.blocked));
@@ -61,6 +59,14 @@ pub fn convert(roots: &[Root], options: &Options<'_>, problems: &mut Problems) -
             "see to it that only these agents reach the proxy, or give each a token; whoever shows no name is 401 here",
         );
     policy.add("agents", Value::Mapping(agents));
+    let profiles = profiles(&config);
+    if !profiles.is_empty() {
+        let mut dlp = Mapping::default();
+        dlp.note("URL, headers and body are looked at, of every size: there, bodies of plain HTTP are");
+        dlp.add("profiles", Value::Mapping(profiles));
+        policy.note(format!("{file}, blocked_categories of the agents: one profile for those that list the same"));
+        policy.add("dlp", Value::Mapping(dlp));
+    }
     Some(policy)
 }
 
@@ -73,11 +79,9 @@ struct Config {
 
 #[derive(Default)]
 struct Proxy {
-    span: Option<Span>,
     allowed: Vec<Spanned<String>>,
     blocked: Vec<Spanned<String>>,
-    /// What it scans, as `key: value`.
-    scanning: Vec<String>,
+    scans_responses: bool,
 }
 
 struct Agent {
@@ -90,8 +94,8 @@ struct Agent {
 struct Egress {
     allowed: Vec<Spanned<String>>,
     blocked: Vec<Spanned<String>>,
-    scanning: Vec<String>,
-    scanned_at: Option<Span>,
+    scans_responses: Option<bool>,
+    categories: Vec<Spanned<String>>,
     limit: Option<(u64, u64)>,
 }
 
@@ -125,30 +129,101 @@ fn agent_entry(agent: &Agent, config: &Config, problems: &mut Problems) -> Mappi
         let per = as_text(format!("{window}s"));
         entry.add("rateLimit", Value::Inline(vec![("requests", Value::Number(requests)), ("per", per)]));
     }
-    if !egress.scanning.is_empty() {
-        entry.note("NOT IN FORCE, this version does not scan what goes out; in the source:");
-        entry.note(format!("egress: {}", egress.scanning.join(", ")));
+    match profile_of(egress, &config.proxy) {
+        Some(profile) => _ = entry.add("dlp", as_text(profile.name())),
+        None => {
+            _ = entry
+                .note("no blocked_categories: what holds here by default, which blocks credentials and personal data")
+        }
     }
     entry
 }
 
-/// A source that scans is refused, unless it is said that this may get lost.
-fn check_scanning(config: &Config, options: &Options<'_>, problems: &mut Problems) {
-    let of_agents = config.agents.iter().filter(|agent| !agent.egress.scanning.is_empty());
-    let of_agents = of_agents.filter_map(|agent| Some((agent.egress.scanned_at?, &agent.egress.scanning)));
-    let of_proxy = config.proxy.span.filter(|_| !config.proxy.scanning.is_empty());
-    let of_proxy = of_proxy.map(|span| (span, &config.proxy.scanning));
-    for (span, scanning) in of_proxy.into_iter().chain(of_agents) {
-        let what = scanning.join(", ");
-        if options.without_dlp {
-            problems
-                .warning(span, format!("THIS IS NOT IN FORCE: {what}; secrets and personal data can go out"))
-                .fix("allow only hosts that may see them");
-        } else {
-            problems
-                .error(span, format!("the source scans what goes out, which this version does not do: {what}"))
-                .fix("import with `--without-dlp` if that is acceptable; the settings are then comments");
+/// What agents block that list the same categories.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Blocked {
+    categories: BTreeSet<&'static str>,
+    responses: bool,
+}
+
+/// Their categories, as it names them and as rules of its engine do, and ours.
+const CATEGORIES: [(&str, &str); 6] = [
+    ("credentials", "credentials"),
+    ("credential-leak", "credentials"),
+    ("credential_leak", "credentials"),
+    ("pii", "pii"),
+    ("prompt-injection", "promptInjection"),
+    ("prompt_injection", "promptInjection"),
+];
+
+fn category(theirs: &str) -> Option<&'static str> {
+    CATEGORIES.iter().find(|(name, _)| *name == theirs).map(|(_, ours)| *ours)
+}
+
+/// None: nothing is blocked there.
+fn profile_of(egress: &Egress, proxy: &Proxy) -> Option<Blocked> {
+    let categories: BTreeSet<_> = egress.categories.iter().filter_map(|name| category(name)).collect();
+    let responses = egress.scans_responses.unwrap_or(proxy.scans_responses);
+    (!categories.is_empty()).then_some(Blocked { categories, responses })
+}
+
+impl Blocked {
+    fn name(&self) -> String {
+        let names: Vec<_> = self.categories.iter().map(|name| name.to_ascii_lowercase()).collect();
+        format!("{}{}", names.join("-"), if self.responses { "-both-ways" } else { "" })
+    }
+
+    /// What is not listed is put on record, as there.
+    fn entry(&self) -> Mapping {
+        let action = |name| as_text(if self.categories.contains(name) { "block" } else { "monitor" });
+        let mut entry = Mapping::default();
+        entry.add(
+            "requests",
+            Value::Inline(
+                ["credentials", "crypto", "pii"]
+                    .map(|name| match name {
+                        // There, keys are credentials whatever they open.
+                        "crypto" => (name, action("credentials")),
+                        name => (name, action(name)),
+                    })
+                    .into(),
+            ),
+        );
+        let in_responses = self.categories.iter().filter(|name| self.responses || **name == "promptInjection");
+        let in_responses: Vec<_> = in_responses.map(|name| (*name, as_text("block"))).collect();
+        if !in_responses.is_empty() {
+            entry.add("responses", Value::Inline(in_responses));
         }
+        entry
+    }
+}
+
+fn profiles(config: &Config) -> Mapping {
+    let agents = config.agents.iter().filter(|agent| !agent.suspended);
+    let all: BTreeSet<_> = agents.filter_map(|agent| profile_of(&agent.egress, &config.proxy)).collect();
+    let mut profiles = Mapping::default();
+    for profile in all {
+        profiles.add(profile.name(), Value::Mapping(profile.entry()));
+    }
+    profiles
+}
+
+/// A category that has no counterpart is refused, unless it is said that it may get lost.
+fn check_categories(config: &Config, options: &Options<'_>, problems: &mut Problems) {
+    let all = config.agents.iter().flat_map(|agent| &agent.egress.categories);
+    for unknown in all.filter(|name| category(name).is_none()) {
+        let name = quote(unknown);
+        match options.without_dlp {
+            true => problems
+                .warning(
+                    unknown.span,
+                    format!("the category {name} has no counterpart: what it blocks there passes here"),
+                )
+                .fix("write rules for it in `dlp.rules`"),
+            false => problems
+                .error(unknown.span, format!("the category {name} has no counterpart: what it blocks there would pass"))
+                .fix("import with `--without-dlp` if that is acceptable, and write rules for it in `dlp.rules`"),
+        };
     }
 }
 
@@ -213,16 +288,12 @@ fn proxy(node: &Node, problems: &mut Problems) -> Option<Proxy> {
     }
     let allowed = fields.optional("allowed_domains", domain_list).unwrap_or_default();
     let blocked = fields.optional("blocked_domains", domain_list).unwrap_or_default();
-    let mut scanning = Vec::new();
-    for key in ["scan_requests", "scan_responses"] {
-        scanning.extend(fields.optional(key, boolean).filter(|on| *on).map(|_| format!("{key}: true")));
-    }
-    let size = fields.optional("max_body_size", number("a number of bytes", 0..=u64::MAX));
-    if let Some(size) = size.filter(|_| !scanning.is_empty()) {
-        scanning.push(format!("max_body_size: {size}"));
-    }
+    // Here requests always are, and bodies of every size.
+    fields.optional("scan_requests", boolean);
+    fields.optional("max_body_size", number("a number of bytes", 0..=u64::MAX));
+    let scans_responses = fields.optional("scan_responses", boolean).unwrap_or_default();
     fields.finish()?;
-    Some(Proxy { span: Some(node.span), allowed, blocked, scanning })
+    Some(Proxy { allowed, blocked, scans_responses })
 }
 
 fn agents(node: &Node, problems: &mut Problems) -> Option<Vec<Agent>> {
@@ -277,20 +348,15 @@ fn egress(node: &Node, problems: &mut Problems) -> Option<Egress> {
     );
     let allowed = fields.optional("allowed_domains", domain_list).unwrap_or_default();
     let blocked = fields.optional("blocked_domains", domain_list).unwrap_or_default();
-    let mut scanning = Vec::new();
-    for key in ["scan_requests", "scan_responses"] {
-        scanning.extend(fields.optional(key, boolean).filter(|on| *on).map(|_| format!("{key}: true")));
-    }
+    fields.optional("scan_requests", boolean);
+    let scans_responses = fields.optional("scan_responses", boolean);
     let categories = fields.optional("blocked_categories", list("a list of categories", text("a category")));
-    if let Some(categories) = categories.filter(|categories| !categories.is_empty()) {
-        let categories: Vec<_> = categories.iter().map(|category| category.as_str()).collect();
-        scanning.push(format!("blocked_categories: [{}]", categories.join(", ")));
-    }
+    let categories = categories.unwrap_or_default();
     let requests = positive(&mut fields, "rate_limit");
     let window = positive(&mut fields, "rate_window");
     fields.finish()?;
     let limit = requests.map(|requests| (requests, window.unwrap_or(DEFAULT_WINDOW)));
-    Some(Egress { allowed, blocked, scanning, scanned_at: Some(node.span), limit })
+    Some(Egress { allowed, blocked, scans_responses, categories, limit })
 }
 
 /// `None` inside: it limits nothing.

@@ -1,5 +1,6 @@
 mod abac;
 mod credentials_v2;
+mod gitleaks;
 mod oktsec;
 mod onecli;
 mod round_trip;

@@ -6,6 +6,7 @@
 
 mod agents;
 mod credentials;
+mod dlp;
 mod entries;
 mod index;
 mod response_filters;
@@ -43,6 +44,7 @@ pub fn lint(policy: &Policy, rules: &Ruleset, setting: Setting<'_>, problems: &m
     credentials::lint(&facts, &reachable, problems);
     response_filters::lint(&facts, &reachable, &watched, &rules.agents, problems);
     agents::lint(policy, rules, &facts, setting.now, problems);
+    dlp::lint(policy, rules, setting.environment, problems);
     if let Some(environment) = setting.environment {
         secrets::lint(policy, environment, problems);
     }

@@ -22,13 +22,13 @@ fn what_is_wrong_is_said_where_it_is() {
     let mistakes: &[(&str, &str, &[&str])] = &[
         (
             "categories, rules, actions and sides",
-            "dlp:\n  profiles:\n    strict:\n      requests: {credential: block, github-pet: off, pii: blok, promptInjection: block, knownSecret: off}\n      responses: {canary: monitor, custom.acme: block}\n",
+            "dlp:\n  profiles:\n    strict:\n      requests: {credential: block, pii: blok, promptInjection: block, knownSecret: off, github-personal-access-tokn: off}\n      responses: {canary: monitor, custom.acme: block}\n",
             &[
                 "4:18 there is no category or rule `credential` | did you mean `credentials`?",
-                "4:37 there is no category or rule `github-pet` | did you mean `github-pat`?",
-                "4:59 `blok` is not what is done about a finding | did you mean `block`?",
-                "4:65 `promptInjection` is looked for in what comes back | move it to `responses`",
-                "4:89 `knownSecret` cannot be switched off: what attaché holds never passes | write `block` or `redact`, or remove it",
+                "4:42 `blok` is not what is done about a finding | did you mean `block`?",
+                "4:48 `promptInjection` is looked for in what comes back | move it to `responses`",
+                "4:72 `knownSecret` cannot be switched off: what attaché holds never passes | write `block` or `redact`, or remove it",
+                "4:90 there is no category or rule `github-personal-access-tokn` | did you mean `github-personal-access-token`?",
                 "5:19 `canary` cannot be switched off: what attaché holds never passes | write `block` or `redact`, or remove it",
                 "5:36 there is no category or rule `custom.acme` | `attache dlp rules` lists them",
             ],
@@ -37,59 +37,59 @@ fn what_is_wrong_is_said_where_it_is() {
             "profiles",
             "agents: {a: {dlp: strikt, identity: [{sourceAddress: 192.0.2.1}]}}\ndlp: {profiles: {off: {}, strict: {overBuffer: drop, ownCredentials: yes, mode: watch}}}\n",
             &[
+                "1:19 there is no profile `strikt` in `dlp` | did you mean `strict`?",
                 "2:18 `off` is built in: known secrets alone are looked for | choose another name, or write `dlp: off` at the agent",
                 "2:48 `drop` is not what is done about large bodies | write one of `stream` and `block`",
                 "2:70 `yes` is not what is done about an agent's own credentials | write one of `block` and `allow`",
                 "2:81 `watch` is not a mode | write one of `enforce` and `monitor`",
-                "1:19 there is no profile `strikt` in `dlp` | did you mean `strict`?",
             ],
         ),
         (
             "rules that cannot be",
-            "dlp:\n  rules:\n    - {id: Acme, keywords: [acme_], pattern: 'acme_[0-9]{4}'}\n    - {id: b, keywords: [ab], pattern: 'ab[0-9]{4}'}\n    - {id: c, keywords: [acme_], pattern: 'acme_(?=x)'}\n    - {id: d, keywords: [acme_], pattern: 'acme_[0-9]+'}\n    - {id: e, category: knownSecret, keywords: [acme_], pattern: 'acme_[0-9]{4}'}\n    - {id: f, category: secret, keywords: [acme_], pattern: 'acme_[0-9]{4}'}\n    - {id: github-pat, keywords: [acme_], pattern: 'acme_[0-9]{4}'}\n    - {id: g, keywords: [], pattern: 'x[0-9]{4}', validators: [luhm], entropy: 9}\n    - {id: h, keywords: [acme_], pattern: 'acme_[0-9]{4}', secretGroup: 1}\n    - {id: i, keywords: [acme_], pattern: 'acme_[0-9]{4}', allow: ['(']}\n",
+            "dlp:\n  rules:\n    - {id: Acme, keywords: [acme_], pattern: 'acme_[0-9]{4}'}\n    - {id: b, keywords: [ab], pattern: 'ab[0-9]{4}'}\n    - {id: c, keywords: [acme_], pattern: 'acme_(?=x)'}\n    - {id: d, keywords: [acme_], pattern: 'acme_[0-9]+'}\n    - {id: e, category: knownSecret, keywords: [acme_], pattern: 'acme_[0-9]{4}'}\n    - {id: f, category: secret, keywords: [acme_], pattern: 'acme_[0-9]{4}'}\n    - {id: github-personal-access-token, keywords: [acme_], pattern: 'acme_[0-9]{4}'}\n    - {id: g, keywords: [], pattern: 'x[0-9]{4}', validators: [luhm], entropy: 9}\n    - {id: h, keywords: [acme_], pattern: 'acme_[0-9]{4}', secretGroup: 1}\n    - {id: i, keywords: [acme_], pattern: 'acme_[0-9]{4}', allow: ['(']}\n",
             &[
-                "10:26 expected a list of keywords, found an empty one | name a text of at least three characters that stands in every match, such as its prefix",
-                "10:61 `luhm` is not a validator | did you mean `luhn`?",
-                "10:77 expected bits for each byte, found `9` | write a number from 0 to 8",
                 "3:12 `Acme` is no rule id: use lower-case letters, digits and single `-`, beginning with a letter | -",
-                "4:24 `keywords` needs at least one, and each at least three bytes: they decide where the pattern is tried | -",
-                "5:41 `acme_(?=x)` is no pattern: look-around, including look-ahead and look-behind, is not supported | -",
-                "6:41 a match has no longest length: bound the repetitions, or set `maxLen` (at most 4096) | -",
-                "7:23 `knownSecret` is not for rules: it is what attaché holds | for a value of your own write `dlp.canaries`, for a format `credentials` or `custom.<name>`",
-                "8:23 `secret` is no category: use `credentials`, `pii.financial`, `pii.govId`, `pii.contact`, `pii.health`, `crypto`, `promptInjection` or `custom.<name>` | -",
-                "9:12 `github-pat` is a rule that is built in | choose another id; to use yours in its place, switch that one `off` in a profile",
+                "4:26 `keywords` needs at least one, and each at least three bytes: they decide where the pattern is tried | -",
+                "5:43 `acme_(?=x)` is no pattern: look-around, including look-ahead and look-behind, is not supported | -",
+                "6:43 a match has no longest length: bound the repetitions, or set `maxLen` (at most 4096) | -",
+                "7:25 `knownSecret` is not for rules: it is what attaché holds | for a value of your own write `dlp.canaries`, for a format `credentials` or `custom.<name>`",
+                "8:25 `secret` is no category: use `credentials`, `pii.financial`, `pii.govId`, `pii.contact`, `pii.health`, `crypto`, `promptInjection` or `custom.<name>` | -",
+                "9:12 `github-personal-access-token` is a rule that is built in | choose another id; to use yours in its place, switch that one `off` in a profile",
+                "10:25 expected a list of keywords, found an empty one | name a text of at least three characters that stands in every match, such as its prefix",
+                "10:64 `luhm` is not a validator | did you mean `luhn`?",
+                "10:80 expected bits for each byte, found `9` | write a number from 0 to 8",
                 "11:73 `secretGroup: 1` names no group of the pattern | -",
-                "12:67 `(` is no pattern: unclosed group | -",
+                "12:68 `(` is no pattern: unclosed group | -",
             ],
         ),
         (
             "examples that do not hold, and ids given twice",
             "dlp:\n  rules:\n    - {id: acme, keywords: [acme_], pattern: 'acme_[0-9]{4}', examples: {match: [acme_1294, acme_12], noMatch: [acme_x, 'a acme_4711.']}}\n    - {id: acme, keywords: [acme_], pattern: 'acme_[0-9]{4}'}\n",
             &[
-                "3:94 the example does not hold: the rule finds nothing in it | correct the pattern, its keywords, `reach` or `boundary`, or the example",
-                "3:122 the example does not hold: the rule finds something in it | correct the pattern, its keywords, `reach` or `boundary`, or the example",
+                "3:93 the example does not hold: the rule finds nothing in it | correct the pattern, its keywords, `reach` or `boundary`, or the example",
+                "3:121 the example does not hold: the rule finds something in it | correct the pattern, its keywords, `reach` or `boundary`, or the example",
                 "4:12 the rule `acme` is given twice; first at policy.yaml:3:12 | give each rule an id of its own",
             ],
         ),
         (
             "exemptions",
-            "dlp:\n  allow:\n    - {host: a.example, reason: x}\n    - {rule: credentials, reason: x}\n    - {rule: github-pet, reason: x}\n    - {rule: github-pat}\n    - {rule: github-pat, host: 'a..b', path: 'x', valueSha256: abc, reason: x}\n    - {rule: github-pat, agent: a, agents: [b], reason: x}\n",
+            "dlp:\n  allow:\n    - {host: a.example, reason: x}\n    - {rule: credentials, reason: x}\n    - {rule: github-personal-access-tokn, reason: x}\n    - {rule: github-pat}\n    - {rule: github-pat, host: 'a..b', path: 'x', valueSha256: abc, reason: x}\n    - {rule: github-pat, agent: a, agents: [b], reason: x}\n",
             &[
                 "3:7 an exemption needs `rule`, `valueSha256` or both: it is for what one rule finds, or for one value | write `{rule: generic-secret, host: api.example.com, reason: …}`",
+                "4:14 there is no rule `credentials` | an exemption is for one rule, not for a category: name the rule that the denial names",
+                "5:14 there is no rule `github-personal-access-tokn` | did you mean `github-personal-access-token`?",
                 "6:7 an exemption needs `reason` | -",
                 "7:64 this is not a SHA-256 | write 64 hexadecimal digits, as `printf %s \"$VALUE\" | sha256sum` prints them",
                 "8:7 an exemption has one of `agent` and `agents` | list all in `agents`",
-                "4:14 there is no rule `credentials` | an exemption is for one rule, not for a category: name the rule that the denial names",
-                "5:14 there is no rule `github-pet` | did you mean `github-pat`?",
             ],
         ),
         (
             "hosts, paths and agents of exemptions",
-            "agents: {ann: {identity: [{sourceAddress: 192.0.2.1}]}}\ndlp: {allow: [{rule: github-pat, host: 'a..b', path: x, agent: amn, reason: x}]}\n",
+            "agents: {ann: {identity: [{sourceAddress: 192.0.2.1}]}}\ndlp: {allow: [{host: 'a..b', path: x, agent: amn, reason: x, rule: github-personal-access-token}]}\n",
             &[
-                "2:64 there is no agent `amn` | did you mean `ann`?",
-                "2:40 `a..b` is no pattern of hosts: a label is empty | write `host`, `host:port`, `*.host` or, for plaintext, `http://host`",
-                "2:54 `x` is no pattern of paths: it does not begin with `/` | write a path like `/v1/items`, `/v1/items/*`, `/v1/*/items` or `/v1/items/{id}`",
+                "2:22 `a..b` is no pattern of hosts: the host has an empty or invalid label | write `host`, `host:port`, `*.host` or, for plaintext, `http://host`",
+                "2:36 `x` is no pattern of paths: the path does not start with `/`, so no request can ever match it | write a path like `/v1/items`, `/v1/items/*`, `/v1/*/items` or `/v1/items/{id}`",
+                "2:46 there is no agent `amn` | did you mean `ann`?",
             ],
         ),
         (
@@ -134,7 +134,7 @@ fn found(rule: &str, category: Category) -> Match {
 fn a_profile_is_the_default_with_what_it_says_in_its_place() {
     let compiled = compiled(
         "agents:\n  a: {dlp: strict, identity: [{sourceAddress: 192.0.2.1}]}\n  b: {dlp: off, identity: [{sourceAddress: 192.0.2.2}]}\n  c: {identity: [{sourceAddress: 192.0.2.3}]}\n\
-         dlp:\n  profiles:\n    strict: {requests: {pii: redact, github-pat: monitor}, responses: {credentials: redact, knownSecret: block}, overBuffer: block, ownCredentials: allow, mode: monitor}\n    default: {requests: {pii.contact: block}}\n",
+         dlp:\n  profiles:\n    strict: {requests: {pii: redact, github-personal-access-token: monitor}, responses: {credentials: redact, knownSecret: block}, overBuffer: block, ownCredentials: allow, mode: monitor}\n    default: {requests: {pii.contact: block}}\n",
     )
     .unwrap();
     let dlp = compiled.rules.dlp().unwrap();
@@ -142,7 +142,7 @@ fn a_profile_is_the_default_with_what_it_says_in_its_place() {
     let (a, b, c) = (profile("a"), profile("b"), profile("c"));
     for (rule, category, of_a, of_b, of_c) in [
         ("x", Category::Credentials, Action::Block, Action::Off, Action::Block),
-        ("github-pat", Category::Credentials, Action::Monitor, Action::Off, Action::Block),
+        ("github-personal-access-token", Category::Credentials, Action::Monitor, Action::Off, Action::Block),
         ("x", Category::PiiFinancial, Action::Redact, Action::Off, Action::Block),
         ("x", Category::PiiContact, Action::Off, Action::Off, Action::Block),
     ] {
@@ -200,5 +200,106 @@ fn documented_values_pass_to_language_models_and_documentation() {
             passes,
             "{host}"
         );
+    }
+}
+
+/// Each finding with a policy that has it and one that is near and does not.
+#[test]
+fn what_lets_pass_too_much_is_found() {
+    let agent = |dlp: &str| format!("agents: {{a: {{dlp: {dlp}, identity: [{{sourceAddress: 192.0.2.1}}]}}}}\n");
+    let rule = |keyword: &str, more: &str| {
+        format!("dlp: {{rules: [{{id: acme, keywords: ['{keyword}'], pattern: 'http[0-9]{{4}}'{more}}}]}}\n")
+    };
+    let allow = |what: &str| format!("dlp: {{allow: [{{rule: generic-secret, reason: x{what}}}]}}\n");
+    let canary = |value: &str| format!("dlp: {{canaries: [{{name: c, value: {value}}}]}}\n");
+    let none: &[&str] = &[];
+    for (text, expected) in [
+        (agent("off"), &["dlp-off 1"][..]),
+        (agent("default"), none),
+        (agent("p") + "dlp: {profiles: {p: {requests: {credentials: monitor}}}}", &["credentials-pass 2"]),
+        (agent("p") + "dlp: {profiles: {p: {requests: {credentials: redact}}}}", none),
+        (agent("p") + "dlp: {profiles: {p: {mode: monitor}}}", &["monitor-mode 2"]),
+        ("dlp: {profiles: {p: {}}}".to_owned(), &["unused-profile 1"]),
+        ("dlp: {profiles: {default: {}}}".to_owned(), none),
+        (rule("http", ""), &["generic-rule 1"]),
+        (rule("http", ", entropy: 2.5"), none),
+        (rule("http4", ""), none),
+        (allow(""), &["broad-exemption 1"]),
+        (allow(", host: '*.a.example'"), &["broad-exemption 1"]),
+        (allow(", host: a.example"), none),
+        (allow(", path: /x"), none),
+        (canary("short"), &["unsearchable-secret 1"]),
+        (canary("x7Kp2mQw9Rt4Yv6Zb8Nc"), none),
+    ] {
+        assert_eq!(lint::findings(&text), expected, "{text}");
+    }
+}
+
+#[test]
+fn what_a_change_lets_pass_is_told() {
+    use crate::config::diff::{Side, diff};
+    let side = |text: &str| Side::of(parse("policy.yaml", text), None).unwrap_or_else(|problems| panic!("{problems}"));
+    let profile = |what: &str| format!("dlp: {{profiles: {{default: {{{what}}}}}}}");
+    let rules = "dlp: {rules: [{id: acme, category: custom.acme, keywords: [acme_], pattern: 'acme_[0-9]{4}'}]}";
+    let allow = "dlp: {allow: [{rule: generic-secret, host: a.example, path: /x, reason: y}]}";
+    let canary = "dlp: {canaries: [{name: bait, value: x7Kp2mQw9Rt4Yv6Z}]}";
+    let agents = |dlp: &str| {
+        format!(
+            "agents:\n  a: {{identity: [{{sourceAddress: 192.0.2.1}}]{dlp}}}\n  b: {{identity: [{{sourceAddress: 192.0.2.2}}]}}"
+        )
+    };
+    let none: &[&str] = &[];
+    for (old, new, expected, widens) in [
+        (String::new(), profile(""), none, false),
+        (
+            String::new(),
+            profile("requests: {credentials: monitor}"),
+            &["`credentials` in requests: `block` before, `monitor` now"],
+            true,
+        ),
+        (
+            profile("requests: {credentials: monitor}"),
+            String::new(),
+            &["`credentials` in requests: `monitor` before, `block` now"],
+            false,
+        ),
+        (
+            String::new(),
+            profile("requests: {generic-secret: off}"),
+            &["`generic-secret` in requests: `block` before, `off` now"],
+            true,
+        ),
+        (
+            String::new(),
+            profile("requests: {knownSecret: redact}, ownCredentials: allow, overBuffer: block"),
+            &[
+                "`overBuffer` was `stream` and is `block`",
+                "`ownCredentials` was `block` and is `allow`",
+                "known secrets in requests: `block` before, `redact` now",
+            ],
+            true,
+        ),
+        (rules.to_owned(), String::new(), &["`acme` in requests: `block` before, `off` now"], true),
+        (
+            String::new(),
+            allow.to_owned(),
+            &["what `generic-secret` finds passes to `a.example` at `/x` now (`dlp.allow`)"],
+            true,
+        ),
+        (canary.to_owned(), String::new(), &["the canary `bait` is no longer looked for"], true),
+        (String::new(), canary.to_owned(), &["the canary `bait` is looked for"], false),
+        (
+            agents("") + "\ndlp: {profiles: {p: {requests: {crypto: redact}}, q: {}}}",
+            agents(", dlp: p") + "\ndlp: {profiles: {p: {requests: {crypto: redact}}, q: {}}}",
+            &["`crypto` in requests: `block` before, `redact` now, for `a`"],
+            true,
+        ),
+    ] {
+        let found = diff(&side(&old), &side(&new), std::time::SystemTime::UNIX_EPOCH);
+        let mut notes: Vec<_> = found.notes.iter().map(|note| note.text.as_str()).collect();
+        notes.sort_unstable();
+        let mut expected = expected.to_vec();
+        expected.sort_unstable();
+        assert_eq!((notes, found.widens()), (expected, widens), "{old}\n{new}");
     }
 }

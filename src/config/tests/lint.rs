@@ -332,7 +332,7 @@ fn what_is_found_and_what_is_not() {
 fn secrets_that_are_not_there() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("key");
-    std::fs::write(&file, "secret").unwrap();
+    std::fs::write(&file, "a-key-of-Go0d-length").unwrap();
     let text = |variable: &str, file: &std::path::Path| {
         format!(
             "allowedDomains: [a.example]\ncredentials:\n- {{name: k, envVarKey: {variable}, injections: [{{domain: a.example, queryParam: k}}]}}\n- {{name: l, file: {}, injections: [{{domain: a.example, queryParam: l}}]}}\nagents: {{x: {{identity: [{{token: {{env: {variable}}}}}]}}}}",

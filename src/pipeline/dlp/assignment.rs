@@ -19,7 +19,7 @@ pub fn values(text: &[u8], from: usize, mut try_at: impl FnMut(usize) -> bool) {
     let mut before = b'k';
     for (at, byte) in after.iter().copied().enumerate() {
         let begins = assigned && is_value(byte) && !is_value(before) && !after.get(at..).is_some_and(is_scheme);
-        if begins {
+        if begins && !after.get(..at).is_some_and(names_no_secret) {
             tries += 1;
             if try_at(from + at) || tries == TRIES {
                 return;
@@ -49,6 +49,42 @@ pub fn values(text: &[u8], from: usize, mut try_at: impl FnMut(usize) -> bool) {
 /// What a value may begin with; what stands before one may not.
 fn is_value(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"_-+/.~$!@#%^&*?;".contains(&byte) || byte >= 0x80
+}
+
+/// Whether the name ends as those of digests and of identifiers do: `grafana@sha256:`, `heroku request_id=`.
+fn names_no_secret(name: &[u8]) -> bool {
+    const ENDS: [&[u8]; 24] = [
+        b"sha1",
+        b"sha256",
+        b"sha384",
+        b"sha512",
+        b"sha-1",
+        b"sha-256",
+        b"sha-512",
+        b"md5",
+        b"digest",
+        b"checksum",
+        b"integrity",
+        b"commit",
+        b"revision",
+        b"etag",
+        b"crc32",
+        b"request_id",
+        b"request-id",
+        b"requestid",
+        b"trace_id",
+        b"trace-id",
+        b"traceid",
+        b"correlation_id",
+        b"correlation-id",
+        b"span_id",
+    ];
+    let end = name.iter().rposition(u8::is_ascii_alphanumeric).map_or(0, |last| last + 1);
+    let name = name.get(..end).unwrap_or_default();
+    ENDS.iter().any(|word| {
+        let at = name.len().checked_sub(word.len());
+        at.and_then(|at| name.get(at..)).is_some_and(|last| last.eq_ignore_ascii_case(word))
+    })
 }
 
 /// Whether a word begins here that says what kind of value follows.
@@ -88,6 +124,16 @@ mod tests {
                 found
             });
             assert!(found, "{text}");
+        }
+    }
+
+    #[test]
+    fn digests_and_identifiers_are_no_values() {
+        for text in ["KEY@sha256:VALUE", "KEY commit VALUE", "KEY: {\"checksum\": \"VALUE\"}", "KEY request_id=VALUE"] {
+            values(text.as_bytes(), 3, |at| {
+                assert!(!text[at..].starts_with("VALUE"), "{text}");
+                false
+            });
         }
     }
 

@@ -127,6 +127,12 @@ impl Detector {
         &self.rules
     }
 
+    /// The id and category of every rule, those of numbers included.
+    pub fn ids(&self) -> impl Iterator<Item = (&Arc<str>, &Category)> {
+        let rules = self.rules.iter().map(|rule| (&rule.id, &rule.category));
+        rules.chain(self.numbers.values().map(|(id, category)| (id, category)))
+    }
+
     /// What a number that was found is, as a match.
     pub fn number(&self, found: &numbers::Match) -> Option<Match> {
         let (id, category) = self.numbers.get(found.rule)?.clone();
@@ -225,7 +231,11 @@ impl Search<'_> {
                 assignment::values(self.text, keyword.end, |value| self.try_at(rule, value));
             }
             Reach::Nearby => {
-                self.try_in(at, rule, keyword.start.saturating_sub(NEARBY + rule.max_len)..keyword.end + NEARBY);
+                self.try_in(
+                    at,
+                    rule,
+                    keyword.start.saturating_sub(NEARBY + rule.max_len)..keyword.end + NEARBY.max(rule.max_len),
+                );
             }
         }
     }
@@ -292,7 +302,9 @@ fn judge(text: &[u8], rule: &Rule, range: Range<usize>) -> Option<Match> {
     let example = rule.documents(secret);
     if !example {
         let random = source.entropy <= 0.0 || allowance::entropy(secret) >= source.entropy;
-        if !random || allowance::is_placeholder(secret, confidence) || rule.allows(secret) {
+        // Orders to an agent say `your` and stand in brackets: they are no secrets.
+        let secretive = rule.category != Category::PromptInjection;
+        if !random || (secretive && allowance::is_placeholder(secret, confidence)) || rule.allows(secret) {
             return None;
         }
     }

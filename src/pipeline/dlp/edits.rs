@@ -73,7 +73,8 @@ impl<'v> Edits<'v> {
     /// Closes the region, unless what it ends with reaches to the next change.
     fn close_before(&mut self, next: usize) {
         let upto = self.region.as_ref().map_or(0, |region| region.upto);
-        if after(&self.view.bytes, upto).saturating_add(MARGIN) < next {
+        let text = self.view.bytes.get(..next).unwrap_or_default();
+        if after(text, upto) + MARGIN < next {
             self.close(next);
         }
     }

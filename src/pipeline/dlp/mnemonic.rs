@@ -1,19 +1,16 @@
 //! Seed phrases: twelve words and more of BIP-39's English list, one after another.
 //!
-//! A phrase is at least 47 bytes long, so that one word is looked up every so many bytes; only about a word of the list
-//! is more looked at.
+//! A phrase is so long that one word is looked up every so many bytes; only about a word of the list is more looked at.
 
 use std::ops::Range;
 use std::sync::LazyLock;
 
-use bip39::{Language, Mnemonic};
+use bip39::Language;
+use sha2::{Digest, Sha256};
 use smallvec::SmallVec;
 
 use super::finding::Confidence;
-use super::numbers::Match;
-
-/// The rule's id.
-pub const RULE: &str = "seed-phrase";
+use super::numbers::{Match, SEED_PHRASE};
 
 /// The longest phrase that is told, in bytes.
 pub const LONGEST: usize = 512;
@@ -25,19 +22,20 @@ const LONGEST_WORD: usize = 8;
 
 /// Tells each phrase: confirmed if its checksum holds, medium if it has a phrase's length and does not.
 pub fn find(text: &[u8], found: &mut dyn FnMut(Match)) {
-    // Twelve words of three letters and eleven blanks, less the word that a look may fall before.
-    const STRIDE: usize = SHORTEST * 3 + SHORTEST - 1 - LONGEST_WORD - 1;
-    let mut at = STRIDE;
+    // From the first letter of the first word to that of the last there are at least so many bytes: eleven words of
+    // three letters, and a blank after each.
+    const STRIDE: usize = (SHORTEST - 1) * 4;
+    let mut at = STRIDE - 1;
     let mut done = 0;
     while at < text.len() {
-        let Some(word) = word_about(text, at).filter(|word| word.start >= done && is_listed(text, word)) else {
+        let Some(word) = word_from_on(text, at).filter(|word| word.start >= done && is_listed(text, word)) else {
             at += STRIDE;
             continue;
         };
         let run = Run::about(text, word, done);
         done = run.end();
         run.phrases(text, found);
-        at = done.max(at) + STRIDE;
+        at = done.max(at) + STRIDE - 1;
     }
 }
 
@@ -82,24 +80,55 @@ impl Run {
         if words.len() < SHORTEST || ordered {
             return;
         }
-        let valid = LENGTHS.into_iter().find_map(|length| words.windows(length).find(|words| is_valid(text, words)));
+        let begins = |at: usize| {
+            // In a long row of words a phrase begins with a line.
+            let gap = words.get(at.wrapping_sub(1)).zip(words.get(at)).and_then(|(a, b)| text.get(a.end..b.start));
+            at < 3 || gap.is_some_and(|gap| gap.contains(&b'\n'))
+        };
+        let starts: SmallVec<[usize; 16]> = (0..words.len()).filter(|at| begins(*at)).take(16).collect();
+        let valid = LENGTHS.into_iter().find_map(|length| {
+            let last = words.len().checked_sub(length)?;
+            let mut starts = starts.iter().copied().filter(|start| *start < last).chain([last]);
+            starts.find_map(|start| words.get(start..start + length).filter(|words| is_valid(text, words)))
+        });
         let (phrase, confidence) = match valid {
-            // One in sixteen runs of twelve words has a checksum that holds: one of a phrase's length is surer.
+            // One in sixteen rows of twelve words has a checksum that holds: a row of a phrase's length is surer.
             Some(phrase) if phrase.len() == words.len() => (phrase, Confidence::Confirmed),
-            Some(phrase) if words.len() <= 2 * SHORTEST + 2 => (phrase, Confidence::High),
-            _ if LENGTHS.contains(&words.len()) => (words, Confidence::Medium),
-            _ => return,
+            Some(phrase) => (phrase, Confidence::High),
+            None if LENGTHS.contains(&words.len()) => (words, Confidence::Medium),
+            None => return,
         };
         if let (Some(first), Some(last)) = (phrase.first(), phrase.last()) {
             let range = first.start..last.end;
             let example = is_example(text, phrase);
-            found(Match { rule: RULE, range, confidence, example });
+            found(Match { rule: SEED_PHRASE.id, range, confidence, example });
         }
     }
 }
 
+/// BIP-39: eleven bits a word, of which one in thirty-three is of the SHA-256 of the others.
 fn is_valid(text: &[u8], words: &[Range<usize>]) -> bool {
-    Mnemonic::parse_in_normalized(Language::English, &joined(text, words)).is_ok()
+    let mut bytes: SmallVec<[u8; 64]> = SmallVec::new();
+    let (mut bits, mut held) = (0u32, 0u32);
+    for word in words {
+        let Some(index) = index(text, word) else { return false };
+        bits = bits << 11 | u32::from(index);
+        held += 11;
+        while held >= 8 {
+            held -= 8;
+            bytes.push((bits >> held) as u8);
+        }
+    }
+    // What is left over is less than a byte: the checksum's last bits, or of 24 words none.
+    let checksum = words.len() / 3;
+    let entropy = (words.len() * 11 - checksum) / 8;
+    let mask = (1u32 << held) - 1;
+    let stated = match bytes.get(entropy) {
+        Some(byte) => *byte,
+        None => ((bits & mask) << (8 - held)) as u8,
+    };
+    let digest = Sha256::digest(bytes.get(..entropy).unwrap_or_default());
+    digest.first().is_some_and(|expected| expected >> (8 - checksum) == stated >> (8 - checksum))
 }
 
 /// What test vectors and tutorials show: the same word many times, and the phrase of a well-known development chain.
@@ -124,7 +153,13 @@ fn joined(text: &[u8], words: &[Range<usize>]) -> String {
     phrase
 }
 
-/// The word at this place or, if none is there, none.
+/// The word at this place, or right after what is between words here.
+fn word_from_on(text: &[u8], at: usize) -> Option<Range<usize>> {
+    let gap = text.get(at..)?.iter().take(MOST_BETWEEN).take_while(|byte| between(byte)).count();
+    word_about(text, at + gap)
+}
+
+/// The word at this place.
 fn word_about(text: &[u8], at: usize) -> Option<Range<usize>> {
     text.get(at).filter(|byte| byte.is_ascii_alphabetic())?;
     let before = text.get(..at)?.iter().rev().take(LONGEST_WORD).take_while(|byte| byte.is_ascii_alphabetic()).count();
@@ -163,18 +198,25 @@ fn previous(text: &[u8], word: &Range<usize>, floor: usize) -> Option<Range<usiz
 }
 
 fn is_listed(text: &[u8], word: &Range<usize>) -> bool {
-    let letters = text.get(word.clone()).unwrap_or_default();
-    let key = packed(letters.iter().map(u8::to_ascii_lowercase));
-    LIST.get(bucket(key)).is_some_and(|bucket| bucket.contains(&key))
+    index(text, word).is_some()
 }
 
-/// The words of the list as numbers, by a part of their product with an odd number.
-static LIST: LazyLock<Vec<SmallVec<[u64; 4]>>> = LazyLock::new(|| {
+/// The word's place in the list.
+fn index(text: &[u8], word: &Range<usize>) -> Option<u16> {
+    let key = packed(text.get(word.clone())?.iter().map(u8::to_ascii_lowercase));
+    LIST.get(bucket(key))?.iter().find(|(listed, _)| *listed == key).map(|(_, index)| *index)
+}
+
+/// Words as numbers, and their places in the list.
+type Bucket = SmallVec<[(u64, u16); 2]>;
+
+/// The words of the list as numbers and their places, by a part of their product with an odd number.
+static LIST: LazyLock<Vec<Bucket>> = LazyLock::new(|| {
     let mut list = vec![SmallVec::new(); 1 << BITS];
-    for word in Language::English.word_list() {
+    for (word, index) in Language::English.word_list().iter().zip(0..) {
         let key = packed(word.bytes());
         if let Some(bucket) = list.get_mut(bucket(key)) {
-            bucket.push(key);
+            bucket.push((key, index));
         }
     }
     list
@@ -193,6 +235,8 @@ fn packed(letters: impl Iterator<Item = u8>) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use bip39::Mnemonic;
+
     use super::*;
 
     fn all(text: &str) -> Vec<(Confidence, bool, &str)> {
@@ -208,7 +252,7 @@ mod tests {
     #[test]
     fn phrases_of_each_length_are_found_wherever_they_stand() {
         for length in [16, 20, 24, 28, 32] {
-            let entropy: Vec<u8> = (0..length).map(|at| at * 37 + length).collect();
+            let entropy: Vec<u8> = (0..length).map(|at: u8| at.wrapping_mul(37) ^ length).collect();
             let words = phrase(&entropy);
             for separator in [" ", "\n", ", ", "\", \"", "  "] {
                 let written = words.join(separator);
@@ -221,6 +265,9 @@ mod tests {
         let numbered: String =
             (1..).zip(phrase(&[9; 16])).map(|(at, word)| format!("{at}. {}\n", word.to_uppercase())).collect();
         assert_eq!(all(&numbered).len(), 1, "{numbered}");
+        let listed =
+            format!("{}\n{}\n{}", phrase(&[9; 16]).join(" "), phrase(&[77; 32]).join(" "), phrase(&[3; 32]).join(" "));
+        assert!(!all(&listed).is_empty(), "{listed}");
     }
 
     #[test]

@@ -33,7 +33,7 @@ use crate::pipeline::agent::AgentId;
 use crate::pipeline::message::Host;
 use crate::pipeline::policy::matcher::HostTable;
 use detector::Detector;
-use finding::Action;
+use finding::{Action, Category};
 use known::Known;
 use profile::{Exemption, Profile};
 use scan::Lens;
@@ -87,13 +87,16 @@ impl Dlp {
             enforced: profile.enforced,
             key: self.key.clone(),
             known,
-            on_known: Action::Block,
+            on_known: profile.requests.of_held(&Category::KnownSecret, Action::Block),
+            on_canary: profile.requests.of_held(&Category::Canary, Action::Block),
         }
     }
 
     /// What the response to it is looked at with.
     pub fn responses(&self, agent: AgentId, host: &Host, port: u16, path: &str, known: Arc<Known>) -> Lens {
         let actions = self.profile(agent).responses.clone();
-        Lens { actions, on_known: Action::Redact, ..self.requests(agent, host, port, path, known) }
+        let of_held = |category| actions.of_held(&category, Action::Redact);
+        let (on_known, on_canary) = (of_held(Category::KnownSecret), of_held(Category::Canary));
+        Lens { actions, on_known, on_canary, ..self.requests(agent, host, port, path, known) }
     }
 }

@@ -6,6 +6,7 @@ use sha2::{Digest, Sha256};
 
 use super::detector::Match;
 use super::finding::{Action, Category, Confidence};
+use super::numbers;
 use crate::pipeline::agent::AgentId;
 use crate::pipeline::message::Host;
 use crate::pipeline::policy::matcher::{HostPattern, NamePattern};
@@ -125,6 +126,15 @@ impl Actions {
         if found.confidence >= enough(&found.category) { action } else { action.min(Action::Monitor) }
     }
 
+    /// True if something is done about how somebody is reached: what nobody asks for is not looked for.
+    pub fn wants_contact(&self) -> bool {
+        let named = |id: &str| numbers::RULES.iter().any(|rule| rule.id == id && rule.kind == numbers::Kind::Contact);
+        let asked = |(selector, action): &(Selector, Action)| {
+            *action != Action::Off && matches!(selector, Selector::Rule(id) if named(id))
+        };
+        self.of_category(&Category::PiiContact) != Action::Off || self.0.iter().any(asked)
+    }
+
     fn of_category(&self, category: &Category) -> Action {
         let name = category.to_string();
         let covers =
@@ -184,6 +194,18 @@ mod tests {
 
     fn found(rule: &str, category: Category, confidence: Confidence) -> Match {
         Match::new(rule.into(), category, 0..1, confidence)
+    }
+
+    #[test]
+    fn contact_data_is_looked_for_where_it_is_named() {
+        let of = |selector, action| Actions::new([(selector, action)]).wants_contact();
+        assert!(!Profile::default_profile().requests.wants_contact());
+        assert!(of(Selector::Category("pii.contact".into()), Action::Redact));
+        assert!(of(Selector::Rule("pii-email".into()), Action::Monitor));
+        assert!(
+            !of(Selector::Rule("pii-email".into()), Action::Off)
+                && !of(Selector::Rule("pii-card".into()), Action::Block)
+        );
     }
 
     #[test]

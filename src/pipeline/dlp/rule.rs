@@ -159,6 +159,9 @@ struct Lazy {
 /// What is wrong with a rule.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RuleError {
+    /// Not a list of rules.
+    #[error("no list of rules can be read here: {0}")]
+    Unreadable(String),
     /// Not lower-case words.
     #[error("`{0}` is no rule id: use lower-case letters, digits and single `-`, beginning with a letter")]
     Id(String),

@@ -10,6 +10,7 @@ use super::decode::{Budget, derive};
 use super::detector::{Detector, Match};
 use super::finding::{Action, Confidence, Finding, Step};
 use super::known::{Kind, Known, KnownMatch};
+use super::mnemonic;
 use super::normalise::normalise;
 use super::numbers;
 use super::profile::{Actions, Exemption};
@@ -36,6 +37,8 @@ pub struct Lens {
     pub known: Arc<Known>,
     /// What is done about it.
     pub on_known: Action,
+    /// What is done about what is there only to be missed.
+    pub on_canary: Action,
     /// Makes fingerprints those of this installation.
     pub key: Arc<[u8; 32]>,
 }
@@ -88,7 +91,8 @@ impl Lens {
     /// A number that is another where other things would be found.
     pub fn version(&self) -> u64 {
         let mut hasher = std::hash::DefaultHasher::new();
-        (Arc::as_ptr(&self.detector) as usize, Arc::as_ptr(&self.known) as usize).hash(&mut hasher);
+        // Another may come to stand at the same address, and would be taken for the one before.
+        (Arc::as_ptr(&self.detector) as usize, self.known.version()).hash(&mut hasher);
         format!("{:?}{}", self.actions, self.enforced).hash(&mut hasher);
         self.exemptions.iter().for_each(|exemption| (Arc::as_ptr(exemption) as usize).hash(&mut hasher));
         hasher.finish()
@@ -108,18 +112,23 @@ impl Lens {
             self.note(found, view, surface, report);
         }
         if !split {
-            numbers::find(&view.bytes, &mut |found| {
+            let mut note = |found: numbers::Match| {
                 if let Some(found) = self.detector.number(&found) {
                     self.note(found, view, surface, report);
                 }
-            });
+            };
+            numbers::find(&view.bytes, &mut note);
+            mnemonic::find(&view.bytes, &mut note);
+            if self.actions.wants_contact() {
+                numbers::contact::find(&view.bytes, &mut note);
+            }
         }
     }
 
     fn note_known(&self, found: &KnownMatch<'_>, view: &View<'_>, surface: &Surface<'_>, report: &mut Report) {
-        let name = match found.held.kind {
-            Kind::Credential => format!("known-secret:{}", found.held.name),
-            Kind::Canary => format!("canary:{}", found.held.name),
+        let (name, action) = match found.held.kind {
+            Kind::Credential => (format!("known-secret:{}", found.held.name), self.on_known),
+            Kind::Canary => (format!("canary:{}", found.held.name), self.on_canary),
         };
         let range = view.surface(found.range.clone());
         let range = range.start + surface.offset..range.end + surface.offset;
@@ -133,7 +142,7 @@ impl Lens {
             rule,
             category: found.held.category(),
             confidence: found.confidence(),
-            action: self.on_known,
+            action,
             surface: surface_name,
             place,
             chain,

@@ -384,6 +384,7 @@ mod tests {
             key: Arc::new([0; 32]),
             known: Arc::default(),
             on_known: Action::Block,
+            on_canary: Action::Block,
         }
     }
 

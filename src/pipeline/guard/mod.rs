@@ -223,5 +223,10 @@ fn codings<'f>(encodings: impl Iterator<Item = &'f [u8]>) -> Result<Vec<Coding>,
 
 /// The same lens where nothing can be replaced: what would be is blocked.
 fn without_redaction(lens: &Lens) -> Lens {
-    Lens { actions: lens.actions.strict(), ..lens.clone() }
+    Lens {
+        actions: lens.actions.strict(),
+        on_known: lens.on_known.unredactable(),
+        on_canary: lens.on_canary.unredactable(),
+        ..lens.clone()
+    }
 }

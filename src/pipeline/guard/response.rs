@@ -239,7 +239,7 @@ impl Inspect for ResponseBody {
     fn finish(&mut self, trailers: Option<&Fields>, out: &mut Vec<u8>) -> Result<(), Denial> {
         self.take(&[], true, out)?;
         if let Some(trailers) = trailers.filter(|_| !matches!(self.look, Look::Nowhere)) {
-            let lens = Lens { on_known: Action::Block, ..without_redaction(&self.lens) };
+            let lens = Lens { on_known: Action::Block, on_canary: Action::Block, ..without_redaction(&self.lens) };
             look_at_trailers(&lens, trailers, &mut self.report);
             if self.report.action() == Action::Block {
                 return Err(self.fault(Fault::Found));

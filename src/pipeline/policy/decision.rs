@@ -476,7 +476,7 @@ impl Reason {
                 Denied,
                 403,
                 "the request carries a credential of the agent's own",
-                "leave it out, or ask for this host and field to be added to `ownCredentials`",
+                "leave it out, or ask for `ownCredentials: allow` in this agent's profile of `dlp`, or for an exemption in `dlp.allow`",
             ),
             Self::Undecodable => (
                 "undecodable",

@@ -46,10 +46,6 @@ agents:
     can_message: [\"*\"]
 ";
 
-fn without_dlp() -> Options<'static> {
-    Options { without_dlp: true, ..options() }
-}
-
 /// A configuration with these lines under `forward_proxy` and `agents.one`.
 fn config(proxy: &str, agent: &str) -> String {
     let indented = |text: &str| text.lines().map(|line| format!("    {line}\n")).collect::<String>();
@@ -58,7 +54,7 @@ fn config(proxy: &str, agent: &str) -> String {
 
 #[test]
 fn the_documented_example() {
-    let (policy, warnings) = imported(Format::Oktsec, &[(FILE, EXAMPLE)], &without_dlp());
+    let (policy, warnings) = imported(Format::Oktsec, &[(FILE, EXAMPLE)], &options());
     same(
         &policy,
         r#"# yaml-language-server: $schema=policy.schema.json
@@ -66,8 +62,6 @@ fn the_documented_example() {
 # Read it before you use it, and the warnings that came with it.
 version: 1
 
-# NOT IN FORCE, this version does not scan what goes out; in the source, for every agent:
-# forward_proxy: scan_requests: true, max_body_size: 1048576
 # oktsec.yaml, forward_proxy.blocked_domains: nothing below overrides it
 organization:
   blockedDomains:
@@ -87,8 +81,7 @@ agents:
       - api.semanticscholar.org
       - scholar.google.com
     rateLimit: {requests: 200, per: 60s}
-    # NOT IN FORCE, this version does not scan what goes out; in the source:
-    # egress: scan_requests: true, blocked_categories: [credentials, pii]
+    dlp: credentials-pii
   # oktsec.yaml, agents.coder
   coder:
     identity:
@@ -100,25 +93,31 @@ agents:
     blockedDomains:
       - raw.githubusercontent.com
     rateLimit: {requests: 100, per: 60s}
-    # NOT IN FORCE, this version does not scan what goes out; in the source:
-    # egress: blocked_categories: [credentials]
+    dlp: credentials
   # oktsec.yaml, agents.coordinator
   coordinator:
     identity:
       - {header: {name: X-Oktsec-Agent, value: coordinator, trusted: true}}
     # no allowed_domains, neither here nor in forward_proxy: everything that is not blocked
     allowedDomains: ["*"]
+    # no blocked_categories: what holds here by default, which blocks credentials and personal data
+
+# oktsec.yaml, blocked_categories of the agents: one profile for those that list the same
+dlp:
+  # URL, headers and body are looked at, of every size: there, bodies of plain HTTP are
+  profiles:
+    credentials:
+      requests: {credentials: block, crypto: block, pii: monitor}
+    credentials-pii:
+      requests: {credentials: block, crypto: block, pii: block}
 "#,
     );
     assert_eq!(
         warnings,
         [
-            "2:3 warning: THIS IS NOT IN FORCE: scan_requests: true, max_body_size: 1048576; secrets and personal data can go out",
             "14:3 warning: agents are known by `X-Oktsec-Agent`, which anyone can set",
             "15:18 warning: `can_message` is left out: it is about messages between agents and their tools",
-            "17:7 warning: THIS IS NOT IN FORCE: scan_requests: true, blocked_categories: [credentials, pii]; secrets and personal data can go out",
             "28:18 warning: `can_message` is left out: it is about messages between agents and their tools",
-            "30:7 warning: THIS IS NOT IN FORCE: blocked_categories: [credentials]; secrets and personal data can go out",
             "39:3 warning: `coordinator` has no allow list, so it may reach every host",
             "40:18 warning: `can_message` is left out: it is about messages between agents and their tools",
         ]
@@ -126,19 +125,55 @@ agents:
 }
 
 #[test]
-fn scanning_is_not_lost_unasked() {
-    let problems = refused(Format::Oktsec, &[(FILE, EXAMPLE)], &options());
-    let refusals: Vec<_> = brief(&problems).into_iter().filter(|line| line.contains("which this version")).collect();
-    assert_eq!(refusals.len(), 3, "{problems}");
-    for (proxy, agent) in [
-        ("scan_responses: true", ""),
-        ("", "egress: {scan_requests: true}"),
-        ("", "egress: {scan_responses: true}"),
-        ("", "egress: {blocked_categories: [pii]}"),
+fn categories_become_profiles() {
+    for (proxy, agent, expected) in [
+        ("", "egress: {scan_requests: true}", &[][..]),
+        ("", "egress: {blocked_categories: []}", &[]),
+        (
+            "",
+            "egress: {blocked_categories: [pii]}",
+            &["    dlp: pii", "    pii:", "      requests: {credentials: monitor, crypto: monitor, pii: block}"],
+        ),
+        (
+            "scan_responses: true",
+            "egress: {blocked_categories: [credential-leak]}",
+            &[
+                "    dlp: credentials-both-ways",
+                "    credentials-both-ways:",
+                "      requests: {credentials: block, crypto: block, pii: monitor}",
+                "      responses: {credentials: block}",
+            ],
+        ),
+        (
+            "scan_responses: true",
+            "egress: {scan_responses: false, blocked_categories: [prompt-injection]}",
+            &[
+                "    dlp: promptinjection",
+                "    promptinjection:",
+                "      requests: {credentials: monitor, crypto: monitor, pii: monitor}",
+                "      responses: {promptInjection: block}",
+            ],
+        ),
     ] {
-        refused(Format::Oktsec, &[(FILE, &config(proxy, agent))], &options());
+        let (policy, _) = imported(Format::Oktsec, &[(FILE, &config(proxy, agent))], &options());
+        let about = |line: &&str| {
+            let line = line.trim_start();
+            ["dlp: ", "requests:", "responses:", "pii:", "credentials", "promptinjection:"]
+                .iter()
+                .any(|s| line.starts_with(s))
+        };
+        let found: Vec<_> = policy.lines().filter(about).collect();
+        assert_eq!(found, expected, "{policy}");
     }
-    imported(Format::Oktsec, &[(FILE, &config("scan_requests: false\nmax_body_size: 1", ""))], &options());
+}
+
+#[test]
+fn a_category_without_counterpart_is_not_lost_unasked() {
+    let source = config("", "egress: {blocked_categories: [malware]}");
+    let problems = refused(Format::Oktsec, &[(FILE, &source)], &options());
+    assert!(problems.to_string().contains("the category `malware` has no counterpart"), "{problems}");
+    let (_, warnings) = imported(Format::Oktsec, &[(FILE, &source)], &Options { without_dlp: true, ..options() });
+    assert!(warnings.iter().any(|line| line.contains("passes here")), "{warnings:?}");
 }
 
 /// The lists of the whole and of the agent, where they are.
@@ -214,7 +249,7 @@ fn an_agent_keeps_its_name_in_the_header() {
 fn keys_that_say_nothing_of_what_goes_out_are_named() {
     let text =
         format!("identity: {{require_signature: true}}\nwebhooks: [{{url: 'https://h.example/s3cret'}}]\n{EXAMPLE}");
-    let (policy, warnings) = imported(Format::Oktsec, &[(FILE, &text)], &without_dlp());
+    let (policy, warnings) = imported(Format::Oktsec, &[(FILE, &text)], &options());
     assert_eq!(
         warnings[..2],
         [
@@ -242,7 +277,7 @@ fn what_could_restrict_and_is_not_read_is_refused() {
         ("", "egress: {rate_limit: 2.5}", "expected a number, found `"),
         ("", "egress: {rate_limit: -1}", "expected a number, found `"),
     ] {
-        let problems = refused(Format::Oktsec, &[(FILE, &config(proxy, agent))], &without_dlp());
+        let problems = refused(Format::Oktsec, &[(FILE, &config(proxy, agent))], &options());
         assert!(problems.to_string().contains(expected), "{proxy} {agent}: {problems}");
     }
     for (text, expected) in [
@@ -250,7 +285,7 @@ fn what_could_restrict_and_is_not_read_is_refused() {
         ("agents: {one: {}}\n", "needs `forward_proxy`"),
         ("forward_proxy: {}\nagents: {one: {}}\ndeployment: {}\n", "unknown key `deployment`"),
     ] {
-        let problems = refused(Format::Oktsec, &[(FILE, text)], &without_dlp());
+        let problems = refused(Format::Oktsec, &[(FILE, text)], &options());
         assert!(problems.to_string().contains(expected), "{text}: {problems}");
     }
 }

@@ -6,6 +6,19 @@ pub(super) fn base64(byte: u8) -> Option<u8> {
     lookup(&BASE64, byte)
 }
 
+/// What a character of base64 may be in a quad of ASCII: [`FIRST`], [`SECOND`], [`THIRD`], or none.
+#[inline]
+pub(super) fn quad_class(byte: u8) -> Option<u8> {
+    lookup(&QUAD, byte)
+}
+
+/// It holds the upper six bits of a byte that is printable, white space or zero.
+pub(super) const FIRST: u8 = 1;
+/// It ends with the upper four bits of such a byte.
+pub(super) const SECOND: u8 = 1 << 1;
+/// It ends with the upper two bits of such a byte.
+pub(super) const THIRD: u8 = 1 << 2;
+
 /// Whether it is a character of base64.
 #[inline]
 pub(super) fn is_base64(byte: u8) -> bool {
@@ -59,6 +72,7 @@ macro_rules! filled {
 }
 
 static BASE64: [u8; 256] = filled!(base64_of);
+static QUAD: [u8; 256] = filled!(quad_of);
 static HEX: [u8; 256] = filled!(hex_of);
 
 #[inline]
@@ -75,6 +89,17 @@ const fn base64_of(byte: u8) -> u8 {
         b'/' | b'_' => 63,
         _ => NONE,
     }
+}
+
+const fn quad_of(byte: u8) -> u8 {
+    let value = base64_of(byte);
+    if value == NONE {
+        return NONE;
+    }
+    let first = if matches!(value, 0 | 2 | 3 | 8..=31) { FIRST } else { 0 };
+    let second = if matches!(value & 15, 0 | 2..=7) { SECOND } else { 0 };
+    let third = if value & 3 < 2 { THIRD } else { 0 };
+    first | second | third
 }
 
 const fn hex_of(byte: u8) -> u8 {

@@ -37,15 +37,13 @@ pub(super) fn read(text: &[u8], run: Range<usize>, ways: &mut Ways<'_, '_>) {
 fn part(text: &[u8], part: Range<usize>, ways: &mut Ways<'_, '_>) {
     let characters = text.get(part.clone()).unwrap_or_default();
     let padding = text.get(part.end..).unwrap_or_default().iter().take(6).take_while(|byte| **byte == b'=').count();
-    for start in 0..8 {
-        let bytes = decoded(characters.get(start..).unwrap_or_default());
-        let range = part.start + start..part.end + padding;
-        if reads_as_text(&bytes) || packed::is_packed(&bytes) {
-            return ways.run(Step::Base32, range, bytes);
-        }
-        for stretch in stretches(&bytes, WITHIN) {
-            ways.run(Step::Base32, range.clone(), bytes.get(stretch).unwrap_or_default().to_vec());
-        }
+    let bytes = decoded(characters);
+    let range = part.start..part.end + padding;
+    if reads_as_text(&bytes) || packed::is_packed(&bytes) {
+        return ways.run(Step::Base32, range, bytes);
+    }
+    for stretch in stretches(&bytes, WITHIN) {
+        ways.run(Step::Base32, range.clone(), bytes.get(stretch).unwrap_or_default().to_vec());
     }
 }
 

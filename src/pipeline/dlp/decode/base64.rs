@@ -1,11 +1,11 @@
 //! Base64 (RFC 4648 §4, §5) wherever in a run it begins: runs are glued to words, and to each other by `/` and `-`.
 //!
 //! Text is found before it is decoded. Three of the six-bit values of each quad hold the highest bits of its three bytes;
-//! where these are zero for four quads of one alignment, twelve bytes of ASCII stand there.
+//! where these are those of ASCII for four quads of one alignment, text may stand there.
 
 use std::ops::Range;
 
-use super::alphabet::base64;
+use super::alphabet::{FIRST, SECOND, THIRD, base64, quad_class};
 use super::text::{is_printable, reads_as_text};
 use super::{Ways, packed};
 use crate::pipeline::dlp::finding::Step;
@@ -25,11 +25,9 @@ pub(super) fn read(text: &[u8], run: Range<usize>, ways: &mut Ways<'_, '_>) {
     let mut done = [0_usize; 4];
     let mut count = 0_usize;
     for (at, byte) in text.get(run.clone()).unwrap_or_default().iter().enumerate() {
-        let Some(value) = base64(*byte) else { continue };
-        // The highest bit of the first byte is 32 of the first value; of the second, 8 of the second; of the third,
-        // 2 of the third.
-        history = history << 1 | u64::from(before_last & 32 == 0 && last & 8 == 0 && value & 2 == 0);
-        (before_last, last) = (last, value);
+        let Some(class) = quad_class(*byte) else { continue };
+        history = history << 1 | u64::from(before_last & FIRST != 0 && last & SECOND != 0 && class & THIRD != 0);
+        (before_last, last) = (last, class);
         count += 1;
         if history & 0x1111 == 0x1111 && count >= QUADS * 4 - 1 {
             let first = count + 1 - QUADS * 4;
@@ -44,6 +42,9 @@ pub(super) fn read(text: &[u8], run: Range<usize>, ways: &mut Ways<'_, '_>) {
 /// Reads what begins [`QUADS`] quads before the one whose third character is here; how many characters that took.
 fn stretch(text: &[u8], run: &Range<usize>, third: usize, ways: &mut Ways<'_, '_>) -> usize {
     let Some(start) = back(text, run.start, third, QUADS * 4 - 2) else { return 4 };
+    if let Some(strange) = strange_quad(text.get(start..run.end).unwrap_or_default()) {
+        return (strange + 1) * 4;
+    }
     let mut read = Read::default();
     let mut quad = Quad::default();
     for (at, byte) in text.get(start..run.end).unwrap_or_default().iter().enumerate() {
@@ -66,6 +67,23 @@ fn stretch(text: &[u8], run: &Range<usize>, third: usize, ways: &mut Ways<'_, '_
     }
     ways.run(Step::Base64, start..end, bytes);
     characters
+}
+
+/// The last of the first quads that is no text, if it is not UTF-16 either: what begins before it is none.
+fn strange_quad(text: &[u8]) -> Option<usize> {
+    let mut bytes = [b' '; QUADS * 3];
+    let mut quad = Quad::default();
+    let mut to = bytes.as_chunks_mut::<3>().0.iter_mut();
+    for value in text.iter().filter_map(|byte| base64(*byte)) {
+        if !quad.add(value) {
+            continue;
+        }
+        let Some(to) = to.next() else { break };
+        *to = quad.whole();
+    }
+    let zeros = bytes.iter().filter(|byte| **byte == 0).count();
+    let strange = bytes.as_chunks::<3>().0.iter().rposition(|quad| !quad.iter().all(|byte| is_printable(*byte)));
+    strange.filter(|_| !(zeros * 5 >= bytes.len() * 2 && reads_as_text(&bytes)))
 }
 
 /// Appends the beginning as it reads if the encoded text begins a little later, or in the middle of the quad before.
@@ -166,6 +184,13 @@ impl Quad {
         self.count == 4
     }
 
+    /// What it decodes to when it is complete.
+    fn whole(&mut self) -> [u8; 3] {
+        let [_, first, second, third] = self.bits.to_be_bytes();
+        *self = Self::default();
+        [first, second, third]
+    }
+
     /// What it decodes to: three bytes, or what there is.
     fn drain(&mut self) -> smallvec::SmallVec<[u8; 4]> {
         let [_, bytes @ ..] = (self.bits << (6 * (4 - self.count.min(4)))).to_be_bytes();
@@ -193,9 +218,19 @@ fn padding(text: &[u8], end: usize, run: usize) -> usize {
 fn packed_at_start(text: &[u8], run: &Range<usize>, ways: &mut Ways<'_, '_>) {
     const PARTS: usize = 16;
     const HEAD: usize = 64;
-    let head = text.get(run.start..run.end.min(run.start + 1024)).unwrap_or_default();
+    const REACH: usize = 256;
+    let head = text.get(run.start..run.end.min(run.start + REACH)).unwrap_or_default();
     let parts = head.iter().enumerate().filter(|(_, byte)| b"/-_+".contains(byte)).map(|(at, _)| at + 1);
     for start in (0..4).chain(parts.take(PARTS)) {
+        // 1f 8b 08; 28 b5 2f fd; PK 03 04; 78 with what may follow.
+        let begins = match head.get(start..).unwrap_or_default() {
+            [b'H', b'4', b's', b'I', ..] | [b'K', b'L', b'U', b'v', ..] | [b'U', b'E', b's', b'D', ..] => true,
+            [b'e', second, ..] => b"AFJN".contains(second),
+            _ => false,
+        };
+        if !begins {
+            continue;
+        }
         let start = run.start + start;
         let decoded = decoded(text.get(start..run.end.min(start + HEAD)).unwrap_or_default());
         if decoded.len() >= 12 && packed::is_packed(&decoded) {

@@ -53,8 +53,9 @@ fn digits(text: &[u8], run: Range<usize>, ways: &mut Ways<'_, '_>) {
 }
 
 /// Reads groups of digits of one length: `41:42`, `0x41, 0x42`, `4142 4344`.
-pub(super) fn read_pairs(text: &[u8], run: Range<usize>, ways: &mut Ways<'_, '_>) {
-    if dump(text, run.start, ways) {
+/// `dumped` is where the last dump ended.
+pub(super) fn read_pairs(text: &[u8], run: Range<usize>, dumped: &mut usize, ways: &mut Ways<'_, '_>) {
+    if run.start < *dumped || dump(text, run.start, dumped, ways) {
         return;
     }
     let mut groups = Groups::default();
@@ -127,30 +128,36 @@ impl Groups {
     }
 }
 
+/// Lines of more than this that look like those of a dump are such lines.
+const LINES: usize = 64;
+
 /// Reads the lines that xxd, hexdump and od write, if this place is in the first of them: an offset, bytes, and perhaps
 /// what they are.
-fn dump(text: &[u8], at: usize, ways: &mut Ways<'_, '_>) -> bool {
-    let before = text.get(..at).unwrap_or_default();
-    let start = memchr::memrchr(b'\n', before).map_or(0, |newline| newline + 1);
+fn dump(text: &[u8], at: usize, dumped: &mut usize, ways: &mut Ways<'_, '_>) -> bool {
+    let before = text.get(*dumped..at).unwrap_or_default();
+    let start = memchr::memrchr(b'\n', before).map_or(*dumped, |newline| *dumped + newline + 1);
     let mut bytes = Vec::new();
     let mut end = start;
     while let Some(rest) = text.get(end..).filter(|rest| !rest.is_empty()) {
         let length = memchr::memchr(b'\n', rest).map_or(rest.len(), |newline| newline + 1);
         let line = rest.get(..length).unwrap_or_default();
-        if !dumped(line, &mut bytes) {
+        if !dumped_line(line, &mut bytes) {
             break;
         }
         end += length;
     }
-    let reads = end > start && (reads_as_text(&bytes) || packed::is_packed(&bytes));
+    // Not even what is no text is read again line by line.
+    let lines = end > at;
+    *dumped = end.max(*dumped);
+    let reads = lines && (reads_as_text(&bytes) || packed::is_packed(&bytes));
     if reads {
         ways.run(Step::Hex, start..end, bytes);
     }
-    reads
+    reads || lines && end - start > LINES
 }
 
 /// Reads a line of a dump; false if it is none.
-fn dumped(line: &[u8], bytes: &mut Vec<u8>) -> bool {
+fn dumped_line(line: &[u8], bytes: &mut Vec<u8>) -> bool {
     const OFFSET: usize = 4;
     const MOST: usize = 64;
     let line = line.trim_ascii();

@@ -90,8 +90,9 @@ pub fn derive(view: &View<'_>, budget: &mut Budget, found: &mut Vec<View<'static
             base32::read(text, run, &mut ways);
         }
     }
+    let mut dumped = 0;
     for run in survey.pairs.iter().filter(|run| !view.is_copied((*run).clone())) {
-        hex::read_pairs(text, run.clone(), &mut ways);
+        hex::read_pairs(text, run.clone(), &mut dumped, &mut ways);
     }
     spaced::read(text, &survey.spaced, &mut ways);
     ways.settle(found);

@@ -15,16 +15,24 @@ pub(super) fn is_packed(bytes: &[u8]) -> bool {
 /// Reads what is compressed, wherever it begins.
 pub(super) fn read(text: &[u8], ways: &mut Ways<'_, '_>) {
     if begins_zlib(text) {
-        unpack(text, 0, 0, Stage::new(Coding::Deflate), Step::Deflate, ways);
+        unpack(text, 0, 0, &mut Stage::new(Coding::Deflate), Step::Deflate, ways);
     }
     for kind in [Kind::Gzip, Kind::Zstd, Kind::Zip] {
         let mut done = 0;
+        // What undoes it, with its step; made once.
+        let mut stages: [Option<Stage>; 2] = [None, None];
         for at in memmem::find_iter(text, kind.magic()) {
             let rest = text.get(at..).unwrap_or_default();
             if at < done || Kind::of(rest).is_none() {
                 continue;
             }
-            let Some((stage, step, body)) = kind.begin(rest) else { continue };
+            let Some((coding, step, body)) = kind.begin(rest) else { continue };
+            let [first, second] = &mut stages;
+            let stage = match coding {
+                Some(coding) => first.get_or_insert_with(|| Stage::new(coding)),
+                None => second.get_or_insert_with(Stage::bare),
+            };
+            stage.restart();
             done = unpack(text, at, at + body, stage, step, ways);
         }
     }
@@ -58,23 +66,23 @@ impl Kind {
         }
     }
 
-    /// What undoes it, and where its body begins.
-    fn begin(self, bytes: &[u8]) -> Option<(Stage, Step, usize)> {
+    /// Its coding, none for deflate alone, and where its body begins.
+    fn begin(self, bytes: &[u8]) -> Option<(Option<Coding>, Step, usize)> {
         match self {
-            Self::Gzip => Some((Stage::new(Coding::Gzip), Step::Gzip, 0)),
-            Self::Zstd => Some((Stage::new(Coding::Zstd), Step::Zstd, 0)),
+            Self::Gzip => Some((Some(Coding::Gzip), Step::Gzip, 0)),
+            Self::Zstd => Some((Some(Coding::Zstd), Step::Zstd, 0)),
             Self::Zip => {
                 // APPNOTE.TXT §4.3.7: method, then the lengths of name and extra field. What is stored is seen as it is.
                 let word = |at: usize| bytes.get(at..at + 2)?.try_into().ok().map(u16::from_le_bytes);
                 let (method, name, extra) = (word(8)?, word(26)?, word(28)?);
                 const DEFLATED: u16 = 8;
                 const ZSTD: u16 = 93;
-                let stage = match method {
-                    DEFLATED => Stage::bare(),
-                    ZSTD => Stage::new(Coding::Zstd),
+                let coding = match method {
+                    DEFLATED => None,
+                    ZSTD => Some(Coding::Zstd),
                     _ => return None,
                 };
-                Some((stage, Step::Zip, 30 + usize::from(name) + usize::from(extra)))
+                Some((coding, Step::Zip, 30 + usize::from(name) + usize::from(extra)))
             }
         }
     }
@@ -86,13 +94,14 @@ fn begins_zlib(bytes: &[u8]) -> bool {
 }
 
 /// Adds what a body becomes, as far as it can be undone and the budget goes. Returns where it ends.
-fn unpack(text: &[u8], start: usize, body: usize, mut stage: Stage, step: Step, ways: &mut Ways<'_, '_>) -> usize {
-    /// What a body costs that comes to nothing: a thousand of those cost as much as they do.
-    const ATTEMPT: usize = 2 << 10;
-    if !ways.budget.take(ATTEMPT) {
+fn unpack(text: &[u8], start: usize, body: usize, stage: &mut Stage, step: Step, ways: &mut Ways<'_, '_>) -> usize {
+    /// What a body costs that comes to little: thousands of those cost time, if not space.
+    const ATTEMPT: usize = 8 << 10;
+    let left = ways.budget.left;
+    if left < ATTEMPT {
+        ways.budget.take(usize::MAX);
         return start;
     }
-    let left = ways.budget.left;
     let mut out = Vec::new();
     let mut at = body;
     loop {
@@ -111,6 +120,10 @@ fn unpack(text: &[u8], start: usize, body: usize, mut stage: Stage, step: Step, 
         if stage.is_complete() {
             break;
         }
+    }
+    // An archive may have many small files, but they are whole.
+    if !stage.is_complete() {
+        ways.budget.take(ATTEMPT);
     }
     if out.is_empty() {
         return start;

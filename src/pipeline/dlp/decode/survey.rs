@@ -87,8 +87,12 @@ impl Survey {
             if all_of(ALPHABET) {
                 self.run(text, at);
             }
-            if all_of(HEXISH) && marks & (EACH * u64::from(SEPARATOR)) != 0 && word != SPACES {
-                self.pair(text, at);
+            if all_of(HEXISH) {
+                let separators = (marks >> SEPARATOR.trailing_zeros() & EACH).count_ones();
+                // Of eight characters of pairs with something between them, four are digits at least.
+                if (1..=4).contains(&separators) {
+                    self.pair(text, at);
+                }
             }
             let blanks = word ^ SPACES;
             if (blanks & EVEN == 0 || blanks & !EVEN == 0) && blanks != 0 {

@@ -42,6 +42,11 @@ impl Gzip {
         Self { place: Place::Head(0), flags: 0, body: Decompress::new(false), checksum: Hasher::new(), members: 0 }
     }
 
+    /// Begins again.
+    pub(super) fn restart(&mut self) {
+        (self.place, self.members) = (Place::Head(0), 0);
+    }
+
     /// Reads some and writes some: how many bytes of either.
     pub(super) fn step(&mut self, input: &[u8], block: &mut [u8]) -> Result<(usize, usize), Undecodable> {
         if !matches!(self.place, Place::Body) {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use brotli_decompressor::{BrotliDecompressStream, BrotliResult, BrotliState, StandardAlloc};
 use flate2::{Decompress, FlushDecompress, Status};
-use zstd_safe::{DCtx, DParameter, InBuffer, OutBuffer};
+use zstd_safe::{DCtx, DParameter, InBuffer, OutBuffer, ResetDirective};
 
 use super::gzip::Gzip;
 use super::{Coding, Undecodable};
@@ -64,6 +64,25 @@ impl Stage {
         let inflate = Box::new(Decompress::new(false));
         let kind = Kind::Deflate(Deflate::Known { inflate, ended: false });
         Self { kind, block: vec![0; BLOCK].into_boxed_slice(), filled: 0, written: 0 }
+    }
+
+    /// Begins again, with what was allocated.
+    pub(in crate::pipeline::dlp) fn restart(&mut self) {
+        (self.filled, self.written) = (0, 0);
+        match &mut self.kind {
+            Kind::Gzip(gzip) => gzip.restart(),
+            Kind::Deflate(Deflate::Known { inflate, ended }) => {
+                inflate.reset(false);
+                *ended = false;
+            }
+            Kind::Zstd { context, frames, between } => {
+                let reset = |mut old: DCtx<'static>| old.reset(ResetDirective::SessionOnly).ok().map(|_code| old);
+                *context = context.take().and_then(reset).or_else(zstd_context);
+                (*frames, *between) = (0, true);
+            }
+            Kind::Deflate(_) => *self = Self::new(Coding::Deflate),
+            Kind::Brotli { .. } => *self = Self::new(Coding::Brotli),
+        }
     }
 
     /// Reads some of the input and writes at most a block: how much was read, and the block. With neither, it needs

@@ -35,8 +35,8 @@ pub const NARROWEST: usize = 5;
 /// The letters of both cases are looked for at once.
 const FOLD: u64 = 0x2020_2020_2020_2020;
 
-/// Windows with the same bytes are not taken more often: a value has others.
-const MOST_ALIKE: usize = 32;
+/// Windows with the same bytes are not taken more often if it can be helped: in a text that has them, each is compared.
+const MOST_ALIKE: usize = 16;
 
 impl Index {
     /// Takes the windows; `pieces` are, for each needle, the fewest bytes of it that are to be found.
@@ -46,7 +46,10 @@ impl Index {
             let (width, entries) = if *piece < LONG { (NARROWEST, &mut short) } else { (8, &mut long) };
             entries.take(place, haystack.of(needle), width, *piece);
         }
-        Self { long: Windows::new(long), short: Windows::new(short) }
+        for entries in [&mut long, &mut short] {
+            entries.thin_out(haystack.needles.len());
+        }
+        Self { long: Windows::new(&long), short: Windows::new(&short) }
     }
 
     /// Tells of each place of the text in which a window of a needle may stand.
@@ -127,7 +130,7 @@ fn tag(hash: u64) -> u64 {
 }
 
 impl Windows {
-    fn new(mut windows: Entries) -> Self {
+    fn new(windows: &Entries) -> Self {
         let count = windows.0.len();
         if count == 0 {
             return Self::default();
@@ -142,18 +145,12 @@ impl Windows {
                 *word |= 1 << (bit & 63);
             }
         }
-        windows.0.sort_unstable();
         let mut starts = vec![0_u32; (1 << starts_log) + 1].into_boxed_slice();
         let mut entries = Zeroizing::new(Vec::with_capacity(count));
-        let (mut last, mut alike) = (None, 0);
         for [hash, entry] in windows.0.iter() {
-            alike = if last == Some(*hash) { alike + 1 } else { 0 };
-            last = Some(*hash);
-            if alike < MOST_ALIKE {
-                entries.push(entry | tag(*hash));
-                if let Some(end) = starts.get_mut((hash >> starts_shift) as usize + 1) {
-                    *end = entries.len() as u32;
-                }
+            entries.push(entry | tag(*hash));
+            if let Some(end) = starts.get_mut((hash >> starts_shift) as usize + 1) {
+                *end = entries.len() as u32;
             }
         }
         // What has no entry begins where the one before it ends.
@@ -188,36 +185,44 @@ impl Windows {
     }
 }
 
-/// Windows as they are collected: the hash of each, and its entry.
+/// Windows as they are collected: the hash of each, and its entry. In order once they are thinned out.
 #[derive(Default)]
 struct Entries(Zeroizing<Vec<[u64; 2]>>);
 
 impl Entries {
     /// Takes windows of a needle so that every row of so many bytes of it has one in the right place.
     fn take(&mut self, place: usize, needle: &[u8], width: usize, piece: usize) {
-        /// A piece that a needle repeats is compared in every place it may be: a needle has other windows.
-        const MOST_REPEATED: usize = 4;
         let apart = (piece.saturating_sub(width - 1) / STRIDE).max(1);
-        let apart = if apart % 2 == 0 { apart - 1 } else { apart };
-        let hash_of = |window: &[u8]| hash(window.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte)));
-        let count = needle.len().div_ceil(apart);
-        let mut taken = Zeroizing::new(Vec::with_capacity(count));
+        let apart = apart - usize::from(apart.is_multiple_of(2));
+        self.reserve(needle.len().div_ceil(apart));
         let windows = needle.windows(width).enumerate().step_by(apart);
-        taken.extend(windows.map(|(at, window)| [hash_of(window), (place as u64) << 40 | (at as u64) << 20]));
-        taken.sort_unstable();
-        let repeats = |group: &[[u64; 2]]| group.len() > MOST_REPEATED;
-        let mut rare = [false; STRIDE];
-        for group in taken.chunk_by(|a, b| a[0] == b[0]).filter(|group| !repeats(group)) {
-            for [_, entry] in group {
-                rare.iter_mut().nth((entry >> 20) as usize % STRIDE).into_iter().for_each(|found| *found = true);
+        self.0.extend(windows.map(|(at, window)| {
+            let word = window.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
+            [hash(word), (place as u64) << 40 | (at as u64) << 20]
+        }));
+    }
+
+    /// Leaves out windows that stand in too many places, but for as many as it takes to find a needle as a whole.
+    fn thin_out(&mut self, needles: usize) {
+        self.0.sort_unstable();
+        // Wherever a needle stands in a text, one of its windows must begin in a fourth place.
+        let mut rarest = vec![[(usize::MAX, [0; 2]); STRIDE]; needles];
+        for group in self.0.chunk_by(alike) {
+            for [hash, entry] in group {
+                let (needle, residue) = ((entry >> 40) as usize, (entry >> 20) as usize % STRIDE);
+                let rarest = rarest.get_mut(needle).and_then(|rarest| rarest.get_mut(residue));
+                if let Some(rarest) = rarest.filter(|(size, _)| group.len() < *size) {
+                    *rarest = (group.len(), [*hash, *entry]);
+                }
             }
         }
-        // Wherever the needle stands in a text, one of them must begin in a fourth place.
-        let enough = rare == [true; STRIDE];
-        self.reserve(taken.len());
-        for group in taken.chunk_by(|a, b| a[0] == b[0]).filter(|group| !enough || !repeats(group)) {
-            self.0.extend_from_slice(group);
-        }
+        let mut kept = Zeroizing::new(Vec::with_capacity(self.0.len()));
+        let rare = self.0.chunk_by(alike).filter(|group| group.len() <= MOST_ALIKE);
+        kept.extend(rare.flatten().copied());
+        let common = rarest.iter().flatten().filter(|(size, _)| (MOST_ALIKE + 1..usize::MAX).contains(size));
+        kept.extend(common.map(|(_, window)| *window));
+        kept.sort_unstable();
+        self.0 = kept;
     }
 
     /// A list that grew by itself would leave what it knows of the secrets behind.
@@ -228,6 +233,10 @@ impl Entries {
             self.0 = larger;
         }
     }
+}
+
+fn alike(one: &[u64; 2], other: &[u64; 2]) -> bool {
+    one.first() == other.first()
 }
 
 #[inline]

@@ -13,6 +13,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::finding::{Category, Confidence, Step};
 use index::Index;
@@ -27,6 +28,7 @@ pub struct Known {
     index: Index,
     beginnings: Beginnings,
     longest: usize,
+    version: u64,
 }
 
 /// Whose value it is.
@@ -108,7 +110,7 @@ struct Value {
 
 impl Known {
     /// Takes in values, and tells which of them would be found where they are not. What stands in one of the
-    /// `placeholders`, which agents may hold, is not looked for.
+    /// `placeholders`, which agents may hold, is not looked for. Of several that hold the same value the first is told.
     pub fn new<'v>(
         values: impl IntoIterator<Item = (Held, &'v [u8])>,
         placeholders: &[impl AsRef<[u8]>],
@@ -136,6 +138,8 @@ impl Known {
         let pieces: Vec<usize> = known.haystack.needles.iter().map(piece).collect();
         known.index = Index::new(&known.haystack, &pieces);
         known.beginnings = Beginnings::new(&known.haystack);
+        static VERSIONS: AtomicU64 = AtomicU64::new(1);
+        known.version = VERSIONS.fetch_add(1, Ordering::Relaxed);
         known.longest = known.haystack.needles.iter().map(|needle| needle.bytes.len()).max().unwrap_or_default();
         (known, weak)
     }
@@ -143,6 +147,12 @@ impl Known {
     /// True if there is nothing to look for.
     pub fn is_empty(&self) -> bool {
         self.values.is_empty()
+    }
+
+    /// A number that no other has in this process, but for those that hold nothing: what was found with it stays found,
+    /// and what was not may be found with another.
+    pub fn version(&self) -> u64 {
+        self.version
     }
 
     /// The most bytes that a value has in any of the ways it may be written.
@@ -214,6 +224,11 @@ impl Known {
     }
 
     fn add(&mut self, held: &Held, value: &[u8], placeholders: &[impl AsRef<[u8]>]) {
+        // The first to hold a value is the one that is named.
+        let raw = |needle: &&Needle| needle.step.is_none();
+        if self.haystack.needles.iter().filter(raw).any(|needle| self.haystack.of(needle) == value) {
+            return;
+        }
         let (part, parts) = (strength::part(value), strength::parts(value, placeholders));
         self.haystack.add(self.values.len(), value);
         self.values.push(Value { held: held.clone(), len: value.len(), part, parts });

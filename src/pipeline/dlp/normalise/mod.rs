@@ -30,6 +30,9 @@ pub fn normalise(view: &View<'_>) -> Option<View<'static>> {
 /// A character of a word: where, how many bytes, and what it looks like.
 type Part = (usize, usize, Look);
 
+/// The most characters that are decided on together.
+const WORD: usize = 2 << 10;
+
 /// Replaces in all words of a text that stands at this offset.
 fn words(text: &str, offset: usize, parts: &mut Vec<Part>, edits: &mut Edits<'_>) {
     let mut from = 0;
@@ -40,7 +43,7 @@ fn words(text: &str, offset: usize, parts: &mut Vec<Part>, edits: &mut Edits<'_>
         let start = from + strange - word.count();
         parts.clear();
         let mut end = start;
-        for c in text.get(start..).unwrap_or_default().chars().take_while(|c| is_word(*c)) {
+        for c in text.get(start..).unwrap_or_default().chars().take_while(|c| is_word(*c)).take(WORD) {
             parts.push((offset + end, c.len_utf8(), look::of(c)));
             end += c.len_utf8();
         }
@@ -141,6 +144,9 @@ impl Reading {
             Look::Ascii(_) | Look::Text(_) => true,
             other => self.takes(other),
         };
+        /// What is hidden in fewer letters hides nothing; binary bodies are full of such.
+        const LETTERS: usize = 6;
+        let joins = parts.iter().filter(|(_, _, look)| is_letter(look)).count() >= LETTERS;
         let (mut gap, mut after_letter) = (false, false);
         for (_, _, look) in parts {
             match look {
@@ -148,7 +154,7 @@ impl Reading {
                 Look::Text(text) if text.bytes().any(|byte| byte.is_ascii_alphanumeric()) => return true,
                 other if self.takes(other) => return true,
                 other => {
-                    if gap && is_letter(other) {
+                    if joins && gap && is_letter(other) {
                         return true;
                     }
                     (gap, after_letter) = (false, is_letter(other));
@@ -156,7 +162,7 @@ impl Reading {
             }
         }
         // A mark on the last letter changes it too.
-        gap
+        joins && gap
     }
 }
 

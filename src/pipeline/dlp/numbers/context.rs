@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::LazyLock;
 
-use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
+use aho_corasick::AhoCorasick;
 
 use super::table::{Kind, RULES};
 
@@ -16,7 +16,7 @@ pub(super) const AFTER: usize = 32;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Context {
     /// Which rules are named: a bit for each.
-    names: u128,
+    pub(super) names: u128,
     last: Option<Word>,
 }
 
@@ -171,22 +171,17 @@ impl Context {
     pub(super) fn about(text: &[u8], window: &Range<usize>) -> Self {
         let start = window.start.saturating_sub(BEFORE);
         let mut context = Self { names: 0, last: None };
-        context.read(&Plain::of(text.get(start..window.start).unwrap_or_default()));
+        context.read(text.get(start..window.start).unwrap_or_default());
         if context.last.is_none() {
             let after = text.get(window.end..text.len().min(window.end + AFTER)).unwrap_or_default();
             // Behind these something else begins.
             let end = after.iter().position(|byte| b"\":=,;\n<>{}&".contains(byte)).unwrap_or(after.len());
-            context.read(&Plain::of(after.get(..end).unwrap_or_default()));
+            context.read(after.get(..end).unwrap_or_default());
             if !matches!(context.last, Some(Word::Names(_))) {
                 context.last = None;
             }
         }
         context
-    }
-
-    /// True if a word names the rule at this place of the table.
-    pub(super) fn names(&self, index: usize) -> bool {
-        self.names >> index & 1 == 1
     }
 
     /// True if the nearest word says that it is something else. `id` says so of the digits of an account, which have no
@@ -199,41 +194,65 @@ impl Context {
         }
     }
 
-    fn read(&mut self, plain: &Plain) {
-        let words = &*WORDS;
-        let Some(automaton) = &words.automaton else { return };
-        for found in automaton.find_iter(plain.as_bytes()) {
-            if !plain.is_whole(found.range()) {
-                continue;
-            }
-            let Some(word) = words.meanings.get(found.pattern().as_usize()) else { continue };
-            match word {
-                Word::Names(rules) => self.names |= rules,
-                Word::Denies | Word::Clears => self.names = 0,
-            }
-            self.last = Some(*word);
+    fn read(&mut self, text: &[u8]) {
+        // A table of figures has no words: that costs no more than a look.
+        if !text.iter().fold(false, |any, byte| any | is_letter(*byte)) {
+            return;
         }
+        let table = &*WORDS;
+        let words = Words::of(text);
+        let mut words = words.as_slice();
+        while let Some((_, rest)) = words.split_first() {
+            words = match table.longest(words) {
+                Some((length, word)) => {
+                    self.hear(word);
+                    words.get(length..).unwrap_or_default()
+                }
+                None => rest,
+            };
+        }
+        // Chinese, Japanese, Korean and Thai put no spaces between words: three bytes for each letter.
+        if text.iter().any(|byte| *byte >= 0xe0)
+            && let Some(automaton) = &table.unspaced
+        {
+            for found in automaton.find_iter(text) {
+                let word = table.of_unspaced.get(found.pattern().as_usize());
+                word.into_iter().for_each(|word| self.hear(*word));
+            }
+        }
+    }
+
+    fn hear(&mut self, word: Word) {
+        match word {
+            Word::Names(rules) => self.names |= rules,
+            Word::Denies | Word::Clears => self.names = 0,
+        }
+        self.last = Some(word);
     }
 }
 
-static WORDS: LazyLock<Words> = LazyLock::new(Words::new);
+static WORDS: LazyLock<Table> = LazyLock::new(Table::new);
 
-struct Words {
-    automaton: Option<AhoCorasick>,
-    meanings: Vec<Word>,
+/// What is known of words: by the hash of the first of them, longest first.
+struct Table {
+    buckets: Vec<Vec<(Vec<u64>, Word)>>,
+    unspaced: Option<AhoCorasick>,
+    of_unspaced: Vec<Word>,
 }
 
-impl Words {
+const BITS: u32 = 11;
+
+fn bucket(hash: u64) -> usize {
+    (hash.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - BITS)) as usize
+}
+
+impl Table {
     fn new() -> Self {
         let mut words: Vec<(&'static str, Word)> = Vec::new();
-        let mut add = |text: &'static str, new: Word| match words.iter_mut().find(|(other, _)| *other == text) {
-            Some((_, Word::Names(old))) => {
-                if let Word::Names(new) = new {
-                    *old |= new;
-                }
-            }
-            Some(_) => {}
-            None => words.push((text, new)),
+        let mut add = |text: &'static str, new: Word| match (words.iter_mut().find(|(other, _)| *other == text), new) {
+            (Some((_, Word::Names(old))), Word::Names(new)) => *old |= new,
+            (Some(_), _) => {}
+            (None, new) => words.push((text, new)),
         };
         let mut states = 0;
         for (index, rule) in RULES.iter().enumerate() {
@@ -245,76 +264,82 @@ impl Words {
         ANY_STATE.iter().for_each(|text| add(text, Word::Names(states)));
         OTHERS.iter().for_each(|text| add(text, Word::Denies));
         CLEARING.iter().for_each(|text| add(text, Word::Clears));
-        let automaton = AhoCorasick::builder()
-            .match_kind(MatchKind::LeftmostLongest)
-            .kind(Some(AhoCorasickKind::ContiguousNFA))
-            .build(words.iter().map(|(text, _)| text));
-        // A table of some hundred short words is never too large for one: a test sees to it.
-        Self { automaton: automaton.ok(), meanings: words.into_iter().map(|(_, word)| word).collect() }
+        let (unspaced, spaced): (Vec<_>, Vec<_>) =
+            words.into_iter().partition(|(text, _)| text.bytes().any(|byte| byte >= 0xe0));
+        let mut buckets = vec![Vec::new(); 1 << BITS];
+        for (text, word) in spaced {
+            let hashes = Words::of(text.as_bytes()).as_slice().to_vec();
+            let first = hashes.first().map_or(0, |hash| bucket(*hash));
+            buckets.get_mut(first).into_iter().for_each(|bucket: &mut Vec<_>| bucket.push((hashes.clone(), word)));
+        }
+        for bucket in &mut buckets {
+            bucket.sort_by_key(|(hashes, _)| std::cmp::Reverse(hashes.len()));
+        }
+        Self {
+            buckets,
+            unspaced: AhoCorasick::new(unspaced.iter().map(|(text, _)| text)).ok(),
+            of_unspaced: unspaced.into_iter().map(|(_, word)| word).collect(),
+        }
+    }
+
+    /// The most words from the first on that say something, and how many they are.
+    fn longest(&self, words: &[u64]) -> Option<(usize, Word)> {
+        let bucket = self.buckets.get(bucket(*words.first()?))?;
+        let (known, word) = bucket.iter().find(|(known, _)| words.starts_with(known))?;
+        Some((known.len(), *word))
     }
 }
 
-/// A text in small letters, with single spaces between its words: `SocialSecurity_no.` reads `social security no`.
-pub(super) struct Plain {
-    bytes: [u8; Plain::MOST],
+/// Of whatever alphabet: beyond ASCII all count as letters.
+fn is_letter(byte: u8) -> bool {
+    byte.is_ascii_alphabetic() | (byte >= 0x80)
+}
+
+/// The words of a text, as hashes: runs of letters, which end where a capital follows a small letter, too:
+/// `SocialSecurity_no.` is `social`, `security` and `no`.
+pub(super) struct Words {
+    hashes: [u64; Words::MOST],
     len: usize,
 }
 
-impl Plain {
-    const MOST: usize = 2 * BEFORE;
+impl Words {
+    /// A text of [`BEFORE`] bytes has no more.
+    const MOST: usize = BEFORE / 2 + 1;
 
     pub(super) fn of(text: &[u8]) -> Self {
-        let mut plain = Self { bytes: [0; Self::MOST], len: 0 };
+        // FNV-1a.
+        const BASIS: u64 = 0xcbf2_9ce4_8422_2325;
+        const PRIME: u64 = 0x100_0000_01b3;
+        let mut words = Self { hashes: [0; Self::MOST], len: 0 };
+        let mut hash = BASIS;
         let mut small = false;
         for byte in text {
-            match byte {
-                b'A'..=b'Z' => {
-                    if small {
-                        plain.space();
-                    }
-                    plain.push(byte.to_ascii_lowercase());
-                }
-                b'a'..=b'z' | b'0'..=b'9' | 0x80.. => plain.push(*byte),
-                // `driver's` is `drivers`.
-                b'\'' => {}
-                b' ' | b'_' | b'-' | b'.' | b'/' | b'#' | b'\t' => plain.space(),
-                other => {
-                    plain.space();
-                    plain.push(*other);
-                }
+            let letter = is_letter(*byte);
+            let capital = byte.is_ascii_uppercase();
+            if hash != BASIS && ((capital && small) || !(letter || *byte == b'\'')) {
+                words.push(hash);
+                hash = BASIS;
+            }
+            if letter {
+                hash = (hash ^ u64::from(byte.to_ascii_lowercase())).wrapping_mul(PRIME);
             }
             small = byte.is_ascii_lowercase();
         }
-        plain
+        if hash != BASIS {
+            words.push(hash);
+        }
+        words
     }
 
-    fn push(&mut self, byte: u8) {
-        if let Some(place) = self.bytes.get_mut(self.len) {
-            *place = byte;
+    pub(super) fn as_slice(&self) -> &[u64] {
+        self.hashes.get(..self.len).unwrap_or_default()
+    }
+
+    fn push(&mut self, hash: u64) {
+        if let Some(place) = self.hashes.get_mut(self.len) {
+            *place = hash;
             self.len += 1;
         }
-    }
-
-    fn space(&mut self) {
-        let last = self.len.checked_sub(1).and_then(|last| self.bytes.get(last));
-        if last != Some(&b' ') {
-            self.push(b' ');
-        }
-    }
-
-    pub(super) fn as_bytes(&self) -> &[u8] {
-        self.bytes.get(..self.len).unwrap_or_default()
-    }
-
-    /// True if no word of ASCII goes on at either end; other alphabets may have no spaces.
-    pub(super) fn is_whole(&self, range: Range<usize>) -> bool {
-        let text = self.as_bytes();
-        let inner = text.get(range.clone()).unwrap_or_default();
-        let goes_on = |end: Option<&u8>, beyond: Option<&u8>| {
-            end.is_some_and(u8::is_ascii_alphanumeric) && beyond.is_some_and(u8::is_ascii_alphabetic)
-        };
-        !goes_on(inner.first(), range.start.checked_sub(1).and_then(|at| text.get(at)))
-            && !goes_on(inner.last(), text.get(range.end))
     }
 }
 
@@ -324,10 +349,11 @@ mod tests {
 
     #[test]
     fn names_are_read_however_they_are_written() {
-        let plain = |text: &str| String::from_utf8(Plain::of(text.as_bytes()).as_bytes().to_vec()).unwrap();
-        assert_eq!(plain("socialSecurity_no.  X"), "social security no x");
-        assert_eq!(plain("Driver's-License"), "drivers license");
-        assert_eq!(plain("SSN"), "ssn");
+        let same =
+            |one: &str, other: &str| Words::of(one.as_bytes()).as_slice() == Words::of(other.as_bytes()).as_slice();
+        assert!(same("socialSecurity_no.  X", "social security no x") && same("Driver's-License", "drivers license"));
+        assert!(same("SSN", "ssn") && same("\"ssn1\":", "ssn") && !same("ssna", "ssn") && !same("", "ssn"));
+        assert_eq!(Words::of("a1".repeat(BEFORE / 2).as_bytes()).as_slice().len(), BEFORE / 2);
     }
 
     #[test]
@@ -338,10 +364,10 @@ mod tests {
             Context::about(text.as_bytes(), &(at..at + 9))
         };
         for text in ["SSN: 000000000", "\"ssn\":\"000000000", "customerSsn=000000000", "000000000 is my SSN"] {
-            assert!(about(text).names(ssn), "{text}");
+            assert_eq!(about(text).names >> ssn & 1, 1, "{text}");
         }
         for text in ["ssn none, order 000000000", "lessn 000000000", "000000000\", \"ssn\"", "000000000 at the SSA"] {
-            assert!(!about(text).names(ssn), "{text}");
+            assert_eq!(about(text).names >> ssn & 1, 0, "{text}");
         }
         assert!(about("order no 000000000").denies(Kind::GovId, false));
         assert!(about("id 000000000").denies(Kind::Financial, true));

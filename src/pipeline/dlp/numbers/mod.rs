@@ -16,11 +16,12 @@ mod table;
 use std::ops::Range;
 
 use super::finding::Confidence;
-use super::validate::{Validator, iban_length};
+use super::validate::{Compact, Validator, iban_length};
 use context::Context;
 use scan::{Token, is_separator};
 
-pub use table::{NumberRule, RULES};
+pub(super) use table::SEED_PHRASE;
+pub use table::{Kind, NumberRule, RULES};
 
 /// What was found of personal data in a text: which rule, which bytes, how sure.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,41 +93,53 @@ impl Runs<'_, '_> {
     fn windows(&mut self, first: &Token) {
         self.iban(first);
         let start = first.range.start;
-        shape::each(self.text, start, &mut |end, entries| {
+        shape::each(self.text, start, &mut |end, node| {
             let window = start..end;
-            if let Some(best) = self.best_of(&window, entries) {
+            if let Some(best) = self.best_of(&window, node) {
                 self.keep(best);
             }
         });
     }
 
     /// Of the kinds of number that have this shape the one that it is most surely.
-    fn best_of(&self, window: &Range<usize>, entries: &[shape::Entry]) -> Option<Match> {
+    fn best_of(&self, window: &Range<usize>, node: &shape::Node) -> Option<Match> {
         let value = self.text.get(window.clone())?;
         if is_glued(self.text, window) {
             return None;
         }
+        // Small letters are not how such a number is written: it needs its name.
         let small = value.iter().any(u8::is_ascii_lowercase);
+        let alone = node.alone && !small;
+        // Most runs of digits are no number of a person, and nothing near says so: that is asked first.
+        let named = if alone { None } else { Some(Context::about(self.text, window)) };
+        if named.is_some_and(|context| context.names & node.rules == 0) {
+            return None;
+        }
+        let number = Compact::of(value)?;
+        let holds = |rule: &NumberRule| rule.check.is_none_or(|check| check.holds_of(&number));
         let bare = !value.iter().any(|byte| is_separator(*byte));
-        let mut context: Option<Context> = None;
+        let mut held = 0u128;
+        if alone {
+            let alone = node.entries.iter().filter(|entry| entry.alone.is_some() && holds(entry.rule()));
+            held = alone.fold(0, |held, entry| held | 1 << entry.index);
+        }
+        // What only holds by its name is checked when it has one.
+        let context = named.unwrap_or_else(|| Context::about(self.text, window));
+        if held == 0 && context.names & node.rules == 0 {
+            return None;
+        }
         let mut best: Option<(Confidence, &'static NumberRule)> = None;
-        for entry in entries {
+        for entry in &node.entries {
             let rule = entry.rule();
-            // Small letters are not how such a number is written: it needs its name.
-            let alone = entry.alone.filter(|_| !small);
-            if alone.is_some_and(|_| !holds(rule.check, value)) {
-                continue;
-            }
-            let context = context.get_or_insert_with(|| Context::about(self.text, window));
-            let named = context.names(entry.index);
+            let bit = 1 << entry.index;
+            let (alone, named) = (entry.alone.filter(|_| held & bit != 0), context.names & bit != 0);
             let confidence = match (alone, named) {
-                (None, true) if !holds(rule.check, value) => continue,
                 (Some(alone), true) if alone >= Confidence::High => Confidence::Confirmed,
-                (_, true) => rule.named,
+                (Some(_), true) => rule.named,
+                (None, true) if (entry.alone.is_none() || small) && holds(rule) => rule.named,
                 (Some(Confidence::High), false) if context.denies(rule.kind, bare) => Confidence::Medium,
-                (Some(_), false) if context.denies(rule.kind, bare) => continue,
-                (Some(alone), false) => alone,
-                (None, false) => continue,
+                (Some(alone), false) if !context.denies(rule.kind, bare) => alone,
+                _ => continue,
             };
             if best.is_none_or(|(other, _)| confidence > other) {
                 best = Some((confidence, rule));
@@ -185,10 +198,6 @@ impl Runs<'_, '_> {
             (self.found)(best);
         }
     }
-}
-
-fn holds(check: Option<Validator>, value: &[u8]) -> bool {
-    check.is_none_or(|check| check.holds(value))
 }
 
 /// True of a part of a longer number: of a decimal, a version, an UUID, a list of equal groups.

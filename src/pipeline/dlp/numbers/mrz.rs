@@ -6,8 +6,7 @@ use memchr::memmem;
 
 use super::super::finding::Confidence;
 use super::Match;
-
-const RULE: &str = "pii-passport-mrz";
+use super::table::MRZ;
 
 /// Tells each machine-readable zone whose check digits hold.
 pub(super) fn find(text: &[u8], found: &mut dyn FnMut(Match)) {
@@ -26,7 +25,7 @@ pub(super) fn find(text: &[u8], found: &mut dyn FnMut(Match)) {
             done = checked.end;
             let range = line.start..checked.end;
             let example = memmem::find(text.get(range.clone()).unwrap_or_default(), b"UTO").is_some();
-            found(Match { rule: RULE, range, confidence: Confidence::Confirmed, example });
+            found(Match { rule: MRZ.id, range, confidence: Confidence::Confirmed, example });
         }
     }
 }

@@ -5,14 +5,14 @@ const MOST: usize = 48;
 
 /// A number without its separators, in capitals.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Compact {
+pub(in crate::pipeline::dlp) struct Compact {
     bytes: [u8; MOST],
     len: usize,
 }
 
 impl Compact {
     /// None if something else than letters, digits and separators stands in it, or if it is too long.
-    pub(super) fn of(value: &[u8]) -> Option<Self> {
+    pub(in crate::pipeline::dlp) fn of(value: &[u8]) -> Option<Self> {
         let mut compact = Self { bytes: [0; MOST], len: 0 };
         for byte in value {
             match byte {

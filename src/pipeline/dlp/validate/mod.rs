@@ -9,10 +9,10 @@ mod tokens;
 
 use serde::Deserialize;
 
-use compact::Compact;
 use ids::{americas, asia, europe, nordics, oceania, united_states};
 
 pub(super) use banks::iban_length;
+pub(super) use compact::Compact;
 
 /// A check that a rule names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
@@ -220,8 +220,13 @@ impl Validator {
             Self::EthereumKey => crypto::ethereum_key(value),
             Self::SolanaKey => crypto::solana_key(value),
             Self::Bip39 => crypto::bip39(value),
-            number => number.of_numbers().zip(Compact::of(value)).is_some_and(|(check, number)| check(&number)),
+            number => Compact::of(value).is_some_and(|value| number.holds_of(&value)),
         }
+    }
+
+    /// Whether a number holds that was already freed of its separators; of other values nothing does.
+    pub(super) fn holds_of(self, number: &Compact) -> bool {
+        self.of_numbers().is_some_and(|check| check(number))
     }
 
     /// The check of a number; none of what is not one.

@@ -6,6 +6,7 @@ mod europe;
 mod finance;
 mod health;
 mod nordics;
+mod others;
 
 use std::sync::LazyLock;
 
@@ -13,6 +14,8 @@ use super::super::finding::{Category, Confidence};
 use super::super::validate::Validator;
 
 pub(super) use finance::IBAN;
+pub(in crate::pipeline::dlp) use others::SEED_PHRASE;
+pub(super) use others::{EMAIL, MRZ, PHONE};
 
 /// A kind of number that is personal data.
 #[derive(Debug, Clone, Copy)]
@@ -49,6 +52,10 @@ pub enum Kind {
     GovId,
     /// What is known of somebody's health.
     Health,
+    /// How somebody is reached.
+    Contact,
+    /// Keys to money.
+    Crypto,
 }
 
 impl NumberRule {
@@ -58,6 +65,8 @@ impl NumberRule {
             Kind::Financial => Category::PiiFinancial,
             Kind::GovId => Category::PiiGovId,
             Kind::Health => Category::PiiHealth,
+            Kind::Contact => Category::PiiContact,
+            Kind::Crypto => Category::Crypto,
         }
     }
 
@@ -96,8 +105,8 @@ impl NumberRule {
 
 /// Every kind of number that is looked for.
 pub static RULES: LazyLock<Vec<NumberRule>> = LazyLock::new(|| {
-    let parts: [&[NumberRule]; 6] =
-        [finance::RULES, americas::RULES, europe::RULES, nordics::RULES, asia::RULES, health::RULES];
+    let parts: [&[NumberRule]; 7] =
+        [finance::RULES, americas::RULES, europe::RULES, nordics::RULES, asia::RULES, health::RULES, others::RULES];
     parts.concat()
 });
 

@@ -112,8 +112,9 @@ fn changes(old: &Data, new: &Data, caller: Option<&str>) -> Vec<(bool, String)> 
     }
     let own = |profile: &Profile| if profile.own_credentials { "allow" } else { "block" };
     let large = |profile: &Profile| if profile.over_buffer == OverBuffer::Block { "block" } else { "stream" };
-    let settings: [(&str, fn(&Profile) -> &'static str, &str); 2] =
-        [("ownCredentials", own, "allow"), ("overBuffer", large, "stream")];
+    let sockets = |profile: &Profile| if profile.web_sockets { "allow" } else { "block" };
+    let settings: [(&str, fn(&Profile) -> &'static str, &str); 3] =
+        [("ownCredentials", own, "allow"), ("overBuffer", large, "stream"), ("webSockets", sockets, "allow")];
     for (name, said, wide) in settings {
         let (was, is) = (said(before), said(after));
         if was != is {

@@ -238,7 +238,10 @@ fn what_lets_pass_too_much_is_found() {
 #[test]
 fn what_a_change_lets_pass_is_told() {
     use crate::config::diff::{Side, diff};
-    let side = |text: &str| Side::of(parse("policy.yaml", text), None).unwrap_or_else(|problems| panic!("{problems}"));
+    let side = |text: &str| {
+        let draft = parse("policy.yaml", &format!("version: 1\n{text}"));
+        Side::of(draft, None).unwrap_or_else(|problems| panic!("{problems}"))
+    };
     let profile = |what: &str| format!("dlp: {{profiles: {{default: {{{what}}}}}}}");
     let rules = "dlp: {rules: [{id: acme, category: custom.acme, keywords: [acme_], pattern: 'acme_[0-9]{4}'}]}";
     let allow = "dlp: {allow: [{rule: generic-secret, host: a.example, path: /x, reason: y}]}";

@@ -28,6 +28,7 @@ const TABLE: &[(&str, &[&str])] = &[
     (
         "pipeline::dlp",
         &[
+            "pipeline::dlp::finding",
             "pipeline::message",
             "pipeline::policy::decision",
             "pipeline::policy::matcher",

@@ -275,19 +275,23 @@ impl ProcessingMode {
     };
 
     /// The request's body too, as much of it as fits the buffer, and its trailers; nothing goes out before the answers to
-    /// them.
+    /// them. `end_of_stream` is never true of a body that trailers follow; they are shown once the body is answered, and
+    /// what that answer says of the head holds when they are.
     #[must_use]
     pub fn holding_request(self) -> Self {
         Self { request_body_mode: BUFFERED_PARTIAL, request_trailer_mode: SEND, ..self }
     }
 
-    /// The request's body too, as it comes, and its trailers; what goes out is what comes back.
+    /// The request's body too, as it comes, and its trailers; what goes out is what comes back. Envoy lets the head go with
+    /// the first part that comes back if some of the body was there already, else with the answer to the head. No
+    /// `message_timeout` counts.
     #[must_use]
     pub fn streaming_request(self) -> Self {
         Self { request_body_mode: FULL_DUPLEX_STREAMED, request_trailer_mode: SEND, ..self }
     }
 
-    /// The response too, as it comes; what reaches the agent is what comes back, its head included.
+    /// The response too, as it comes; what reaches the agent is what comes back, its head included. The answer to the head
+    /// may wait for any number of parts of the body; no `message_timeout` counts meanwhile.
     #[must_use]
     pub fn streaming_response(self) -> Self {
         Self {

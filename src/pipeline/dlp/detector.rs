@@ -231,7 +231,11 @@ impl Search<'_> {
                 assignment::values(self.text, keyword.end, |value| self.try_at(rule, value));
             }
             Reach::Nearby => {
-                self.try_in(at, rule, keyword.start.saturating_sub(NEARBY + rule.max_len)..keyword.end + NEARBY);
+                self.try_in(
+                    at,
+                    rule,
+                    keyword.start.saturating_sub(NEARBY + rule.max_len)..keyword.end + NEARBY.max(rule.max_len),
+                );
             }
         }
     }

@@ -265,7 +265,6 @@ fn events_are_filtered_one_by_one() {
         ("data: {\"a\":\nevent: x\ndata: 1}\n: c\n\n", "data: {\"a\":\ndata: 1}\nevent: x\n: c\n\n"),
         ("data: [DONE]\n\n", "data: [DONE]\n\n"),
         ("data:[DONE]", "data: [DONE]\n"),
-        ("data: [\n\ndata", "error"),
         ("data: []\n\n", "data: []\n\n"),
         ("data\n\ndata:\n\ndata: \n\n", "data: \n\ndata: \n\ndata: \n\n"),
         ("\u{feff}data: 1\n\n", "\u{feff}data: 1\n\n"),
@@ -273,8 +272,7 @@ fn events_are_filtered_one_by_one() {
         ("data: 1\nid: 5\n\n", "data: 1\nid: 5\n\n"),
         ("id: 5", "id: 5"),
     ] {
-        let expected = if expected == "error" { Err(BadBody::Unfinished) } else { Ok(expected) };
-        assert_eq!(passes(&filter, Form::Events, body).as_deref(), expected.as_deref().map_err(|e| e), "{body:?}");
+        assert_eq!(passes(&filter, Form::Events, body).as_deref(), Ok(expected), "{body:?}");
     }
     for (body, error) in [
         ("data: hello\n\n", BadBody::NotJson),
@@ -291,6 +289,7 @@ fn events_are_filtered_one_by_one() {
         (" data: 1\n\n", BadBody::NotEvents),
         ("foo\n", BadBody::NotEvents),
         ("dat", BadBody::Unfinished),
+        ("data: [\n\ndata", BadBody::Unfinished),
     ] {
         for filter in [&filter, &include(&["a"])] {
             assert_eq!(passes(filter, Form::Events, body), Err(error), "{body:?}");
@@ -456,7 +455,7 @@ fn spelled(value: &Value, dice: &mut impl Iterator<Item = u8>, out: &mut String)
             }
             out.push(']');
         }
-        Value::String(text) if dice.next().unwrap() % 2 == 0 => {
+        Value::String(text) if dice.next().unwrap().is_multiple_of(2) => {
             out.push('"');
             text.encode_utf16().for_each(|unit| out.push_str(&format!("\\u{unit:04x}")));
             out.push('"');

@@ -161,6 +161,29 @@ async fn what_was_found_is_on_record_when_the_agent_goes_away() {
     assert_eq!(stage.inspections()[0].findings.len(), 1);
 }
 
+/// gRPC ends every answer with trailers.
+#[tokio::test]
+async fn both_sides_of_a_conversation_are_looked_into_without_keeping_either_waiting() {
+    let stage = Stage::new().await;
+    for way in ["now", "hold"] {
+        let told = [("x-body", "any-length"), ("x-response", way)];
+        let (send, messages) = mpsc::channel(1);
+        let chat = grpc::chat_with(plain_channel(&stage), ReceiverStream::new(messages), &told);
+        let first = send.send("one".to_owned());
+        let (opened, said) = tokio::join!(within("the answer", chat), first);
+        said.unwrap();
+        let mut echoes = opened.unwrap();
+        assert_eq!(within("an echo", echoes.message()).await.unwrap().as_deref(), Some("one"));
+        for message in ["two", "three"] {
+            send.send(message.to_owned()).await.unwrap();
+            assert_eq!(within("an echo", echoes.message()).await.unwrap().as_deref(), Some(message));
+        }
+        drop(send);
+        assert_eq!(within("the end", echoes.message()).await.unwrap(), None, "{way}");
+    }
+    assert!(stage.inspections().is_empty());
+}
+
 fn plain_channel(stage: &Stage) -> tonic::transport::Channel {
     let proxy = stage.proxy();
     let endpoint = Endpoint::try_from(format!("http://{HOST}")).unwrap();

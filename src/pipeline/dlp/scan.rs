@@ -100,6 +100,11 @@ impl Lens {
 
     fn look(&self, view: &View<'_>, surface: &Surface<'_>, report: &mut Report) {
         self.known.find(&view.bytes, &mut |found| self.note_known(&found, view, surface, report));
+        if !self.known.is_empty()
+            && let Some(blankless) = view.without_blanks()
+        {
+            self.known.find(&blankless.bytes, &mut |found| self.note_known(&found, &blankless, surface, report));
+        }
         if self.actions.is_off() {
             return;
         }
@@ -158,6 +163,9 @@ impl Lens {
             return;
         }
         let range = view.surface(found.range.clone());
+        if !surface.ends && range.end == surface.text.len() {
+            return;
+        }
         let range = range.start + surface.offset..range.end + surface.offset;
         if !report.seen.insert((found.rule.clone(), range.start, range.end)) {
             return;

@@ -131,7 +131,7 @@ impl Trace {
             let chain: Chain = std::iter::once(Step::Split).collect();
             let layout = Layout::Plain("requests".into());
             let mut found = Report::default();
-            lens.scan(&Surface { text: &joined.text, layout, chain, offset: 0 }, Vec::new(), &mut found);
+            lens.scan(&Surface { text: &joined.text, layout, chain, offset: 0, ends: true }, Vec::new(), &mut found);
             // What lies in one request alone was found there. Whatever else is found cannot be replaced any more.
             let crossing = found.findings.into_iter().filter(|finding| joined.crosses(&finding.range));
             for mut finding in crossing {

@@ -93,6 +93,10 @@ impl Guard {
         if lens.actions.is_off() && lens.known.is_empty() {
             return Ok(looked);
         }
+        // What follows it is another protocol, whose messages nobody looks at.
+        if profile.enforced && !profile.web_sockets && request.fields.iter().any(|(name, _)| *name == "upgrade") {
+            return Err(Denial::new(Reason::WebsocketBlocked).into());
+        }
         let mut report = Report::default();
         let text = head::Text::of(request);
         text.scan(&lens, profile.own_credentials, &mut report);
@@ -148,10 +152,6 @@ impl Inspector for Guard {
             now: subject.now,
         };
         let looked = self.look(&outgoing)?;
-        let profile = self.dlp.profile(agent);
-        if profile.enforced && !profile.web_sockets && head.upgrades().next().is_some() {
-            return Err(Refusal { denial: Denial::new(Reason::WebsocketBlocked), findings: looked.findings });
-        }
         let mut inspection =
             Inspection { findings: looked.findings, set: looked.set, query: looked.query, ..Inspection::default() };
         if let Some(body) = looked.body {

@@ -21,6 +21,8 @@ pub struct Surface<'a> {
     pub chain: Chain,
     /// How many bytes of it came before these.
     pub offset: usize,
+    /// False if more may follow right after it: then what ends where it ends has perhaps not come to its end.
+    pub ends: bool,
 }
 
 /// How a text is divided.
@@ -46,7 +48,7 @@ const PIECES: usize = 512;
 impl<'a> Surface<'a> {
     /// A text that is all there is.
     pub fn new(text: &'a [u8], layout: Layout<'a>) -> Self {
-        Self { text, layout, chain: Chain::new(), offset: 0 }
+        Self { text, layout, chain: Chain::new(), offset: 0, ends: true }
     }
 
     /// The part of the message in which a byte stands, and where in it.

@@ -1,6 +1,7 @@
 //! Bodies of any size pass in constant memory: only what is being looked at is kept, here and in Envoy.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -33,6 +34,81 @@ async fn a_large_upload_is_kept_nowhere() {
     assert_eq!(&answer, b"HTTP/1.1 200");
     assert_eq!(within("the count", counted).await.unwrap(), megabytes() << 20);
     assert!(most - before < 24 << 20, "Envoy grew by {} KiB", (most - before) >> 10);
+}
+
+/// Who does not read is not read for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upstream_that_does_not_read_is_not_kept_for() {
+    let (address, _stalls) = stalling_upstream().await;
+    let stage = Stage::plain(address).await;
+    let before = stage.envoy_memory();
+    let mut stream = stage.connect().await;
+    let length = format!("Content-Length: {}", 4_u64 << 30);
+    stream.write_all(&stage.head("PUT", "/stall", &[&length, "x-body: stream"])).await.unwrap();
+    let written = write_until_it_stalls(&mut stream).await;
+    let most = stage.envoy_memory();
+    assert!(written < MOST_ON_THE_WAY, "{written} bytes were taken");
+    assert!(most - before < 24 << 20, "Envoy grew by {} KiB", (most - before) >> 10);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_that_does_not_read_is_not_kept_for() {
+    let (address, stalls) = stalling_upstream().await;
+    let stage = Stage::plain(address).await;
+    let before = stage.envoy_memory();
+    let mut stream = stage.connect().await;
+    stream.write_all(&stage.head("GET", "/flood", &["x-response: now"])).await.unwrap();
+    let written = within("the upstream to stall", stalls).await.unwrap();
+    let most = stage.envoy_memory();
+    assert!(written < MOST_ON_THE_WAY, "{written} bytes were taken");
+    assert!(most - before < 24 << 20, "Envoy grew by {} KiB", (most - before) >> 10);
+}
+
+/// What may be under way between two that do not read, in bytes: the buffers of the kernel, Envoy and gRPC.
+const MOST_ON_THE_WAY: u64 = 64 << 20;
+/// Nobody who reads takes so long.
+const STALLED: Duration = Duration::from_secs(2);
+
+/// Writes until nobody takes it any more, and tells how much was taken.
+async fn write_until_it_stalls(stream: &mut TcpStream) -> u64 {
+    let part = vec![b'x'; 1 << 18];
+    let mut written = 0;
+    while written < MOST_ON_THE_WAY {
+        match tokio::time::timeout(STALLED, stream.write(&part)).await {
+            Ok(count) => written += count.unwrap() as u64,
+            Err(_) => break,
+        }
+    }
+    written
+}
+
+/// One that does not read the body of `/stall` and, at `/flood`, sends one without end: it tells how much was taken.
+async fn stalling_upstream() -> (SocketAddr, JoinHandle<u64>) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let stalls = tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(stream.read_u8().await.unwrap());
+            }
+            let head = String::from_utf8(head).unwrap();
+            if head.contains(" /flood ") {
+                let length = 4_u64 << 30;
+                stream
+                    .write_all(format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n").as_bytes())
+                    .await
+                    .unwrap();
+                return write_until_it_stalls(&mut stream).await;
+            }
+            if head.contains(" /stall ") {
+                std::future::pending::<()>().await;
+            }
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n").await;
+        }
+    });
+    (address, stalls)
 }
 
 /// One that counts what reaches it and keeps nothing, as the others do; it answers everything with 200.

@@ -1,10 +1,9 @@
 //! Finds what the rules name in one text: a keyword, then a pattern where the keyword says, then what speaks against it.
 
 use std::collections::{HashMap, HashSet};
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
-use aho_corasick::{AhoCorasick, MatchKind};
 use regex_automata::{Anchored, Input};
 use smallvec::SmallVec;
 
@@ -12,6 +11,7 @@ use super::allowance;
 use super::assignment;
 use super::finding::{Category, Confidence};
 use super::numbers;
+use super::prefilter::{Prefilter, PrefilterError};
 use super::rule::{NEARBY, Reach, Rule, RuleError};
 use super::squeeze::squeezed;
 
@@ -19,7 +19,7 @@ use super::squeeze::squeezed;
 #[derive(Debug)]
 pub struct Detector {
     rules: Vec<Arc<Rule>>,
-    keywords: AhoCorasick,
+    keywords: Prefilter,
     /// The rules of each keyword, as places in `rules`.
     of_keyword: Vec<SmallVec<[u32; 2]>>,
     /// The rules of numbers, which are found without keywords.
@@ -75,8 +75,8 @@ pub enum DetectorError {
     #[error("two rules have the id `{0}`: rename one of them")]
     Twice(Arc<str>),
     /// More than fits.
-    #[error("the keywords of the rules are too many to be looked for together: {0}")]
-    Keywords(String),
+    #[error("the keywords of the rules cannot be looked for together: {0}")]
+    Keywords(#[from] PrefilterError),
 }
 
 impl Detector {
@@ -102,11 +102,7 @@ impl Detector {
                 }
             }
         }
-        let keywords = AhoCorasick::builder()
-            .ascii_case_insensitive(true)
-            .match_kind(MatchKind::Standard)
-            .build(words.iter().map(|(word, _)| word))
-            .map_err(|error| DetectorError::Keywords(error.to_string()))?;
+        let keywords = Prefilter::new(words.iter().map(|(word, _)| word.as_str()))?;
         let structured = |rule: &&Arc<Rule>| rule.source.reach == Reach::Within;
         let begins: Vec<_> = rules.iter().filter(structured).flat_map(|rule| &rule.source.keywords).collect();
         let beginnings = |keyword: &&&String| {
@@ -164,7 +160,7 @@ impl Detector {
     /// Whether a run could be the beginning of something that has a shape: it has a keyword, or ends in the beginning of
     /// one.
     pub fn may_begin(&self, run: &[u8]) -> bool {
-        self.keywords.find(run).is_some()
+        self.keywords.is_match(run)
             || (2..self.longest_keyword.min(run.len() + 1)).any(|length| {
                 let end = run.len().checked_sub(length).and_then(|at| run.get(at..)).unwrap_or_default();
                 self.beginnings.contains(&*end.to_ascii_lowercase())
@@ -186,14 +182,17 @@ impl Detector {
             let end = tail.get(tail.len() - length..).unwrap_or_default();
             self.beginnings_with_blanks.contains(&*end.to_ascii_lowercase())
         });
-        let begun = begun.map_or(text.len(), |length| text.len() - length);
-        let mut hits = self.keywords.find_overlapping_iter(tail);
-        let first = hits.find(|hit| {
-            let of = self.of_keyword.get(hit.pattern().as_usize());
-            let mut rules = of.into_iter().flatten().filter_map(|rule| self.rules.get(*rule as usize));
-            rules.any(|rule| opens(hit.start(), rule) && !self.is_complete(rule, tail, hit.start()))
+        let mut first = tail.len() - begun.unwrap_or_default();
+        let _ = self.keywords.hits(tail, |hit, keyword| {
+            let of = self.of_keyword.get(keyword).into_iter().flatten();
+            let mut rules = of.filter_map(|rule| self.rules.get(*rule as usize));
+            if hit.start < first && rules.any(|rule| opens(hit.start, rule) && !self.is_complete(rule, tail, hit.start))
+            {
+                first = hit.start;
+            }
+            ControlFlow::Continue(())
         });
-        first.map_or(text.len(), |hit| from + hit.start()).min(begun)
+        from + first
     }
 
     /// Whether more bytes would change nothing about a match that begins here.
@@ -206,14 +205,14 @@ impl Detector {
     /// What the rules find in a text, in the order of the places. Of rules that find the same bytes one is named.
     pub fn find(&self, text: &[u8]) -> Vec<Match> {
         let mut search = Search { text, found: Vec::new(), tried: Vec::new() };
-        for hit in self.keywords.find_overlapping_iter(text) {
-            let of = self.of_keyword.get(hit.pattern().as_usize());
-            for rule in of.into_iter().flatten() {
+        let _ = self.keywords.hits(text, |hit, keyword| {
+            for rule in self.of_keyword.get(keyword).into_iter().flatten() {
                 if let Some(source) = self.rules.get(*rule as usize) {
-                    search.try_rule(*rule, source, hit.range());
+                    search.try_rule(*rule, source, hit.clone());
                 }
             }
-        }
+            ControlFlow::Continue(())
+        });
         best(search.found)
     }
 }
@@ -224,7 +223,7 @@ struct Search<'t> {
     found: Vec<Match>,
     /// How far a rule whose matches may begin anywhere has been tried: a place is tried once, however many keywords
     /// stand around it.
-    tried: Vec<(u32, usize)>,
+    tried: Vec<(u32, Range<usize>)>,
 }
 
 impl Search<'_> {
@@ -283,18 +282,26 @@ impl Search<'_> {
 
     /// Tries the pattern anywhere in a window, where it has not been tried yet.
     fn try_in(&mut self, at: u32, rule: &Rule, window: Range<usize>) {
-        let mut start = window.start;
-        let end = window.end.min(self.text.len());
-        match self.tried.iter_mut().find(|(of, _)| *of == at) {
-            Some((_, until)) => {
-                // What began before may end after what was tried.
-                start = start.max(until.saturating_sub(rule.max_len));
-                *until = (*until).max(end);
-            }
-            None => self.tried.push((at, end)),
+        let window = window.start..window.end.min(self.text.len());
+        let Some((_, tried)) = self.tried.iter_mut().find(|(of, _)| *of == at) else {
+            self.tried.push((at, window.clone()));
+            return self.try_all(rule, window);
+        };
+        let before = tried.clone();
+        *tried = before.start.min(window.start)..before.end.max(window.end);
+        // What began before may end after what was tried; and keywords do not come in order.
+        if window.start < before.start {
+            self.try_all(rule, window.start..(before.start + rule.max_len).min(window.end));
         }
-        while start < end {
-            let Some(next) = self.matched(rule, Input::new(self.text).span(start..end)) else { return };
+        if window.end > before.end {
+            self.try_all(rule, window.start.max(before.end.saturating_sub(rule.max_len))..window.end);
+        }
+    }
+
+    fn try_all(&mut self, rule: &Rule, window: Range<usize>) {
+        let mut start = window.start;
+        while start < window.end {
+            let Some(next) = self.matched(rule, Input::new(self.text).span(start..window.end)) else { return };
             start = next.max(start + 1);
         }
     }

@@ -16,6 +16,7 @@ pub mod known;
 pub mod mnemonic;
 pub mod normalise;
 pub mod numbers;
+mod prefilter;
 pub mod profile;
 pub mod redact;
 pub mod rule;

@@ -19,6 +19,7 @@ mod bodies;
 mod clients;
 mod concurrency;
 mod credentials;
+mod dlp;
 mod endpoints;
 mod explained;
 mod fail_closed;

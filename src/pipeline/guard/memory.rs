@@ -6,16 +6,19 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use crate::pipeline::dlp::across::{Across, Joined, Joins, Limits, Piece, Receipt, labels, registrable};
+use crate::pipeline::dlp::across::{Across, Joins, Limits, Piece, Receipt, labels, registrable};
 use crate::pipeline::dlp::finding::{Action, Chain, Step};
 use crate::pipeline::dlp::scan::{Lens, Report};
-use crate::pipeline::dlp::surface::{Layout, Surface};
+use crate::pipeline::dlp::surface::{Layout, Surface, joined};
 use crate::pipeline::dlp::verdicts::Verdicts;
+use crate::pipeline::dlp::view::View;
 
 /// In how many parts what agents sent is kept: two of them never wait for each other.
 const SHARDS: usize = 16;
 /// How many blocks of messages are remembered, eight bytes each.
 const BLOCKS: usize = 1 << 16;
+/// The most bytes of a value of a request that may be a piece of something.
+const MOST_OF_A_PIECE: usize = 256;
 /// How many requests of a shard can be looked at again.
 const RECEIPTS: usize = 64;
 
@@ -125,9 +128,7 @@ impl Trace {
         let own = self.pieces.iter().chain(body).map(|(slot, text)| Piece { slot, text });
         let pieces: Vec<_> = labels.chain(own).collect();
         let before = report.findings.len();
-        let within = self.own(body);
-        let joins = self.memory.add(&self.sender, &pieces).texts;
-        for joined in within.into_iter().chain(joins) {
+        for joined in self.memory.add(&self.sender, &pieces).texts {
             let chain: Chain = std::iter::once(Step::Split).collect();
             let layout = Layout::Plain("requests".into());
             let mut found = Report::default();
@@ -141,19 +142,38 @@ impl Trace {
                 }
             }
         }
+        self.look_over_the_border(lens, body, report);
         if report.findings.iter().any(|f| f.action == Action::Block) {
             self.memory.take_back(&self.sender);
         }
     }
 
-    /// What this request's head and its body make together.
-    fn own(&self, body: &[(String, Vec<u8>)]) -> Option<Joined> {
-        if body.is_empty() {
-            return None;
+    /// Looks at what the values of the head and those of the body make together. Each side was looked at by itself.
+    fn look_over_the_border(&self, lens: &Lens, body: &[(String, Vec<u8>)], report: &mut Report) {
+        let mut text = Vec::new();
+        let mut places = Vec::new();
+        let mut put = |pieces: &[(String, Vec<u8>)]| {
+            for (_, piece) in pieces.iter().filter(|(_, piece)| (1..=MOST_OF_A_PIECE).contains(&piece.len())) {
+                let start = text.len();
+                text.extend_from_slice(piece);
+                places.push(start..text.len());
+                text.push(b'\n');
+            }
+            text.len()
+        };
+        let (border, end) = (put(&self.pieces), put(body));
+        if border == 0 || border == end {
+            return;
         }
-        let mut text: Vec<u8> = self.pieces.iter().flat_map(|(_, value)| value).copied().collect();
-        let border = text.len();
-        text.extend(body.iter().flat_map(|(_, value)| value));
-        Some(Joined { text, border })
+        let mut found = Report::default();
+        let surface = Surface::new(&text, Layout::Plain("request".into()));
+        lens.scan_from(View::raw(b""), &surface, joined(&text, &places), &mut found);
+        report.exhausted |= found.exhausted;
+        for mut finding in found.findings {
+            if finding.range.start < border && border < finding.range.end {
+                finding.action = finding.action.unredactable();
+                report.findings.push(finding);
+            }
+        }
     }
 }

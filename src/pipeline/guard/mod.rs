@@ -163,6 +163,10 @@ impl Inspector for Guard {
             let filters = permit.filters().iter().cloned().collect();
             // What is injected may have been fetched after this: it is known when the response comes.
             let held = searched.then(|| self.held.clone());
+            if !permit.filters().is_empty() {
+                // A part of an answer is no JSON text, and the agent would choose which.
+                inspection.remove = ["range", "if-range"].map(Into::into).into();
+            }
             inspection.response = Some(Box::new(Response::new(lens, held, filters, &head.method)));
         }
         Ok(inspection)

@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::sync::LazyLock;
 
 use aho_corasick::AhoCorasick;
+use smallvec::SmallVec;
 
 use super::table::{Kind, RULES};
 
@@ -13,11 +14,11 @@ pub(super) const BEFORE: usize = 64;
 pub(super) const AFTER: usize = 32;
 
 /// What the words about a number say.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Context {
     /// Which rules are named: a bit for each.
     pub(super) names: u128,
-    last: Option<Word>,
+    nearest: Option<Word>,
 }
 
 /// What a word says.
@@ -161,79 +162,99 @@ const CLEARING: &[&str] = &[
     "quantity",
     "qty",
     "user id",
+    "user id number",
     "customer id",
+    "customer id number",
     "account id",
+    "account id number",
     "message id",
 ];
 
-impl Context {
-    /// Reads what stands about a number. The nearest name before it counts, and one after it where none stands before.
-    pub(super) fn about(text: &[u8], window: &Range<usize>) -> Self {
-        let start = window.start.saturating_sub(BEFORE);
-        let mut context = Self { names: 0, last: None };
-        context.read(text.get(start..window.start).unwrap_or_default());
-        if context.last.is_none() {
-            let after = text.get(window.end..text.len().min(window.end + AFTER)).unwrap_or_default();
-            // Behind these something else begins.
-            let end = after.iter().position(|byte| b"\":=,;\n<>{}&".contains(byte)).unwrap_or(after.len());
-            context.read(after.get(..end).unwrap_or_default());
-            if !matches!(context.last, Some(Word::Names(_))) {
-                context.last = None;
-            }
-        }
-        context
-    }
+/// Reads what stands about numbers. What stands before a place is read once, however many numbers may begin there.
+#[derive(Debug, Default)]
+pub(super) struct Reader {
+    before: Option<(usize, Context)>,
+}
 
+impl Reader {
+    /// The nearest name before a number counts, and one after it where none stands before.
+    pub(super) fn about(&mut self, text: &[u8], window: &Range<usize>) -> Context {
+        let before = match self.before {
+            Some((start, context)) if start == window.start => context,
+            _ => {
+                let near = window.start.saturating_sub(BEFORE);
+                let context = Context::of(text.get(near..window.start).unwrap_or_default());
+                self.before = Some((window.start, context));
+                context
+            }
+        };
+        if before.nearest.is_some() {
+            return before;
+        }
+        let after = text.get(window.end..text.len().min(window.end + AFTER)).unwrap_or_default();
+        // Behind these something else begins.
+        let end = after.iter().position(|byte| b"\":=,;\n<>{}&".contains(byte)).unwrap_or(after.len());
+        let after = Context::of(after.get(..end).unwrap_or_default());
+        if matches!(after.nearest, Some(Word::Names(_))) { after } else { before }
+    }
+}
+
+impl Context {
     /// True if the nearest word says that it is something else. `id` says so of the digits of an account, which have no
     /// separators then, and not of what a state gives out.
     pub(super) fn denies(&self, kind: Kind, bare: bool) -> bool {
-        match self.last {
+        match self.nearest {
             Some(Word::Denies) => true,
             Some(Word::Clears) => bare && kind == Kind::Financial,
             Some(Word::Names(_)) | None => false,
         }
     }
 
-    fn read(&mut self, text: &[u8]) {
+    /// Reads from the end on: what the last word that is known says, and the names before it up to one that ends them.
+    fn of(text: &[u8]) -> Self {
+        let mut context = Self::default();
         // A table of figures has no words: that costs no more than a look.
-        if !text.iter().fold(false, |any, byte| any | is_letter(*byte)) {
-            return;
+        let (letters, unspaced) = text
+            .iter()
+            .fold((false, false), |(letters, unspaced), byte| (letters | is_letter(*byte), unspaced | (*byte >= 0xe0)));
+        if !letters {
+            return context;
         }
         let table = &*WORDS;
-        let words = Words::of(text);
-        let mut words = words.as_slice();
-        while let Some((_, rest)) = words.split_first() {
-            words = match table.longest(words) {
-                Some((length, word)) => {
-                    self.hear(word);
-                    words.get(length..).unwrap_or_default()
-                }
-                None => rest,
-            };
-        }
         // Chinese, Japanese, Korean and Thai put no spaces between words: three bytes for each letter.
-        if text.iter().any(|byte| *byte >= 0xe0)
-            && let Some(automaton) = &table.unspaced
-        {
-            for found in automaton.find_iter(text) {
-                let word = table.of_unspaced.get(found.pattern().as_usize());
-                word.into_iter().for_each(|word| self.hear(*word));
+        if unspaced && let Some(automaton) = &table.unspaced {
+            let found: SmallVec<[Word; 8]> = automaton
+                .find_iter(text)
+                .filter_map(|found| table.of_unspaced.get(found.pattern().as_usize()).copied())
+                .collect();
+            if found.into_iter().rev().any(|word| context.hear(word)) {
+                return context;
             }
         }
+        let mut words = Words::of(text);
+        let mut ended = false;
+        while !ended && words.has(0) {
+            let (length, word) = table.longest(&mut words).unzip();
+            ended = word.is_some_and(|word| context.hear(word));
+            words.pass(length.unwrap_or(1));
+        }
+        context
     }
 
-    fn hear(&mut self, word: Word) {
+    /// True if what stands before this word does not count.
+    fn hear(&mut self, word: Word) -> bool {
+        self.nearest = self.nearest.or(Some(word));
         match word {
             Word::Names(rules) => self.names |= rules,
-            Word::Denies | Word::Clears => self.names = 0,
+            Word::Denies | Word::Clears => {}
         }
-        self.last = Some(word);
+        !matches!(word, Word::Names(_))
     }
 }
 
 static WORDS: LazyLock<Table> = LazyLock::new(Table::new);
 
-/// What is known of words: by the hash of the first of them, longest first.
+/// What is known of words: by the hash of the last of them, longest first, each from its last word on.
 struct Table {
     buckets: Vec<Vec<(Vec<u64>, Word)>>,
     unspaced: Option<AhoCorasick>,
@@ -268,7 +289,7 @@ impl Table {
             words.into_iter().partition(|(text, _)| text.bytes().any(|byte| byte >= 0xe0));
         let mut buckets = vec![Vec::new(); 1 << BITS];
         for (text, word) in spaced {
-            let hashes = Words::of(text.as_bytes()).as_slice().to_vec();
+            let hashes: Vec<u64> = Words::of(text.as_bytes()).collect();
             let first = hashes.first().map_or(0, |hash| bucket(*hash));
             buckets.get_mut(first).into_iter().for_each(|bucket: &mut Vec<_>| bucket.push((hashes.clone(), word)));
         }
@@ -282,10 +303,12 @@ impl Table {
         }
     }
 
-    /// The most words from the first on that say something, and how many they are.
-    fn longest(&self, words: &[u64]) -> Option<(usize, Word)> {
-        let bucket = self.buckets.get(bucket(*words.first()?))?;
-        let (known, word) = bucket.iter().find(|(known, _)| words.starts_with(known))?;
+    /// The most words up to the last that say something, and how many they are.
+    fn longest(&self, words: &mut Words<'_>) -> Option<(usize, Word)> {
+        let bucket = self.buckets.get(bucket(words.peek(0)?))?;
+        let (known, word) = bucket
+            .iter()
+            .find(|(known, _)| known.iter().enumerate().all(|(at, hash)| words.peek(at) == Some(*hash)))?;
         Some((known.len(), *word))
     }
 }
@@ -295,51 +318,67 @@ fn is_letter(byte: u8) -> bool {
     byte.is_ascii_alphabetic() | (byte >= 0x80)
 }
 
-/// The words of a text, as hashes: runs of letters, which end where a capital follows a small letter, too:
-/// `SocialSecurity_no.` is `social`, `security` and `no`.
-pub(super) struct Words {
-    hashes: [u64; Words::MOST],
-    len: usize,
+/// The words of a text from its last to its first, as hashes: runs of letters, which end where a capital follows a small
+/// letter, too: `SocialSecurity_no.` is `no`, `security` and `social`.
+pub(super) struct Words<'a> {
+    text: &'a [u8],
+    /// Those that were looked at and not taken.
+    ahead: SmallVec<[u64; 8]>,
 }
 
-impl Words {
-    /// A text of [`BEFORE`] bytes has no more.
-    const MOST: usize = BEFORE / 2 + 1;
+impl<'a> Words<'a> {
+    pub(super) fn of(text: &'a [u8]) -> Self {
+        Self { text, ahead: SmallVec::new() }
+    }
 
-    pub(super) fn of(text: &[u8]) -> Self {
+    fn has(&mut self, at: usize) -> bool {
+        self.peek(at).is_some()
+    }
+
+    /// The word so many before the last.
+    fn peek(&mut self, at: usize) -> Option<u64> {
+        while self.ahead.len() <= at {
+            let word = self.read()?;
+            self.ahead.push(word);
+        }
+        self.ahead.get(at).copied()
+    }
+
+    fn pass(&mut self, words: usize) {
+        self.ahead.drain(..words.min(self.ahead.len()));
+    }
+
+    fn read(&mut self) -> Option<u64> {
         // FNV-1a.
         const BASIS: u64 = 0xcbf2_9ce4_8422_2325;
         const PRIME: u64 = 0x100_0000_01b3;
-        let mut words = Self { hashes: [0; Self::MOST], len: 0 };
+        let last = self.text.iter().rposition(|byte| is_letter(*byte))?;
         let mut hash = BASIS;
-        let mut small = false;
-        for byte in text {
+        let mut start = last + 1;
+        let mut capital = false;
+        for byte in self.text.iter().take(start).rev() {
             let letter = is_letter(*byte);
-            let capital = byte.is_ascii_uppercase();
-            if hash != BASIS && ((capital && small) || !(letter || *byte == b'\'')) {
-                words.push(hash);
-                hash = BASIS;
+            if (capital && byte.is_ascii_lowercase()) || !(letter || *byte == b'\'') {
+                break;
             }
             if letter {
                 hash = (hash ^ u64::from(byte.to_ascii_lowercase())).wrapping_mul(PRIME);
             }
-            small = byte.is_ascii_lowercase();
+            capital = byte.is_ascii_uppercase();
+            start -= 1;
         }
-        if hash != BASIS {
-            words.push(hash);
-        }
-        words
+        self.text = self.text.get(..start).unwrap_or_default();
+        Some(hash)
     }
+}
 
-    pub(super) fn as_slice(&self) -> &[u64] {
-        self.hashes.get(..self.len).unwrap_or_default()
-    }
+impl Iterator for Words<'_> {
+    type Item = u64;
 
-    fn push(&mut self, hash: u64) {
-        if let Some(place) = self.hashes.get_mut(self.len) {
-            *place = hash;
-            self.len += 1;
-        }
+    fn next(&mut self) -> Option<u64> {
+        let word = self.peek(0);
+        self.pass(1);
+        word
     }
 }
 
@@ -349,11 +388,10 @@ mod tests {
 
     #[test]
     fn names_are_read_however_they_are_written() {
-        let same =
-            |one: &str, other: &str| Words::of(one.as_bytes()).as_slice() == Words::of(other.as_bytes()).as_slice();
+        let same = |one: &str, other: &str| Words::of(one.as_bytes()).eq(Words::of(other.as_bytes()));
         assert!(same("socialSecurity_no.  X", "social security no x") && same("Driver's-License", "drivers license"));
         assert!(same("SSN", "ssn") && same("\"ssn1\":", "ssn") && !same("ssna", "ssn") && !same("", "ssn"));
-        assert_eq!(Words::of("a1".repeat(BEFORE / 2).as_bytes()).as_slice().len(), BEFORE / 2);
+        assert_eq!(Words::of("a1".repeat(BEFORE / 2).as_bytes()).count(), BEFORE / 2);
     }
 
     #[test]
@@ -361,7 +399,7 @@ mod tests {
         let ssn = RULES.iter().position(|rule| rule.id == "pii-us-ssn").unwrap();
         let about = |text: &str| {
             let at = text.find('0').unwrap();
-            Context::about(text.as_bytes(), &(at..at + 9))
+            Reader::default().about(text.as_bytes(), &(at..at + 9))
         };
         for text in ["SSN: 000000000", "\"ssn\":\"000000000", "customerSsn=000000000", "000000000 is my SSN"] {
             assert_eq!(about(text).names >> ssn & 1, 1, "{text}");

@@ -17,7 +17,7 @@ use std::ops::Range;
 
 use super::finding::Confidence;
 use super::validate::{Compact, Validator, iban_length};
-use context::Context;
+use context::Reader;
 use scan::{Token, is_separator};
 
 pub(super) use table::SEED_PHRASE;
@@ -44,7 +44,7 @@ pub const LONGEST: usize = 96;
 
 /// Tells each number that is personal data, in the order of the text.
 pub fn find(text: &[u8], found: &mut dyn FnMut(Match)) {
-    let mut runs = Runs { text, best: None, found };
+    let mut runs = Runs { text, words: Reader::default(), best: None, found };
     let mut at = 0;
     while let Some(digits) = scan::next(text, at) {
         at = runs.run(digits, at);
@@ -56,6 +56,7 @@ pub fn find(text: &[u8], found: &mut dyn FnMut(Match)) {
 /// Finds numbers in runs of words, and of those that overlap keeps the one that is surest.
 struct Runs<'a, 'f> {
     text: &'a [u8],
+    words: Reader,
     best: Option<Match>,
     found: &'f mut dyn FnMut(Match),
 }
@@ -102,7 +103,7 @@ impl Runs<'_, '_> {
     }
 
     /// Of the kinds of number that have this shape the one that it is most surely.
-    fn best_of(&self, window: &Range<usize>, node: &shape::Node) -> Option<Match> {
+    fn best_of(&mut self, window: &Range<usize>, node: &shape::Node) -> Option<Match> {
         let value = self.text.get(window.clone())?;
         if is_glued(self.text, window) {
             return None;
@@ -111,7 +112,7 @@ impl Runs<'_, '_> {
         let small = value.iter().any(u8::is_ascii_lowercase);
         let alone = node.alone && !small;
         // Most runs of digits are no number of a person, and nothing near says so: that is asked first.
-        let named = if alone { None } else { Some(Context::about(self.text, window)) };
+        let named = if alone { None } else { Some(self.words.about(self.text, window)) };
         if named.is_some_and(|context| context.names & node.rules == 0) {
             return None;
         }
@@ -124,7 +125,7 @@ impl Runs<'_, '_> {
             held = alone.fold(0, |held, entry| held | 1 << entry.index);
         }
         // What only holds by its name is checked when it has one.
-        let context = named.unwrap_or_else(|| Context::about(self.text, window));
+        let context = named.unwrap_or_else(|| self.words.about(self.text, window));
         if held == 0 && context.names & node.rules == 0 {
             return None;
         }
@@ -171,7 +172,9 @@ impl Runs<'_, '_> {
             }
         }
         let Some(value) = text.get(start..end).filter(|_| left == 0) else { return };
-        if text.get(end).is_some_and(u8::is_ascii_alphanumeric) || !Validator::Iban.holds(value) {
+        // It is written in capitals, or by those who do not care in small letters, but not in both.
+        let mixed = value.iter().any(u8::is_ascii_uppercase) && value.iter().any(u8::is_ascii_lowercase);
+        if mixed || text.get(end).is_some_and(u8::is_ascii_alphanumeric) || !Validator::Iban.holds(value) {
             return;
         }
         let example = table::IBAN.documents(value);
@@ -215,6 +218,8 @@ fn is_glued(text: &[u8], window: &Range<usize>) -> bool {
         }
         [.., inner, b'.' | b':'] => inner.is_ascii_digit(),
         [.., inner, b'/'] => slashed && inner.is_ascii_digit(),
+        // The groups behind the head of an IBAN are of an account, even where its sum does not hold.
+        [.., a, b, c, d, b' '] if spaced && is_iban_head([*a, *b, *c, *d]) => true,
         [.., inner, b' '] if spaced && inner.is_ascii_digit() => {
             group(&mut before.iter().rev().skip(1)) == group(&mut value.iter())
         }
@@ -236,6 +241,11 @@ fn is_glued(text: &[u8], window: &Range<usize>) -> bool {
         [] => false,
     };
     left || right
+}
+
+/// A country and two check digits.
+fn is_iban_head([a, b, c, d]: [u8; 4]) -> bool {
+    c.is_ascii_digit() && d.is_ascii_digit() && iban_length([a.to_ascii_uppercase(), b.to_ascii_uppercase()]).is_some()
 }
 
 #[cfg(test)]

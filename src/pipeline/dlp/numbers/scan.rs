@@ -61,7 +61,7 @@ pub(super) struct Token {
 
 impl Token {
     /// The longest word that may be a part of a number by being near one.
-    pub(super) const SHORT: usize = 4;
+    pub(super) const SHORT: usize = 5;
     /// The longest word that a number is.
     const LONGEST: usize = 40;
 

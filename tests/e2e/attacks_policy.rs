@@ -149,6 +149,7 @@ async fn override_headers_lead_nowhere_the_organization_does_not() {
 #[tokio::test]
 async fn no_spelling_and_no_identity_gets_more_than_the_limit() {
     const POLICY: &str = "
+dlp: {profiles: {default: {webSockets: allow}}}
 allowedDomains: [{pattern: api.example.com, upgrades: [websocket]}]
 agents:
   ann: {identity: [{token: {env: ONE}}, {token: {env: TWO}}, {sourceAddress: 203.0.113.0/24}, {header: {name: X-Agent, value: ann, trusted: true}}]}

@@ -10,6 +10,7 @@ use tonic::Code;
 use crate::support::{Ask, Attache, Protocol, Stage, Upstream, grpc, records, tunnel, whole_record, within};
 
 const POLICY: &str = r#"
+dlp: {profiles: {default: {webSockets: allow}}}
 allowedDomains:
   - refused.example
   - {pattern: ws.example, upgrades: [websocket]}

@@ -181,6 +181,7 @@ impl<'a> Known<'a> {
             responses: self.actions(&default.responses, &written.responses, Side::Responses, problems),
             over_buffer: written.over_buffer,
             own_credentials: written.own_credentials,
+            web_sockets: written.web_sockets,
             enforced: written.mode == schema::Mode::Enforce,
         }
     }

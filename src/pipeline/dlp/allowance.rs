@@ -15,6 +15,13 @@ pub fn entropy(bytes: &[u8]) -> f32 {
     counts.iter().filter(|count| **count > 0).map(share).map(|share| -share * share.log2()).sum()
 }
 
+/// Whether no words make this: it has digits among its letters, and is as mixed as a token.
+pub fn is_random(secret: &[u8]) -> bool {
+    const LEAST: f32 = 3.0;
+    let digits = secret.iter().filter(|byte| byte.is_ascii_digit()).count();
+    digits >= 2 && secret.iter().any(u8::is_ascii_alphabetic) && entropy(secret) >= LEAST
+}
+
 /// Whether somebody wrote this to be replaced. What is certain is none; what only looks like a token may also be a word
 /// that says so.
 pub fn is_placeholder(secret: &[u8], confidence: Confidence) -> bool {

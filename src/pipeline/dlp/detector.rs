@@ -13,6 +13,7 @@ use super::finding::{Category, Confidence};
 use super::numbers;
 use super::prefilter::{Prefilter, PrefilterError};
 use super::rule::{NEARBY, Reach, Rule, RuleError};
+use super::squeeze::squeezed;
 
 /// All rules that are looked for together.
 #[derive(Debug)]
@@ -25,6 +26,8 @@ pub struct Detector {
     numbers: HashMap<&'static str, (Arc<str>, Category)>,
     /// What keywords begin with, from two bytes on.
     beginnings: HashSet<Box<[u8]>>,
+    /// The same of those that have blanks in them.
+    beginnings_with_blanks: HashSet<Box<[u8]>>,
     longest_keyword: usize,
     /// The longest match that has blanks in it, in bytes, as far as a stream is held back for one.
     longest_with_blanks: usize,
@@ -102,14 +105,16 @@ impl Detector {
         let keywords = Prefilter::new(words.iter().map(|(word, _)| word.as_str()))?;
         let structured = |rule: &&Arc<Rule>| rule.source.reach == Reach::Within;
         let begins: Vec<_> = rules.iter().filter(structured).flat_map(|rule| &rule.source.keywords).collect();
-        let beginnings = begins.iter().flat_map(|keyword| {
+        let beginnings = |keyword: &&&String| {
             let lower = keyword.to_ascii_lowercase().into_bytes();
             (2..lower.len()).filter_map(move |length| lower.get(..length).map(Box::from)).collect::<Vec<_>>()
-        });
+        };
+        let has_blank = |keyword: &&&String| keyword.bytes().any(|byte| byte.is_ascii_whitespace());
         let with_blanks = rules.iter().filter(structured).filter(|rule| rule.has_blanks);
         Ok(Self {
             numbers: numbers::RULES.iter().map(|rule| (rule.id, (rule.id.into(), rule.category()))).collect(),
-            beginnings: beginnings.collect(),
+            beginnings: begins.iter().flat_map(|keyword| beginnings(&keyword)).collect(),
+            beginnings_with_blanks: begins.iter().filter(has_blank).flat_map(|keyword| beginnings(&keyword)).collect(),
             longest_keyword: begins.iter().map(|keyword| keyword.len()).max().unwrap_or_default(),
             longest_with_blanks: with_blanks.map(|rule| rule.max_len.min(HELD_WITH_BLANKS)).max().unwrap_or_default(),
             keywords,
@@ -173,17 +178,22 @@ impl Detector {
         let opens = |at: usize, rule: &Rule| {
             rule.has_blanks && from + at + rule.max_len > text.len() && rule.source.reach == Reach::Within
         };
-        let mut first = tail.len();
+        let begun = (2..self.longest_keyword.min(tail.len() + 1)).rev().find(|length| {
+            let end = tail.get(tail.len() - length..).unwrap_or_default();
+            self.beginnings_with_blanks.contains(&*end.to_ascii_lowercase())
+        });
+        let begun = begun.map_or(text.len(), |length| text.len() - length);
+        let mut first = begun;
         let _ = self.keywords.hits(tail, |hit, keyword| {
             let of = self.of_keyword.get(keyword).into_iter().flatten();
             let mut rules = of.filter_map(|rule| self.rules.get(*rule as usize));
-            if hit.start < first && rules.any(|rule| opens(hit.start, rule) && !self.is_complete(rule, tail, hit.start))
-            {
-                first = hit.start;
+            let before = from + hit.start < first;
+            if before && rules.any(|rule| opens(hit.start, rule) && !self.is_complete(rule, tail, hit.start)) {
+                first = from + hit.start;
             }
             ControlFlow::Continue(())
         });
-        from + first
+        first
     }
 
     /// Whether more bytes would change nothing about a match that begins here.
@@ -221,7 +231,9 @@ impl Search<'_> {
     fn try_rule(&mut self, at: u32, rule: &Rule, keyword: Range<usize>) {
         match rule.source.reach {
             Reach::Within if rule.anchored => {
-                self.try_at(rule, keyword.start);
+                if !self.try_at(rule, keyword.start) && rule.distinctive {
+                    self.try_squeezed(rule, keyword.start);
+                }
             }
             Reach::Within => {
                 let window = keyword.start.saturating_sub(rule.max_len)..keyword.end + rule.max_len;
@@ -245,6 +257,28 @@ impl Search<'_> {
         let end = self.text.len().min(at + rule.max_len);
         let input = Input::new(self.text).span(at.min(end)..end).anchored(Anchored::Yes);
         self.matched(rule, input).is_some()
+    }
+
+    /// Tries the pattern on what a token reads as without what parts it.
+    fn try_squeezed(&mut self, rule: &Rule, at: usize) {
+        let Some((bytes, places)) = squeezed(self.text, at, rule.max_len) else { return };
+        let Some(pattern) = rule.pattern() else { return };
+        let Some(found) = pattern.find(Input::new(&bytes).anchored(Anchored::Yes)) else { return };
+        let secret = bytes.get(found.range()).unwrap_or_default();
+        let last = found.end().checked_sub(1).and_then(|last| places.get(last));
+        if let (Some(mut found), Some(last)) = (judge(&bytes, rule, found.range()), last)
+            // Words side by side are long, too.
+            && allowance::is_random(secret)
+        {
+            found.range = at..last + 1;
+            self.note(found);
+        }
+    }
+
+    fn note(&mut self, found: Match) {
+        if !self.found.contains(&found) {
+            self.found.push(found);
+        }
     }
 
     /// Tries the pattern anywhere in a window, where it has not been tried yet.
@@ -278,10 +312,8 @@ impl Search<'_> {
             let whole = captures.get_match()?.range();
             (whole.clone(), captures.get_group(group).map_or(whole, |span| span.range()))
         };
-        if let Some(found) = judge(self.text, rule, range)
-            && !self.found.contains(&found)
-        {
-            self.found.push(found);
+        if let Some(found) = judge(self.text, rule, range) {
+            self.note(found);
         }
         Some(whole.end)
     }
@@ -291,7 +323,12 @@ impl Search<'_> {
 fn judge(text: &[u8], rule: &Rule, range: Range<usize>) -> Option<Match> {
     let secret = text.get(range.clone())?;
     let source = &rule.source;
-    if secret.len() < source.min_len || (source.boundary && !stands_alone(text, &range)) {
+    if secret.len() < source.min_len {
+        return None;
+    }
+    let glued = source.boundary && !stands_alone(text, &range);
+    // What stands in the middle of other text is no near miss of the format: it was put there.
+    if glued && !(rule.distinctive && is_glued_before(text, &range) && allowance::is_random(secret)) {
         return None;
     }
     let confidence = match source.validators.as_slice() {
@@ -350,6 +387,12 @@ fn stands_alone(text: &[u8], range: &Range<usize>) -> bool {
     left && !after.is_some_and(|next| next.is_ascii_alphanumeric() || *next == b'_')
 }
 
+/// Whether a word goes on right before a match.
+fn is_glued_before(text: &[u8], range: &Range<usize>) -> bool {
+    let before = text.get(..range.start).unwrap_or_default();
+    before.last().is_some_and(u8::is_ascii_alphanumeric) && !ends_in_escape(before)
+}
+
 fn ends_in_escape(before: &[u8]) -> bool {
     let hex = |bytes: &[u8]| bytes.iter().all(u8::is_ascii_hexdigit);
     match before {
@@ -398,6 +441,9 @@ mod tests {
             ("Q7WX2ZK9PL is the zeta key", "close-key", "Q7WX2ZK9PL"),
             ("card 4012888888881881", "card", "4012888888881881"),
             ("the secret vnd_q8Zr3vTn5kLw", "vendor-token", "vnd_q8Zr3vTn5kLw"),
+            ("xxxvnd_q8Zr3vTn5kLwyyy", "vendor-token", "vnd_q8Zr3vTn5kLw"),
+            ("vnd_q8Zr3 vTn5k Lw", "vendor-token", "vnd_q8Zr3 vTn5k Lw"),
+            ("x = \"vnd_q8Zr\" + \"3vTn5kLw\"", "vendor-token", "vnd_q8Zr\" + \"3vTn5kLw"),
         ] {
             assert_eq!(found(&detector, text), [(rule.to_owned(), secret)], "{text}");
         }
@@ -409,7 +455,8 @@ mod tests {
         for text in [
             "vnd_q8Zr3vTn5kL",
             "vnd_q8Zr3vTn5kLwx",
-            "xvnd_q8Zr3vTn5kLw",
+            "vnd_ followed by words",
+            "endvnd_followedbyw",
             "vnd_aaaaaaaaaaaa",
             "acme=aaaaaaaaaaaaaaa1",
             "card 4012888888881882",

@@ -22,6 +22,7 @@ pub mod redact;
 pub mod rule;
 pub mod rules;
 pub mod scan;
+pub mod squeeze;
 pub mod stream;
 pub mod surface;
 pub mod validate;

@@ -143,6 +143,9 @@ pub struct Rule {
     pub max_len: usize,
     /// True if every match begins with a keyword: then it is tried there and nowhere else.
     pub anchored: bool,
+    /// True if what it begins with is found nowhere else: then it is one even in the middle of other text, or pulled
+    /// apart.
+    pub distinctive: bool,
     /// True if a match may have blanks or line ends in it.
     pub has_blanks: bool,
     pattern: Lazy,
@@ -245,6 +248,7 @@ impl Rule {
             confidence,
             max_len: bound,
             anchored: source.reach == Reach::Within && begins_with_keyword(&parsed, &source.keywords),
+            distinctive: is_distinctive(&source, &parsed),
             has_blanks: may_have(&parsed, b" \n"),
             pattern: Lazy::new(&source.pattern),
             allow: source.allow.iter().map(|pattern| Lazy::new(pattern)).collect(),
@@ -307,6 +311,15 @@ fn begins_with_keyword(pattern: &Hir, keywords: &[String]) -> bool {
         })
     };
     prefixes.literals().is_some_and(|found| !found.is_empty() && found.iter().all(|l| begins(l.as_bytes())))
+}
+
+fn is_distinctive(source: &RuleSource, parsed: &Hir) -> bool {
+    const FEWEST: usize = 16;
+    let long = source.keywords.iter().all(|keyword| keyword.len() >= 4);
+    source.reach == Reach::Within
+        && long
+        && begins_with_keyword(parsed, &source.keywords)
+        && parsed.properties().minimum_len().is_some_and(|least| least >= FEWEST)
 }
 
 /// Whether one of these bytes may stand in a match.

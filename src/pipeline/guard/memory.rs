@@ -6,7 +6,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use crate::pipeline::dlp::across::{Across, Joins, Limits, Piece, Receipt, labels, registrable};
+use crate::pipeline::dlp::across::{Across, Joined, Joins, Limits, Piece, Receipt, labels, registrable};
 use crate::pipeline::dlp::finding::{Action, Chain, Step};
 use crate::pipeline::dlp::scan::{Lens, Report};
 use crate::pipeline::dlp::surface::{Layout, Surface};
@@ -125,7 +125,9 @@ impl Trace {
         let own = self.pieces.iter().chain(body).map(|(slot, text)| Piece { slot, text });
         let pieces: Vec<_> = labels.chain(own).collect();
         let before = report.findings.len();
-        for joined in self.memory.add(&self.sender, &pieces).texts {
+        let within = self.own(body);
+        let joins = self.memory.add(&self.sender, &pieces).texts;
+        for joined in within.into_iter().chain(joins) {
             let chain: Chain = std::iter::once(Step::Split).collect();
             let layout = Layout::Plain("requests".into());
             let mut found = Report::default();
@@ -142,5 +144,16 @@ impl Trace {
         if report.findings.iter().any(|f| f.action == Action::Block) {
             self.memory.take_back(&self.sender);
         }
+    }
+
+    /// What this request's head and its body make together.
+    fn own(&self, body: &[(String, Vec<u8>)]) -> Option<Joined> {
+        if body.is_empty() {
+            return None;
+        }
+        let mut text: Vec<u8> = self.pieces.iter().flat_map(|(_, value)| value).copied().collect();
+        let border = text.len();
+        text.extend(body.iter().flat_map(|(_, value)| value));
+        Some(Joined { text, border })
     }
 }

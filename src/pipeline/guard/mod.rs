@@ -148,6 +148,10 @@ impl Inspector for Guard {
             now: subject.now,
         };
         let looked = self.look(&outgoing)?;
+        let profile = self.dlp.profile(agent);
+        if profile.enforced && !profile.web_sockets && head.upgrades().next().is_some() {
+            return Err(Refusal { denial: Denial::new(Reason::WebsocketBlocked), findings: looked.findings });
+        }
         let mut inspection =
             Inspection { findings: looked.findings, set: looked.set, query: looked.query, ..Inspection::default() };
         if let Some(body) = looked.body {

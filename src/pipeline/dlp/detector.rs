@@ -182,17 +182,18 @@ impl Detector {
             let end = tail.get(tail.len() - length..).unwrap_or_default();
             self.beginnings_with_blanks.contains(&*end.to_ascii_lowercase())
         });
-        let mut first = tail.len() - begun.unwrap_or_default();
+        let begun = begun.map_or(text.len(), |length| text.len() - length);
+        let mut first = begun;
         let _ = self.keywords.hits(tail, |hit, keyword| {
             let of = self.of_keyword.get(keyword).into_iter().flatten();
             let mut rules = of.filter_map(|rule| self.rules.get(*rule as usize));
-            if hit.start < first && rules.any(|rule| opens(hit.start, rule) && !self.is_complete(rule, tail, hit.start))
-            {
-                first = hit.start;
+            let before = from + hit.start < first;
+            if before && rules.any(|rule| opens(hit.start, rule) && !self.is_complete(rule, tail, hit.start)) {
+                first = from + hit.start;
             }
             ControlFlow::Continue(())
         });
-        from + first
+        first
     }
 
     /// Whether more bytes would change nothing about a match that begins here.

@@ -213,30 +213,16 @@ impl Context {
     /// Reads from the end on: what the last word that is known says, and the names before it up to one that ends them.
     fn of(text: &[u8]) -> Self {
         let mut context = Self::default();
-        // A table of figures has no words: that costs no more than a look.
-        let (letters, unspaced) = text
-            .iter()
-            .fold((false, false), |(letters, unspaced), byte| (letters | is_letter(*byte), unspaced | (*byte >= 0xe0)));
-        if !letters {
-            return context;
-        }
-        let table = &*WORDS;
-        // Chinese, Japanese, Korean and Thai put no spaces between words: three bytes for each letter.
-        if unspaced && let Some(automaton) = &table.unspaced {
-            let found: SmallVec<[Word; 8]> = automaton
-                .find_iter(text)
-                .filter_map(|found| table.of_unspaced.get(found.pattern().as_usize()).copied())
-                .collect();
-            if found.into_iter().rev().any(|word| context.hear(word)) {
-                return context;
-            }
-        }
         let mut words = Words::of(text);
-        let mut ended = false;
-        while !ended && words.has(0) {
-            let (length, word) = table.longest(&mut words).unzip();
-            ended = word.is_some_and(|word| context.hear(word));
-            words.pass(length.unwrap_or(1));
+        while let Some(word) = words.next() {
+            let ended = if word.is_unspaced {
+                WORDS.within(word.text).into_iter().rev().any(|word| context.hear(word))
+            } else {
+                WORDS.longest(word, &mut words).is_some_and(|word| context.hear(word))
+            };
+            if ended {
+                break;
+            }
         }
         context
     }
@@ -256,6 +242,8 @@ static WORDS: LazyLock<Table> = LazyLock::new(Table::new);
 
 /// What is known of words: by the hash of the last of them, longest first, each from its last word on.
 struct Table {
+    /// A bit for each such hash: most words are none of them.
+    lasts: Vec<u64>,
     buckets: Vec<Vec<(Vec<u64>, Word)>>,
     unspaced: Option<AhoCorasick>,
     of_unspaced: Vec<Word>,
@@ -265,6 +253,13 @@ const BITS: u32 = 11;
 
 fn bucket(hash: u64) -> usize {
     (hash.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - BITS)) as usize
+}
+
+/// Which of the bits, and in which of their words.
+fn bit(hash: u64) -> (usize, u64) {
+    const WORDS: usize = 256;
+    let mixed = hash.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    ((mixed >> 32) as usize % WORDS, 1 << (mixed >> 58))
 }
 
 impl Table {
@@ -287,29 +282,59 @@ impl Table {
         CLEARING.iter().for_each(|text| add(text, Word::Clears));
         let (unspaced, spaced): (Vec<_>, Vec<_>) =
             words.into_iter().partition(|(text, _)| text.bytes().any(|byte| byte >= 0xe0));
+        let mut lasts = vec![0; 256];
         let mut buckets = vec![Vec::new(); 1 << BITS];
         for (text, word) in spaced {
-            let hashes: Vec<u64> = Words::of(text.as_bytes()).collect();
-            let first = hashes.first().map_or(0, |hash| bucket(*hash));
-            buckets.get_mut(first).into_iter().for_each(|bucket: &mut Vec<_>| bucket.push((hashes.clone(), word)));
+            let hashes: Vec<u64> = Words::of(text.as_bytes()).map(|word| word.hash).collect();
+            let last = hashes.first().copied().unwrap_or_default();
+            let (place, bit) = bit(last);
+            lasts.get_mut(place).into_iter().for_each(|bits| *bits |= bit);
+            buckets
+                .get_mut(bucket(last))
+                .into_iter()
+                .for_each(|bucket: &mut Vec<_>| bucket.push((hashes.clone(), word)));
         }
         for bucket in &mut buckets {
             bucket.sort_by_key(|(hashes, _)| std::cmp::Reverse(hashes.len()));
         }
         Self {
+            lasts,
             buckets,
             unspaced: AhoCorasick::new(unspaced.iter().map(|(text, _)| text)).ok(),
             of_unspaced: unspaced.into_iter().map(|(_, word)| word).collect(),
         }
     }
 
-    /// The most words up to the last that say something, and how many they are.
-    fn longest(&self, words: &mut Words<'_>) -> Option<(usize, Word)> {
-        let bucket = self.buckets.get(bucket(words.peek(0)?))?;
-        let (known, word) = bucket
-            .iter()
-            .find(|(known, _)| known.iter().enumerate().all(|(at, hash)| words.peek(at) == Some(*hash)))?;
-        Some((known.len(), *word))
+    /// What the most words up to this one say; those of them that are before it are taken.
+    fn longest(&self, last: Read<'_>, before: &mut Words<'_>) -> Option<Word> {
+        let (place, bit) = bit(last.hash);
+        if self.lasts.get(place)? & bit == 0 {
+            return None;
+        }
+        let mut rest = before.clone();
+        let second = rest.next().map(|word| word.hash);
+        for (known, word) in self.buckets.get(bucket(last.hash))? {
+            let mut ahead = before.clone();
+            match known.as_slice() {
+                [one] if *one == last.hash => {}
+                [one, two, others @ ..] if *one == last.hash && Some(*two) == second => {
+                    ahead = rest.clone();
+                    if !others.iter().all(|hash| ahead.next().is_some_and(|word| word.hash == *hash)) {
+                        continue;
+                    }
+                }
+                _ => continue,
+            }
+            *before = ahead;
+            return Some(*word);
+        }
+        None
+    }
+
+    /// What is said in a run of letters that has no spaces between its words.
+    fn within(&self, run: &[u8]) -> SmallVec<[Word; 8]> {
+        let found = self.unspaced.iter().flat_map(|automaton| automaton.find_iter(run));
+        found.filter_map(|found| self.of_unspaced.get(found.pattern().as_usize()).copied()).collect()
     }
 }
 
@@ -318,45 +343,46 @@ fn is_letter(byte: u8) -> bool {
     byte.is_ascii_alphabetic() | (byte >= 0x80)
 }
 
-/// The words of a text from its last to its first, as hashes: runs of letters, which end where a capital follows a small
-/// letter, too: `SocialSecurity_no.` is `no`, `security` and `social`.
+/// The words of a text from its last to its first: runs of letters, which end where a capital follows a small letter,
+/// too: `SocialSecurity_no.` is `no`, `security` and `social`.
+#[derive(Clone)]
 pub(super) struct Words<'a> {
+    rest: &'a [u8],
+}
+
+/// A word that was read.
+#[derive(Clone, Copy)]
+pub(super) struct Read<'a> {
+    /// Of its letters from the last to the first, in small ones.
+    pub(super) hash: u64,
     text: &'a [u8],
-    /// Those that were looked at and not taken.
-    ahead: SmallVec<[u64; 8]>,
+    /// True with letters of three bytes: Chinese, Japanese, Korean and Thai put no spaces between words.
+    is_unspaced: bool,
 }
 
 impl<'a> Words<'a> {
     pub(super) fn of(text: &'a [u8]) -> Self {
-        Self { text, ahead: SmallVec::new() }
+        Self { rest: text }
     }
+}
 
-    fn has(&mut self, at: usize) -> bool {
-        self.peek(at).is_some()
-    }
+impl<'a> Iterator for Words<'a> {
+    type Item = Read<'a>;
 
-    /// The word so many before the last.
-    fn peek(&mut self, at: usize) -> Option<u64> {
-        while self.ahead.len() <= at {
-            let word = self.read()?;
-            self.ahead.push(word);
-        }
-        self.ahead.get(at).copied()
-    }
-
-    fn pass(&mut self, words: usize) {
-        self.ahead.drain(..words.min(self.ahead.len()));
-    }
-
-    fn read(&mut self) -> Option<u64> {
+    fn next(&mut self) -> Option<Self::Item> {
         // FNV-1a.
         const BASIS: u64 = 0xcbf2_9ce4_8422_2325;
         const PRIME: u64 = 0x100_0000_01b3;
-        let last = self.text.iter().rposition(|byte| is_letter(*byte))?;
-        let mut hash = BASIS;
-        let mut start = last + 1;
-        let mut capital = false;
-        for byte in self.text.iter().take(start).rev() {
+        // A table of figures has no words: that costs no more than a look.
+        while let Some((before, last)) = self.rest.split_last_chunk::<16>()
+            && !last.iter().fold(false, |any, byte| any | is_letter(*byte))
+        {
+            self.rest = before;
+        }
+        let end = self.rest.iter().rposition(|byte| is_letter(*byte))? + 1;
+        let (mut hash, mut start) = (BASIS, end);
+        let (mut capital, mut is_unspaced) = (false, false);
+        for byte in self.rest.iter().take(end).rev() {
             let letter = is_letter(*byte);
             if (capital && byte.is_ascii_lowercase()) || !(letter || *byte == b'\'') {
                 break;
@@ -365,20 +391,12 @@ impl<'a> Words<'a> {
                 hash = (hash ^ u64::from(byte.to_ascii_lowercase())).wrapping_mul(PRIME);
             }
             capital = byte.is_ascii_uppercase();
+            is_unspaced |= *byte >= 0xe0;
             start -= 1;
         }
-        self.text = self.text.get(..start).unwrap_or_default();
-        Some(hash)
-    }
-}
-
-impl Iterator for Words<'_> {
-    type Item = u64;
-
-    fn next(&mut self) -> Option<u64> {
-        let word = self.peek(0);
-        self.pass(1);
-        word
+        let text = self.rest.get(start..end).unwrap_or_default();
+        self.rest = self.rest.get(..start).unwrap_or_default();
+        Some(Read { hash, text, is_unspaced })
     }
 }
 
@@ -388,7 +406,8 @@ mod tests {
 
     #[test]
     fn names_are_read_however_they_are_written() {
-        let same = |one: &str, other: &str| Words::of(one.as_bytes()).eq(Words::of(other.as_bytes()));
+        let words = |text: &str| Words::of(text.as_bytes()).map(|word| word.hash).collect::<Vec<_>>();
+        let same = |one: &str, other: &str| words(one) == words(other);
         assert!(same("socialSecurity_no.  X", "social security no x") && same("Driver's-License", "drivers license"));
         assert!(same("SSN", "ssn") && same("\"ssn1\":", "ssn") && !same("ssna", "ssn") && !same("", "ssn"));
         assert_eq!(Words::of("a1".repeat(BEFORE / 2).as_bytes()).count(), BEFORE / 2);
@@ -402,6 +421,9 @@ mod tests {
             Reader::default().about(text.as_bytes(), &(at..at + 9))
         };
         for text in ["SSN: 000000000", "\"ssn\":\"000000000", "customerSsn=000000000", "000000000 is my SSN"] {
+            assert_eq!(about(text).names >> ssn & 1, 1, "{text}");
+        }
+        for text in ["我的 ssn 000000000", "order 我的ssn号 ssn 000000000"] {
             assert_eq!(about(text).names >> ssn & 1, 1, "{text}");
         }
         for text in ["ssn none, order 000000000", "lessn 000000000", "000000000\", \"ssn\"", "000000000 at the SSA"] {

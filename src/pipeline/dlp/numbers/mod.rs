@@ -1,7 +1,7 @@
 //! Personal data that is a number: cards, accounts, the numbers that states give to people.
 //!
-//! `scan (blocks with digits in a row) → runs of short words with single separators → shapes of numbers (one lookup for
-//! each window) → checksum → the words before`. A text without digits in a row costs one pass over its bytes.
+//! `scan (blocks with digits in a row) → runs of short words with single separators → shapes of numbers (one step for
+//! each byte) → checksum → the words before`. A text without digits in a row costs one pass over its bytes.
 //!
 //! Whether a shape and a checksum say enough depends on the number: a card does, nine digits do not, and are only taken
 //! for one kind of number where its name stands near.
@@ -154,11 +154,8 @@ impl Runs<'_, '_> {
     fn iban(&mut self, first: &Token) {
         let text = self.text;
         let start = first.range.start;
-        let Some([a, b, c, d]) = text.get(start..start + 4).and_then(|head| head.first_chunk::<4>()) else { return };
-        if !a.is_ascii_alphabetic() || !b.is_ascii_alphabetic() || !c.is_ascii_digit() || !d.is_ascii_digit() {
-            return;
-        }
-        let Some(mut left) = iban_length([a.to_ascii_uppercase(), b.to_ascii_uppercase()]) else { return };
+        let head = text.get(start..start + 4).and_then(|head| head.first_chunk::<4>());
+        let Some(mut left) = head.and_then(|head| length_by_head(*head)) else { return };
         let mut end = start;
         for byte in text.iter().skip(start) {
             match byte {
@@ -219,7 +216,7 @@ fn is_glued(text: &[u8], window: &Range<usize>) -> bool {
         [.., inner, b'.' | b':'] => inner.is_ascii_digit(),
         [.., inner, b'/'] => slashed && inner.is_ascii_digit(),
         // The groups behind the head of an IBAN are of an account, even where its sum does not hold.
-        [.., a, b, c, d, b' '] if spaced && is_iban_head([*a, *b, *c, *d]) => true,
+        [.., a, b, c, d, b' '] if spaced && length_by_head([*a, *b, *c, *d]).is_some() => true,
         [.., inner, b' '] if spaced && inner.is_ascii_digit() => {
             group(&mut before.iter().rev().skip(1)) == group(&mut value.iter())
         }
@@ -243,9 +240,10 @@ fn is_glued(text: &[u8], window: &Range<usize>) -> bool {
     left || right
 }
 
-/// A country and two check digits.
-fn is_iban_head([a, b, c, d]: [u8; 4]) -> bool {
-    c.is_ascii_digit() && d.is_ascii_digit() && iban_length([a.to_ascii_uppercase(), b.to_ascii_uppercase()]).is_some()
+/// How long the IBAN is that begins with a country and two check digits.
+fn length_by_head([a, b, c, d]: [u8; 4]) -> Option<usize> {
+    let shaped = a.is_ascii_alphabetic() && b.is_ascii_alphabetic() && c.is_ascii_digit() && d.is_ascii_digit();
+    if shaped { iban_length([a.to_ascii_uppercase(), b.to_ascii_uppercase()]) } else { None }
 }
 
 #[cfg(test)]

@@ -94,7 +94,7 @@ pub enum Validator {
     IrelandPps,
     /// Germany, Steuer-Identifikationsnummer: MOD 11,10 (§ 139b AO).
     GermanyTaxId,
-    /// Germany, number in a public register: its kind (§ 8a HGB, Handelsregisterverordnung).
+    /// Germany, number in the commercial register: its part (Handelsregisterverordnung).
     GermanyRegister,
     /// Germany, Personalausweis and passport: weights 7, 3, 1 (ICAO 9303).
     GermanyIdentityCard,

@@ -74,26 +74,29 @@ pub(super) const RULES: &[NumberRule] = &[
         "pii-korea-frn",
         "South Korea, foreigner registration number",
         Validator::KoreaFrn,
-        &[("999999-9999999", HIGH), ("9999999999999", HIGH), ("999999 9999999", MEDIUM)],
+        &[("9999999999999", HIGH), ("999999 9999999", HIGH)],
         KOREA_FRN,
     )
     .examples(
-        &["830614-6007313", "8306146007313", "외국인등록번호 8306146007313"],
-        &["830614-6007316", "830614-2007311"],
+        &["830614 6007313", "8306146007313", "외국인등록번호 8306146007313"],
+        &["8306146007316", "830614-2007311"],
     ),
     state(
         "pii-korea-frn-unchecked",
         "South Korea, foreigner registration number since October 2020",
         Validator::KoreaFrnUnchecked,
-        &[("999999-9999999", MEDIUM), ("9999999999999", NAMED), ("999999 9999999", NAMED)],
+        &[("999999-9999999", HIGH), ("9999999999999", NAMED), ("999999 9999999", NAMED)],
         KOREA_FRN,
     )
-    .examples(&["외국인등록번호: 830614-6007316", "ARC 8306146007316"], &["830614-6007316", "FRN 830614-2007311"]),
+    .examples(
+        &["830614-6007316", "외국인등록번호: 830614-6007316", "ARC 8306146007316"],
+        &["8306146007316", "FRN 830614-2007311"],
+    ),
     state(
         "pii-korea-driver-license",
         "South Korea, driver's licence",
         Validator::KoreaDriverLicense,
-        &[("99-99-999999-99", HIGH), ("99 99 999999 99", MEDIUM)],
+        &[("99-99-999999-99", HIGH), ("99 99 999999 99", HIGH)],
         DRIVING,
     )
     .examples(
@@ -155,12 +158,14 @@ pub(super) const RULES: &[NumberRule] = &[
             "epic",
             "epic no",
             "epic number",
+            "elector",
+            "electors",
+            "elector photo identity card",
             "electors photo identity card",
             "electoral photo identity card",
             "election card",
             "election id",
             "मतदाता",
-            "पहचान पत्र",
         ],
     )
     .examples(

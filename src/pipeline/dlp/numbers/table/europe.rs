@@ -90,7 +90,7 @@ pub(super) const RULES: &[NumberRule] = &[
     .examples(&["36 574 261 809", "Steuer-ID: 47036892816"], &["36 574 261 890", "Steuer-ID 47036892817"]),
     state(
         "pii-germany-register",
-        "Germany, number in a register of firms or societies",
+        "Germany, number in the commercial register",
         Validator::GermanyRegister,
         // Three digits are a hardness after Rockwell, too.
         &[
@@ -101,10 +101,6 @@ pub(super) const RULES: &[NumberRule] = &[
             ("AAA999999", HIGH),
             ("AAA99999", HIGH),
             ("AAA9999", HIGH),
-            ("AA 999999", NAMED),
-            ("AA 99999", NAMED),
-            ("AA 9999", NAMED),
-            ("AA 999", NAMED),
         ],
         &[
             "handelsregister",
@@ -113,16 +109,14 @@ pub(super) const RULES: &[NumberRule] = &[
             "registernummer",
             "registergericht",
             "amtsgericht",
-            "vereinsregister",
-            "partnerschaftsregister",
             "commercial register",
             "commercial register number",
             "trade register",
         ],
     )
     .examples(
-        &["HRB 48213", "Amtsgericht Ulm, HRA 731", "HRB731204", "Vereinsregister VR 4821"],
-        &["HRC 48213", "HRB 100", "VR 4821", "hrb 48213", "HRB 012"],
+        &["HRB 48213", "Amtsgericht Ulm, HRA 731", "HRB731204"],
+        &["HRC 48213", "HRB 100", "hrb 48213", "HRB 012"],
     ),
     state(
         "pii-germany-identity-card",

@@ -3,6 +3,7 @@
 
 mod known;
 mod limits;
+mod live;
 mod own;
 mod profiles;
 mod surfaces;

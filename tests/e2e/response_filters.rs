@@ -69,7 +69,8 @@ async fn the_agent_sees_the_named_fields_and_no_others() {
                 assert_eq!((reply.status, compact(&reply.text())), (200, expected.clone()), "{protocol:?} {reply:?}");
             }
         }
-        let orders = r#"[{"id":1,"card":{"number":"4111","month":5}},{"card":{"number":2}},{"customer":{"ssn":1,"a":"b"}}]"#;
+        let orders =
+            r#"[{"id":1,"card":{"number":"4111","month":5}},{"card":{"number":2}},{"customer":{"ssn":1,"a":"b"}}]"#;
         let left = r#"[{"id":1,"card":{"month":5}},{"card":{}},{"customer":{"a":"b"}}]"#;
         place.upstream.tell("/v1/orders/new", Answer::new(JSON, orders));
         let reply = ask(&place, protocol, "GET", "/v1/orders/new").await;

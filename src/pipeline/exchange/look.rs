@@ -44,8 +44,14 @@ impl Exchange {
             refusal.denial
         })?;
         let Inspection { findings, set, remove, query, request: mut body, response } = inspection;
-        self.look =
-            Look { notes: findings.iter().map(record::note).collect(), set, remove, query, response, ..Look::default() };
+        self.look = Look {
+            notes: findings.iter().map(record::note).collect(),
+            set,
+            remove,
+            query,
+            response,
+            ..Look::default()
+        };
         let Some(request) = &self.request else { return Ok(false) };
         // What follows an upgrade is another protocol, in both directions.
         if request.head()?.upgrades().next().is_some() {

@@ -150,29 +150,34 @@ impl Trace {
 
     /// Looks at what the values of the head and those of the body make together. Each side was looked at by itself.
     fn look_over_the_border(&self, lens: &Lens, body: &[(String, Vec<u8>)], report: &mut Report) {
-        let mut text = Vec::new();
-        let mut places = Vec::new();
-        let mut put = |pieces: &[(String, Vec<u8>)]| {
-            for (_, piece) in pieces.iter().filter(|(_, piece)| (1..=MOST_OF_A_PIECE).contains(&piece.len())) {
-                let start = text.len();
-                text.extend_from_slice(piece);
-                places.push(start..text.len());
-                text.push(b'\n');
+        type Pieces<'p> = Vec<&'p (String, Vec<u8>)>;
+        let is_field = |piece: &&(String, Vec<u8>)| piece.0.starts_with("header ");
+        let (fields, target): (Pieces<'_>, Pieces<'_>) = self.pieces.iter().partition(is_field);
+        for head in [target, fields] {
+            let mut text = Vec::new();
+            let mut places = Vec::new();
+            let mut put = |pieces: &mut dyn Iterator<Item = &(String, Vec<u8>)>| {
+                for (_, piece) in pieces.filter(|(_, piece)| (1..=MOST_OF_A_PIECE).contains(&piece.len())) {
+                    let start = text.len();
+                    text.extend_from_slice(piece);
+                    places.push(start..text.len());
+                    text.push(b'\n');
+                }
+                text.len()
+            };
+            let (border, end) = (put(&mut head.into_iter()), put(&mut body.iter()));
+            if border == 0 || border == end {
+                continue;
             }
-            text.len()
-        };
-        let (border, end) = (put(&self.pieces), put(body));
-        if border == 0 || border == end {
-            return;
-        }
-        let mut found = Report::default();
-        let surface = Surface::new(&text, Layout::Plain("request".into()));
-        lens.scan_from(View::raw(b""), &surface, joined(&text, &places), &mut found);
-        report.exhausted |= found.exhausted;
-        for mut finding in found.findings {
-            if finding.range.start < border && border < finding.range.end {
-                finding.action = finding.action.unredactable();
-                report.findings.push(finding);
+            let mut found = Report::default();
+            let surface = Surface::new(&text, Layout::Plain("request".into()));
+            lens.scan_from(View::raw(b""), &surface, joined(&text, &places), &mut found);
+            report.exhausted |= found.exhausted;
+            for mut finding in found.findings {
+                if finding.range.start < border && border < finding.range.end {
+                    finding.action = finding.action.unredactable();
+                    report.findings.push(finding);
+                }
             }
         }
     }

@@ -167,7 +167,8 @@ async fn another_value_in_its_file_counts_at_once() {
     for protocol in PROTOCOLS {
         assert_eq!(say(protocol, next).await, refused);
         place.upstream.tell("/echo", Answer::new("text/plain", format!("it is {next}!")));
-        let reply = Ask::get(protocol, &format!("https://{HOST}/echo")).header("x-agent", "ann").send(&place.attache).await;
+        let reply =
+            Ask::get(protocol, &format!("https://{HOST}/echo")).header("x-agent", "ann").send(&place.attache).await;
         assert!(reply.status == 200 && !reply.body.contains(next), "{reply:?}");
     }
     assert_untold(&place, &[VALUE, next]);

@@ -68,8 +68,8 @@ async fn redact_replaces_and_the_message_stays_what_it_was() {
         let signed = post(protocol, HOST, "application/json", format!(r#"{{"a":"{KEY}"}}"#))
             .header("content-digest", "sha-256=:RK/0qy18MlBSVnWgjwz6lZEWjP/lF5HF9bvEF8FabDg=:");
         refused(&place, signed, RULE, "body.$.a").await;
-        let compressed = post(protocol, HOST, "text/plain", super::gzip(format!("it is {KEY}")))
-            .header("content-encoding", "gzip");
+        let compressed =
+            post(protocol, HOST, "text/plain", super::gzip(format!("it is {KEY}"))).header("content-encoding", "gzip");
         refused(&place, compressed, RULE, "body → gzip").await;
         refused(&place, Ask::get(protocol, &format!("https://{HOST}/{KEY}")), RULE, "path").await;
     }

@@ -179,6 +179,7 @@ async fn in_the_name_of_a_host() {
     // Who asks a name server has told it.
     assert_eq!(dns.asked().len(), 0, "{:?}", dns.asked());
     assert!(place.arrived().is_empty());
+    assert_untold(&place, &[KEY]);
 }
 
 #[tokio::test]

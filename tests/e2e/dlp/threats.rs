@@ -103,11 +103,9 @@ async fn an_unlisted_domain_and_another_agents_name_lead_nowhere() {
             .connect_header("proxy-authorization", &token)
             .header("x-attache-agent", "researcher");
         assert_ne!(place.send(both).await.reply.status, 200);
-        let outcome = passed(
-            &place,
-            Ask::get(protocol, "https://collect.example/a").header("x-attache-agent", "researcher"),
-        )
-        .await;
+        let outcome =
+            passed(&place, Ask::get(protocol, "https://collect.example/a").header("x-attache-agent", "researcher"))
+                .await;
         let seen = outcome.seen.unwrap();
         assert!(seen.headers.keys().all(|name| !name.as_str().starts_with("x-attache")), "{seen:?}");
     }

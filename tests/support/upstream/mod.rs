@@ -18,8 +18,8 @@ use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
-use self::told::Told;
 pub use self::told::Answer;
+use self::told::Told;
 use super::ca::{Ca, Validity};
 use super::within;
 

@@ -6,6 +6,7 @@ mod limits;
 mod live;
 mod own;
 mod profiles;
+mod responses;
 mod surfaces;
 mod threats;
 

@@ -155,6 +155,7 @@ async fn answers_without_a_body_are_untouched() {
         place.upstream.tell("/streams/a", Answer::new(JSON, USER).field("etag", "\"1\""));
         let ask = Ask::new(protocol, "HEAD", &format!("https://{HOST}/streams/a")).header("x-agent", "ann");
         let reply = within("an answer", ask.send(&place.attache)).await;
+        eprintln!("{:?}", place.attache.records().pop());
         assert_eq!((reply.status, &*reply.body, reply.header("etag")), (200, "", Some("\"1\"")), "{reply:?}");
     }
 }
@@ -176,13 +177,13 @@ async fn nobody_gets_a_part_of_an_answer_that_is_filtered() {
 }
 
 /// An answer as it comes.
-enum Listener {
+pub enum Listener {
     Http1(TcpStream),
     Http2(h2::RecvStream),
 }
 
 impl Listener {
-    async fn open(place: &Place, protocol: Protocol, path: &str) -> Listener {
+    pub async fn open(place: &Place, protocol: Protocol, path: &str) -> Listener {
         let mut stream = TcpStream::connect(place.attache.proxy()).await.unwrap();
         match protocol {
             Protocol::Http1 => {
@@ -200,7 +201,7 @@ impl Listener {
     }
 
     /// What comes until this has.
-    async fn hear(&mut self, text: &str) -> String {
+    pub async fn hear(&mut self, text: &str) -> String {
         let mut heard = String::new();
         while !heard.contains(text) {
             let part = match self {

@@ -95,6 +95,14 @@ impl Exchange {
         if found(&["path", "request", "requests"]) {
             record.path = without_odd(&record.path, '/', usize::MAX).into();
         }
+        if found(&["query", "request", "requests"]) {
+            let named = record.query.iter().flat_map(|query| query.split('&'));
+            let pairs = named.map(|pair| {
+                let (name, value) = pair.split_at(pair.find('=').unwrap_or(pair.len()));
+                without_odd(name, '.', usize::MAX) + value
+            });
+            record.query = record.query.is_some().then(|| pairs.collect::<Vec<_>>().join("&").into());
+        }
         if found(&["host", "request", "requests"]) {
             let below = record.host.split('.').count().saturating_sub(2);
             record.host = without_odd(&record.host, '.', below).into();

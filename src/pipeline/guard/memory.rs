@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use crate::pipeline::dlp::across::{Across, Joins, Limits, Piece, Receipt, labels, registrable};
-use crate::pipeline::dlp::finding::{Action, Chain, Step};
+use crate::pipeline::dlp::finding::{Action, Chain, Finding, Step};
 use crate::pipeline::dlp::scan::{Lens, Report};
 use crate::pipeline::dlp::surface::{Layout, Surface, joined};
 use crate::pipeline::dlp::verdicts::Verdicts;
@@ -129,14 +129,25 @@ impl Trace {
         let pieces: Vec<_> = labels.chain(own).collect();
         let before = report.findings.len();
         for joined in self.memory.add(&self.sender, &pieces).texts {
-            let chain: Chain = std::iter::once(Step::Split).collect();
-            let layout = Layout::Plain("requests".into());
-            let mut found = Report::default();
-            lens.scan(&Surface { text: &joined.text, layout, chain, offset: 0 }, Vec::new(), &mut found);
-            // What lies in one request alone was found there. Whatever else is found cannot be replaced any more.
-            let crossing = found.findings.into_iter().filter(|finding| joined.crosses(&finding.range));
-            for mut finding in crossing {
+            let look = |text: &[u8]| {
+                let chain: Chain = std::iter::once(Step::Split).collect();
+                let layout = Layout::Plain("requests".into());
+                let mut found = Report::default();
+                lens.scan(&Surface { text, layout, chain, offset: 0 }, Vec::new(), &mut found);
+                found.findings
+            };
+            let crossing: Vec<_> = look(&joined.text).into_iter().filter(|found| joined.crosses(&found.range)).collect();
+            if crossing.is_empty() {
+                continue;
+            }
+            // What lies in one request alone was found there, though a run around it may cross.
+            let alone: Vec<_> = joined.sides().into_iter().flat_map(look).collect();
+            let is_new = |found: &Finding| {
+                !alone.iter().any(|other| (&other.rule, other.fingerprint) == (&found.rule, found.fingerprint))
+            };
+            for mut finding in crossing.into_iter().filter(is_new) {
                 if report.findings.iter().skip(before).all(|other| other.rule != finding.rule) {
+                    // Whatever is found cannot be replaced any more.
                     finding.action = finding.action.unredactable();
                     report.findings.push(finding);
                 }

@@ -3,8 +3,10 @@
 
 mod known;
 mod limits;
+mod live;
 mod own;
 mod profiles;
+mod responses;
 mod surfaces;
 mod threats;
 

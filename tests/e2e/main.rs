@@ -37,6 +37,7 @@ mod organization;
 mod paths;
 mod profiles;
 mod reload;
+mod response_filters;
 mod rules;
 mod shared_store;
 mod spellings;

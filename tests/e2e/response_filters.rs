@@ -69,7 +69,8 @@ async fn the_agent_sees_the_named_fields_and_no_others() {
                 assert_eq!((reply.status, compact(&reply.text())), (200, expected.clone()), "{protocol:?} {reply:?}");
             }
         }
-        let orders = r#"[{"id":1,"card":{"number":"4111","month":5}},{"card":{"number":2}},{"customer":{"ssn":1,"a":"b"}}]"#;
+        let orders =
+            r#"[{"id":1,"card":{"number":"4111","month":5}},{"card":{"number":2}},{"customer":{"ssn":1,"a":"b"}}]"#;
         let left = r#"[{"id":1,"card":{"month":5}},{"card":{}},{"customer":{"a":"b"}}]"#;
         place.upstream.tell("/v1/orders/new", Answer::new(JSON, orders));
         let reply = ask(&place, protocol, "GET", "/v1/orders/new").await;
@@ -154,6 +155,7 @@ async fn answers_without_a_body_are_untouched() {
         place.upstream.tell("/streams/a", Answer::new(JSON, USER).field("etag", "\"1\""));
         let ask = Ask::new(protocol, "HEAD", &format!("https://{HOST}/streams/a")).header("x-agent", "ann");
         let reply = within("an answer", ask.send(&place.attache)).await;
+        eprintln!("{:?}", place.attache.records().pop());
         assert_eq!((reply.status, &*reply.body, reply.header("etag")), (200, "", Some("\"1\"")), "{reply:?}");
     }
 }
@@ -175,13 +177,13 @@ async fn nobody_gets_a_part_of_an_answer_that_is_filtered() {
 }
 
 /// An answer as it comes.
-enum Listener {
+pub enum Listener {
     Http1(TcpStream),
     Http2(h2::RecvStream),
 }
 
 impl Listener {
-    async fn open(place: &Place, protocol: Protocol, path: &str) -> Listener {
+    pub async fn open(place: &Place, protocol: Protocol, path: &str) -> Listener {
         let mut stream = TcpStream::connect(place.attache.proxy()).await.unwrap();
         match protocol {
             Protocol::Http1 => {
@@ -199,7 +201,7 @@ impl Listener {
     }
 
     /// What comes until this has.
-    async fn hear(&mut self, text: &str) -> String {
+    pub async fn hear(&mut self, text: &str) -> String {
         let mut heard = String::new();
         while !heard.contains(text) {
             let part = match self {

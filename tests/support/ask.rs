@@ -315,7 +315,10 @@ impl Ask {
         let mut body = Vec::new();
         while let Some(data) = within("the rest of the answer", content.data()).await {
             match data {
-                Ok(data) => body.extend_from_slice(&data),
+                Ok(data) => {
+                    content.flow_control().release_capacity(data.len()).unwrap();
+                    body.extend_from_slice(&data);
+                }
                 Err(_) => break,
             }
         }

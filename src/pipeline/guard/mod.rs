@@ -152,6 +152,11 @@ impl Inspector for Guard {
             now: subject.now,
         };
         let looked = self.look(&outgoing)?;
+        let profile = self.dlp.profile(agent);
+        if head.upgrades().next().is_some() && profile.enforced && !profile.requests.is_off() {
+            // Nobody reads the messages of another protocol.
+            return Err(Refusal { findings: looked.findings, ..Denial::new(Reason::WebsocketBlocked).into() });
+        }
         let mut inspection =
             Inspection { findings: looked.findings, set: looked.set, query: looked.query, ..Inspection::default() };
         if let Some(body) = looked.body {

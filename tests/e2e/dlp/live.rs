@@ -73,7 +73,8 @@ fn megabytes() -> u64 {
 async fn a_large_upload_is_looked_into_and_kept_nowhere() {
     let (address, counted) = counting_upstream().await;
     let attache = plain(address).await;
-    let part: Vec<u8> = "He said that the weather in Spring 2024 was fine, order no. 1837.\n".bytes().cycle().take(1 << 20).collect();
+    let part: Vec<u8> =
+        "He said that the weather in Spring 2024 was fine, order no. 1837.\n".bytes().cycle().take(1 << 20).collect();
     let mut stream = TcpStream::connect(attache.proxy()).await.unwrap();
     let length = megabytes() << 20;
     let head = format!("PUT http://{HOST}/sink HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: {length}\r\n\r\n");

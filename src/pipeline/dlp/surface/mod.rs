@@ -63,11 +63,13 @@ impl<'a> Surface<'a> {
             Layout::Json(name) => (name.clone(), json::place(self.text, at)),
             Layout::Form(name) => {
                 let pair = pairs(self.text).find(|pair| at < pair.whole.end);
-                let key = pair.and_then(|pair| self.text.get(pair.key)).and_then(|key| shown(key));
+                // What was found may be the key.
+                let key =
+                    pair.filter(|pair| at >= pair.key.end).and_then(|pair| self.text.get(pair.key)).and_then(shown);
                 (name.clone(), key)
             }
             Layout::Multipart(name, parts) => {
-                let part = parts.iter().find(|part| at < part.content.end);
+                let part = parts.iter().find(|part| at < part.content.end).filter(|part| at >= part.content.start);
                 let named = part.and_then(|part| multipart::name(self.text.get(part.head.clone())?));
                 (name.clone(), named.and_then(shown))
             }
@@ -159,7 +161,8 @@ mod tests {
     fn a_byte_of_a_form_stands_under_its_key() {
         let surface = Surface::new(b"a=1&b=two&c", Layout::Form("body".into()));
         assert_eq!(surface.place(6), ("body".into(), Some("b".into())));
-        assert_eq!(surface.place(0), ("body".into(), Some("a".into())));
+        assert_eq!(surface.place(2), ("body".into(), Some("a".into())));
+        assert_eq!(surface.place(0), ("body".into(), None));
         assert_eq!(surface.values(), [2..3, 6..9]);
     }
 

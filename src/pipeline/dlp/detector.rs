@@ -231,7 +231,7 @@ impl Search<'_> {
     fn try_rule(&mut self, at: u32, rule: &Rule, keyword: Range<usize>) {
         match rule.source.reach {
             Reach::Within if rule.anchored => {
-                if !self.try_at(rule, keyword.start) && rule.distinctive {
+                if !self.try_at(rule, keyword.start) && rule.distinctive && !rule.has_blanks {
                     self.try_squeezed(rule, keyword.start);
                 }
             }

@@ -170,7 +170,8 @@ impl Inspector for Guard {
             let held = searched.then(|| self.held.clone());
             if !permit.filters().is_empty() {
                 // A part of an answer is no JSON text, and the agent would choose which.
-                inspection.remove = ["range", "if-range"].map(Into::into).into();
+                let there = ["range", "if-range"].into_iter().filter(|name| head.fields.get(name).is_some());
+                inspection.remove = there.map(Into::into).collect();
             }
             inspection.response = Some(Box::new(Response::new(lens, held, filters, &head.method)));
         }

@@ -42,7 +42,7 @@ pub fn built_in() -> Result<Vec<Rule>, (String, RuleError)> {
     let services = service_names(&sources);
     let mut rules = Vec::with_capacity(sources.len());
     for mut source in sources {
-        if source.id == OF_ANY_SERVICE {
+        if source.id.starts_with(OF_ANY_SERVICE) {
             source.keywords.extend(services.iter().cloned());
         }
         let id = source.id.clone();
@@ -51,7 +51,7 @@ pub fn built_in() -> Result<Vec<Rule>, (String, RuleError)> {
     Ok(rules)
 }
 
-/// The rule for what is assigned to a service's name and has not the shape of that service's keys.
+/// What the ids of the rules begin with for what is assigned to a service's name and has not the shape of that service's keys.
 const OF_ANY_SERVICE: &str = "generic-service-secret";
 
 /// What the services are called whose keys are told by their name.

@@ -316,7 +316,9 @@ impl Table {
             return None;
         }
         let mut rest = before.clone();
-        if let Some(second) = rest.next() {
+        if before.is_near()
+            && let Some(second) = rest.next()
+        {
             for (known, word) in self.bucket(last.hash, Some(second.hash)) {
                 let mut ahead = rest.clone();
                 let mut others = known.iter().skip(2);
@@ -380,6 +382,12 @@ pub(super) struct Read<'a> {
 impl<'a> Words<'a> {
     pub(super) fn of(text: &'a [u8]) -> Self {
         Self { rest: text }
+    }
+
+    /// True if the next word stands so near that both may be one name: `user_id`, but not `"user": {"id"`.
+    fn is_near(&self) -> bool {
+        const FAR: usize = 4;
+        self.rest.last_chunk::<FAR>().is_none_or(|between| between.iter().any(|byte| is_letter(*byte)))
     }
 }
 

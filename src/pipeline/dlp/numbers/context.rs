@@ -3,8 +3,7 @@
 use std::ops::Range;
 use std::sync::LazyLock;
 
-use aho_corasick::AhoCorasick;
-use smallvec::SmallVec;
+use aho_corasick::{AhoCorasick, AhoCorasickKind};
 
 use super::table::{Kind, RULES};
 
@@ -216,7 +215,7 @@ impl Context {
         let mut words = Words::of(text);
         while let Some(word) = words.next() {
             let ended = if word.is_unspaced {
-                WORDS.within(word.text).into_iter().rev().any(|word| context.hear(word))
+                WORDS.within(word.text).fold(false, |ended, word| context.hear(word) || ended)
             } else {
                 WORDS.longest(word, &mut words).is_some_and(|word| context.hear(word))
             };
@@ -240,9 +239,9 @@ impl Context {
 
 static WORDS: LazyLock<Table> = LazyLock::new(Table::new);
 
-/// What is known of words: by the hash of the last of them, longest first, each from its last word on.
+/// What is known of words: by the hashes of the last two of them, longest first, each from its last word on.
 struct Table {
-    /// A bit for each such hash: most words are none of them.
+    /// A bit for the hash of each last word: most words are none of them.
     lasts: Vec<u64>,
     buckets: Vec<Vec<(Vec<u64>, Word)>>,
     unspaced: Option<AhoCorasick>,
@@ -251,8 +250,9 @@ struct Table {
 
 const BITS: u32 = 11;
 
-fn bucket(hash: u64) -> usize {
-    (hash.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - BITS)) as usize
+fn bucket(last: u64, second: Option<u64>) -> usize {
+    let both = last ^ second.unwrap_or_default().rotate_left(32);
+    (both.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - BITS)) as usize
 }
 
 /// Which of the bits, and in which of their words.
@@ -290,7 +290,7 @@ impl Table {
             let (place, bit) = bit(last);
             lasts.get_mut(place).into_iter().for_each(|bits| *bits |= bit);
             buckets
-                .get_mut(bucket(last))
+                .get_mut(bucket(last, hashes.get(1).copied()))
                 .into_iter()
                 .for_each(|bucket: &mut Vec<_>| bucket.push((hashes.clone(), word)));
         }
@@ -300,7 +300,11 @@ impl Table {
         Self {
             lasts,
             buckets,
-            unspaced: AhoCorasick::new(unspaced.iter().map(|(text, _)| text)).ok(),
+            unspaced: AhoCorasick::builder()
+                .kind(Some(AhoCorasickKind::DFA))
+                .prefilter(false)
+                .build(unspaced.iter().map(|(text, _)| text))
+                .ok(),
             of_unspaced: unspaced.into_iter().map(|(_, word)| word).collect(),
         }
     }
@@ -312,36 +316,51 @@ impl Table {
             return None;
         }
         let mut rest = before.clone();
-        let second = rest.next().map(|word| word.hash);
-        for (known, word) in self.buckets.get(bucket(last.hash))? {
-            let mut ahead = before.clone();
-            match known.as_slice() {
-                [one] if *one == last.hash => {}
-                [one, two, others @ ..] if *one == last.hash && Some(*two) == second => {
-                    ahead = rest.clone();
-                    if !others.iter().all(|hash| ahead.next().is_some_and(|word| word.hash == *hash)) {
-                        continue;
-                    }
+        if before.is_near()
+            && let Some(second) = rest.next()
+        {
+            for (known, word) in self.bucket(last.hash, Some(second.hash)) {
+                let mut ahead = rest.clone();
+                let mut others = known.iter().skip(2);
+                if known.starts_with(&[last.hash, second.hash])
+                    && others.all(|hash| ahead.next().is_some_and(|word| word.hash == *hash))
+                {
+                    *before = ahead;
+                    return Some(*word);
                 }
-                _ => continue,
             }
-            *before = ahead;
-            return Some(*word);
         }
-        None
+        self.bucket(last.hash, None).iter().find(|(known, _)| *known == [last.hash]).map(|(_, word)| *word)
+    }
+
+    fn bucket(&self, last: u64, second: Option<u64>) -> &[(Vec<u64>, Word)] {
+        self.buckets.get(bucket(last, second)).map(Vec::as_slice).unwrap_or_default()
     }
 
     /// What is said in a run of letters that has no spaces between its words.
-    fn within(&self, run: &[u8]) -> SmallVec<[Word; 8]> {
-        let found = self.unspaced.iter().flat_map(|automaton| automaton.find_iter(run));
-        found.filter_map(|found| self.of_unspaced.get(found.pattern().as_usize()).copied()).collect()
+    fn within(&self, run: &[u8]) -> impl Iterator<Item = Word> {
+        let found = self.unspaced.iter().flat_map(move |automaton| automaton.find_iter(run));
+        found.filter_map(|found| self.of_unspaced.get(found.pattern().as_usize()).copied())
     }
 }
 
 /// Of whatever alphabet: beyond ASCII all count as letters.
-fn is_letter(byte: u8) -> bool {
+const fn is_letter(byte: u8) -> bool {
     byte.is_ascii_alphabetic() | (byte >= 0x80)
 }
+
+/// The small letter of each letter, and 0 for the rest.
+const SMALL: [u8; 256] = {
+    let mut small = [0; 256];
+    let mut byte = 0;
+    while byte < small.len() {
+        if is_letter(byte as u8) {
+            small[byte] = (byte as u8).to_ascii_lowercase();
+        }
+        byte += 1;
+    }
+    small
+};
 
 /// The words of a text from its last to its first: runs of letters, which end where a capital follows a small letter,
 /// too: `SocialSecurity_no.` is `no`, `security` and `social`.
@@ -364,6 +383,12 @@ impl<'a> Words<'a> {
     pub(super) fn of(text: &'a [u8]) -> Self {
         Self { rest: text }
     }
+
+    /// True if the next word stands so near that both may be one name: `user_id`, but not `"user": {"id"`.
+    fn is_near(&self) -> bool {
+        const FAR: usize = 4;
+        self.rest.last_chunk::<FAR>().is_none_or(|between| between.iter().any(|byte| is_letter(*byte)))
+    }
 }
 
 impl<'a> Iterator for Words<'a> {
@@ -383,15 +408,17 @@ impl<'a> Iterator for Words<'a> {
         let (mut hash, mut start) = (BASIS, end);
         let (mut capital, mut is_unspaced) = (false, false);
         for byte in self.rest.iter().take(end).rev() {
-            let letter = is_letter(*byte);
-            if (capital && byte.is_ascii_lowercase()) || !(letter || *byte == b'\'') {
+            let small = SMALL.get(usize::from(*byte)).copied().unwrap_or_default();
+            // A small letter is itself; what is none has none.
+            if small == 0 && *byte == b'\'' {
+                capital = false;
+            } else if small == 0 || (capital && small == *byte && byte.is_ascii()) {
                 break;
+            } else {
+                hash = (hash ^ u64::from(small)).wrapping_mul(PRIME);
+                capital = small != *byte;
+                is_unspaced |= *byte >= 0xe0;
             }
-            if letter {
-                hash = (hash ^ u64::from(byte.to_ascii_lowercase())).wrapping_mul(PRIME);
-            }
-            capital = byte.is_ascii_uppercase();
-            is_unspaced |= *byte >= 0xe0;
             start -= 1;
         }
         let text = self.rest.get(start..end).unwrap_or_default();

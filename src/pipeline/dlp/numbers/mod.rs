@@ -18,7 +18,7 @@ use std::ops::Range;
 use super::finding::Confidence;
 use super::validate::{Compact, Validator, iban_length};
 use context::Reader;
-use scan::{Token, is_separator};
+use scan::Token;
 
 pub(super) use table::SEED_PHRASE;
 pub use table::{Kind, NumberRule, RULES};
@@ -109,7 +109,7 @@ impl Runs<'_, '_> {
             return None;
         }
         // Small letters are not how such a number is written: it needs its name.
-        let small = value.iter().any(u8::is_ascii_lowercase);
+        let small = node.lettered && value.iter().any(u8::is_ascii_lowercase);
         let alone = node.alone && !small;
         // Most runs of digits are no number of a person, and nothing near says so: that is asked first.
         let named = if alone { None } else { Some(self.words.about(self.text, window)) };
@@ -118,7 +118,6 @@ impl Runs<'_, '_> {
         }
         let number = Compact::of(value)?;
         let holds = |rule: &NumberRule| rule.check.is_none_or(|check| check.holds_of(&number));
-        let bare = !value.iter().any(|byte| is_separator(*byte));
         let mut held = 0u128;
         if alone {
             let alone = node.entries.iter().filter(|entry| entry.alone.is_some() && holds(entry.rule()));
@@ -138,8 +137,8 @@ impl Runs<'_, '_> {
                 (Some(alone), true) if alone >= Confidence::High => Confidence::Confirmed,
                 (Some(_), true) => rule.named,
                 (None, true) if (entry.alone.is_none() || small) && holds(rule) => rule.named,
-                (Some(Confidence::High), false) if context.denies(rule.kind, bare) => Confidence::Medium,
-                (Some(alone), false) if !context.denies(rule.kind, bare) => alone,
+                (Some(Confidence::High), false) if context.denies(rule.kind, node.bare) => Confidence::Medium,
+                (Some(alone), false) if !context.denies(rule.kind, node.bare) => alone,
                 _ => continue,
             };
             if best.is_none_or(|(other, _)| confidence > other) {
@@ -203,8 +202,7 @@ impl Runs<'_, '_> {
 /// True of a part of a longer number: of a decimal, a version, an UUID, a list of equal groups.
 fn is_glued(text: &[u8], window: &Range<usize>) -> bool {
     let value = text.get(window.clone()).unwrap_or_default();
-    let spaced = value.contains(&b' ');
-    let slashed = value.contains(&b'/');
+    let has = |separator: u8| value.iter().any(|byte| *byte == separator);
     let group = |of: &mut dyn Iterator<Item = &u8>| of.take_while(|byte| byte.is_ascii_digit()).count();
     let before = text.get(..window.start).unwrap_or_default();
     let left = match before {
@@ -214,10 +212,10 @@ fn is_glued(text: &[u8], window: &Range<usize>) -> bool {
             inner.is_ascii_digit() || word.any(u8::is_ascii_digit)
         }
         [.., inner, b'.' | b':'] => inner.is_ascii_digit(),
-        [.., inner, b'/'] => slashed && inner.is_ascii_digit(),
+        [.., inner, b'/'] => inner.is_ascii_digit() && has(b'/'),
         // The groups behind the head of an IBAN are of an account, even where its sum does not hold.
-        [.., a, b, c, d, b' '] if spaced && length_by_head([*a, *b, *c, *d]).is_some() => true,
-        [.., inner, b' '] if spaced && inner.is_ascii_digit() => {
+        [.., a, b, c, d, b' '] if length_by_head([*a, *b, *c, *d]).is_some() && has(b' ') => true,
+        [.., inner, b' '] if inner.is_ascii_digit() && has(b' ') => {
             group(&mut before.iter().rev().skip(1)) == group(&mut value.iter())
         }
         [.., b'$' | b'#' | b'%' | b'\\'] => true,
@@ -229,8 +227,8 @@ fn is_glued(text: &[u8], window: &Range<usize>) -> bool {
     let right = match after {
         [b'-' | b'_', inner, ..] => inner.is_ascii_alphanumeric(),
         [b'.', inner, ..] => inner.is_ascii_digit() && !value.contains(&b'-'),
-        [b'/', inner, ..] => slashed && inner.is_ascii_digit(),
-        [b' ', inner, ..] if spaced && inner.is_ascii_digit() => {
+        [b'/', inner, ..] => inner.is_ascii_digit() && has(b'/'),
+        [b' ', inner, ..] if inner.is_ascii_digit() && has(b' ') => {
             group(&mut after.iter().skip(1)) == group(&mut value.iter().rev())
         }
         [b'@' | b'%', ..] => true,

@@ -11,7 +11,13 @@ pub(super) fn is_separator(byte: u8) -> bool {
 pub(in crate::pipeline::dlp) fn next(text: &[u8], from: usize) -> Option<usize> {
     const BLOCK: usize = 64;
     const MORE: usize = 4;
-    let mut at = from;
+    // Where numbers stand in rows the next is near.
+    const NEAR: usize = 16;
+    let near = first(text, from..text.len().min(from + NEAR));
+    if near.is_some() {
+        return near;
+    }
+    let mut at = text.len().min(from + NEAR);
     // Whole blocks are decided without a branch for each byte; the compiler makes vectors of it.
     while let Some(block) = text.get(at..at + BLOCK + MORE) {
         if may_hold(block) {

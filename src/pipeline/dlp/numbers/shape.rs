@@ -28,18 +28,22 @@ const LONGEST: usize = 42;
 pub(super) fn each(text: &[u8], start: usize, found: &mut dyn FnMut(usize, &Node)) {
     let table = &*TABLE;
     let mut state = ROOT;
-    let mut bytes = text.get(start..).unwrap_or_default().iter().zip(start + 1..).peekable();
-    while let Some((byte, end)) = bytes.next() {
-        state = table.step(state, class(*byte));
+    let text = text.get(start..).unwrap_or_default();
+    for (at, byte) in text.iter().enumerate() {
+        let (next, accepted) = table.step(state, class(*byte));
         // Nothing that is looked for goes on like this.
-        if state == DEAD {
+        if next == DEAD {
             return;
         }
-        let Some(node) = table.accepted(state) else { continue };
-        if !bytes.peek().is_some_and(|(next, _)| next.is_ascii_alphanumeric()) {
+        state = next;
+        if accepted == NONE || text.get(at + 1).is_some_and(u8::is_ascii_alphanumeric) {
+            continue;
+        }
+        if let Some(node) = table.nodes.get(usize::from(accepted)) {
+            let end = at + 1;
             // A bracket that was opened before the last word is closed after it.
             let closed = node.opened && text.get(end) == Some(&b')');
-            found(end + usize::from(closed), node);
+            found(start + end + usize::from(closed), node);
         }
     }
 }
@@ -75,13 +79,14 @@ static TABLE: LazyLock<Table> = LazyLock::new(Table::new);
 /// Where nothing goes on from.
 const DEAD: u16 = 0;
 const ROOT: u16 = 1;
+/// The node where no shape ends.
+const NONE: u16 = 0;
 
 /// All shapes as a tree of their classes.
 struct Table {
-    /// For each state the next, by the class of a byte.
-    steps: Vec<[u16; 8]>,
-    /// For each state the place of its node, and one more; 0 where no shape ends.
-    accepts: Vec<u16>,
+    /// For each state the next, by the class of a byte; and in the place of what stands in no number the node.
+    states: Vec<[u16; 8]>,
+    /// The first is no shape's.
     nodes: Vec<Node>,
 }
 
@@ -95,34 +100,39 @@ pub(super) struct Node {
     pub(super) alone: bool,
     /// True if there is a bracket in it.
     opened: bool,
+    /// True if there are letters in it.
+    pub(super) lettered: bool,
+    /// True if there are no separators in it.
+    pub(super) bare: bool,
 }
 
 impl Table {
     fn new() -> Self {
-        let mut table = Self { steps: vec![[DEAD; 8]; 2], accepts: vec![0; 2], nodes: Vec::new() };
+        let mut table = Self { states: vec![[DEAD; 8]; 2], nodes: vec![Node::default()] };
         for (index, rule) in RULES.iter().enumerate() {
             for (shape, alone) in rule.shapes {
                 for key in keys(shape) {
-                    table.add(&key, Entry { index, alone: *alone }, shape.contains('('));
+                    table.add(&key, Entry { index, alone: *alone });
                 }
             }
         }
         table
     }
 
-    fn add(&mut self, key: &[u8], entry: Entry, opened: bool) {
+    fn add(&mut self, key: &[u8], entry: Entry) {
         let mut state = ROOT;
         for class in key {
-            let next = self.step(state, *class);
+            let (next, _) = self.step(state, *class);
             state = if next == DEAD { self.grow(state, *class) } else { next };
         }
-        let Some(accepted) = self.accepts.get_mut(usize::from(state)) else { return };
-        if *accepted == 0 {
-            self.nodes.push(Node { opened, ..Node::default() });
+        let Some([accepted, ..]) = self.states.get_mut(usize::from(state)) else { return };
+        if *accepted == NONE {
             *accepted = u16::try_from(self.nodes.len()).unwrap_or_default();
+            let bare = key.iter().all(|class| *class <= LETTER);
+            let (opened, lettered) = (key.contains(&class(b'(')), key.contains(&LETTER));
+            self.nodes.push(Node { opened, lettered, bare, ..Node::default() });
         }
-        let place = usize::from(*accepted).checked_sub(1);
-        if let Some(node) = place.and_then(|place| self.nodes.get_mut(place)) {
+        if let Some(node) = self.nodes.get_mut(usize::from(*accepted)) {
             node.rules |= 1 << entry.index;
             node.alone |= entry.alone.is_some();
             node.entries.push(entry);
@@ -130,22 +140,22 @@ impl Table {
     }
 
     fn grow(&mut self, state: u16, class: u8) -> u16 {
-        let new = u16::try_from(self.steps.len()).unwrap_or(DEAD);
-        let step = self.steps.get_mut(usize::from(state)).and_then(|steps| steps.get_mut(usize::from(class)));
+        let new = u16::try_from(self.states.len()).unwrap_or(DEAD);
+        let step = self.states.get_mut(usize::from(state)).and_then(|steps| steps.get_mut(usize::from(class)));
         step.into_iter().for_each(|step| *step = new);
-        self.steps.push([DEAD; 8]);
-        self.accepts.push(0);
+        self.states.push([DEAD; 8]);
         new
     }
 
-    fn step(&self, state: u16, class: u8) -> u16 {
-        let steps = self.steps.get(usize::from(state));
-        steps.and_then(|steps| steps.get(usize::from(class))).copied().unwrap_or(DEAD)
-    }
-
-    fn accepted(&self, state: u16) -> Option<&Node> {
-        let place = self.accepts.get(usize::from(state)).copied().unwrap_or_default();
-        self.nodes.get(usize::from(place).checked_sub(1)?)
+    /// The next state, and the node of what ends there.
+    fn step(&self, state: u16, class: u8) -> (u16, u16) {
+        if class == 0 {
+            return (DEAD, NONE);
+        }
+        let next = self.states.get(usize::from(state)).and_then(|state| state.get(usize::from(class)));
+        let next = next.copied().unwrap_or(DEAD);
+        let [accepted, ..] = self.states.get(usize::from(next)).copied().unwrap_or_default();
+        (next, accepted)
     }
 }
 

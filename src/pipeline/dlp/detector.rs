@@ -1,6 +1,6 @@
 //! Finds what the rules name in one text: a keyword, then a pattern where the keyword says, then what speaks against it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use super::finding::{Category, Confidence};
 use super::numbers;
 use super::prefilter::{Prefilter, PrefilterError};
 use super::rule::{NEARBY, Reach, Rule, RuleError};
-use super::squeeze::squeezed;
+use super::squeeze::{squeezed, unparted};
 
 /// All rules that are looked for together.
 #[derive(Debug)]
@@ -254,6 +254,9 @@ impl Search<'_> {
 
     /// Tries the pattern at one place. True if it matches there, whatever else speaks against it.
     fn try_at(&mut self, rule: &Rule, at: usize) -> bool {
+        if !rule.may_begin(self.text.get(at..).unwrap_or_default().iter().copied()) {
+            return false;
+        }
         let end = self.text.len().min(at + rule.max_len);
         let input = Input::new(self.text).span(at.min(end)..end).anchored(Anchored::Yes);
         self.matched(rule, input).is_some()
@@ -261,6 +264,9 @@ impl Search<'_> {
 
     /// Tries the pattern on what a token reads as without what parts it.
     fn try_squeezed(&mut self, rule: &Rule, at: usize) {
+        if !rule.may_begin(unparted(self.text, at)) {
+            return;
+        }
         let Some((bytes, places)) = squeezed(self.text, at, rule.max_len) else { return };
         let Some(pattern) = rule.pattern() else { return };
         let Some(found) = pattern.find(Input::new(&bytes).anchored(Anchored::Yes)) else { return };
@@ -276,7 +282,7 @@ impl Search<'_> {
     }
 
     fn note(&mut self, found: Match) {
-        if !self.found.contains(&found) {
+        if self.found.last() != Some(&found) {
             self.found.push(found);
         }
     }
@@ -289,7 +295,9 @@ impl Search<'_> {
             return self.try_all(rule, window);
         };
         let before = tried.clone();
-        *tried = before.start.min(window.start)..before.end.max(window.end);
+        // What lies between the two has not been tried.
+        let start = if window.start > before.end { window.start } else { before.start.min(window.start) };
+        *tried = start..before.end.max(window.end);
         // What began before may end after what was tried; and keywords do not come in order.
         if window.start < before.start {
             self.try_all(rule, window.start..(before.start + rule.max_len).min(window.end));
@@ -371,10 +379,18 @@ fn best(mut found: Vec<Match>) -> Vec<Match> {
         let worth = |m: &Match| (m.confidence, m.weight, m.range.len());
         worth(b).cmp(&worth(a)).then_with(|| a.rule.cmp(&b.rule)).then_with(|| a.range.start.cmp(&b.range.start))
     });
+    // Those of a category that are kept do not overlap: where each ends by where it begins.
+    let mut taken: HashMap<Category, BTreeMap<usize, usize>> = HashMap::new();
     let mut kept: Vec<Match> = Vec::with_capacity(found.len());
     for candidate in found {
-        let overlaps = |m: &Match| m.range.start < candidate.range.end && candidate.range.start < m.range.end;
-        if !kept.iter().any(|m| overlaps(m) && m.category == candidate.category) {
+        let range = candidate.range.clone();
+        let taken = match taken.get_mut(&candidate.category) {
+            Some(taken) => taken,
+            None => taken.entry(candidate.category.clone()).or_default(),
+        };
+        let before = taken.range(..range.end).next_back();
+        if before.is_none_or(|(_, end)| *end <= range.start) {
+            taken.insert(range.start, range.end);
             kept.push(candidate);
         }
     }

@@ -10,6 +10,7 @@ pub mod decode;
 pub mod detector;
 mod edits;
 pub mod finding;
+mod head;
 pub mod hold;
 pub mod inflate;
 pub mod known;

@@ -12,6 +12,7 @@ use regex_syntax::hir::{Class, Hir, HirKind};
 use serde::Deserialize;
 
 use super::finding::{Category, Confidence};
+use super::head::Head;
 use super::validate::Validator;
 
 /// A rule as it is written.
@@ -149,6 +150,7 @@ pub struct Rule {
     /// True if a match may have blanks or line ends in it.
     pub has_blanks: bool,
     pattern: Lazy,
+    head: OnceLock<Head>,
     allow: Vec<Lazy>,
 }
 
@@ -251,6 +253,7 @@ impl Rule {
             distinctive: is_distinctive(&source, &parsed),
             has_blanks: may_have(&parsed, b" \n"),
             pattern: Lazy::new(&source.pattern),
+            head: OnceLock::new(),
             allow: source.allow.iter().map(|pattern| Lazy::new(pattern)).collect(),
             source,
         })
@@ -259,6 +262,13 @@ impl Rule {
     /// The pattern. None only if a pattern that parses does not compile, which a rule's examples would show.
     pub fn pattern(&self) -> Option<&Regex> {
         self.pattern.compiled()
+    }
+
+    /// False if the pattern does not match where these bytes begin.
+    #[inline]
+    pub fn may_begin(&self, bytes: impl Iterator<Item = u8>) -> bool {
+        let head = || parse(&self.source.pattern).map(|parsed| Head::of(&parsed)).unwrap_or_default();
+        self.head.get_or_init(head).may_begin(bytes)
     }
 
     /// True if the rule itself says that this secret is none.

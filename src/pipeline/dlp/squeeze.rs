@@ -27,6 +27,22 @@ pub fn squeezed(text: &[u8], at: usize, most: usize) -> Option<(Vec<u8>, Vec<usi
     parted.then_some((bytes, places))
 }
 
+/// The bytes of [`squeezed`], one after the other: for a look at the first of them.
+pub fn unparted(text: &[u8], at: usize) -> impl Iterator<Item = u8> {
+    let mut rest = text.get(at..).unwrap_or_default();
+    std::iter::from_fn(move || {
+        loop {
+            match gap(rest) {
+                0 => break,
+                gap => rest = rest.get(gap..)?,
+            }
+        }
+        let (first, after) = rest.split_first()?;
+        rest = after;
+        Some(*first)
+    })
+}
+
 /// How many bytes at the beginning stand between two parts of a token.
 fn gap(text: &[u8]) -> usize {
     match text {
@@ -68,6 +84,7 @@ mod tests {
         ] {
             let squeezed = squeezed(text.as_bytes(), 0, 10);
             assert_eq!(squeezed.as_ref().map(|(bytes, _)| bytes.as_slice()), expected.map(str::as_bytes), "{text}");
+            assert!(unparted(text.as_bytes(), 0).take(10).eq(*b"ghp_abcdef"), "{text}");
             if let Some((bytes, places)) = squeezed {
                 assert!(bytes.iter().zip(&places).all(|(byte, at)| text.as_bytes()[*at] == *byte));
                 assert_eq!(*places.last().unwrap(), text.len());

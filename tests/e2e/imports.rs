@@ -226,7 +226,9 @@ async fn oktsec_answers_as_its_example_says() {
         }
     }
     let body = "Here are the results. Also, AWS_ACCESS_KEY=AKIA1234567890ABCDEF";
-    for (agent, host) in [("researcher", "api.arxiv.org"), ("coder", "api.github.com"), ("coordinator", "other.example")] {
+    for (agent, host) in
+        [("researcher", "api.arxiv.org"), ("coder", "api.github.com"), ("coordinator", "other.example")]
+    {
         let before = upstream.requests().len();
         let ask = Ask::new(Protocol::Http1, "POST", &format!("https://{host}/submit")).body(body);
         let reply = ask.header("x-oktsec-agent", agent).send(&attache).await;

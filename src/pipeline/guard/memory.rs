@@ -136,7 +136,8 @@ impl Trace {
                 lens.scan(&Surface { text, layout, chain, offset: 0 }, Vec::new(), &mut found);
                 found.findings
             };
-            let crossing: Vec<_> = look(&joined.text).into_iter().filter(|found| joined.crosses(&found.range)).collect();
+            let crossing: Vec<_> =
+                look(&joined.text).into_iter().filter(|found| joined.crosses(&found.range)).collect();
             if crossing.is_empty() {
                 continue;
             }

@@ -64,11 +64,18 @@ impl Answer {
     }
 
     pub(super) async fn say(self, request: Request<Recorded>) -> Result<Response<UnsyncBoxBody<Bytes, Error>>, Error> {
+        let is_head = request.method() == http::Method::HEAD;
         // The agent is heard out first, as most servers do.
         request.into_body().collect().await.map_err(Error::other)?;
         let mut response = Response::builder().status(self.status);
         for (name, value) in &self.fields {
             response = response.header(*name, value);
+        }
+        if is_head {
+            // Over HTTP/2 nobody else leaves the body out.
+            let length = self.parts.iter().map(Vec::len).sum::<usize>();
+            let none = Full::default().map_err(|never| match never {}).boxed_unsync();
+            return response.header("content-length", length).body(none).map_err(Error::other);
         }
         let mut parts = self.parts.into_iter();
         let body = if parts.len() == 1 && self.trailers.is_empty() {

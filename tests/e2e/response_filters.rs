@@ -155,7 +155,6 @@ async fn answers_without_a_body_are_untouched() {
         place.upstream.tell("/streams/a", Answer::new(JSON, USER).field("etag", "\"1\""));
         let ask = Ask::new(protocol, "HEAD", &format!("https://{HOST}/streams/a")).header("x-agent", "ann");
         let reply = within("an answer", ask.send(&place.attache)).await;
-        eprintln!("{:?}", place.attache.records().pop());
         assert_eq!((reply.status, &*reply.body, reply.header("etag")), (200, "", Some("\"1\"")), "{reply:?}");
     }
 }

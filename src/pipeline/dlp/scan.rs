@@ -193,12 +193,12 @@ impl Lens {
     /// Where in a surface something is. Names in it are the agent's, and may themselves be what must not be told.
     fn place(&self, surface: &Surface<'_>, at: usize) -> (Arc<str>, Option<Box<str>>) {
         let (name, place) = surface.place(at);
-        let is_fit = |place: &Box<str>| {
+        let is_fit = |place: &str| {
             let mut known = false;
             self.known.find(place.as_bytes(), &mut |_| known = true);
             !known && self.detector.find(place.as_bytes()).iter().next().is_none()
         };
-        (name, place.filter(is_fit))
+        (name, place.filter(|place| is_fit(place)))
     }
 
     fn fingerprint(&self, value: &[u8]) -> u64 {

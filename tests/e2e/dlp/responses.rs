@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
 use super::{KEY, RULE, assert_untold, base64, brotli, finding, gzip};
 use crate::response_filters::Listener;
 use crate::support::upstream::Answer;
-use crate::support::{Ask, PROTOCOLS, Place};
+use crate::support::{Ask, PROTOCOLS, Place, tunnel, within};
 
 const HOST: &str = "api.example.com";
 const POLICY: &str = "
@@ -103,4 +104,33 @@ async fn events_stay_live() {
         heard += &listener.hear("data: done\n").await;
         assert!(!heard.contains(KEY) && heard.contains("[REDACTED:"), "{heard}");
     }
+}
+
+/// Fields behind the body are looked at too, and what was kept of the body goes on before them.
+#[tokio::test]
+async fn trailers_are_looked_into() {
+    let place = place().await;
+    let ssn = "her social security number is 536-22-8714";
+    for (path, value) in [("/clean", "fine"), ("/found", ssn)] {
+        place.upstream.tell(path, Answer::new("text/plain", "hello").trailer("x-note", value));
+    }
+    for (path, is_clean) in [("/clean", true), ("/found", false)] {
+        let mut client = tunnel::h2(TcpStream::connect(place.attache.proxy()).await.unwrap()).await;
+        let request = http::Request::get(format!("http://{HOST}{path}")).header("x-agent", "ann").body(()).unwrap();
+        let (answer, _) = client.send_request(request, true).unwrap();
+        let Ok(answer) = within("an answer", answer).await else {
+            assert!(!is_clean);
+            continue;
+        };
+        let mut body = answer.into_body();
+        let mut heard = Vec::new();
+        while let Some(Ok(data)) = within("the body", body.data()).await {
+            heard.extend(data);
+        }
+        let trailers = within("the trailers", body.trailers()).await;
+        let note =
+            trailers.ok().flatten().and_then(|trailers| Some(trailers.get("x-note")?.to_str().unwrap().to_owned()));
+        assert_eq!((&*heard == b"hello", note.as_deref()), (is_clean, is_clean.then_some("fine")), "{heard:?}");
+    }
+    place.attache.wait_record("the refusal", |record| record["reason"] == "response_blocked").await;
 }

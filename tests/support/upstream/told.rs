@@ -5,7 +5,7 @@ use std::io::Error;
 use std::sync::{Arc, Mutex};
 
 use futures_util::{StreamExt, stream};
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Bytes, Frame};
@@ -22,6 +22,7 @@ pub struct Answer {
     status: u16,
     fields: Vec<(&'static str, String)>,
     parts: Vec<Vec<u8>>,
+    trailers: HeaderMap,
     /// Lets each part after the first go out.
     gate: Option<Arc<Notify>>,
 }
@@ -30,7 +31,7 @@ impl Answer {
     /// 200.
     pub fn new(content_type: &str, body: impl AsRef<[u8]>) -> Answer {
         let fields = vec![("content-type", content_type.to_owned())];
-        Answer { status: 200, fields, parts: vec![body.as_ref().to_vec()], gate: None }
+        Answer { status: 200, fields, parts: vec![body.as_ref().to_vec()], trailers: HeaderMap::new(), gate: None }
     }
 
     pub fn status(mut self, status: u16) -> Answer {
@@ -49,6 +50,12 @@ impl Answer {
         self
     }
 
+    /// A field behind the body.
+    pub fn trailer(mut self, name: &'static str, value: &str) -> Answer {
+        self.trailers.insert(name, value.parse().unwrap());
+        self
+    }
+
     /// A further part, which waits for `gate`.
     pub fn after(mut self, gate: &Arc<Notify>, part: impl AsRef<[u8]>) -> Answer {
         self.parts.push(part.as_ref().to_vec());
@@ -57,14 +64,21 @@ impl Answer {
     }
 
     pub(super) async fn say(self, request: Request<Recorded>) -> Result<Response<UnsyncBoxBody<Bytes, Error>>, Error> {
+        let is_head = request.method() == http::Method::HEAD;
         // The agent is heard out first, as most servers do.
         request.into_body().collect().await.map_err(Error::other)?;
         let mut response = Response::builder().status(self.status);
         for (name, value) in &self.fields {
             response = response.header(*name, value);
         }
+        if is_head {
+            // Over HTTP/2 nobody else leaves the body out.
+            let length = self.parts.iter().map(Vec::len).sum::<usize>();
+            let none = Full::default().map_err(|never| match never {}).boxed_unsync();
+            return response.header("content-length", length).body(none).map_err(Error::other);
+        }
         let mut parts = self.parts.into_iter();
-        let body = if parts.len() == 1 {
+        let body = if parts.len() == 1 && self.trailers.is_empty() {
             Full::new(Bytes::from(parts.next().unwrap_or_default())).map_err(|never| match never {}).boxed_unsync()
         } else {
             let gate = self.gate;
@@ -80,7 +94,8 @@ impl Answer {
                     Ok(Frame::data(Bytes::from(part)))
                 }
             });
-            StreamBody::new(parts).boxed_unsync()
+            let trailers = stream::iter((!self.trailers.is_empty()).then(|| Ok(Frame::trailers(self.trailers))));
+            StreamBody::new(parts.chain(trailers)).boxed_unsync()
         };
         response.body(body).map_err(Error::other)
     }

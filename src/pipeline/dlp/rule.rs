@@ -5,7 +5,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use regex_automata::meta::{BuildError, Regex};
+use regex_automata::meta::Regex;
 use regex_automata::util::syntax;
 use regex_syntax::hir::literal::Extractor;
 use regex_syntax::hir::{Class, Hir, HirKind};
@@ -288,7 +288,7 @@ impl Lazy {
     }
 
     fn compiled(&self) -> Option<&Regex> {
-        self.compiled.get_or_init(|| compile(&self.text).ok()).as_ref()
+        self.compiled.get_or_init(|| compile(&self.text)).as_ref()
     }
 }
 
@@ -306,10 +306,10 @@ fn parse(pattern: &str) -> Result<Hir, RuleError> {
 }
 
 /// A rule's program may not be large: it is one of hundreds.
-fn compile(pattern: &str) -> Result<Regex, BuildError> {
+fn compile(pattern: &str) -> Option<Regex> {
     const MOST_PROGRAM: usize = 1 << 20;
     let config = Regex::config().nfa_size_limit(Some(MOST_PROGRAM)).hybrid_cache_capacity(1 << 18).utf8_empty(false);
-    Regex::builder().configure(config).syntax(syntax::Config::new().unicode(false).utf8(false)).build(pattern)
+    Regex::builder().configure(config).syntax(syntax::Config::new().unicode(false).utf8(false)).build(pattern).ok()
 }
 
 /// Whether a match can begin with nothing but one of the keywords, in any case of letters.

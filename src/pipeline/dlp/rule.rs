@@ -314,7 +314,10 @@ fn compile(pattern: &str) -> Option<Regex> {
 
 /// Whether a match can begin with nothing but one of the keywords, in any case of letters.
 fn begins_with_keyword(pattern: &Hir, keywords: &[String]) -> bool {
-    let prefixes = Extractor::new().extract(pattern);
+    let mut extractor = Extractor::new();
+    // Two hexadecimal digits, or one letter of base64, may be part of a keyword.
+    extractor.limit_class(64).limit_total(512);
+    let prefixes = extractor.extract(pattern);
     let begins = |literal: &[u8]| {
         keywords.iter().any(|keyword| {
             literal.get(..keyword.len()).is_some_and(|start| start.eq_ignore_ascii_case(keyword.as_bytes()))
@@ -396,12 +399,14 @@ mod tests {
 
     #[test]
     fn a_rule_knows_how_long_its_matches_are_and_where_they_begin() {
-        let rule = |text| rule(text).unwrap();
+        let rule = |text: &str| rule(text).unwrap();
         let fixed = rule("{id: a, keywords: [ABC_], pattern: '(?i)abc_[0-9]{4}'}");
         assert!(fixed.anchored && fixed.max_len == 8);
         assert!(rule("{id: a, keywords: [abc_, abd_], pattern: 'ab[cd]_[0-9]{4}'}").anchored);
         assert!(!rule("{id: a, keywords: [abc_], pattern: 'ab[cd]_[0-9]{4}'}").anchored);
         assert!(!rule("{id: a, keywords: [abc], pattern: '[0-9]{4}abc'}").anchored);
+        let each = "aq0, aq1, aq2, aq3, aq4, aq5, aq6, aq7, aq8, aq9, aqa, aqb, aqc, aqd, aqe, aqf";
+        assert!(rule(&format!("{{id: a, keywords: [{each}], pattern: 'aq[0-9a-f]{{9}}'}}")).anchored);
         assert_eq!(rule("{id: a, keywords: [abc], pattern: 'abc[a-z]+', maxLen: 50}").max_len, 50);
     }
 }

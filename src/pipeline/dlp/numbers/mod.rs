@@ -94,7 +94,7 @@ impl Runs<'_, '_> {
     fn windows(&mut self, first: &Token) {
         self.iban(first);
         let start = first.range.start;
-        shape::each(self.text, start, &mut |end, node| {
+        shape::each(self.text, start, first.digits(), &mut |end, node| {
             let window = start..end;
             if let Some(best) = self.best_of(&window, node) {
                 self.keep(best);

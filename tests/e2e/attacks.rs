@@ -204,6 +204,7 @@ async fn a_transfer_coding_that_nobody_knows_is_malformed_and_on_record() {
 #[tokio::test]
 async fn what_follows_a_websocket_that_was_not_opened_does_not_leave() {
     const POLICY: &str = "
+dlp: {profiles: {default: {webSockets: allow}}}
 allowedDomains: [{pattern: api.example.com, upgrades: [websocket], httpRestrictions: [{method: GET, path: '/status/**'}]}]
 ";
     let upstream = Upstream::https(["api.example.com"]).await;

@@ -45,7 +45,7 @@ async fn an_approval_is_bound_to_the_headers_that_make_it_another_request() {
         "Range: bytes=0-",
         "If-Match: \"1\"",
         "Content-Type: text/second",
-        "Content-Encoding: br",
+        "Content-Encoding: identity",
     ] {
         let other = ticket(&send(&[header]).await);
         assert!(!seen.contains(&other), "{header}");
@@ -149,6 +149,7 @@ async fn override_headers_lead_nowhere_the_organization_does_not() {
 #[tokio::test]
 async fn no_spelling_and_no_identity_gets_more_than_the_limit() {
     const POLICY: &str = "
+dlp: {profiles: {default: {webSockets: allow}}}
 allowedDomains: [{pattern: api.example.com, upgrades: [websocket]}]
 agents:
   ann: {identity: [{token: {env: ONE}}, {token: {env: TWO}}, {sourceAddress: 203.0.113.0/24}, {header: {name: X-Agent, value: ann, trusted: true}}]}

@@ -5,6 +5,7 @@
 
 mod held;
 mod large;
+mod product;
 mod responses;
 mod service;
 mod streamed;

@@ -21,6 +21,7 @@ organization:
     - {name: No deletes, host: "*.example", method: DELETE, action: block}
     - {name: Not now, host: api.example, path: /never, action: block}
     - {name: Cap, host: api.example, path: /cap, action: {rateLimit: {requests: 1, per: hour}}}
+dlp: {profiles: {default: {webSockets: allow}}}
 allowedDomains:
   - "*"
   - pastebin.example

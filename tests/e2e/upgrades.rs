@@ -10,6 +10,7 @@ use tonic::Code;
 use crate::support::{Ask, Attache, Protocol, Stage, Upstream, grpc, records, tunnel, whole_record, within};
 
 const POLICY: &str = r#"
+dlp: {profiles: {default: {webSockets: allow}}}
 allowedDomains:
   - refused.example
   - {pattern: ws.example, upgrades: [websocket]}
@@ -17,6 +18,8 @@ allowedDomains:
   - pattern: narrow.example
     upgrades: [websocket]
     httpRestrictions: [{method: GET, path: /ws}]
+# Nobody looks into WebSockets.
+dlp: {profiles: {default: {requests: {credentials: off, crypto: off, custom: off, pii: off}}}}
 credentials:
   - {name: key, envVarKey: KEY, injections: [{domain: ws.example, headerName: X-Key, headerFormat: "{value}"}]}
 "#;

@@ -12,8 +12,8 @@ use crate::cli::Outcome;
 use crate::cli::output::{Format, json_line};
 use crate::pipeline::dlp::detector::Detector;
 use crate::pipeline::dlp::finding::Confidence;
-use crate::pipeline::dlp::numbers;
 use crate::pipeline::dlp::rule::{RuleError, Severity};
+use crate::pipeline::dlp::{mnemonic, numbers};
 
 /// List the rules, or try them on their examples
 ///
@@ -116,7 +116,10 @@ fn test(detector: &Detector, output: Format, out: &mut dyn Write) -> Outcome {
         let enough = rule.named.min(Confidence::High);
         let finds = |text: &str| {
             let mut any = false;
-            numbers::find(text.as_bytes(), &mut |found| any |= found.rule == rule.id && found.confidence >= enough);
+            let mut note = |found: numbers::Match| any |= found.rule == rule.id && found.confidence >= enough;
+            numbers::find(text.as_bytes(), &mut note);
+            numbers::contact::find(text.as_bytes(), &mut note);
+            mnemonic::find(text.as_bytes(), &mut note);
             any
         };
         tried += rule.matches.len() + rule.no_match.len();

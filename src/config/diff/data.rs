@@ -95,11 +95,16 @@ impl Data {
     }
 }
 
+/// What a profile says of one direction.
+type Side = fn(&Profile) -> &Actions;
+/// What else it says.
+type Setting = fn(&Profile) -> &'static str;
+
 /// What is different for one caller, each with whether it lets more pass.
 fn changes(old: &Data, new: &Data, caller: Option<&str>) -> Vec<(bool, String)> {
     let (before, after) = (old.profile(caller), new.profile(caller));
     let mut changes = Vec::new();
-    let sides: [(&str, Action, fn(&Profile) -> &Actions); 2] = [
+    let sides: [(&str, Action, Side); 2] = [
         ("in requests", Action::Block, |profile| &profile.requests),
         ("in responses", Action::Redact, |profile| &profile.responses),
     ];
@@ -112,8 +117,9 @@ fn changes(old: &Data, new: &Data, caller: Option<&str>) -> Vec<(bool, String)> 
     }
     let own = |profile: &Profile| if profile.own_credentials { "allow" } else { "block" };
     let large = |profile: &Profile| if profile.over_buffer == OverBuffer::Block { "block" } else { "stream" };
-    let settings: [(&str, fn(&Profile) -> &'static str, &str); 2] =
-        [("ownCredentials", own, "allow"), ("overBuffer", large, "stream")];
+    let sockets = |profile: &Profile| if profile.web_sockets { "allow" } else { "block" };
+    let settings: [(&str, Setting, &str); 3] =
+        [("ownCredentials", own, "allow"), ("overBuffer", large, "stream"), ("webSockets", sockets, "allow")];
     for (name, said, wide) in settings {
         let (was, is) = (said(before), said(after));
         if was != is {
@@ -128,7 +134,7 @@ fn compare(
     old: &Data,
     new: &Data,
     (before, after): (&Profile, &Profile),
-    actions: fn(&Profile) -> &Actions,
+    actions: Side,
     side: &str,
     changes: &mut Vec<(bool, String)>,
 ) {

@@ -2,7 +2,7 @@
 
 use super::super::code::Code;
 use super::super::error::Problems;
-use super::super::schema::{Identity, Policy, SecretSource, TokenSource};
+use super::super::schema::{CanarySource, Identity, Policy, SecretSource, TokenSource};
 use crate::secrets::{Environment, Source};
 
 /// Reports variables and files that are not there. What is read is dropped at once.
@@ -28,7 +28,15 @@ pub(super) fn lint(policy: &Policy, environment: &Environment, problems: &mut Pr
         }
         _ => None,
     });
-    for (effect, at, source) in of_credentials.chain(of_tokens) {
+    let of_canaries = policy.dlp.canaries.iter().filter_map(|canary| {
+        let source = match &canary.source.value {
+            CanarySource::Written(_) => return None,
+            CanarySource::Environment(name) => Source::Variable(name.clone()),
+            CanarySource::File(path) => Source::File(path.clone()),
+        };
+        Some(("nobody notices when this canary leaves", canary.source.span, source))
+    });
+    for (effect, at, source) in of_credentials.chain(of_tokens).chain(of_canaries) {
         if let Err(error) = source.read(environment) {
             problems
                 .warning(at, format!("{error}: {effect}"))

@@ -41,6 +41,8 @@ pub struct DlpProfile {
     pub over_buffer: OverBuffer,
     /// Whether the agent may send credentials of its own.
     pub own_credentials: bool,
+    /// Whether the agent may open WebSockets.
+    pub web_sockets: bool,
     /// Whether any of it is done.
     pub mode: Mode,
 }
@@ -117,7 +119,7 @@ const ACTIONS: &[(&str, finding::Action)] = &[
     ("off", finding::Action::Off),
 ];
 const OVER_BUFFER: &[(&str, OverBuffer)] = &[("stream", OverBuffer::Stream), ("block", OverBuffer::Block)];
-const OWN_CREDENTIALS: &[(&str, bool)] = &[("block", false), ("allow", true)];
+const BLOCK_OR_ALLOW: &[(&str, bool)] = &[("block", false), ("allow", true)];
 
 pub(super) fn dlp(node: &Node, problems: &mut Problems) -> Option<Dlp> {
     let mut fields = Fields::of(node, "what is said about data", problems)?;
@@ -151,7 +153,10 @@ fn profile(key: &Key, node: &Node, problems: &mut Problems) -> Option<DlpProfile
             .optional("overBuffer", word("what is done about large bodies", OVER_BUFFER))
             .map_or(OverBuffer::Stream, |word| word.value),
         own_credentials: fields
-            .optional("ownCredentials", word("what is done about an agent's own credentials", OWN_CREDENTIALS))
+            .optional("ownCredentials", word("what is done about an agent's own credentials", BLOCK_OR_ALLOW))
+            .is_some_and(|word| word.value),
+        web_sockets: fields
+            .optional("webSockets", word("what is done about WebSockets", BLOCK_OR_ALLOW))
             .is_some_and(|word| word.value),
         mode: fields.optional("mode", mode).unwrap_or_default(),
     };

@@ -134,7 +134,7 @@ fn found(rule: &str, category: Category) -> Match {
 fn a_profile_is_the_default_with_what_it_says_in_its_place() {
     let compiled = compiled(
         "agents:\n  a: {dlp: strict, identity: [{sourceAddress: 192.0.2.1}]}\n  b: {dlp: off, identity: [{sourceAddress: 192.0.2.2}]}\n  c: {identity: [{sourceAddress: 192.0.2.3}]}\n\
-         dlp:\n  profiles:\n    strict: {requests: {pii: redact, github-personal-access-token: monitor}, responses: {credentials: redact, knownSecret: block}, overBuffer: block, ownCredentials: allow, mode: monitor}\n    default: {requests: {pii.contact: block}}\n",
+         dlp:\n  profiles:\n    strict: {requests: {pii: redact, github-personal-access-token: monitor}, responses: {credentials: redact, knownSecret: block}, overBuffer: block, ownCredentials: allow, webSockets: allow, mode: monitor}\n    default: {requests: {pii.contact: block}}\n",
     )
     .unwrap();
     let dlp = compiled.rules.dlp().unwrap();
@@ -155,7 +155,7 @@ fn a_profile_is_the_default_with_what_it_says_in_its_place() {
     assert_eq!(b.responses.of_held(&Category::KnownSecret, Action::Redact), Action::Redact);
     assert_eq!((a.over_buffer, a.own_credentials, a.enforced), (OverBuffer::Block, true, false));
     assert_eq!((&*c.name, c.over_buffer, c.own_credentials, c.enforced), ("default", OverBuffer::Stream, false, true));
-    assert!(b.own_credentials && b.enforced);
+    assert!(b.own_credentials && b.enforced && b.web_sockets && a.web_sockets && !c.web_sockets);
 }
 
 #[test]
@@ -228,6 +228,11 @@ fn what_lets_pass_too_much_is_found() {
         (allow(", host: '*.a.example'"), &["broad-exemption 1"]),
         (allow(", host: a.example"), none),
         (allow(", path: /x"), none),
+        ("allowedDomains: [{pattern: a.example, upgrades: [websocket]}]".to_owned(), &["blocked-upgrade 1"]),
+        (
+            "allowedDomains: [{pattern: a.example, upgrades: [websocket]}]\ndlp: {profiles: {default: {webSockets: allow}}}".to_owned(),
+            none,
+        ),
         (canary("short"), &["unsearchable-secret 1"]),
         (canary("x7Kp2mQw9Rt4Yv6Zb8Nc"), none),
     ] {
@@ -238,7 +243,10 @@ fn what_lets_pass_too_much_is_found() {
 #[test]
 fn what_a_change_lets_pass_is_told() {
     use crate::config::diff::{Side, diff};
-    let side = |text: &str| Side::of(parse("policy.yaml", text), None).unwrap_or_else(|problems| panic!("{problems}"));
+    let side = |text: &str| {
+        let draft = parse("policy.yaml", &format!("version: 1\n{text}"));
+        Side::of(draft, None).unwrap_or_else(|problems| panic!("{problems}"))
+    };
     let profile = |what: &str| format!("dlp: {{profiles: {{default: {{{what}}}}}}}");
     let rules = "dlp: {rules: [{id: acme, category: custom.acme, keywords: [acme_], pattern: 'acme_[0-9]{4}'}]}";
     let allow = "dlp: {allow: [{rule: generic-secret, host: a.example, path: /x, reason: y}]}";

@@ -1,10 +1,9 @@
 //! Finds what the rules name in one text: a keyword, then a pattern where the keyword says, then what speaks against it.
 
-use std::collections::{HashMap, HashSet};
-use std::ops::Range;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
-use aho_corasick::{AhoCorasick, MatchKind};
 use regex_automata::{Anchored, Input};
 use smallvec::SmallVec;
 
@@ -12,19 +11,23 @@ use super::allowance;
 use super::assignment;
 use super::finding::{Category, Confidence};
 use super::numbers;
+use super::prefilter::{Prefilter, PrefilterError};
 use super::rule::{NEARBY, Reach, Rule, RuleError};
+use super::squeeze::{squeezed, unparted};
 
 /// All rules that are looked for together.
 #[derive(Debug)]
 pub struct Detector {
     rules: Vec<Arc<Rule>>,
-    keywords: AhoCorasick,
+    keywords: Prefilter,
     /// The rules of each keyword, as places in `rules`.
     of_keyword: Vec<SmallVec<[u32; 2]>>,
     /// The rules of numbers, which are found without keywords.
     numbers: HashMap<&'static str, (Arc<str>, Category)>,
     /// What keywords begin with, from two bytes on.
     beginnings: HashSet<Box<[u8]>>,
+    /// The same of those that have blanks in them.
+    beginnings_with_blanks: HashSet<Box<[u8]>>,
     longest_keyword: usize,
     /// The longest match that has blanks in it, in bytes, as far as a stream is held back for one.
     longest_with_blanks: usize,
@@ -72,8 +75,8 @@ pub enum DetectorError {
     #[error("two rules have the id `{0}`: rename one of them")]
     Twice(Arc<str>),
     /// More than fits.
-    #[error("the keywords of the rules are too many to be looked for together: {0}")]
-    Keywords(String),
+    #[error("the keywords of the rules cannot be looked for together: {0}")]
+    Keywords(#[from] PrefilterError),
 }
 
 impl Detector {
@@ -99,21 +102,19 @@ impl Detector {
                 }
             }
         }
-        let keywords = AhoCorasick::builder()
-            .ascii_case_insensitive(true)
-            .match_kind(MatchKind::Standard)
-            .build(words.iter().map(|(word, _)| word))
-            .map_err(|error| DetectorError::Keywords(error.to_string()))?;
+        let keywords = Prefilter::new(words.iter().map(|(word, _)| word.as_str()))?;
         let structured = |rule: &&Arc<Rule>| rule.source.reach == Reach::Within;
         let begins: Vec<_> = rules.iter().filter(structured).flat_map(|rule| &rule.source.keywords).collect();
-        let beginnings = begins.iter().flat_map(|keyword| {
+        let beginnings = |keyword: &&&String| {
             let lower = keyword.to_ascii_lowercase().into_bytes();
             (2..lower.len()).filter_map(move |length| lower.get(..length).map(Box::from)).collect::<Vec<_>>()
-        });
+        };
+        let has_blank = |keyword: &&&String| keyword.bytes().any(|byte| byte.is_ascii_whitespace());
         let with_blanks = rules.iter().filter(structured).filter(|rule| rule.has_blanks);
         Ok(Self {
             numbers: numbers::RULES.iter().map(|rule| (rule.id, (rule.id.into(), rule.category()))).collect(),
-            beginnings: beginnings.collect(),
+            beginnings: begins.iter().flat_map(|keyword| beginnings(&keyword)).collect(),
+            beginnings_with_blanks: begins.iter().filter(has_blank).flat_map(|keyword| beginnings(&keyword)).collect(),
             longest_keyword: begins.iter().map(|keyword| keyword.len()).max().unwrap_or_default(),
             longest_with_blanks: with_blanks.map(|rule| rule.max_len.min(HELD_WITH_BLANKS)).max().unwrap_or_default(),
             keywords,
@@ -159,7 +160,7 @@ impl Detector {
     /// Whether a run could be the beginning of something that has a shape: it has a keyword, or ends in the beginning of
     /// one.
     pub fn may_begin(&self, run: &[u8]) -> bool {
-        self.keywords.find(run).is_some()
+        self.keywords.is_match(run)
             || (2..self.longest_keyword.min(run.len() + 1)).any(|length| {
                 let end = run.len().checked_sub(length).and_then(|at| run.get(at..)).unwrap_or_default();
                 self.beginnings.contains(&*end.to_ascii_lowercase())
@@ -177,13 +178,22 @@ impl Detector {
         let opens = |at: usize, rule: &Rule| {
             rule.has_blanks && from + at + rule.max_len > text.len() && rule.source.reach == Reach::Within
         };
-        let mut hits = self.keywords.find_overlapping_iter(tail);
-        let first = hits.find(|hit| {
-            let of = self.of_keyword.get(hit.pattern().as_usize());
-            let mut rules = of.into_iter().flatten().filter_map(|rule| self.rules.get(*rule as usize));
-            rules.any(|rule| opens(hit.start(), rule) && !self.is_complete(rule, tail, hit.start()))
+        let begun = (2..self.longest_keyword.min(tail.len() + 1)).rev().find(|length| {
+            let end = tail.get(tail.len() - length..).unwrap_or_default();
+            self.beginnings_with_blanks.contains(&*end.to_ascii_lowercase())
         });
-        first.map_or(text.len(), |hit| from + hit.start())
+        let begun = begun.map_or(text.len(), |length| text.len() - length);
+        let mut first = begun;
+        let _ = self.keywords.hits(tail, |hit, keyword| {
+            let of = self.of_keyword.get(keyword).into_iter().flatten();
+            let mut rules = of.filter_map(|rule| self.rules.get(*rule as usize));
+            let before = from + hit.start < first;
+            if before && rules.any(|rule| opens(hit.start, rule) && !self.is_complete(rule, tail, hit.start)) {
+                first = from + hit.start;
+            }
+            ControlFlow::Continue(())
+        });
+        first
     }
 
     /// Whether more bytes would change nothing about a match that begins here.
@@ -196,14 +206,14 @@ impl Detector {
     /// What the rules find in a text, in the order of the places. Of rules that find the same bytes one is named.
     pub fn find(&self, text: &[u8]) -> Vec<Match> {
         let mut search = Search { text, found: Vec::new(), tried: Vec::new() };
-        for hit in self.keywords.find_overlapping_iter(text) {
-            let of = self.of_keyword.get(hit.pattern().as_usize());
-            for rule in of.into_iter().flatten() {
+        let _ = self.keywords.hits(text, |hit, keyword| {
+            for rule in self.of_keyword.get(keyword).into_iter().flatten() {
                 if let Some(source) = self.rules.get(*rule as usize) {
-                    search.try_rule(*rule, source, hit.range());
+                    search.try_rule(*rule, source, hit.clone());
                 }
             }
-        }
+            ControlFlow::Continue(())
+        });
         best(search.found)
     }
 }
@@ -214,14 +224,16 @@ struct Search<'t> {
     found: Vec<Match>,
     /// How far a rule whose matches may begin anywhere has been tried: a place is tried once, however many keywords
     /// stand around it.
-    tried: Vec<(u32, usize)>,
+    tried: Vec<(u32, Range<usize>)>,
 }
 
 impl Search<'_> {
     fn try_rule(&mut self, at: u32, rule: &Rule, keyword: Range<usize>) {
         match rule.source.reach {
             Reach::Within if rule.anchored => {
-                self.try_at(rule, keyword.start);
+                if !self.try_at(rule, keyword.start) && rule.distinctive && !rule.has_blanks {
+                    self.try_squeezed(rule, keyword.start);
+                }
             }
             Reach::Within => {
                 let window = keyword.start.saturating_sub(rule.max_len)..keyword.end + rule.max_len;
@@ -242,25 +254,63 @@ impl Search<'_> {
 
     /// Tries the pattern at one place. True if it matches there, whatever else speaks against it.
     fn try_at(&mut self, rule: &Rule, at: usize) -> bool {
+        if !rule.may_begin(self.text.get(at..).unwrap_or_default().iter().copied()) {
+            return false;
+        }
         let end = self.text.len().min(at + rule.max_len);
         let input = Input::new(self.text).span(at.min(end)..end).anchored(Anchored::Yes);
         self.matched(rule, input).is_some()
     }
 
+    /// Tries the pattern on what a token reads as without what parts it.
+    fn try_squeezed(&mut self, rule: &Rule, at: usize) {
+        if !rule.may_begin(unparted(self.text, at)) {
+            return;
+        }
+        let Some((bytes, places)) = squeezed(self.text, at, rule.max_len) else { return };
+        let Some(pattern) = rule.pattern() else { return };
+        let Some(found) = pattern.find(Input::new(&bytes).anchored(Anchored::Yes)) else { return };
+        let secret = bytes.get(found.range()).unwrap_or_default();
+        let last = found.end().checked_sub(1).and_then(|last| places.get(last));
+        if let (Some(mut found), Some(last)) = (judge(&bytes, rule, found.range()), last)
+            // Words side by side are long, too.
+            && allowance::is_random(secret)
+        {
+            found.range = at..last + 1;
+            self.note(found);
+        }
+    }
+
+    fn note(&mut self, found: Match) {
+        if self.found.last() != Some(&found) {
+            self.found.push(found);
+        }
+    }
+
     /// Tries the pattern anywhere in a window, where it has not been tried yet.
     fn try_in(&mut self, at: u32, rule: &Rule, window: Range<usize>) {
-        let mut start = window.start;
-        let end = window.end.min(self.text.len());
-        match self.tried.iter_mut().find(|(of, _)| *of == at) {
-            Some((_, until)) => {
-                // What began before may end after what was tried.
-                start = start.max(until.saturating_sub(rule.max_len));
-                *until = (*until).max(end);
-            }
-            None => self.tried.push((at, end)),
+        let window = window.start..window.end.min(self.text.len());
+        let Some((_, tried)) = self.tried.iter_mut().find(|(of, _)| *of == at) else {
+            self.tried.push((at, window.clone()));
+            return self.try_all(rule, window);
+        };
+        let before = tried.clone();
+        // What lies between the two has not been tried.
+        let start = if window.start > before.end { window.start } else { before.start.min(window.start) };
+        *tried = start..before.end.max(window.end);
+        // What began before may end after what was tried; and keywords do not come in order.
+        if window.start < before.start {
+            self.try_all(rule, window.start..(before.start + rule.max_len).min(window.end));
         }
-        while start < end {
-            let Some(next) = self.matched(rule, Input::new(self.text).span(start..end)) else { return };
+        if window.end > before.end {
+            self.try_all(rule, window.start.max(before.end.saturating_sub(rule.max_len))..window.end);
+        }
+    }
+
+    fn try_all(&mut self, rule: &Rule, window: Range<usize>) {
+        let mut start = window.start;
+        while start < window.end {
+            let Some(next) = self.matched(rule, Input::new(self.text).span(start..window.end)) else { return };
             start = next.max(start + 1);
         }
     }
@@ -278,10 +328,8 @@ impl Search<'_> {
             let whole = captures.get_match()?.range();
             (whole.clone(), captures.get_group(group).map_or(whole, |span| span.range()))
         };
-        if let Some(found) = judge(self.text, rule, range)
-            && !self.found.contains(&found)
-        {
-            self.found.push(found);
+        if let Some(found) = judge(self.text, rule, range) {
+            self.note(found);
         }
         Some(whole.end)
     }
@@ -291,7 +339,12 @@ impl Search<'_> {
 fn judge(text: &[u8], rule: &Rule, range: Range<usize>) -> Option<Match> {
     let secret = text.get(range.clone())?;
     let source = &rule.source;
-    if secret.len() < source.min_len || (source.boundary && !stands_alone(text, &range)) {
+    if secret.len() < source.min_len {
+        return None;
+    }
+    let glued = source.boundary && !stands_alone(text, &range);
+    // What stands in the middle of other text is no near miss of the format: it was put there.
+    if glued && !(rule.distinctive && is_glued_before(text, &range) && allowance::is_random(secret)) {
         return None;
     }
     let confidence = match source.validators.as_slice() {
@@ -326,10 +379,18 @@ fn best(mut found: Vec<Match>) -> Vec<Match> {
         let worth = |m: &Match| (m.confidence, m.weight, m.range.len());
         worth(b).cmp(&worth(a)).then_with(|| a.rule.cmp(&b.rule)).then_with(|| a.range.start.cmp(&b.range.start))
     });
+    // Those of a category that are kept do not overlap: where each ends by where it begins.
+    let mut taken: HashMap<Category, BTreeMap<usize, usize>> = HashMap::new();
     let mut kept: Vec<Match> = Vec::with_capacity(found.len());
     for candidate in found {
-        let overlaps = |m: &Match| m.range.start < candidate.range.end && candidate.range.start < m.range.end;
-        if !kept.iter().any(|m| overlaps(m) && m.category == candidate.category) {
+        let range = candidate.range.clone();
+        let taken = match taken.get_mut(&candidate.category) {
+            Some(taken) => taken,
+            None => taken.entry(candidate.category.clone()).or_default(),
+        };
+        let before = taken.range(..range.end).next_back();
+        if before.is_none_or(|(_, end)| *end <= range.start) {
+            taken.insert(range.start, range.end);
             kept.push(candidate);
         }
     }
@@ -348,6 +409,12 @@ fn stands_alone(text: &[u8], range: &Range<usize>) -> bool {
         _ => true,
     };
     left && !after.is_some_and(|next| next.is_ascii_alphanumeric() || *next == b'_')
+}
+
+/// Whether a word goes on right before a match.
+fn is_glued_before(text: &[u8], range: &Range<usize>) -> bool {
+    let before = text.get(..range.start).unwrap_or_default();
+    before.last().is_some_and(u8::is_ascii_alphanumeric) && !ends_in_escape(before)
 }
 
 fn ends_in_escape(before: &[u8]) -> bool {
@@ -398,6 +465,9 @@ mod tests {
             ("Q7WX2ZK9PL is the zeta key", "close-key", "Q7WX2ZK9PL"),
             ("card 4012888888881881", "card", "4012888888881881"),
             ("the secret vnd_q8Zr3vTn5kLw", "vendor-token", "vnd_q8Zr3vTn5kLw"),
+            ("xxxvnd_q8Zr3vTn5kLwyyy", "vendor-token", "vnd_q8Zr3vTn5kLw"),
+            ("vnd_q8Zr3 vTn5k Lw", "vendor-token", "vnd_q8Zr3 vTn5k Lw"),
+            ("x = \"vnd_q8Zr\" + \"3vTn5kLw\"", "vendor-token", "vnd_q8Zr\" + \"3vTn5kLw"),
         ] {
             assert_eq!(found(&detector, text), [(rule.to_owned(), secret)], "{text}");
         }
@@ -409,7 +479,8 @@ mod tests {
         for text in [
             "vnd_q8Zr3vTn5kL",
             "vnd_q8Zr3vTn5kLwx",
-            "xvnd_q8Zr3vTn5kLw",
+            "vnd_ followed by words",
+            "endvnd_followedbyw",
             "vnd_aaaaaaaaaaaa",
             "acme=aaaaaaaaaaaaaaa1",
             "card 4012888888881882",

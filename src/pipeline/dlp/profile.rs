@@ -25,6 +25,8 @@ pub struct Profile {
     pub over_buffer: OverBuffer,
     /// True if the agent may send credentials of its own in `Authorization` and `Cookie`.
     pub own_credentials: bool,
+    /// True if it may open WebSockets: their messages are not looked at.
+    pub web_sockets: bool,
     /// False if what it says is put on record and not done. Known secrets never leave, even so.
     pub enforced: bool,
 }
@@ -71,13 +73,15 @@ impl Profile {
             responses: Actions::default(),
             over_buffer: OverBuffer::Stream,
             own_credentials: false,
+            web_sockets: false,
             enforced: true,
         }
     }
 
     /// Known secrets alone.
     pub fn off() -> Self {
-        Self { name: "off".into(), requests: Actions::default(), own_credentials: true, ..Self::default_profile() }
+        let requests = Actions::default();
+        Self { name: "off".into(), requests, own_credentials: true, web_sockets: true, ..Self::default_profile() }
     }
 }
 

@@ -12,6 +12,7 @@ use regex_syntax::hir::{Class, Hir, HirKind};
 use serde::Deserialize;
 
 use super::finding::{Category, Confidence};
+use super::head::Head;
 use super::validate::Validator;
 
 /// A rule as it is written.
@@ -143,9 +144,13 @@ pub struct Rule {
     pub max_len: usize,
     /// True if every match begins with a keyword: then it is tried there and nowhere else.
     pub anchored: bool,
+    /// True if what it begins with is found nowhere else: then it is one even in the middle of other text, or pulled
+    /// apart.
+    pub distinctive: bool,
     /// True if a match may have blanks or line ends in it.
     pub has_blanks: bool,
     pattern: Lazy,
+    head: OnceLock<Head>,
     allow: Vec<Lazy>,
 }
 
@@ -245,8 +250,10 @@ impl Rule {
             confidence,
             max_len: bound,
             anchored: source.reach == Reach::Within && begins_with_keyword(&parsed, &source.keywords),
+            distinctive: is_distinctive(&source, &parsed),
             has_blanks: may_have(&parsed, b" \n"),
             pattern: Lazy::new(&source.pattern),
+            head: OnceLock::new(),
             allow: source.allow.iter().map(|pattern| Lazy::new(pattern)).collect(),
             source,
         })
@@ -255,6 +262,13 @@ impl Rule {
     /// The pattern. None only if a pattern that parses does not compile, which a rule's examples would show.
     pub fn pattern(&self) -> Option<&Regex> {
         self.pattern.compiled()
+    }
+
+    /// False if the pattern does not match where these bytes begin.
+    #[inline]
+    pub fn may_begin(&self, bytes: impl Iterator<Item = u8>) -> bool {
+        let head = || parse(&self.source.pattern).map(|parsed| Head::of(&parsed)).unwrap_or_default();
+        self.head.get_or_init(head).may_begin(bytes)
     }
 
     /// True if the rule itself says that this secret is none.
@@ -307,6 +321,15 @@ fn begins_with_keyword(pattern: &Hir, keywords: &[String]) -> bool {
         })
     };
     prefixes.literals().is_some_and(|found| !found.is_empty() && found.iter().all(|l| begins(l.as_bytes())))
+}
+
+fn is_distinctive(source: &RuleSource, parsed: &Hir) -> bool {
+    const FEWEST: usize = 16;
+    let long = source.keywords.iter().all(|keyword| keyword.len() >= 4);
+    source.reach == Reach::Within
+        && long
+        && begins_with_keyword(parsed, &source.keywords)
+        && parsed.properties().minimum_len().is_some_and(|least| least >= FEWEST)
 }
 
 /// Whether one of these bytes may stand in a match.

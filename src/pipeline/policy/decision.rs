@@ -511,7 +511,7 @@ impl Reason {
                 Denied,
                 403,
                 "the messages of a WebSocket are not looked at, so that it may not be opened",
-                "use HTTP requests, or ask for WebSockets to be exempted for this host",
+                "use HTTP requests, or ask for `webSockets: allow` in this agent's profile of `dlp`",
             ),
             Self::ScanFailed => (
                 "scan_failed",

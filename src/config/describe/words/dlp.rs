@@ -67,6 +67,13 @@ pub const TABLE: &[Described] = &[
                 "allow",
             )
             .default("block"),
+            key(
+                "webSockets",
+                "What is done about WebSockets, whose messages are not looked at; an entry has to allow them too \
+                 (`upgrades`).",
+                "allow",
+            )
+            .default("block"),
             key("mode", "`monitor`: what is found is put on record and passes; known secrets never do.", "monitor")
                 .default("enforce"),
         ],

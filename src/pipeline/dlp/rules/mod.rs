@@ -4,7 +4,9 @@
 //! Each was written from the format that its vendor publishes (`source`). A rule whose secret has a prefix of its own
 //! is `reach: within`; one whose secret is told only by the name before it is `reach: assigned`.
 
-use super::rule::{Rule, RuleError, RuleSource};
+use std::collections::BTreeSet;
+
+use super::rule::{Reach, Rule, RuleError, RuleSource};
 
 /// The files, in the order in which their rules are tried.
 const FILES: [(&str, &str); 15] = [
@@ -31,21 +33,36 @@ const FILES: [(&str, &str); 15] = [
 ///
 /// The id of the rule that does not hold, or the name of the file that cannot be read, and why.
 pub fn built_in() -> Result<Vec<Rule>, (String, RuleError)> {
-    let mut rules = Vec::new();
+    let mut sources: Vec<RuleSource> = Vec::new();
     for (name, text) in FILES {
-        let sources: Vec<RuleSource> = serde_yaml::from_str(text)
+        let file: Vec<RuleSource> = serde_yaml::from_str(text)
             .map_err(|error| (format!("{name}.yaml"), RuleError::Unreadable(error.to_string())))?;
-        for source in sources {
-            let id = source.id.clone();
-            rules.push(Rule::new(source).map_err(|error| (id, error))?);
+        sources.extend(file);
+    }
+    let services = service_names(&sources);
+    let mut rules = Vec::with_capacity(sources.len());
+    for mut source in sources {
+        if source.id.starts_with(OF_ANY_SERVICE) {
+            source.keywords.extend(services.iter().cloned());
         }
+        let id = source.id.clone();
+        rules.push(Rule::new(source).map_err(|error| (id, error))?);
     }
     Ok(rules)
 }
 
+/// What the ids of the rules begin with for what is assigned to a service's name and has not the shape of that service's keys.
+const OF_ANY_SERVICE: &str = "generic-service-secret";
+
+/// What the services are called whose keys are told by their name.
+fn service_names(sources: &[RuleSource]) -> BTreeSet<String> {
+    let named = |source: &&RuleSource| source.reach == Reach::Assigned && source.category == "credentials";
+    let names = sources.iter().filter(named).filter(|source| source.service != "Generic");
+    names.flat_map(|source| source.keywords.iter().map(|keyword| keyword.to_ascii_lowercase())).collect()
+}
+
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
     use std::sync::Arc;
 
     use super::*;

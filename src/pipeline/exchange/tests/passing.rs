@@ -453,7 +453,7 @@ proptest! {
                 | Part::Response(Chunk { ends: true, .. }) | Part::ResponseTrailers);
             for direction in [Direction::Request, Direction::Response] {
                 prop_assert_eq!(from(direction).filter(ends).count(), 1);
-                prop_assert!(from(direction).last().is_some_and(|part| ends(&part)));
+                prop_assert!(from(direction).next_back().is_some_and(|part| ends(&part)));
             }
         }
         // The head first, once.

@@ -1,0 +1,271 @@
+//! Where a keyword stands: every byte of every message comes by here, so almost all places end after one look-up.
+//!
+//! `three bytes of the text, hashed → which fourth bytes may follow (one byte of a table) → a mask of 32 places → the
+//! keywords with this hash → the whole keyword`. Of each keyword the four bytes that are rarest in texts are looked for.
+//! It is not an Aho-Corasick automaton: thousands of keywords in any case of letters make one that fits in no cache.
+
+use std::ops::{ControlFlow, Range};
+
+/// Keywords that are looked for together, in any case of letters.
+#[derive(Debug)]
+pub struct Prefilter {
+    /// For each hash of three bytes the low bits of the fourth that may follow.
+    followers: Box<[u8; SLOTS]>,
+    /// Where the anchors of each hash begin; the last is the end.
+    starts: Box<[u16]>,
+    anchors: Box<[Anchor]>,
+    /// The keywords in lower case, one after the other.
+    bytes: Box<[u8]>,
+}
+
+/// The part of a keyword by which it is found.
+#[derive(Debug, Clone, Copy)]
+struct Anchor {
+    /// Its bytes, folded, those that do not count as zeros.
+    value: u32,
+    /// Which bytes count: a keyword of three bytes has no fourth.
+    mask: u32,
+    word: u16,
+    /// Where it stands in the keyword.
+    offset: u8,
+    length: u8,
+    /// Where the keyword stands among all.
+    at: u32,
+}
+
+/// Why keywords cannot be looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum PrefilterError {
+    /// Fewer than three bytes would be everywhere.
+    #[error("a keyword has {0} bytes: it needs three at least and {LONGEST} at most")]
+    Length(usize),
+    /// More than are counted.
+    #[error("there are more than {MOST} keywords: leave some out")]
+    TooMany,
+}
+
+const MOST: usize = u16::MAX as usize;
+const LONGEST: usize = u8::MAX as usize;
+
+const SLOT_BITS: u32 = 15;
+const SLOTS: usize = 1 << SLOT_BITS;
+
+/// Letters of both cases alike, and a few signs that are told apart later.
+const FOLD: u32 = 0x2020_2020;
+const THREE: u32 = 0x00ff_ffff;
+
+/// So many places are decided on together.
+const BLOCK: usize = 32;
+/// How many bytes after a place are looked at with it.
+const AFTER: usize = 3;
+
+impl Prefilter {
+    /// Takes keywords; they are told by their place.
+    ///
+    /// # Errors
+    /// Keywords that are too short, too long or too many.
+    pub fn new<'w>(words: impl IntoIterator<Item = &'w str>) -> Result<Self, PrefilterError> {
+        let mut followers: Box<[u8; SLOTS]> = Box::new([0; SLOTS]);
+        let mut bytes = Vec::new();
+        let mut anchors = Vec::new();
+        for (place, word) in words.into_iter().enumerate() {
+            let word = word.to_ascii_lowercase().into_bytes();
+            let length = u8::try_from(word.len()).ok().filter(|length| *length >= 3);
+            let length = length.ok_or(PrefilterError::Length(word.len()))?;
+            let anchor = Anchor {
+                word: u16::try_from(place).map_err(|_| PrefilterError::TooMany)?,
+                length,
+                at: u32::try_from(bytes.len()).map_err(|_| PrefilterError::TooMany)?,
+                ..Anchor::of(&word)
+            };
+            if let Some(follower) = followers.get_mut(slot(anchor.value)) {
+                *follower |= if anchor.mask == THREE { u8::MAX } else { 1 << (anchor.value >> 24 & 7) };
+            }
+            anchors.push(anchor);
+            bytes.extend_from_slice(&word);
+        }
+        anchors.sort_by_key(|anchor| slot(anchor.value));
+        let mut starts = Vec::with_capacity(SLOTS + 1);
+        let mut end = 0;
+        for of in 0..=SLOTS {
+            starts.push(u16::try_from(end).map_err(|_| PrefilterError::TooMany)?);
+            end += anchors.iter().skip(end).take_while(|anchor| slot(anchor.value) == of).count();
+        }
+        Ok(Self { followers, starts: starts.into(), anchors: anchors.into(), bytes: bytes.into() })
+    }
+
+    /// Tells each place of each keyword, and which keyword it is, until it is told to stop. The places rise but for those
+    /// that are less than a keyword apart.
+    pub fn hits(&self, text: &[u8], mut found: impl FnMut(Range<usize>, usize) -> ControlFlow<()>) -> ControlFlow<()> {
+        let mut at = 0;
+        while let Some(block) = text.get(at..).and_then(|rest| rest.first_chunk()) {
+            let mask = self.places(block);
+            if mask != 0 {
+                self.each(text, at, mask, &mut found)?;
+            }
+            at += BLOCK;
+        }
+        // What is left over is shorter than a block and what follows one; nothing is found in the zeros after it.
+        while at < text.len() {
+            let mut last = [0; BLOCK + AFTER];
+            for (to, from) in last.iter_mut().zip(text.iter().skip(at)) {
+                *to = *from;
+            }
+            self.each(text, at, self.places(&last), &mut found)?;
+            at += BLOCK;
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// True if a keyword stands in the text.
+    pub fn is_match(&self, text: &[u8]) -> bool {
+        self.hits(text, |_, _| ControlFlow::Break(())).is_break()
+    }
+
+    /// A bit for each place where an anchor may begin.
+    #[inline]
+    fn places(&self, block: &[u8; BLOCK + AFTER]) -> u32 {
+        let mut mask = 0;
+        for (at, window) in block.windows(4).enumerate() {
+            let window = window.first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes)) | FOLD;
+            let followers = self.followers.get(slot(window)).copied().unwrap_or_default();
+            mask |= (u32::from(followers) >> (window >> 24 & 7) & 1) << at;
+        }
+        mask
+    }
+
+    fn each(
+        &self,
+        text: &[u8],
+        at: usize,
+        mut mask: u32,
+        found: &mut impl FnMut(Range<usize>, usize) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        while mask != 0 {
+            let place = at + mask.trailing_zeros() as usize;
+            mask &= mask - 1;
+            let bytes = text.get(place..).unwrap_or_default();
+            let window = match *bytes {
+                [a, b, c, d, ..] => u32::from_le_bytes([a, b, c, d]),
+                [a, b, c] => u32::from_le_bytes([a, b, c, 0]),
+                _ => break,
+            } | FOLD;
+            let slot = slot(window);
+            let (Some(start), Some(end)) = (self.starts.get(slot), self.starts.get(slot + 1)) else { continue };
+            for anchor in self.anchors.get(usize::from(*start)..usize::from(*end)).unwrap_or_default() {
+                if window & anchor.mask != anchor.value {
+                    continue;
+                }
+                let Some(start) = place.checked_sub(usize::from(anchor.offset)) else { continue };
+                let range = start..start + usize::from(anchor.length);
+                let word = self.bytes.get(anchor.at as usize..anchor.at as usize + usize::from(anchor.length));
+                let (Some(word), Some(there)) = (word, text.get(range.clone())) else { continue };
+                if there.eq_ignore_ascii_case(word) {
+                    found(range, usize::from(anchor.word))?;
+                }
+            }
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+impl Anchor {
+    /// The rarest four bytes of a keyword.
+    fn of(word: &[u8]) -> Self {
+        let rarity = |window: &[u8]| window.iter().map(|byte| commonness(*byte)).sum::<u32>();
+        let best = word.windows(4).enumerate().min_by_key(|(_, window)| rarity(window));
+        let (offset, window) = best.unwrap_or((0, word));
+        let mask = if window.len() < 4 { THREE } else { u32::MAX };
+        let value = window.iter().rev().fold(0, |value, byte| value << 8 | u32::from(*byte));
+        // Of a keyword that is longer than a place in it can be told the beginning is looked for: there is none.
+        let offset = u8::try_from(offset).unwrap_or_default();
+        Self { value: (value | FOLD) & mask, mask, word: 0, offset, length: 0, at: 0 }
+    }
+}
+
+#[inline]
+fn slot(window: u32) -> usize {
+    ((window << 8).wrapping_mul(0x9e37_79b1) >> (32 - SLOT_BITS)) as usize
+}
+
+/// About how often a byte of a keyword stands in texts: the logarithm, in halves of bits.
+fn commonness(byte: u8) -> u32 {
+    match byte {
+        b'e' | b't' | b'a' | b'o' | b'i' | b'n' | b's' | b'r' => 14,
+        b' ' | b'l' | b'h' | b'd' | b'c' | b'u' => 12,
+        b'm' | b'p' | b'f' | b'g' | b'"' | b':' => 10,
+        b'b' | b'y' | b'w' | b'v' | b'/' | b'.' | b',' | b'0' | b'1' | b'-' => 8,
+        b'k' | b'_' | b'2'..=b'9' | b'=' => 6,
+        _ => 3,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aho_corasick::AhoCorasick;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn hits(words: &[&str], text: &[u8]) -> Vec<(usize, usize, usize)> {
+        let mut found = Vec::new();
+        let _ = Prefilter::new(words.iter().copied()).unwrap().hits(text, |range, word| {
+            found.push((range.start, range.end, word));
+            ControlFlow::Continue(())
+        });
+        found.sort_unstable();
+        found
+    }
+
+    const WORDS: [&str; 14] = [
+        "ghp_",
+        "GHP",
+        "xox",
+        "xoxb-",
+        "secret",
+        "secret_key",
+        "ret_",
+        "___",
+        "aaaa",
+        "aaa",
+        "$2a$",
+        "[`~",
+        "key-with-a-tail",
+        "a3-",
+    ];
+
+    proptest! {
+        #[test]
+        fn the_same_is_found_as_by_an_automaton(parts in prop::collection::vec(prop_oneof![
+            prop::sample::select(WORDS.to_vec()).prop_map(str::to_owned),
+            prop::sample::select(WORDS.to_vec()).prop_map(str::to_uppercase),
+            "[a-c_xX$ ]{0,9}", "\\PC{0,40}", "@A\\{\u{7f}"
+        ], 0..12)) {
+            let text = parts.concat().into_bytes();
+            let automaton = AhoCorasick::builder().ascii_case_insensitive(true).build(WORDS).unwrap();
+            let mut expected: Vec<_> = automaton
+                .find_overlapping_iter(&text)
+                .map(|hit| (hit.start(), hit.end(), hit.pattern().as_usize()))
+                .collect();
+            expected.sort_unstable();
+            prop_assert_eq!(hits(&WORDS, &text), expected);
+        }
+    }
+
+    #[test]
+    fn a_keyword_is_found_wherever_it_stands() {
+        for distance in 0..100 {
+            for after in [0, 1, 2, 40] {
+                let text = [vec![b'.'; distance], b"gHp".to_vec(), vec![b'.'; after]].concat();
+                assert_eq!(hits(&["ghp"], &text), [(distance, distance + 3, 0)]);
+            }
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_looked_for_is_said() {
+        assert_eq!(Prefilter::new(["ab"]).unwrap_err(), PrefilterError::Length(2));
+        assert_eq!(Prefilter::new(["a".repeat(256).as_str()]).unwrap_err(), PrefilterError::Length(256));
+        assert!(hits(&[], b"anything").is_empty());
+    }
+}

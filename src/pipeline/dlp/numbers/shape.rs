@@ -54,10 +54,11 @@ const LETTER: u8 = 2;
 /// 0 for what stands in no number.
 fn class(byte: u8) -> u8 {
     const CLASSES: [u8; 256] = {
-        let mut classes = [0; 256];
-        let mut byte = 0;
-        while byte < classes.len() {
-            classes[byte] = match byte as u8 {
+        let mut classes = [0u8; 256];
+        let mut rest = classes.as_mut_slice();
+        let mut byte = 0u8;
+        while let Some((first, others)) = rest.split_first_mut() {
+            *first = match byte {
                 b'0'..=b'9' => DIGIT,
                 b'a'..=b'z' | b'A'..=b'Z' => LETTER,
                 b' ' => 3,
@@ -67,7 +68,8 @@ fn class(byte: u8) -> u8 {
                 b'(' => 7,
                 _ => 0,
             };
-            byte += 1;
+            byte = byte.wrapping_add(1);
+            rest = others;
         }
         classes
     };

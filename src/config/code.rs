@@ -69,6 +69,8 @@ pub enum Code {
     GenericRule,
     /// A value that cannot be looked for.
     UnsearchableSecret,
+    /// WebSockets are allowed by an entry and refused by `dlp`.
+    BlockedUpgrade,
 }
 
 impl Code {
@@ -107,6 +109,7 @@ impl Code {
         Self::BroadExemption,
         Self::GenericRule,
         Self::UnsearchableSecret,
+        Self::BlockedUpgrade,
     ];
 
     /// As reports write it.
@@ -145,6 +148,7 @@ impl Code {
             Self::BroadExemption => "broad-exemption",
             Self::GenericRule => "generic-rule",
             Self::UnsearchableSecret => "unsearchable-secret",
+            Self::BlockedUpgrade => "blocked-upgrade",
         }
     }
 }

@@ -162,7 +162,8 @@ impl Serialize for Exchange {
             decision: decision.decision,
             reason: self.reason(),
             detail: decision.detail.as_deref().or(cut.and_then(|cut| cut.detail.as_deref())),
-            rule: decision.rule.as_deref(),
+            // What cut it, where something did: the entry that let it go said nothing of that.
+            rule: cut.map_or(&decision.rule, |cut| &cut.rule).as_deref(),
             would: decision.would.as_ref(),
             watched: (!decision.watched.is_empty()).then_some(&decision.watched),
             approval: decision.approval.as_ref(),

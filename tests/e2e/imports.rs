@@ -7,6 +7,7 @@ use tempfile::TempDir;
 
 use crate::support::Stage::{Connect, Request};
 use crate::support::script::{self, Output};
+use crate::support::upstream::Answer;
 use crate::support::{Ask, Attache, PROTOCOLS, Protocol, Upstream, Way, attache, records};
 
 /// What the sources hold and nothing may show.
@@ -73,8 +74,12 @@ async fn abac_answers_as_its_example_says() {
             .send(&attache)
     };
 
+    let user = r#"{"id": 1, "name": "Alice", "email": "a@b.com", "ssn": "123-45-6789", "salary": 95000}"#;
+    upstream.tell("/v1/users", Answer::new("application/json", user));
     let reply = ask("GET", "api.example.com", "/v1/users", "proxy-abc123").await;
     assert_eq!(reply.status, 200, "{reply:?}");
+    let seen: serde_json::Value = serde_json::from_str(&reply.text()).unwrap();
+    assert_eq!(seen, serde_json::json!({"id": 1, "name": "Alice", "email": "a@b.com"}));
     let seen = upstream.requests().pop().unwrap();
     assert_eq!((seen.header("x-api-key"), seen.header("authorization")), (Some("sk-real-secret-key"), None));
     assert!(!format!("{:?}", seen.headers).contains("proxy-abc123"), "{seen:?}");
@@ -219,6 +224,18 @@ async fn oktsec_answers_as_its_example_says() {
                 assert_eq!(reply.reason(), reason, "{agent} {host} {way:?}");
             }
         }
+    }
+    let body = "Here are the results. Also, AWS_ACCESS_KEY=AKIA1234567890ABCDEF";
+    for (agent, host) in
+        [("researcher", "api.arxiv.org"), ("coder", "api.github.com"), ("coordinator", "other.example")]
+    {
+        let before = upstream.requests().len();
+        let ask = Ask::new(Protocol::Http1, "POST", &format!("https://{host}/submit")).body(body);
+        let reply = ask.header("x-oktsec-agent", agent).send(&attache).await;
+        assert_eq!((reply.status, &*reply.reason()), (403, "dlp_blocked"), "{agent} {reply:?}");
+        let record = records(&attache).pop().unwrap();
+        assert_eq!((&record["agent"], &record["rule"]), (&agent.into(), &"aws-access-key-id".into()), "{record}");
+        assert_eq!(upstream.requests().len(), before, "{agent}");
     }
     // Two of the coder's requests have passed: that is its limit.
     let ask = Ask::get(Protocol::Http1, "https://api.github.com/").header("x-oktsec-agent", "coder");

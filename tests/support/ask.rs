@@ -63,7 +63,7 @@ pub struct Ask {
     target: Vec<u8>,
     headers: Vec<(String, Vec<u8>)>,
     connect_headers: Vec<(String, String)>,
-    body: String,
+    body: Vec<u8>,
 }
 
 /// Who answered.
@@ -100,6 +100,21 @@ impl Reply {
         json["reason"].as_str().unwrap_or_default().to_owned()
     }
 
+    /// The body without the frames of HTTP/1.1's chunks.
+    pub fn text(&self) -> String {
+        if self.headers.get("transfer-encoding").is_none() {
+            return self.body.clone();
+        }
+        let (mut text, mut rest) = (String::new(), &*self.body);
+        while let Some((size, chunks)) = rest.split_once("\r\n") {
+            let size = usize::from_str_radix(size, 16).unwrap_or_else(|e| panic!("{e}: {self:?}"));
+            let Some(chunk) = chunks.get(..size).filter(|chunk| !chunk.is_empty()) else { break };
+            text.push_str(chunk);
+            rest = &chunks[size + 2..];
+        }
+        text
+    }
+
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(|value| value.to_str().unwrap())
     }
@@ -126,7 +141,7 @@ impl Ask {
             target: if target.is_empty() { b"/".to_vec() } else { target.into() },
             headers: Vec::new(),
             connect_headers: Vec::new(),
-            body: String::new(),
+            body: Vec::new(),
         }
     }
 
@@ -178,10 +193,22 @@ impl Ask {
         self
     }
 
-    /// A body of known length; [`Ask::send_bytes`] sends none over HTTP/2.
-    pub fn body(mut self, text: &str) -> Ask {
-        self.body = text.to_owned();
+    /// A body, of known length over HTTP/1.1; [`Ask::send_bytes`] sends none over HTTP/2.
+    pub fn body(mut self, bytes: impl AsRef<[u8]>) -> Ask {
+        self.body = bytes.as_ref().to_vec();
         self
+    }
+
+    /// A body whose length is stated over HTTP/2 too, so that it can be held.
+    pub fn whole_body(self, bytes: impl AsRef<[u8]>) -> Ask {
+        let ask = self.body(bytes);
+        match ask.protocol {
+            Protocol::Http1 => ask,
+            Protocol::Http2 => {
+                let length = ask.body.len().to_string();
+                ask.header("content-length", length)
+            }
+        }
     }
 
     /// Sends it. Over HTTP/2 by a library, which allows what [`http::Request`] does.
@@ -253,7 +280,8 @@ impl Ask {
         if !self.body.is_empty() {
             out.extend(format!("Content-Length: {}\r\n", self.body.len()).bytes());
         }
-        out.extend(format!("\r\n{}", self.body).bytes());
+        out.extend(b"\r\n");
+        out.extend(&self.body);
         out
     }
 
@@ -287,7 +315,10 @@ impl Ask {
         let mut body = Vec::new();
         while let Some(data) = within("the rest of the answer", content.data()).await {
             match data {
-                Ok(data) => body.extend_from_slice(&data),
+                Ok(data) => {
+                    content.flow_control().release_capacity(data.len()).unwrap();
+                    body.extend_from_slice(&data);
+                }
                 Err(_) => break,
             }
         }

@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, OnceLock};
 
 use ring::rand::{SecureRandom, SystemRandom};
+use sha2::{Digest, Sha256};
 
 use super::super::catalogue;
 use super::super::error::{Problems, Span, Spanned, did_you_mean, quote};
@@ -58,9 +59,18 @@ pub(super) fn compile(policy: &Policy, agents: &Agents, problems: &mut Problems)
         }
     }
     let exemptions = policy.dlp.allow.iter().filter_map(|written| known.exemption(written, agents, problems));
-    let exemptions = exemptions.map(Arc::new).collect();
+    let exemptions = exemptions.chain(placeholders(policy)).map(Arc::new).collect();
     check_canaries(policy, problems);
     Some(Dlp { detector, default, profiles, exemptions, examples_pass: examples_pass(policy), key: key() })
+}
+
+/// Agents are given placeholders on purpose, some in the form of what they stand for.
+fn placeholders(policy: &Policy) -> impl Iterator<Item = Exemption> {
+    let texts = policy.credentials.iter().filter_map(|credential| credential.placeholder.as_ref());
+    texts.map(|text| {
+        let value = Some(Sha256::digest(text.as_bytes()).into());
+        Exemption { rule: None, host: None, path: None, agents: None, value }
+    })
 }
 
 /// What is built in, and the policy's own rules.

@@ -2,7 +2,9 @@
 
 use super::super::code::Code;
 use super::super::error::{Problems, Span, quote};
+use super::super::facts::{Facts, Grant};
 use super::super::schema::{CanarySource, DlpRule, Exemption, Mode, Policy, SecretSource};
+use crate::pipeline::agent::AgentId;
 use crate::pipeline::dlp::detector::Match;
 use crate::pipeline::dlp::finding::{Action, Category, Confidence};
 use crate::pipeline::dlp::known::{Held, Known};
@@ -12,8 +14,15 @@ use crate::pipeline::policy::matcher::{HostPattern, NamePattern};
 use crate::secrets::{Environment, Source};
 
 /// Reports on `dlp`; what is in `environment` is looked at for whether it can be searched for, and dropped.
-pub(super) fn lint(policy: &Policy, rules: &Ruleset, environment: Option<&Environment>, problems: &mut Problems) {
+pub(super) fn lint(
+    policy: &Policy,
+    rules: &Ruleset,
+    facts: &Facts,
+    environment: Option<&Environment>,
+    problems: &mut Problems,
+) {
     agents(policy, problems);
+    upgrades(rules, facts, problems);
     profiles(policy, rules, problems);
     policy.dlp.allow.iter().filter(|exemption| is_broad(exemption)).for_each(|exemption| {
         problems
@@ -48,6 +57,22 @@ fn agents(policy: &Policy, problems: &mut Problems) {
             .warning(profile.span, format!("nothing that {name} sends is looked at, but for known secrets"))
             .code(Code::DlpOff)
             .fix("use a profile with `mode: monitor` to see first what it would find");
+    }
+}
+
+/// WebSockets that an entry allows and nobody may open.
+fn upgrades(rules: &Ruleset, facts: &Facts, problems: &mut Problems) {
+    let Some(dlp) = rules.dlp() else { return };
+    let opens = |agent: AgentId| dlp.profile(agent).web_sockets || !dlp.profile(agent).enforced;
+    let refused = |grant: &&Grant| grant.websocket && !grant.who.each(&rules.agents).into_iter().any(opens);
+    for grant in facts.grants.iter().filter(refused) {
+        problems
+            .warning(
+                grant.at,
+                "WebSockets are refused all the same: their messages are not looked at, and no profile lets them pass",
+            )
+            .code(Code::BlockedUpgrade)
+            .fix("write `dlp: {profiles: {default: {webSockets: allow}}}`, or give these agents such a profile");
     }
 }
 

@@ -44,7 +44,7 @@ pub fn lint(policy: &Policy, rules: &Ruleset, setting: Setting<'_>, problems: &m
     credentials::lint(&facts, &reachable, problems);
     response_filters::lint(&facts, &reachable, &watched, &rules.agents, problems);
     agents::lint(policy, rules, &facts, setting.now, problems);
-    dlp::lint(policy, rules, setting.environment, problems);
+    dlp::lint(policy, rules, &facts, setting.environment, problems);
     if let Some(environment) = setting.environment {
         secrets::lint(policy, environment, problems);
     }

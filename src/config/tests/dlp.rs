@@ -228,6 +228,11 @@ fn what_lets_pass_too_much_is_found() {
         (allow(", host: '*.a.example'"), &["broad-exemption 1"]),
         (allow(", host: a.example"), none),
         (allow(", path: /x"), none),
+        ("allowedDomains: [{pattern: a.example, upgrades: [websocket]}]".to_owned(), &["blocked-upgrade 1"]),
+        (
+            "allowedDomains: [{pattern: a.example, upgrades: [websocket]}]\ndlp: {profiles: {default: {webSockets: allow}}}".to_owned(),
+            none,
+        ),
         (canary("short"), &["unsearchable-secret 1"]),
         (canary("x7Kp2mQw9Rt4Yv6Zb8Nc"), none),
     ] {

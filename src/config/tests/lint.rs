@@ -121,7 +121,7 @@ fn what_is_found_and_what_is_not() {
         (
             "one that grants more than hosts",
             "allowedDomains:\n- a.example\n- {pattern: a.example, upgrades: [websocket]}",
-            &["redundant-entry 2"],
+            &["redundant-entry 2", "blocked-upgrade 3"],
         ),
         (
             "an agent's own that everybody has",

@@ -78,6 +78,12 @@ impl Joined {
     pub fn crosses(&self, range: &Range<usize>) -> bool {
         range.start < self.border && self.border < range.end
     }
+
+    /// What came before, and what this request has.
+    pub fn sides(&self) -> [&[u8]; 2] {
+        let (before, now) = self.text.split_at_checked(self.border).unwrap_or((&self.text, &[]));
+        [before, now]
+    }
 }
 
 /// The domain that somebody registered, of which all hosts may be theirs; an address is its own.

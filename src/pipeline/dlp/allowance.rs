@@ -35,25 +35,34 @@ pub fn is_placeholder(secret: &[u8], confidence: Confidence) -> bool {
         return false;
     }
     const MARKS: [&[u8]; 8] = [b"${", b"{{", b"<", b"$(", b"%{", b"...", b"***", b"xxxx"];
-    const WORDS: [&[u8]; 14] = [
+    let lower = secret.to_ascii_lowercase();
+    let has = |part: &&[u8]| memchr::memmem::find(&lower, part).is_some();
+    MARKS.iter().any(|mark| has(&mark)) || has_word_of_placeholders(&lower) || is_sequence(&lower)
+}
+
+/// Whether a word stands for itself in it that says so. Inside of a random run it is chance: `q8todoR3`.
+fn has_word_of_placeholders(lower: &[u8]) -> bool {
+    const WORDS: [&[u8]; 12] = [
         b"your",
         b"example",
         b"placeholder",
         b"changeme",
-        b"change_me",
+        b"change",
         b"replace",
         b"redacted",
         b"dummy",
         b"sample",
         b"insert",
         b"todo",
-        b"fixme",
-        b"test_",
         b"fake",
     ];
-    let lower = secret.to_ascii_lowercase();
-    let has = |part: &&[u8]| memchr::memmem::find(&lower, part).is_some();
-    MARKS.iter().any(|mark| has(&mark)) || WORDS.iter().any(|word| has(&word)) || is_sequence(&lower)
+    let says_so = |word: &[u8]| {
+        let of_letters = word.iter().all(u8::is_ascii_alphabetic);
+        (of_letters && WORDS.iter().any(|mark| word.starts_with(mark)))
+            || word.ends_with(b"example")
+            || word.ends_with(b"examplekey")
+    };
+    lower.split(|byte| !byte.is_ascii_alphanumeric()).any(says_so)
 }
 
 /// One character, or one that is most of it: `xxxxxxxx`, `00000000`, `sk-aaaaaaaaaaaa`.
@@ -94,6 +103,9 @@ mod tests {
             ("sk-aaaaaaaaaaaaaaaaaa", true, true),
             ("your-api-key-here", true, false),
             ("${API_KEY}", true, false),
+            ("sk_test_q8Zr3vTn5kLw0pXy", false, false),
+            ("q8todoZr3yourvTn5kLw0pXy", false, false),
+            ("wJalrXUtnFEMIbPxRfiCYEXAMPLEKEY", true, false),
             ("abcdefghijklmnop", true, false),
             ("AKIA1234567890ABCDEF", false, false),
             ("q8Zr3vTn5kLw0pXy", false, false),

@@ -231,7 +231,7 @@ impl Search<'_> {
     fn try_rule(&mut self, at: u32, rule: &Rule, keyword: Range<usize>) {
         match rule.source.reach {
             Reach::Within if rule.anchored => {
-                if !self.try_at(rule, keyword.start) && rule.distinctive {
+                if !self.try_at(rule, keyword.start) && rule.distinctive && !rule.has_blanks {
                     self.try_squeezed(rule, keyword.start);
                 }
             }
@@ -289,24 +289,28 @@ impl Search<'_> {
 
     /// Tries the pattern anywhere in a window, where it has not been tried yet.
     fn try_in(&mut self, at: u32, rule: &Rule, window: Range<usize>) {
-        let mut start = window.start;
-        let end = window.end.min(self.text.len());
-        match self.tried.iter_mut().find(|(of, _)| *of == at) {
-            // Keywords that are close together may come in another order than they stand in.
-            Some((_, tried)) if start < tried.start => tried.start = start,
-            Some((_, tried)) => {
-                // What began before may end after what was tried.
-                let again = tried.end.saturating_sub(rule.max_len);
-                if start > tried.end {
-                    tried.start = start;
-                }
-                start = start.max(again);
-                tried.end = tried.end.max(end);
-            }
-            None => self.tried.push((at, start..end)),
+        let window = window.start..window.end.min(self.text.len());
+        let Some((_, tried)) = self.tried.iter_mut().find(|(of, _)| *of == at) else {
+            self.tried.push((at, window.clone()));
+            return self.try_all(rule, window);
+        };
+        let before = tried.clone();
+        // What lies between the two has not been tried.
+        let start = if window.start > before.end { window.start } else { before.start.min(window.start) };
+        *tried = start..before.end.max(window.end);
+        // What began before may end after what was tried; and keywords do not come in order.
+        if window.start < before.start {
+            self.try_all(rule, window.start..(before.start + rule.max_len).min(window.end));
         }
-        while start < end {
-            let Some(next) = self.matched(rule, Input::new(self.text).span(start..end)) else { return };
+        if window.end > before.end {
+            self.try_all(rule, window.start.max(before.end.saturating_sub(rule.max_len))..window.end);
+        }
+    }
+
+    fn try_all(&mut self, rule: &Rule, window: Range<usize>) {
+        let mut start = window.start;
+        while start < window.end {
+            let Some(next) = self.matched(rule, Input::new(self.text).span(start..window.end)) else { return };
             start = next.max(start + 1);
         }
     }

@@ -100,6 +100,11 @@ impl Lens {
 
     fn look(&self, view: &View<'_>, surface: &Surface<'_>, report: &mut Report) {
         self.known.find(&view.bytes, &mut |found| self.note_known(&found, view, surface, report));
+        if !self.known.is_empty()
+            && let Some(blankless) = view.without_blanks()
+        {
+            self.known.find(&blankless.bytes, &mut |found| self.note_known(&found, &blankless, surface, report));
+        }
         if self.actions.is_off() {
             return;
         }
@@ -136,7 +141,7 @@ impl Lens {
         if !report.seen.insert((rule.clone(), range.start, range.end)) {
             return;
         }
-        let (surface_name, place) = surface.place(range.start - surface.offset);
+        let (surface_name, place) = self.place(surface, range.start - surface.offset);
         let chain = surface.chain.iter().chain(&view.chain).chain(&found.step).copied().collect();
         report.findings.push(Finding {
             rule,
@@ -158,6 +163,9 @@ impl Lens {
             return;
         }
         let range = view.surface(found.range.clone());
+        if !surface.ends && range.end == surface.text.len() {
+            return;
+        }
         let range = range.start + surface.offset..range.end + surface.offset;
         if !report.seen.insert((found.rule.clone(), range.start, range.end)) {
             return;
@@ -167,7 +175,7 @@ impl Lens {
             return;
         }
         let lenient = !self.enforced || (found.example && self.examples_pass);
-        let (name, place) = surface.place(range.start - surface.offset);
+        let (name, place) = self.place(surface, range.start - surface.offset);
         report.findings.push(Finding {
             rule: found.rule,
             category: found.category,
@@ -180,6 +188,17 @@ impl Lens {
             example: found.example,
             fingerprint: self.fingerprint(value),
         });
+    }
+
+    /// Where in a surface something is. Names in it are the agent's, and may themselves be what must not be told.
+    fn place(&self, surface: &Surface<'_>, at: usize) -> (Arc<str>, Option<Box<str>>) {
+        let (name, place) = surface.place(at);
+        let is_fit = |place: &str| {
+            let mut known = false;
+            self.known.find(place.as_bytes(), &mut |_| known = true);
+            !known && self.detector.find(place.as_bytes()).iter().next().is_none()
+        };
+        (name, place.filter(|place| is_fit(place)))
     }
 
     fn fingerprint(&self, value: &[u8]) -> u64 {

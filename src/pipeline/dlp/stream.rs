@@ -226,7 +226,8 @@ impl Channel {
             let from = new.saturating_sub(BEHIND);
             let layout = Layout::Plain(self.name.clone());
             let text = self.text.get(from..open).unwrap_or_default();
-            let surface = Surface { text, layout, chain: self.chain.clone(), offset: self.base + from };
+            let ends = settled || open < self.text.len();
+            let surface = Surface { text, layout, chain: self.chain.clone(), offset: self.base + from, ends };
             self.lens.scan(&surface, Vec::new(), report);
             self.scanned = self.base + open;
         }
@@ -368,7 +369,7 @@ mod tests {
     const RULES: &str = r#"
         - {id: vendor-token, keywords: [vnd_], pattern: 'vnd_[A-Za-z0-9]{24}'}
         - {id: generic-secret, keywords: [password], reach: assigned, pattern: '[!-~]{8,40}', confidence: {base: medium}}
-        - {id: block-key, keywords: ["-----BEGIN KEY"], pattern: '-----BEGIN KEY-----[A-Za-z0-9\s]{40}'}
+        - {id: block-key, keywords: ["-----BEGIN KEY"], boundary: false, pattern: '-----BEGIN KEY-----[A-Za-z0-9\s]{40}'}
     "#;
     const TOKEN: &str = "vnd_q8Zr3vTn5kLw0pXyC7dE1fGh";
 

@@ -56,6 +56,32 @@ impl<'a> View<'a> {
         View { bytes: Cow::Owned(bytes), chain: self.and(step), origin }
     }
 
+    /// This view without its blanks and line ends, among them those that are not ASCII. None where it has none.
+    pub fn without_blanks(&self) -> Option<View<'static>> {
+        let mut gone: Vec<Range<usize>> = Vec::new();
+        let mut at = 0;
+        while let Some(rest) = self.bytes.get(at..) {
+            let Some(next) =
+                rest.iter().position(|byte| byte.is_ascii_whitespace() || matches!(byte, 0xc2 | 0xe2 | 0xe3))
+            else {
+                break;
+            };
+            let length = match rest.get(next..).unwrap_or_default() {
+                [0xc2, 0xa0, ..] => 2,
+                [0xe2, 0x80, 0x80..=0x8d | 0xa8 | 0xa9 | 0xaf, ..]
+                | [0xe2, 0x81, 0x9f, ..]
+                | [0xe3, 0x80, 0x80, ..] => 3,
+                [0xc2 | 0xe2 | 0xe3, ..] => 0,
+                _ => 1,
+            };
+            if length > 0 {
+                gone.push(at + next..at + next + length);
+            }
+            at += next + length.max(1);
+        }
+        (!gone.is_empty()).then(|| View { chain: self.and(Step::Split), ..self.without(&gone) })
+    }
+
     /// This view without these places, which rise and do not overlap.
     pub fn without(&self, gone: &[Range<usize>]) -> View<'static> {
         let (mut bytes, mut pieces, mut at) = (Vec::new(), Vec::new(), 0);

@@ -69,7 +69,8 @@ impl Flow {
     /// More of the request's body.
     pub fn request(&mut self, chunk: &Chunk) -> Result<Parts, Denial> {
         let Way::Body(stream) = &mut self.request else { return Err(unasked()) };
-        Ok(some(Part::Request, stream.take(chunk)?, chunk.ends))
+        let is_first = stream.bytes == 0;
+        Ok(some_or_none(Part::Request, stream.take(chunk)?, chunk.ends, is_first))
     }
 
     /// The request's trailers.
@@ -128,9 +129,12 @@ impl Flow {
     /// More of the response's body.
     pub fn response(&mut self, chunk: &Chunk) -> Result<Parts, Denial> {
         let (Answered::Held(_, stream) | Answered::Body(stream)) = &mut self.response else { return Err(unasked()) };
+        let is_first = stream.bytes == 0;
         let out = stream.take(chunk)?;
         let begins = chunk.ends || !out.is_empty();
-        Ok(self.head_if(begins).into_iter().chain(some(Part::Response, out, chunk.ends)).collect())
+        let waits = matches!(self.response, Answered::Held(..)) && !begins;
+        let parts = some_or_none(Part::Response, out, chunk.ends, is_first && !waits);
+        Ok(self.head_if(begins).into_iter().chain(parts).collect())
     }
 
     /// The response's trailers.
@@ -264,6 +268,12 @@ impl Stream {
 /// Bytes that go on, or the end without any.
 fn some(part: fn(Chunk) -> Part, bytes: Vec<u8>, ends: bool) -> Parts {
     if bytes.is_empty() && !ends { Parts::new() } else { smallvec![part(Chunk { bytes, ends })] }
+}
+
+/// The same for a part that may be the first: where Envoy has had it before the answer to the head, it shows trailers
+/// only once the part has been answered, if with nothing.
+fn some_or_none(part: fn(Chunk) -> Part, bytes: Vec<u8>, ends: bool, is_first: bool) -> Parts {
+    if is_first { smallvec![part(Chunk { bytes, ends })] } else { some(part, bytes, ends) }
 }
 
 fn unasked() -> Denial {

@@ -32,6 +32,7 @@ impl Exchange {
             awaits_trailers: false,
             shows: Shows::default(),
         };
+        forward.remove.extend(self.look.remove.iter().cloned());
         for (name, value) in &self.look.set {
             if !forward.remove.contains(name) {
                 forward.set.push((name.clone(), Zeroizing::new(value.clone())));

@@ -19,6 +19,8 @@ pub struct Look {
     pub notes: Vec<FindingNote>,
     /// Fields that go out with another value.
     pub set: Vec<(Box<str>, Vec<u8>)>,
+    /// Fields that do not go out.
+    pub remove: Vec<Box<str>>,
     /// The query that goes out.
     pub query: Option<Box<str>>,
     /// What goes out in place of the body that was held.
@@ -41,9 +43,15 @@ impl Exchange {
             self.look.notes.extend(refusal.findings.iter().map(record::note));
             refusal.denial
         })?;
-        let Inspection { findings, set, query, request: mut body, response } = inspection;
-        self.look =
-            Look { notes: findings.iter().map(record::note).collect(), set, query, response, ..Look::default() };
+        let Inspection { findings, set, remove, query, request: mut body, response } = inspection;
+        self.look = Look {
+            notes: findings.iter().map(record::note).collect(),
+            set,
+            remove,
+            query,
+            response,
+            ..Look::default()
+        };
         let Some(request) = &self.request else { return Ok(false) };
         // What follows an upgrade is another protocol, in both directions.
         if request.head()?.upgrades().next().is_some() {

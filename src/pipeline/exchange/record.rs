@@ -35,6 +35,18 @@ pub fn note(finding: &Finding) -> FindingNote {
     }
 }
 
+/// A text in which the first `count` parts are taken out, but for short words.
+fn without_odd(text: &str, separator: char, count: usize) -> String {
+    const WORD: usize = 16;
+    let is_word = |part: &str| part.len() <= WORD && part.bytes().all(|b| b.is_ascii_lowercase() || b"-_".contains(&b));
+    let is_version = |part: &str| part.len() <= 3 && part.starts_with('v');
+    let parts = text.split(separator).enumerate().map(|(at, part)| match part {
+        part if at >= count || is_word(part) || is_version(part) => part,
+        _ => "***",
+    });
+    parts.collect::<Vec<_>>().join(&separator.to_string())
+}
+
 impl Exchange {
     /// What is known of the request, whatever becomes of it.
     pub(super) fn record(&self, decision: Verdict, now: Now) -> DecisionRecord {
@@ -68,7 +80,33 @@ impl Exchange {
                 (record.path, record.query) = redacted_target(&text(":path"));
             }
         }
+        self.take_out_what_was_found(&mut record);
         record
+    }
+
+    /// What was found in a path or host does not stand in the record of it.
+    fn take_out_what_was_found(&self, record: &mut DecisionRecord) {
+        let found = |parts: &[&str]| {
+            let part =
+                |note: &FindingNote| note.location.split([' ', '.']).next().is_some_and(|at| parts.contains(&at));
+            self.look.notes.iter().any(part)
+        };
+        // What was found in the request as a whole may have a part there.
+        if found(&["path", "request", "requests"]) {
+            record.path = without_odd(&record.path, '/', usize::MAX).into();
+        }
+        if found(&["query", "request", "requests"]) {
+            let named = record.query.iter().flat_map(|query| query.split('&'));
+            let pairs = named.map(|pair| {
+                let (name, value) = pair.split_at(pair.find('=').unwrap_or(pair.len()));
+                without_odd(name, '.', usize::MAX) + value
+            });
+            record.query = record.query.is_some().then(|| pairs.collect::<Vec<_>>().join("&").into());
+        }
+        if found(&["host", "request", "requests"]) {
+            let below = record.host.split('.').count().saturating_sub(2);
+            record.host = without_odd(&record.host, '.', below).into();
+        }
     }
 
     fn approval_note(&self) -> Option<ApprovalNote> {

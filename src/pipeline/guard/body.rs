@@ -99,7 +99,7 @@ impl RequestBody {
             None => Layout::Plain("body".into()),
         };
         let chain = self.codings.iter().rev().map(|coding| coding.step()).collect();
-        let surface = Surface { text, layout: layout(divided.as_deref()), chain, offset: 0 };
+        let surface = Surface { text, layout: layout(divided.as_deref()), chain, offset: 0, ends: true };
         let views = joined(text, &surface.values());
         let (seen, new) = self.blocks(&surface);
         let whole = View::raw(text);
@@ -122,7 +122,8 @@ impl RequestBody {
         let out = redacted(&surface, &self.report.findings);
         // What is left over must be clean: a replacement can bring together what stood apart.
         let mut left = Report::default();
-        let again = Surface { text: &out, layout: Layout::Plain("body".into()), chain: surface.chain, offset: 0 };
+        let again =
+            Surface { text: &out, layout: Layout::Plain("body".into()), chain: surface.chain, offset: 0, ends: true };
         self.lens.scan(&again, Vec::new(), &mut left);
         if left.action() >= Action::Redact {
             return Err(blocked(&self.report.findings).because("it cannot be replaced"));

@@ -6,16 +6,19 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use crate::pipeline::dlp::across::{Across, Joined, Joins, Limits, Piece, Receipt, labels, registrable};
-use crate::pipeline::dlp::finding::{Action, Chain, Step};
+use crate::pipeline::dlp::across::{Across, Joins, Limits, Piece, Receipt, labels, registrable};
+use crate::pipeline::dlp::finding::{Action, Chain, Finding, Step};
 use crate::pipeline::dlp::scan::{Lens, Report};
-use crate::pipeline::dlp::surface::{Layout, Surface};
+use crate::pipeline::dlp::surface::{Layout, Surface, joined};
 use crate::pipeline::dlp::verdicts::Verdicts;
+use crate::pipeline::dlp::view::View;
 
 /// In how many parts what agents sent is kept: two of them never wait for each other.
 const SHARDS: usize = 16;
 /// How many blocks of messages are remembered, eight bytes each.
 const BLOCKS: usize = 1 << 16;
+/// The most bytes of a value of a request that may be a piece of something.
+const MOST_OF_A_PIECE: usize = 256;
 /// How many requests of a shard can be looked at again.
 const RECEIPTS: usize = 64;
 
@@ -125,35 +128,69 @@ impl Trace {
         let own = self.pieces.iter().chain(body).map(|(slot, text)| Piece { slot, text });
         let pieces: Vec<_> = labels.chain(own).collect();
         let before = report.findings.len();
-        let within = self.own(body);
-        let joins = self.memory.add(&self.sender, &pieces).texts;
-        for joined in within.into_iter().chain(joins) {
-            let chain: Chain = std::iter::once(Step::Split).collect();
-            let layout = Layout::Plain("requests".into());
-            let mut found = Report::default();
-            lens.scan(&Surface { text: &joined.text, layout, chain, offset: 0 }, Vec::new(), &mut found);
-            // What lies in one request alone was found there. Whatever else is found cannot be replaced any more.
-            let crossing = found.findings.into_iter().filter(|finding| joined.crosses(&finding.range));
-            for mut finding in crossing {
+        for joined in self.memory.add(&self.sender, &pieces).texts {
+            let look = |text: &[u8]| {
+                let chain: Chain = std::iter::once(Step::Split).collect();
+                let layout = Layout::Plain("requests".into());
+                let mut found = Report::default();
+                lens.scan(&Surface { text, layout, chain, offset: 0, ends: true }, Vec::new(), &mut found);
+                found.findings
+            };
+            let crossing: Vec<_> =
+                look(&joined.text).into_iter().filter(|found| joined.crosses(&found.range)).collect();
+            if crossing.is_empty() {
+                continue;
+            }
+            // What lies in one request alone was found there, though a run around it may cross.
+            let alone: Vec<_> = joined.sides().into_iter().flat_map(look).collect();
+            let is_new = |found: &Finding| {
+                !alone.iter().any(|other| (&other.rule, other.fingerprint) == (&found.rule, found.fingerprint))
+            };
+            for mut finding in crossing.into_iter().filter(is_new) {
                 if report.findings.iter().skip(before).all(|other| other.rule != finding.rule) {
+                    // Whatever is found cannot be replaced any more.
                     finding.action = finding.action.unredactable();
                     report.findings.push(finding);
                 }
             }
         }
+        self.look_over_the_border(lens, body, report);
         if report.findings.iter().any(|f| f.action == Action::Block) {
             self.memory.take_back(&self.sender);
         }
     }
 
-    /// What this request's head and its body make together.
-    fn own(&self, body: &[(String, Vec<u8>)]) -> Option<Joined> {
-        if body.is_empty() {
-            return None;
+    /// Looks at what the values of the head and those of the body make together. Each side was looked at by itself.
+    fn look_over_the_border(&self, lens: &Lens, body: &[(String, Vec<u8>)], report: &mut Report) {
+        type Pieces<'p> = Vec<&'p (String, Vec<u8>)>;
+        let is_field = |piece: &&(String, Vec<u8>)| piece.0.starts_with("header ");
+        let (fields, target): (Pieces<'_>, Pieces<'_>) = self.pieces.iter().partition(is_field);
+        for head in [target, fields] {
+            let mut text = Vec::new();
+            let mut places = Vec::new();
+            let mut put = |pieces: &mut dyn Iterator<Item = &(String, Vec<u8>)>| {
+                for (_, piece) in pieces.filter(|(_, piece)| (1..=MOST_OF_A_PIECE).contains(&piece.len())) {
+                    let start = text.len();
+                    text.extend_from_slice(piece);
+                    places.push(start..text.len());
+                    text.push(b'\n');
+                }
+                text.len()
+            };
+            let (border, end) = (put(&mut head.into_iter()), put(&mut body.iter()));
+            if border == 0 || border == end {
+                continue;
+            }
+            let mut found = Report::default();
+            let surface = Surface::new(&text, Layout::Plain("request".into()));
+            lens.scan_from(View::raw(b""), &surface, joined(&text, &places), &mut found);
+            report.exhausted |= found.exhausted;
+            for mut finding in found.findings {
+                if finding.range.start < border && border < finding.range.end {
+                    finding.action = finding.action.unredactable();
+                    report.findings.push(finding);
+                }
+            }
         }
-        let mut text: Vec<u8> = self.pieces.iter().flat_map(|(_, value)| value).copied().collect();
-        let border = text.len();
-        text.extend(body.iter().flat_map(|(_, value)| value));
-        Some(Joined { text, border })
     }
 }

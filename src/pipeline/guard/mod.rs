@@ -93,6 +93,10 @@ impl Guard {
         if lens.actions.is_off() && lens.known.is_empty() {
             return Ok(looked);
         }
+        // What follows it is another protocol, whose messages nobody looks at.
+        if profile.enforced && !profile.web_sockets && request.fields.iter().any(|(name, _)| *name == "upgrade") {
+            return Err(Denial::new(Reason::WebsocketBlocked).into());
+        }
         let mut report = Report::default();
         let text = head::Text::of(request);
         text.scan(&lens, profile.own_credentials, &mut report);
@@ -149,8 +153,9 @@ impl Inspector for Guard {
         };
         let looked = self.look(&outgoing)?;
         let profile = self.dlp.profile(agent);
-        if profile.enforced && !profile.web_sockets && head.upgrades().next().is_some() {
-            return Err(Refusal { denial: Denial::new(Reason::WebsocketBlocked), findings: looked.findings });
+        if head.upgrades().next().is_some() && profile.enforced && !profile.requests.is_off() {
+            // Nobody reads the messages of another protocol.
+            return Err(Refusal { findings: looked.findings, ..Denial::new(Reason::WebsocketBlocked).into() });
         }
         let mut inspection =
             Inspection { findings: looked.findings, set: looked.set, query: looked.query, ..Inspection::default() };
@@ -163,6 +168,11 @@ impl Inspector for Guard {
             let filters = permit.filters().iter().cloned().collect();
             // What is injected may have been fetched after this: it is known when the response comes.
             let held = searched.then(|| self.held.clone());
+            if !permit.filters().is_empty() {
+                // A part of an answer is no JSON text, and the agent would choose which.
+                let there = ["range", "if-range"].into_iter().filter(|name| head.fields.get(name).is_some());
+                inspection.remove = there.map(Into::into).collect();
+            }
             inspection.response = Some(Box::new(Response::new(lens, held, filters, &head.method)));
         }
         Ok(inspection)

@@ -43,6 +43,8 @@ pub struct Inspection {
     pub findings: Vec<Finding>,
     /// Fields that go out with another value.
     pub set: Vec<(Box<str>, Vec<u8>)>,
+    /// Fields that do not go out.
+    pub remove: Vec<Box<str>>,
     /// The query that goes out in place of the agent's, before credentials are put into it.
     pub query: Option<Box<str>>,
     /// Looks into the request's body and trailers.

@@ -1,6 +1,7 @@
 //! A real API server that remembers everything that reached it.
 
 mod behaviour;
+mod told;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::Pin;
@@ -17,12 +18,15 @@ use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
+pub use self::told::Answer;
+use self::told::Told;
 use super::ca::{Ca, Validity};
 use super::within;
 
 /// An HTTP/1.1 and HTTP/2 server on loopback. The path says how it behaves: see [`behaviour`].
 pub struct Upstream {
     address: SocketAddr,
+    told: Told,
     log: watch::Sender<Log>,
     server: AbortHandle,
 }
@@ -117,6 +121,11 @@ impl Upstream {
         self.address
     }
 
+    /// From now on, this is the answer to whatever asks for `path`.
+    pub fn tell(&self, path: &str, answer: Answer) {
+        self.told.lock().unwrap().insert(path.to_owned(), answer);
+    }
+
     pub fn port(&self) -> u16 {
         self.address.port()
     }
@@ -197,13 +206,14 @@ impl Setup {
             .then(|| self.ca.server(&self.names, self.validity, &self.alpn))
             .map(|config| TlsAcceptor::from(Arc::new(config)));
         let log = watch::Sender::default();
-        let server = tokio::spawn(accept(listener, tls, log.clone())).abort_handle();
-        Upstream { address, log, server }
+        let told = Told::default();
+        let server = tokio::spawn(accept(listener, tls, log.clone(), told.clone())).abort_handle();
+        Upstream { address, told, log, server }
     }
 }
 
 /// Serves until aborted; the connections end with it.
-async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, log: watch::Sender<Log>) {
+async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, log: watch::Sender<Log>, told: Told) {
     let mut connections = JoinSet::new();
     loop {
         let (stream, _) = listener.accept().await.unwrap();
@@ -213,7 +223,7 @@ async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, log: watch::Sen
             index = log.connections.len();
             log.connections.push(Connection::default());
         });
-        connections.spawn(serve(stream, tls.clone(), Place { index, sni: None, log: log.clone() }));
+        connections.spawn(serve(stream, tls.clone(), Place { index, sni: None, log: log.clone(), told: told.clone() }));
     }
 }
 
@@ -241,7 +251,14 @@ where
 {
     let service = service_fn(|request| {
         let place = place.clone();
-        async move { behaviour::answer(place.record(request)).await }
+        async move {
+            let told = place.told.lock().unwrap().get(request.uri().path()).cloned();
+            let request = place.record(request);
+            match told {
+                Some(answer) => answer.say(request).await,
+                None => behaviour::answer(request).await,
+            }
+        }
     });
     // The client ends connections as it likes, and `/reset` breaks them: neither is a failure here.
     let _ =
@@ -254,6 +271,7 @@ struct Place {
     index: usize,
     sni: Option<String>,
     log: watch::Sender<Log>,
+    told: Told,
 }
 
 impl Place {

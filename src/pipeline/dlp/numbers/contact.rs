@@ -179,10 +179,9 @@ fn is_named(before: &[u8]) -> bool {
             "전화",
             "телефон",
         ];
-        words.iter().flat_map(|word| Words::of(word.as_bytes()).as_slice().to_vec()).collect()
+        words.iter().flat_map(|word| Words::of(word.as_bytes())).map(|word| word.hash).collect()
     });
-    let near = Words::of(before.get(before.len().saturating_sub(FAR)..).unwrap_or_default());
-    near.as_slice().iter().any(|word| NAMES.contains(word))
+    Words::of(before.get(before.len().saturating_sub(FAR)..).unwrap_or_default()).any(|word| NAMES.contains(&word.hash))
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::LazyLock;
 
-use aho_corasick::AhoCorasick;
+use aho_corasick::{AhoCorasick, AhoCorasickKind};
 
 use super::table::{Kind, RULES};
 
@@ -13,11 +13,11 @@ pub(super) const BEFORE: usize = 64;
 pub(super) const AFTER: usize = 32;
 
 /// What the words about a number say.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Context {
     /// Which rules are named: a bit for each.
     pub(super) names: u128,
-    last: Option<Word>,
+    nearest: Option<Word>,
 }
 
 /// What a word says.
@@ -161,80 +161,88 @@ const CLEARING: &[&str] = &[
     "quantity",
     "qty",
     "user id",
+    "user id number",
     "customer id",
+    "customer id number",
     "account id",
+    "account id number",
     "message id",
 ];
 
-impl Context {
-    /// Reads what stands about a number. The nearest name before it counts, and one after it where none stands before.
-    pub(super) fn about(text: &[u8], window: &Range<usize>) -> Self {
-        let start = window.start.saturating_sub(BEFORE);
-        let mut context = Self { names: 0, last: None };
-        context.read(text.get(start..window.start).unwrap_or_default());
-        if context.last.is_none() {
-            let after = text.get(window.end..text.len().min(window.end + AFTER)).unwrap_or_default();
-            // Behind these something else begins.
-            let end = after.iter().position(|byte| b"\":=,;\n<>{}&".contains(byte)).unwrap_or(after.len());
-            context.read(after.get(..end).unwrap_or_default());
-            if !matches!(context.last, Some(Word::Names(_))) {
-                context.last = None;
-            }
-        }
-        context
-    }
+/// Reads what stands about numbers. What stands before a place is read once, however many numbers may begin there.
+#[derive(Debug, Default)]
+pub(super) struct Reader {
+    before: Option<(usize, Context)>,
+}
 
+impl Reader {
+    /// The nearest name before a number counts, and one after it where none stands before.
+    pub(super) fn about(&mut self, text: &[u8], window: &Range<usize>) -> Context {
+        let before = match self.before {
+            Some((start, context)) if start == window.start => context,
+            _ => {
+                let near = window.start.saturating_sub(BEFORE);
+                let context = Context::of(text.get(near..window.start).unwrap_or_default());
+                self.before = Some((window.start, context));
+                context
+            }
+        };
+        if before.nearest.is_some() {
+            return before;
+        }
+        let after = text.get(window.end..text.len().min(window.end + AFTER)).unwrap_or_default();
+        // Behind these something else begins.
+        let end = after.iter().position(|byte| b"\":=,;\n<>{}&".contains(byte)).unwrap_or(after.len());
+        let after = Context::of(after.get(..end).unwrap_or_default());
+        if matches!(after.nearest, Some(Word::Names(_))) { after } else { before }
+    }
+}
+
+impl Context {
     /// True if the nearest word says that it is something else. `id` says so of the digits of an account, which have no
     /// separators then, and not of what a state gives out.
     pub(super) fn denies(&self, kind: Kind, bare: bool) -> bool {
-        match self.last {
+        match self.nearest {
             Some(Word::Denies) => true,
             Some(Word::Clears) => bare && kind == Kind::Financial,
             Some(Word::Names(_)) | None => false,
         }
     }
 
-    fn read(&mut self, text: &[u8]) {
-        // A table of figures has no words: that costs no more than a look.
-        if !text.iter().fold(false, |any, byte| any | is_letter(*byte)) {
-            return;
-        }
-        let table = &*WORDS;
-        let words = Words::of(text);
-        let mut words = words.as_slice();
-        while let Some((_, rest)) = words.split_first() {
-            words = match table.longest(words) {
-                Some((length, word)) => {
-                    self.hear(word);
-                    words.get(length..).unwrap_or_default()
-                }
-                None => rest,
+    /// Reads from the end on: what the last word that is known says, and the names before it up to one that ends them.
+    fn of(text: &[u8]) -> Self {
+        let mut context = Self::default();
+        let mut words = Words::of(text);
+        while let Some(word) = words.next() {
+            let ended = if word.is_unspaced {
+                WORDS.within(word.text).fold(false, |ended, word| context.hear(word) || ended)
+            } else {
+                WORDS.longest(word, &mut words).is_some_and(|word| context.hear(word))
             };
-        }
-        // Chinese, Japanese, Korean and Thai put no spaces between words: three bytes for each letter.
-        if text.iter().any(|byte| *byte >= 0xe0)
-            && let Some(automaton) = &table.unspaced
-        {
-            for found in automaton.find_iter(text) {
-                let word = table.of_unspaced.get(found.pattern().as_usize());
-                word.into_iter().for_each(|word| self.hear(*word));
+            if ended {
+                break;
             }
         }
+        context
     }
 
-    fn hear(&mut self, word: Word) {
+    /// True if what stands before this word does not count.
+    fn hear(&mut self, word: Word) -> bool {
+        self.nearest = self.nearest.or(Some(word));
         match word {
             Word::Names(rules) => self.names |= rules,
-            Word::Denies | Word::Clears => self.names = 0,
+            Word::Denies | Word::Clears => {}
         }
-        self.last = Some(word);
+        !matches!(word, Word::Names(_))
     }
 }
 
 static WORDS: LazyLock<Table> = LazyLock::new(Table::new);
 
-/// What is known of words: by the hash of the first of them, longest first.
+/// What is known of words: by the hashes of the last two of them, longest first, each from its last word on.
 struct Table {
+    /// A bit for the hash of each last word: most words are none of them.
+    lasts: Vec<u64>,
     buckets: Vec<Vec<(Vec<u64>, Word)>>,
     unspaced: Option<AhoCorasick>,
     of_unspaced: Vec<Word>,
@@ -242,8 +250,16 @@ struct Table {
 
 const BITS: u32 = 11;
 
-fn bucket(hash: u64) -> usize {
-    (hash.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - BITS)) as usize
+fn bucket(last: u64, second: Option<u64>) -> usize {
+    let both = last ^ second.unwrap_or_default().rotate_left(32);
+    (both.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - BITS)) as usize
+}
+
+/// Which of the bits, and in which of their words.
+fn bit(hash: u64) -> (usize, u64) {
+    const WORDS: usize = 256;
+    let mixed = hash.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    ((mixed >> 32) as usize % WORDS, 1 << (mixed >> 58))
 }
 
 impl Table {
@@ -266,80 +282,148 @@ impl Table {
         CLEARING.iter().for_each(|text| add(text, Word::Clears));
         let (unspaced, spaced): (Vec<_>, Vec<_>) =
             words.into_iter().partition(|(text, _)| text.bytes().any(|byte| byte >= 0xe0));
+        let mut lasts = vec![0; 256];
         let mut buckets = vec![Vec::new(); 1 << BITS];
         for (text, word) in spaced {
-            let hashes = Words::of(text.as_bytes()).as_slice().to_vec();
-            let first = hashes.first().map_or(0, |hash| bucket(*hash));
-            buckets.get_mut(first).into_iter().for_each(|bucket: &mut Vec<_>| bucket.push((hashes.clone(), word)));
+            let hashes: Vec<u64> = Words::of(text.as_bytes()).map(|word| word.hash).collect();
+            let last = hashes.first().copied().unwrap_or_default();
+            let (place, bit) = bit(last);
+            lasts.get_mut(place).into_iter().for_each(|bits| *bits |= bit);
+            buckets
+                .get_mut(bucket(last, hashes.get(1).copied()))
+                .into_iter()
+                .for_each(|bucket: &mut Vec<_>| bucket.push((hashes.clone(), word)));
         }
         for bucket in &mut buckets {
             bucket.sort_by_key(|(hashes, _)| std::cmp::Reverse(hashes.len()));
         }
         Self {
+            lasts,
             buckets,
-            unspaced: AhoCorasick::new(unspaced.iter().map(|(text, _)| text)).ok(),
+            unspaced: AhoCorasick::builder()
+                .kind(Some(AhoCorasickKind::DFA))
+                .prefilter(false)
+                .build(unspaced.iter().map(|(text, _)| text))
+                .ok(),
             of_unspaced: unspaced.into_iter().map(|(_, word)| word).collect(),
         }
     }
 
-    /// The most words from the first on that say something, and how many they are.
-    fn longest(&self, words: &[u64]) -> Option<(usize, Word)> {
-        let bucket = self.buckets.get(bucket(*words.first()?))?;
-        let (known, word) = bucket.iter().find(|(known, _)| words.starts_with(known))?;
-        Some((known.len(), *word))
+    /// What the most words up to this one say; those of them that are before it are taken.
+    fn longest(&self, last: Read<'_>, before: &mut Words<'_>) -> Option<Word> {
+        let (place, bit) = bit(last.hash);
+        if self.lasts.get(place)? & bit == 0 {
+            return None;
+        }
+        let mut rest = before.clone();
+        if before.is_near()
+            && let Some(second) = rest.next()
+        {
+            for (known, word) in self.bucket(last.hash, Some(second.hash)) {
+                let mut ahead = rest.clone();
+                let mut others = known.iter().skip(2);
+                if known.starts_with(&[last.hash, second.hash])
+                    && others.all(|hash| ahead.next().is_some_and(|word| word.hash == *hash))
+                {
+                    *before = ahead;
+                    return Some(*word);
+                }
+            }
+        }
+        self.bucket(last.hash, None).iter().find(|(known, _)| *known == [last.hash]).map(|(_, word)| *word)
+    }
+
+    fn bucket(&self, last: u64, second: Option<u64>) -> &[(Vec<u64>, Word)] {
+        self.buckets.get(bucket(last, second)).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// What is said in a run of letters that has no spaces between its words.
+    fn within(&self, run: &[u8]) -> impl Iterator<Item = Word> {
+        let found = self.unspaced.iter().flat_map(move |automaton| automaton.find_iter(run));
+        found.filter_map(|found| self.of_unspaced.get(found.pattern().as_usize()).copied())
     }
 }
 
 /// Of whatever alphabet: beyond ASCII all count as letters.
-fn is_letter(byte: u8) -> bool {
+const fn is_letter(byte: u8) -> bool {
     byte.is_ascii_alphabetic() | (byte >= 0x80)
 }
 
-/// The words of a text, as hashes: runs of letters, which end where a capital follows a small letter, too:
-/// `SocialSecurity_no.` is `social`, `security` and `no`.
-pub(super) struct Words {
-    hashes: [u64; Words::MOST],
-    len: usize,
+/// The small letter of each letter, and 0 for the rest.
+const SMALL: [u8; 256] = {
+    let mut small = [0; 256];
+    let mut byte = 0;
+    while byte < small.len() {
+        if is_letter(byte as u8) {
+            small[byte] = (byte as u8).to_ascii_lowercase();
+        }
+        byte += 1;
+    }
+    small
+};
+
+/// The words of a text from its last to its first: runs of letters, which end where a capital follows a small letter,
+/// too: `SocialSecurity_no.` is `no`, `security` and `social`.
+#[derive(Clone)]
+pub(super) struct Words<'a> {
+    rest: &'a [u8],
 }
 
-impl Words {
-    /// A text of [`BEFORE`] bytes has no more.
-    const MOST: usize = BEFORE / 2 + 1;
+/// A word that was read.
+#[derive(Clone, Copy)]
+pub(super) struct Read<'a> {
+    /// Of its letters from the last to the first, in small ones.
+    pub(super) hash: u64,
+    text: &'a [u8],
+    /// True with letters of three bytes: Chinese, Japanese, Korean and Thai put no spaces between words.
+    is_unspaced: bool,
+}
 
-    pub(super) fn of(text: &[u8]) -> Self {
+impl<'a> Words<'a> {
+    pub(super) fn of(text: &'a [u8]) -> Self {
+        Self { rest: text }
+    }
+
+    /// True if the next word stands so near that both may be one name: `user_id`, but not `"user": {"id"`.
+    fn is_near(&self) -> bool {
+        const FAR: usize = 4;
+        self.rest.last_chunk::<FAR>().is_none_or(|between| between.iter().any(|byte| is_letter(*byte)))
+    }
+}
+
+impl<'a> Iterator for Words<'a> {
+    type Item = Read<'a>;
+
+    fn next(&mut self) -> Option<Self::Item> {
         // FNV-1a.
         const BASIS: u64 = 0xcbf2_9ce4_8422_2325;
         const PRIME: u64 = 0x100_0000_01b3;
-        let mut words = Self { hashes: [0; Self::MOST], len: 0 };
-        let mut hash = BASIS;
-        let mut small = false;
-        for byte in text {
-            let letter = is_letter(*byte);
-            let capital = byte.is_ascii_uppercase();
-            if hash != BASIS && ((capital && small) || !(letter || *byte == b'\'')) {
-                words.push(hash);
-                hash = BASIS;
+        // A table of figures has no words: that costs no more than a look.
+        while let Some((before, last)) = self.rest.split_last_chunk::<16>()
+            && !last.iter().fold(false, |any, byte| any | is_letter(*byte))
+        {
+            self.rest = before;
+        }
+        let end = self.rest.iter().rposition(|byte| is_letter(*byte))? + 1;
+        let (mut hash, mut start) = (BASIS, end);
+        let (mut capital, mut is_unspaced) = (false, false);
+        for byte in self.rest.iter().take(end).rev() {
+            let small = SMALL.get(usize::from(*byte)).copied().unwrap_or_default();
+            // A small letter is itself; what is none has none.
+            if small == 0 && *byte == b'\'' {
+                capital = false;
+            } else if small == 0 || (capital && small == *byte && byte.is_ascii()) {
+                break;
+            } else {
+                hash = (hash ^ u64::from(small)).wrapping_mul(PRIME);
+                capital = small != *byte;
+                is_unspaced |= *byte >= 0xe0;
             }
-            if letter {
-                hash = (hash ^ u64::from(byte.to_ascii_lowercase())).wrapping_mul(PRIME);
-            }
-            small = byte.is_ascii_lowercase();
+            start -= 1;
         }
-        if hash != BASIS {
-            words.push(hash);
-        }
-        words
-    }
-
-    pub(super) fn as_slice(&self) -> &[u64] {
-        self.hashes.get(..self.len).unwrap_or_default()
-    }
-
-    fn push(&mut self, hash: u64) {
-        if let Some(place) = self.hashes.get_mut(self.len) {
-            *place = hash;
-            self.len += 1;
-        }
+        let text = self.rest.get(start..end).unwrap_or_default();
+        self.rest = self.rest.get(..start).unwrap_or_default();
+        Some(Read { hash, text, is_unspaced })
     }
 }
 
@@ -349,11 +433,11 @@ mod tests {
 
     #[test]
     fn names_are_read_however_they_are_written() {
-        let same =
-            |one: &str, other: &str| Words::of(one.as_bytes()).as_slice() == Words::of(other.as_bytes()).as_slice();
+        let words = |text: &str| Words::of(text.as_bytes()).map(|word| word.hash).collect::<Vec<_>>();
+        let same = |one: &str, other: &str| words(one) == words(other);
         assert!(same("socialSecurity_no.  X", "social security no x") && same("Driver's-License", "drivers license"));
         assert!(same("SSN", "ssn") && same("\"ssn1\":", "ssn") && !same("ssna", "ssn") && !same("", "ssn"));
-        assert_eq!(Words::of("a1".repeat(BEFORE / 2).as_bytes()).as_slice().len(), BEFORE / 2);
+        assert_eq!(Words::of("a1".repeat(BEFORE / 2).as_bytes()).count(), BEFORE / 2);
     }
 
     #[test]
@@ -361,9 +445,12 @@ mod tests {
         let ssn = RULES.iter().position(|rule| rule.id == "pii-us-ssn").unwrap();
         let about = |text: &str| {
             let at = text.find('0').unwrap();
-            Context::about(text.as_bytes(), &(at..at + 9))
+            Reader::default().about(text.as_bytes(), &(at..at + 9))
         };
         for text in ["SSN: 000000000", "\"ssn\":\"000000000", "customerSsn=000000000", "000000000 is my SSN"] {
+            assert_eq!(about(text).names >> ssn & 1, 1, "{text}");
+        }
+        for text in ["我的 ssn 000000000", "order 我的ssn号 ssn 000000000"] {
             assert_eq!(about(text).names >> ssn & 1, 1, "{text}");
         }
         for text in ["ssn none, order 000000000", "lessn 000000000", "000000000\", \"ssn\"", "000000000 at the SSA"] {

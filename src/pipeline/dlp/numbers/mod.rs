@@ -1,7 +1,7 @@
 //! Personal data that is a number: cards, accounts, the numbers that states give to people.
 //!
-//! `scan (blocks with digits in a row) → runs of short words with single separators → shapes of numbers (one lookup for
-//! each window) → checksum → the words before`. A text without digits in a row costs one pass over its bytes.
+//! `scan (blocks with digits in a row) → runs of short words with single separators → shapes of numbers (one step for
+//! each byte) → checksum → the words before`. A text without digits in a row costs one pass over its bytes.
 //!
 //! Whether a shape and a checksum say enough depends on the number: a card does, nine digits do not, and are only taken
 //! for one kind of number where its name stands near.
@@ -17,8 +17,8 @@ use std::ops::Range;
 
 use super::finding::Confidence;
 use super::validate::{Compact, Validator, iban_length};
-use context::Context;
-use scan::{Token, is_separator};
+use context::Reader;
+use scan::Token;
 
 pub(super) use table::SEED_PHRASE;
 pub use table::{Kind, NumberRule, RULES};
@@ -44,7 +44,7 @@ pub const LONGEST: usize = 96;
 
 /// Tells each number that is personal data, in the order of the text.
 pub fn find(text: &[u8], found: &mut dyn FnMut(Match)) {
-    let mut runs = Runs { text, best: None, found };
+    let mut runs = Runs { text, words: Reader::default(), best: None, found };
     let mut at = 0;
     while let Some(digits) = scan::next(text, at) {
         at = runs.run(digits, at);
@@ -56,6 +56,7 @@ pub fn find(text: &[u8], found: &mut dyn FnMut(Match)) {
 /// Finds numbers in runs of words, and of those that overlap keeps the one that is surest.
 struct Runs<'a, 'f> {
     text: &'a [u8],
+    words: Reader,
     best: Option<Match>,
     found: &'f mut dyn FnMut(Match),
 }
@@ -102,29 +103,28 @@ impl Runs<'_, '_> {
     }
 
     /// Of the kinds of number that have this shape the one that it is most surely.
-    fn best_of(&self, window: &Range<usize>, node: &shape::Node) -> Option<Match> {
+    fn best_of(&mut self, window: &Range<usize>, node: &shape::Node) -> Option<Match> {
         let value = self.text.get(window.clone())?;
         if is_glued(self.text, window) {
             return None;
         }
         // Small letters are not how such a number is written: it needs its name.
-        let small = value.iter().any(u8::is_ascii_lowercase);
+        let small = node.lettered && value.iter().any(u8::is_ascii_lowercase);
         let alone = node.alone && !small;
         // Most runs of digits are no number of a person, and nothing near says so: that is asked first.
-        let named = if alone { None } else { Some(Context::about(self.text, window)) };
+        let named = if alone { None } else { Some(self.words.about(self.text, window)) };
         if named.is_some_and(|context| context.names & node.rules == 0) {
             return None;
         }
         let number = Compact::of(value)?;
         let holds = |rule: &NumberRule| rule.check.is_none_or(|check| check.holds_of(&number));
-        let bare = !value.iter().any(|byte| is_separator(*byte));
         let mut held = 0u128;
         if alone {
             let alone = node.entries.iter().filter(|entry| entry.alone.is_some() && holds(entry.rule()));
             held = alone.fold(0, |held, entry| held | 1 << entry.index);
         }
         // What only holds by its name is checked when it has one.
-        let context = named.unwrap_or_else(|| Context::about(self.text, window));
+        let context = named.unwrap_or_else(|| self.words.about(self.text, window));
         if held == 0 && context.names & node.rules == 0 {
             return None;
         }
@@ -137,8 +137,8 @@ impl Runs<'_, '_> {
                 (Some(alone), true) if alone >= Confidence::High => Confidence::Confirmed,
                 (Some(_), true) => rule.named,
                 (None, true) if (entry.alone.is_none() || small) && holds(rule) => rule.named,
-                (Some(Confidence::High), false) if context.denies(rule.kind, bare) => Confidence::Medium,
-                (Some(alone), false) if !context.denies(rule.kind, bare) => alone,
+                (Some(Confidence::High), false) if context.denies(rule.kind, node.bare) => Confidence::Medium,
+                (Some(alone), false) if !context.denies(rule.kind, node.bare) => alone,
                 _ => continue,
             };
             if best.is_none_or(|(other, _)| confidence > other) {
@@ -153,11 +153,8 @@ impl Runs<'_, '_> {
     fn iban(&mut self, first: &Token) {
         let text = self.text;
         let start = first.range.start;
-        let Some([a, b, c, d]) = text.get(start..start + 4).and_then(|head| head.first_chunk::<4>()) else { return };
-        if !a.is_ascii_alphabetic() || !b.is_ascii_alphabetic() || !c.is_ascii_digit() || !d.is_ascii_digit() {
-            return;
-        }
-        let Some(mut left) = iban_length([a.to_ascii_uppercase(), b.to_ascii_uppercase()]) else { return };
+        let head = text.get(start..start + 4).and_then(|head| head.first_chunk::<4>());
+        let Some(mut left) = head.and_then(|head| length_by_head(*head)) else { return };
         let mut end = start;
         for byte in text.iter().skip(start) {
             match byte {
@@ -171,7 +168,9 @@ impl Runs<'_, '_> {
             }
         }
         let Some(value) = text.get(start..end).filter(|_| left == 0) else { return };
-        if text.get(end).is_some_and(u8::is_ascii_alphanumeric) || !Validator::Iban.holds(value) {
+        // It is written in capitals, or by those who do not care in small letters, but not in both.
+        let mixed = value.iter().any(u8::is_ascii_uppercase) && value.iter().any(u8::is_ascii_lowercase);
+        if mixed || text.get(end).is_some_and(u8::is_ascii_alphanumeric) || !Validator::Iban.holds(value) {
             return;
         }
         let example = table::IBAN.documents(value);
@@ -203,8 +202,7 @@ impl Runs<'_, '_> {
 /// True of a part of a longer number: of a decimal, a version, an UUID, a list of equal groups.
 fn is_glued(text: &[u8], window: &Range<usize>) -> bool {
     let value = text.get(window.clone()).unwrap_or_default();
-    let spaced = value.contains(&b' ');
-    let slashed = value.contains(&b'/');
+    let has = |separator: u8| value.iter().any(|byte| *byte == separator);
     let group = |of: &mut dyn Iterator<Item = &u8>| of.take_while(|byte| byte.is_ascii_digit()).count();
     let before = text.get(..window.start).unwrap_or_default();
     let left = match before {
@@ -214,8 +212,10 @@ fn is_glued(text: &[u8], window: &Range<usize>) -> bool {
             inner.is_ascii_digit() || word.any(u8::is_ascii_digit)
         }
         [.., inner, b'.' | b':'] => inner.is_ascii_digit(),
-        [.., inner, b'/'] => slashed && inner.is_ascii_digit(),
-        [.., inner, b' '] if spaced && inner.is_ascii_digit() => {
+        [.., inner, b'/'] => inner.is_ascii_digit() && has(b'/'),
+        // The groups behind the head of an IBAN are of an account, even where its sum does not hold.
+        [.., a, b, c, d, b' '] if length_by_head([*a, *b, *c, *d]).is_some() && has(b' ') => true,
+        [.., inner, b' '] if inner.is_ascii_digit() && has(b' ') => {
             group(&mut before.iter().rev().skip(1)) == group(&mut value.iter())
         }
         [.., b'$' | b'#' | b'%' | b'\\'] => true,
@@ -227,8 +227,8 @@ fn is_glued(text: &[u8], window: &Range<usize>) -> bool {
     let right = match after {
         [b'-' | b'_', inner, ..] => inner.is_ascii_alphanumeric(),
         [b'.', inner, ..] => inner.is_ascii_digit() && !value.contains(&b'-'),
-        [b'/', inner, ..] => slashed && inner.is_ascii_digit(),
-        [b' ', inner, ..] if spaced && inner.is_ascii_digit() => {
+        [b'/', inner, ..] => inner.is_ascii_digit() && has(b'/'),
+        [b' ', inner, ..] if inner.is_ascii_digit() && has(b' ') => {
             group(&mut after.iter().skip(1)) == group(&mut value.iter().rev())
         }
         [b'@' | b'%', ..] => true,
@@ -236,6 +236,12 @@ fn is_glued(text: &[u8], window: &Range<usize>) -> bool {
         [] => false,
     };
     left || right
+}
+
+/// How long the IBAN is that begins with a country and two check digits.
+fn length_by_head([a, b, c, d]: [u8; 4]) -> Option<usize> {
+    let shaped = a.is_ascii_alphabetic() && b.is_ascii_alphabetic() && c.is_ascii_digit() && d.is_ascii_digit();
+    if shaped { iban_length([a.to_ascii_uppercase(), b.to_ascii_uppercase()]) } else { None }
 }
 
 #[cfg(test)]

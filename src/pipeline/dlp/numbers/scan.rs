@@ -11,18 +11,32 @@ pub(super) fn is_separator(byte: u8) -> bool {
 pub(in crate::pipeline::dlp) fn next(text: &[u8], from: usize) -> Option<usize> {
     const BLOCK: usize = 64;
     const MORE: usize = 4;
-    let mut at = from;
+    // Where numbers stand in rows the next is near.
+    const NEAR: usize = 16;
+    let near = first(text, from..text.len().min(from + NEAR));
+    if near.is_some() {
+        return near;
+    }
+    let mut at = text.len().min(from + NEAR);
     // Whole blocks are decided without a branch for each byte; the compiler makes vectors of it.
     while let Some(block) = text.get(at..at + BLOCK + MORE) {
         if may_hold(block) {
-            let end = at + BLOCK;
-            if let Some(found) = (at..end).find(|at| begins(text, *at)) {
-                return Some(found);
+            let found = first(text, at..at + BLOCK);
+            if found.is_some() {
+                return found;
             }
         }
         at += BLOCK;
     }
-    (at..text.len()).find(|at| begins(text, *at))
+    first(text, at..text.len())
+}
+
+/// Two digits are at the start of each: where the second byte of a pair is none, neither of the two begins one.
+fn first(text: &[u8], range: Range<usize>) -> Option<usize> {
+    let is = |at: usize| text.get(at + 1).is_some_and(u8::is_ascii_digit);
+    let end = range.end;
+    let pair = |at: usize| [at, at + 1].into_iter().find(|at| *at < end && begins(text, *at));
+    range.step_by(2).filter(|at| is(*at)).find_map(pair)
 }
 
 fn may_hold(block: &[u8]) -> bool {
@@ -61,7 +75,7 @@ pub(super) struct Token {
 
 impl Token {
     /// The longest word that may be a part of a number by being near one.
-    pub(super) const SHORT: usize = 4;
+    pub(super) const SHORT: usize = 5;
     /// The longest word that a number is.
     const LONGEST: usize = 40;
 

@@ -20,133 +20,161 @@ impl Entry {
     }
 }
 
-/// Three bits for each character, so that forty-two have one key.
+/// The longest number that is looked for, in characters.
+#[cfg(test)]
 const LONGEST: usize = 42;
 
 /// Tells each window from this place on that has the shape of a number: where it ends, and which it may be.
 pub(super) fn each(text: &[u8], start: usize, found: &mut dyn FnMut(usize, &Node)) {
     let table = &*TABLE;
-    let mut key = 0u128;
-    let mut opened = false;
-    let mut bytes = text.get(start..).unwrap_or_default().iter().take(LONGEST).zip(start + 1..).peekable();
-    while let Some((byte, end)) = bytes.next() {
-        let class = class(*byte);
-        if class == 0 {
+    let mut state = ROOT;
+    let text = text.get(start..).unwrap_or_default();
+    for (at, byte) in text.iter().enumerate() {
+        let (next, accepted) = table.step(state, class(*byte));
+        // Nothing that is looked for goes on like this.
+        if next == DEAD {
             return;
         }
-        key = key << 3 | class;
-        opened |= *byte == b'(';
-        if class > LETTER || bytes.peek().is_some_and(|(next, _)| next.is_ascii_alphanumeric()) {
+        state = next;
+        if accepted == NONE || text.get(at + 1).is_some_and(u8::is_ascii_alphanumeric) {
             continue;
         }
-        // Nothing that is looked for goes on from here.
-        let Some(node) = table.of(key) else { return };
-        if !node.entries.is_empty() {
+        if let Some(node) = table.nodes.get(usize::from(accepted)) {
+            let end = at + 1;
             // A bracket that was opened before the last word is closed after it.
-            let closed = opened && text.get(end) == Some(&b')');
-            found(end + usize::from(closed), node);
+            let closed = node.opened && text.get(end) == Some(&b')');
+            found(start + end + usize::from(closed), node);
         }
     }
 }
 
-const DIGIT: u128 = 1;
-const LETTER: u128 = 2;
+const DIGIT: u8 = 1;
+const LETTER: u8 = 2;
 
 /// 0 for what stands in no number.
-fn class(byte: u8) -> u128 {
-    match byte {
-        b'0'..=b'9' => DIGIT,
-        b'a'..=b'z' | b'A'..=b'Z' => LETTER,
-        b' ' => 3,
-        b'-' => 4,
-        b'.' => 5,
-        b'/' => 6,
-        b'(' => 7,
-        _ => 0,
-    }
+fn class(byte: u8) -> u8 {
+    const CLASSES: [u8; 256] = {
+        let mut classes = [0; 256];
+        let mut byte = 0;
+        while byte < classes.len() {
+            classes[byte] = match byte as u8 {
+                b'0'..=b'9' => DIGIT,
+                b'a'..=b'z' | b'A'..=b'Z' => LETTER,
+                b' ' => 3,
+                b'-' => 4,
+                b'.' => 5,
+                b'/' => 6,
+                b'(' => 7,
+                _ => 0,
+            };
+            byte += 1;
+        }
+        classes
+    };
+    CLASSES.get(usize::from(byte)).copied().unwrap_or_default()
 }
 
 static TABLE: LazyLock<Table> = LazyLock::new(Table::new);
 
-/// What is known of a text by its key, by a part of the key's product with an odd number.
+/// Where nothing goes on from.
+const DEAD: u16 = 0;
+const ROOT: u16 = 1;
+/// The node where no shape ends.
+const NONE: u16 = 0;
+
+/// All shapes as a tree of their classes.
 struct Table {
-    buckets: Vec<Vec<Node>>,
+    /// For each state the next, by the class of a byte; and in the place of what stands in no number the node.
+    states: Vec<[u16; 8]>,
+    /// The first is no shape's.
+    nodes: Vec<Node>,
 }
 
-/// The shape of a number, or what such a shape begins with up to the end of a word.
-#[derive(Debug, Clone)]
+/// The shape of a number.
+#[derive(Debug, Clone, Default)]
 pub(super) struct Node {
-    key: u128,
     pub(super) entries: Vec<Entry>,
     /// The bits of the rules.
     pub(super) rules: u128,
     /// True if one of them needs no name.
     pub(super) alone: bool,
+    /// True if there is a bracket in it.
+    opened: bool,
+    /// True if there are letters in it.
+    pub(super) lettered: bool,
+    /// True if there are no separators in it.
+    pub(super) bare: bool,
 }
-
-const BITS: u32 = 12;
 
 impl Table {
     fn new() -> Self {
-        let mut table = Self { buckets: vec![Vec::new(); 1 << BITS] };
+        let mut table = Self { states: vec![[DEAD; 8]; 2], nodes: vec![Node::default()] };
         for (index, rule) in RULES.iter().enumerate() {
             for (shape, alone) in rule.shapes {
                 for key in keys(shape) {
-                    for beginning in beginnings(key) {
-                        table.add(beginning, None);
-                    }
-                    table.add(key, Some(Entry { index, alone: *alone }));
+                    table.add(&key, Entry { index, alone: *alone });
                 }
             }
         }
         table
     }
 
-    fn add(&mut self, key: u128, entry: Option<Entry>) {
-        let Some(bucket) = self.buckets.get_mut(bucket(key)) else { return };
-        let at = bucket.iter().position(|node| node.key == key).unwrap_or_else(|| {
-            bucket.push(Node { key, entries: Vec::new(), rules: 0, alone: false });
-            bucket.len() - 1
-        });
-        if let (Some(node), Some(entry)) = (bucket.get_mut(at), entry) {
+    fn add(&mut self, key: &[u8], entry: Entry) {
+        let mut state = ROOT;
+        for class in key {
+            let (next, _) = self.step(state, *class);
+            state = if next == DEAD { self.grow(state, *class) } else { next };
+        }
+        let Some([accepted, ..]) = self.states.get_mut(usize::from(state)) else { return };
+        if *accepted == NONE {
+            *accepted = u16::try_from(self.nodes.len()).unwrap_or_default();
+            let bare = key.iter().all(|class| *class <= LETTER);
+            let (opened, lettered) = (key.contains(&class(b'(')), key.contains(&LETTER));
+            self.nodes.push(Node { opened, lettered, bare, ..Node::default() });
+        }
+        if let Some(node) = self.nodes.get_mut(usize::from(*accepted)) {
             node.rules |= 1 << entry.index;
             node.alone |= entry.alone.is_some();
             node.entries.push(entry);
         }
     }
 
-    fn of(&self, key: u128) -> Option<&Node> {
-        self.buckets.get(bucket(key))?.iter().find(|node| node.key == key)
+    fn grow(&mut self, state: u16, class: u8) -> u16 {
+        let new = u16::try_from(self.states.len()).unwrap_or(DEAD);
+        let step = self.states.get_mut(usize::from(state)).and_then(|steps| steps.get_mut(usize::from(class)));
+        step.into_iter().for_each(|step| *step = new);
+        self.states.push([DEAD; 8]);
+        new
+    }
+
+    /// The next state, and the node of what ends there.
+    fn step(&self, state: u16, class: u8) -> (u16, u16) {
+        if class == 0 {
+            return (DEAD, NONE);
+        }
+        let next = self.states.get(usize::from(state)).and_then(|state| state.get(usize::from(class)));
+        let next = next.copied().unwrap_or(DEAD);
+        let [accepted, ..] = self.states.get(usize::from(next)).copied().unwrap_or_default();
+        (next, accepted)
     }
 }
 
-fn bucket(key: u128) -> usize {
-    let folded = key as u64 ^ (key >> 64) as u64;
-    (folded.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - BITS)) as usize
-}
-
-/// What this key begins with, up to the end of each of its words but the last.
-fn beginnings(key: u128) -> impl Iterator<Item = u128> {
-    let cut = (1..LONGEST).map(move |characters| key >> (3 * characters)).take_while(|beginning| *beginning != 0);
-    let beyond = move |characters: usize| (key >> (3 * (characters - 1))) & 7;
-    cut.zip(1..)
-        .filter(move |(beginning, characters)| beginning & 7 <= LETTER && beyond(*characters) > LETTER)
-        .map(|(key, _)| key)
-}
-
 /// A shape's keys: `9` is a digit, `A` a letter, `?` either, `_` a space, a hyphen or a dot, the same in all places.
-fn keys(shape: &str) -> Vec<u128> {
+fn keys(shape: &str) -> Vec<Vec<u8>> {
     let separators: &[u8] = if shape.contains('_') { b" -." } else { b" " };
     let mut keys = Vec::new();
     for separator in separators {
-        let mut of = vec![0u128];
+        let mut of = vec![Vec::new()];
         for byte in shape.bytes() {
-            let classes: &[u128] = match byte {
+            let classes: &[u8] = match byte {
                 b'?' => &[DIGIT, LETTER],
                 b'_' => &[class(*separator)],
                 byte => &[class(byte)],
             };
-            of = of.iter().flat_map(|key| classes.iter().map(move |class| key << 3 | class)).collect();
+            of = of
+                .iter()
+                .flat_map(|key| classes.iter().map(move |class| [key.as_slice(), &[*class]].concat()))
+                .collect();
         }
         keys.extend(of);
     }
@@ -162,16 +190,18 @@ mod tests {
         assert_eq!(keys("9A").len(), 1);
         assert_eq!(keys("?-?").len(), 4);
         assert_eq!(keys("9_9_9").len(), 3);
-        let key = |shape: &str| keys(shape).remove(0);
-        assert!(beginnings(key("9-99-A")).eq([key("9-99"), key("9")]) && beginnings(key("999")).next().is_none());
     }
 
     #[test]
     fn every_shape_can_be_found() {
-        for rule in RULES.iter() {
+        for (index, rule) in RULES.iter().enumerate() {
             for (shape, _) in rule.shapes {
                 assert!((6..=LONGEST).contains(&shape.len()), "{}: {shape}", rule.id);
                 assert!(shape.bytes().all(|byte| class(byte) != 0 || b"?_".contains(&byte)), "{}: {shape}", rule.id);
+                let written = shape.replace('?', "A").replace('_', "-");
+                let mut ends = Vec::new();
+                each(written.as_bytes(), 0, &mut |end, node| ends.push((end, node.rules >> index & 1)));
+                assert!(ends.contains(&(shape.len(), 1)), "{}: {shape}", rule.id);
             }
         }
     }

@@ -4,7 +4,9 @@
 //! Each was written from the format that its vendor publishes (`source`). A rule whose secret has a prefix of its own
 //! is `reach: within`; one whose secret is told only by the name before it is `reach: assigned`.
 
-use super::rule::{Rule, RuleError, RuleSource};
+use std::collections::BTreeSet;
+
+use super::rule::{Reach, Rule, RuleError, RuleSource};
 use super::shape::Shape;
 
 /// What the build made of the files in the order in which their rules are tried, as `build/rules.rs` says: YAML takes
@@ -22,18 +24,31 @@ type Built = (RuleSource, (Option<usize>, Option<usize>, usize, bool, bool));
 pub fn built_in() -> Result<Vec<Rule>, (String, RuleError)> {
     let built: Vec<Built> = serde_json::from_str(BUILT)
         .map_err(|error| ("rules.json".to_owned(), RuleError::Unreadable(error.to_string())))?;
-    let rules = built.into_iter().map(|(source, shape)| {
-        let (least, most, groups, begins_with_keyword, has_blanks) = shape;
+    let services = service_names(built.iter().map(|(source, _)| source));
+    let mut rules = Vec::with_capacity(built.len());
+    for (mut source, (least, most, groups, begins_with_keyword, has_blanks)) in built {
+        if source.id.starts_with(OF_ANY_SERVICE) {
+            source.keywords.extend(services.iter().cloned());
+        }
         let id = source.id.clone();
         let shape = Shape { least, most, groups, begins_with_keyword, has_blanks };
-        Rule::with(source, shape).map_err(|error| (id, error))
-    });
-    rules.collect()
+        rules.push(Rule::with(source, shape).map_err(|error| (id, error))?);
+    }
+    Ok(rules)
+}
+
+/// What the ids of the rules begin with for what is assigned to a service's name and has not the shape of that service's keys.
+const OF_ANY_SERVICE: &str = "generic-service-secret";
+
+/// What the services are called whose keys are told by their name.
+fn service_names<'r>(sources: impl Iterator<Item = &'r RuleSource>) -> BTreeSet<String> {
+    let named = |source: &&'r RuleSource| source.reach == Reach::Assigned && source.category == "credentials";
+    let names = sources.filter(named).filter(|source| source.service != "Generic");
+    names.flat_map(|source| source.keywords.iter().map(|keyword| keyword.to_ascii_lowercase())).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
     use std::sync::Arc;
 
     use super::*;

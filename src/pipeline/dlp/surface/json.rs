@@ -104,7 +104,7 @@ pub fn walk(text: &[u8], mut visit: impl FnMut(&Leaf<'_>) -> bool) {
     }
 }
 
-/// What leads to the leaf in which a byte stands, as JSONPath (RFC 9535) writes it; a key is led to by its own name.
+/// What leads to the leaf in which a byte stands, as JSONPath (RFC 9535) writes it.
 pub fn place(text: &[u8], at: usize) -> Option<Box<str>> {
     let mut found = None;
     walk(text, |leaf| {
@@ -112,7 +112,11 @@ pub fn place(text: &[u8], at: usize) -> Option<Box<str>> {
             return false;
         }
         if at < leaf.range.end {
-            found = Some(leaf.path.to_string().into());
+            found = Some(match leaf.kind {
+                // What was found may be the key.
+                Kind::Key => format!("{}[?]", leaf.path.parent()).into(),
+                Kind::String | Kind::Bare => leaf.path.to_string().into(),
+            });
         }
         found.is_none()
     });
@@ -129,6 +133,12 @@ fn string_end(text: &[u8], start: usize) -> usize {
             Some(found) if rest.get(found) == Some(&b'"') => return at + found,
             Some(found) => at = (at + found + 2).min(text.len()),
         }
+    }
+}
+
+impl Path<'_> {
+    fn parent(&self) -> Self {
+        Self { text: self.text, frames: self.frames.split_last().map_or(&[], |(_, frames)| frames) }
     }
 }
 

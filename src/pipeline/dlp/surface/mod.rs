@@ -21,6 +21,8 @@ pub struct Surface<'a> {
     pub chain: Chain,
     /// How many bytes of it came before these.
     pub offset: usize,
+    /// False if more may follow right after it: then what ends where it ends has perhaps not come to its end.
+    pub ends: bool,
 }
 
 /// How a text is divided.
@@ -46,7 +48,7 @@ const PIECES: usize = 512;
 impl<'a> Surface<'a> {
     /// A text that is all there is.
     pub fn new(text: &'a [u8], layout: Layout<'a>) -> Self {
-        Self { text, layout, chain: Chain::new(), offset: 0 }
+        Self { text, layout, chain: Chain::new(), offset: 0, ends: true }
     }
 
     /// The part of the message in which a byte stands, and where in it.
@@ -61,11 +63,13 @@ impl<'a> Surface<'a> {
             Layout::Json(name) => (name.clone(), json::place(self.text, at)),
             Layout::Form(name) => {
                 let pair = pairs(self.text).find(|pair| at < pair.whole.end);
-                let key = pair.and_then(|pair| self.text.get(pair.key)).and_then(|key| shown(key));
+                // What was found may be the key.
+                let key =
+                    pair.filter(|pair| at >= pair.key.end).and_then(|pair| self.text.get(pair.key)).and_then(shown);
                 (name.clone(), key)
             }
             Layout::Multipart(name, parts) => {
-                let part = parts.iter().find(|part| at < part.content.end);
+                let part = parts.iter().find(|part| at < part.content.end).filter(|part| at >= part.content.start);
                 let named = part.and_then(|part| multipart::name(self.text.get(part.head.clone())?));
                 (name.clone(), named.and_then(shown))
             }
@@ -157,7 +161,8 @@ mod tests {
     fn a_byte_of_a_form_stands_under_its_key() {
         let surface = Surface::new(b"a=1&b=two&c", Layout::Form("body".into()));
         assert_eq!(surface.place(6), ("body".into(), Some("b".into())));
-        assert_eq!(surface.place(0), ("body".into(), Some("a".into())));
+        assert_eq!(surface.place(2), ("body".into(), Some("a".into())));
+        assert_eq!(surface.place(0), ("body".into(), None));
         assert_eq!(surface.values(), [2..3, 6..9]);
     }
 

@@ -86,12 +86,16 @@ pub enum Validator {
     UruguayCi,
     /// United Kingdom, national insurance number: its letters (HMRC).
     UkNino,
+    /// United Kingdom, driving licence: the birthday in it, and where its letters are (DVLA).
+    UkDrivingLicence,
     /// United Kingdom, NHS number: MOD 11 (NHS Data Dictionary).
     UkNhs,
     /// Ireland, PPS number: MOD 23 (Department of Social Protection).
     IrelandPps,
     /// Germany, Steuer-Identifikationsnummer: MOD 11,10 (§ 139b AO).
     GermanyTaxId,
+    /// Germany, number in the commercial register: its part (Handelsregisterverordnung).
+    GermanyRegister,
     /// Germany, Personalausweis and passport: weights 7, 3, 1 (ICAO 9303).
     GermanyIdentityCard,
     /// Germany, Rentenversicherungsnummer (§ 147 SGB VI).
@@ -160,6 +164,8 @@ pub enum Validator {
     RussiaSnils,
     /// Russia, INN of a person: two check digits (Federal Tax Service).
     RussiaInn,
+    /// Russia, OGRN of a firm and OGRNIP of a trader: the remainder by 11 or by 13 (Federal Tax Service).
+    RussiaOgrn,
     /// Australia, tax file number: MOD 11 (ATO).
     AustraliaTfn,
     /// Australia, business number: MOD 89 (ABR).
@@ -176,12 +182,20 @@ pub enum Validator {
     TaiwanId,
     /// South Korea, resident registration number: birthday, MOD 11 until 2020 (Ministry of the Interior and Safety).
     KoreaRrn,
+    /// South Korea, foreigner registration number: birthday, MOD 11 (Ministry of Justice).
+    KoreaFrn,
+    /// South Korea, foreigner registration number given since October 2020: birthday, century (Ministry of Justice).
+    KoreaFrnUnchecked,
+    /// South Korea, driver's licence: the place that gave it (Korea Road Traffic Authority).
+    KoreaDriverLicense,
     /// Japan, individual number: MOD 11 (Digital Agency).
     JapanMyNumber,
     /// India, Aadhaar: Verhoeff (UIDAI).
     Aadhaar,
     /// India, permanent account number: its letters (Income Tax Department).
     IndiaPan,
+    /// India, voter's identity card (EPIC): three letters, seven digits (Election Commission of India).
+    IndiaVoter,
     /// Singapore, NRIC and FIN: MOD 11 (ICA).
     SingaporeNric,
     /// Malaysia, identity card: birthday, place (JPN).
@@ -254,9 +268,11 @@ impl Validator {
             Self::DominicanCedula => americas::dominican_cedula,
             Self::UruguayCi => americas::uruguay_ci,
             Self::UkNino => europe::uk_nino,
+            Self::UkDrivingLicence => europe::uk_driving_licence,
             Self::UkNhs => europe::uk_nhs,
             Self::IrelandPps => europe::ireland_pps,
             Self::GermanyTaxId => europe::germany_tax_id,
+            Self::GermanyRegister => europe::germany_register,
             Self::GermanyIdentityCard => europe::germany_identity_card,
             Self::GermanyPension => europe::germany_pension,
             Self::FranceNir => europe::france_nir,
@@ -291,6 +307,7 @@ impl Validator {
             Self::UkraineRnokpp => nordics::ukraine_rnokpp,
             Self::RussiaSnils => nordics::russia_snils,
             Self::RussiaInn => nordics::russia_inn,
+            Self::RussiaOgrn => nordics::russia_ogrn,
             Self::AustraliaTfn => oceania::australia_tfn,
             Self::AustraliaAbn => oceania::australia_abn,
             Self::AustraliaMedicare => oceania::australia_medicare,
@@ -299,9 +316,13 @@ impl Validator {
             Self::HongKongHkid => asia::hong_kong_hkid,
             Self::TaiwanId => asia::taiwan_id,
             Self::KoreaRrn => asia::korea_rrn,
+            Self::KoreaFrn => asia::korea_frn,
+            Self::KoreaFrnUnchecked => asia::korea_frn_unchecked,
+            Self::KoreaDriverLicense => asia::korea_driver_license,
             Self::JapanMyNumber => asia::japan_my_number,
             Self::Aadhaar => asia::india_aadhaar,
             Self::IndiaPan => asia::india_pan,
+            Self::IndiaVoter => asia::india_voter,
             Self::SingaporeNric => asia::singapore_nric,
             Self::MalaysiaNric => asia::malaysia_nric,
             Self::ThailandId => asia::thailand_id,

@@ -1,7 +1,7 @@
 //! Asia and Africa.
 
 use super::super::super::validate::Validator;
-use super::{HIGH, MEDIUM, NAMED, NumberRule, state};
+use super::{DRIVING, HIGH, MEDIUM, NAMED, NumberRule, state};
 
 pub(super) const RULES: &[NumberRule] = &[
     state(
@@ -71,6 +71,39 @@ pub(super) const RULES: &[NumberRule] = &[
     )
     .examples(&["971013-9019902", "주민등록번호 9710139019902"], &["971013-9019903", "9710139019902"]),
     state(
+        "pii-korea-frn",
+        "South Korea, foreigner registration number",
+        Validator::KoreaFrn,
+        &[("9999999999999", HIGH), ("999999 9999999", HIGH)],
+        KOREA_FRN,
+    )
+    .examples(
+        &["830614 6007313", "8306146007313", "외국인등록번호 8306146007313"],
+        &["8306146007316", "830614-2007311"],
+    ),
+    state(
+        "pii-korea-frn-unchecked",
+        "South Korea, foreigner registration number since October 2020",
+        Validator::KoreaFrnUnchecked,
+        &[("999999-9999999", HIGH), ("9999999999999", NAMED), ("999999 9999999", NAMED)],
+        KOREA_FRN,
+    )
+    .examples(
+        &["830614-6007316", "외국인등록번호: 830614-6007316", "ARC 8306146007316"],
+        &["8306146007316", "FRN 830614-2007311"],
+    ),
+    state(
+        "pii-korea-driver-license",
+        "South Korea, driver's licence",
+        Validator::KoreaDriverLicense,
+        &[("99-99-999999-99", HIGH), ("99 99 999999 99", HIGH)],
+        DRIVING,
+    )
+    .examples(
+        &["11-04-482913-57", "운전면허번호 28 19 482913 57", "driver's license 11 04 482913 57"],
+        &["27-04-482913-57", "110448291357"],
+    ),
+    state(
         "pii-japan-my-number",
         "Japan, individual number",
         Validator::JapanMyNumber,
@@ -108,6 +141,37 @@ pub(super) const RULES: &[NumberRule] = &[
     )
     .documented(&["ABCPE1234F", "AAAPL1234C", "ABCDE1234F"])
     .examples(&["BNZPM2501F", "pan: bnzpm2501f"], &["BNZQM2501F", "bnzpm2501f"]),
+    state(
+        "pii-india-voter",
+        "India, voter's identity card (EPIC)",
+        Validator::IndiaVoter,
+        &[("AAA9999999", MEDIUM), ("AAA 9999999", NAMED), ("AAA-9999999", NAMED)],
+        &[
+            "voter",
+            "voters",
+            "voter id",
+            "voters id",
+            "voter no",
+            "voter id card",
+            "voter card",
+            "voter identity card",
+            "epic",
+            "epic no",
+            "epic number",
+            "elector",
+            "electors",
+            "elector photo identity card",
+            "electors photo identity card",
+            "electoral photo identity card",
+            "election card",
+            "election id",
+            "मतदाता",
+        ],
+    )
+    .examples(
+        &["Voter ID: KQX4820157", "EPIC no. kqx4820157"],
+        &["KQX4820157", "voter KQX0000000", "issue KQX4820157"],
+    ),
     state(
         "pii-singapore-nric",
         "Singapore, NRIC and FIN",
@@ -190,4 +254,20 @@ pub(super) const RULES: &[NumberRule] = &[
         &["egyptian id", "egypt id", "egyptian national id", "الرقم القومي", "رقم قومي"],
     )
     .examples(&["Egyptian ID 29001011234567"], &["Egyptian ID 29013011234567"]),
+];
+
+/// What South Korea's number of a foreigner is called.
+const KOREA_FRN: &[&str] = &[
+    "frn",
+    "arc",
+    "arc number",
+    "alien registration",
+    "alien registration number",
+    "foreigner registration",
+    "foreigner registration number",
+    "foreign registration number",
+    "korean foreigner",
+    "외국인등록번호",
+    "외국인등록",
+    "외국인번호",
 ];

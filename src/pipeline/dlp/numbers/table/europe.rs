@@ -1,7 +1,7 @@
 //! Europe, but for the north and the east.
 
 use super::super::super::validate::Validator;
-use super::{HIGH, MEDIUM, NAMED, NumberRule, state};
+use super::{DRIVING, HIGH, MEDIUM, NAMED, NumberRule, state};
 
 pub(super) const RULES: &[NumberRule] = &[
     state(
@@ -12,6 +12,50 @@ pub(super) const RULES: &[NumberRule] = &[
         &["nino", "national insurance", "national insurance number", "ni number", "ni no", "nat ins", "ni"],
     )
     .examples(&["AB 12 34 56 C", "JG103759A", "nino jg103759a"], &["QQ123456C", "AB123456E", "jg103759a"]),
+    state(
+        "pii-uk-driving-licence",
+        "United Kingdom, driving licence",
+        Validator::UkDrivingLicence,
+        // A short name and a missing initial are filled up with 9.
+        &[
+            ("AAAAA999999AA9AA", HIGH),
+            ("AAAAA 999999 AA9AA", HIGH),
+            ("AAAAA999999A99AA", HIGH),
+            ("AAAAA 999999 A99AA", HIGH),
+            ("AAAAA999999999AA", HIGH),
+            ("AAAAA 999999 999AA", HIGH),
+            ("AAAA9999999AA9AA", HIGH),
+            ("AAAA9 999999 AA9AA", HIGH),
+            ("AAAA9999999A99AA", HIGH),
+            ("AAAA9 999999 A99AA", HIGH),
+            ("AAAA9999999999AA", HIGH),
+            ("AAAA9 999999 999AA", HIGH),
+            ("AAA99999999AA9AA", HIGH),
+            ("AAA99 999999 AA9AA", HIGH),
+            ("AAA99999999A99AA", HIGH),
+            ("AAA99 999999 A99AA", HIGH),
+            ("AAA99999999999AA", HIGH),
+            ("AAA99 999999 999AA", HIGH),
+            ("AA999999999AA9AA", HIGH),
+            ("AA999 999999 AA9AA", HIGH),
+            ("AA999999999A99AA", HIGH),
+            ("AA999 999999 A99AA", HIGH),
+            ("AA999999999999AA", HIGH),
+            ("AA999 999999 999AA", HIGH),
+            ("A9999999999AA9AA", HIGH),
+            ("A9999 999999 AA9AA", HIGH),
+            ("A9999999999A99AA", HIGH),
+            ("A9999 999999 A99AA", HIGH),
+            ("A9999999999999AA", HIGH),
+            ("A9999 999999 999AA", HIGH),
+        ],
+        DRIVING,
+    )
+    .documented(&["MORGA657054SM9IJ", "MORGA753116SM9IJ"])
+    .examples(
+        &["BAKER801125J99AB", "FOX99 503157 KL9CD", "driving licence baker801125j99ab"],
+        &["BAKER831125J99AB", "BAKER801325J99AB", "baker801125j99ab"],
+    ),
     state(
         "pii-ireland-pps",
         "Ireland, PPS number",
@@ -38,10 +82,42 @@ pub(super) const RULES: &[NumberRule] = &[
             "identifikationsnummer",
             "tin",
             "steuer idnr",
+            "steuer identifikations nummer",
+            "id nr",
             "german tax id",
         ],
     )
     .examples(&["36 574 261 809", "Steuer-ID: 47036892816"], &["36 574 261 890", "Steuer-ID 47036892817"]),
+    state(
+        "pii-germany-register",
+        "Germany, number in the commercial register",
+        Validator::GermanyRegister,
+        // Three digits are a hardness after Rockwell, too.
+        &[
+            ("AAA_999999", HIGH),
+            ("AAA_99999", HIGH),
+            ("AAA_9999", HIGH),
+            ("AAA_999", NAMED),
+            ("AAA999999", HIGH),
+            ("AAA99999", HIGH),
+            ("AAA9999", HIGH),
+        ],
+        &[
+            "handelsregister",
+            "handelsregisternummer",
+            "handelsregister nr",
+            "registernummer",
+            "registergericht",
+            "amtsgericht",
+            "commercial register",
+            "commercial register number",
+            "trade register",
+        ],
+    )
+    .examples(
+        &["HRB 48213", "Amtsgericht Ulm, HRA 731", "HRB731204"],
+        &["HRC 48213", "HRB 100", "hrb 48213", "HRB 012"],
+    ),
     state(
         "pii-germany-identity-card",
         "Germany, Personalausweis",

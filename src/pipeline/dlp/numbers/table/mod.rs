@@ -119,6 +119,37 @@ const MEDIUM: Option<Confidence> = Some(Confidence::Medium);
 /// Found by its name only.
 const NAMED: Option<Confidence> = None;
 
+/// What a driver's licence is called.
+const DRIVING: &[&str] = &[
+    "driver license",
+    "drivers license",
+    "driver licence",
+    "drivers licence",
+    "driving licence",
+    "driving license",
+    "driver license number",
+    "drivers license number",
+    "driving licence number",
+    "driver license no",
+    "drivers license no",
+    "driving licence no",
+    "driverslicense",
+    "dl number",
+    "dl no",
+    "dl",
+    "dvla",
+    "fuhrerschein",
+    "führerschein",
+    "fuhrerscheinnummer",
+    "führerscheinnummer",
+    "permis de conduire",
+    "licencia de conducir",
+    "patente di guida",
+    "rijbewijs",
+    "운전면허",
+    "면허번호",
+];
+
 /// The number of a state.
 const fn state(
     id: &'static str,

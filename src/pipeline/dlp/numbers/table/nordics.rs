@@ -196,4 +196,12 @@ pub(super) const RULES: &[NumberRule] = &[
         &["inn", "инн", "ИНН"],
     )
     .examples(&["ИНН 500100732259", "INN: 500100732259"], &["ИНН 500100732260"]),
+    state(
+        "pii-russia-ogrn",
+        "Russia, OGRN of a firm, OGRNIP of a trader",
+        Validator::RussiaOgrn,
+        &[("9999999999999", NAMED), ("999999999999999", NAMED)],
+        &["ogrn", "ogrnip", "огрн", "ОГРН", "огрнип", "ОГРНИП"],
+    )
+    .examples(&["ОГРН: 1047703821153", "огрнип 304770382115735"], &["1047703821153", "ОГРН 1047703821154"]),
 ];

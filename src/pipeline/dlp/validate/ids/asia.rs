@@ -48,8 +48,33 @@ pub(in super::super) fn korea_rrn(value: &Compact) -> bool {
     let Some(digits) = value.digits::<13>() else { return false };
     let [y, z, m, n, d, e, sex, .., check] = digits;
     let sum = weighted(&digits, &[2, 3, 4, 5, 6, 7, 8, 9, 2, 3, 4, 5]);
-    let unchecked = matches!(sex, 3 | 4 | 7 | 8) && matches!(y * 10 + z, 20..=49);
-    is_date(y * 10 + z, m * 10 + n, d * 10 + e) && (unchecked || (11 - sum % 11) % 10 == check)
+    let unchecked = matches!(sex, 3 | 4) && matches!(y * 10 + z, 20..=49);
+    is_date(y * 10 + z, m * 10 + n, d * 10 + e) && !matches!(sex, 5..=8) && (unchecked || (11 - sum % 11) % 10 == check)
+}
+
+/// South Korea, foreigner registration number: a birthday, 5 to 8 for century and sex, MOD 11 with 13 for 11.
+pub(in super::super) fn korea_frn(value: &Compact) -> bool {
+    let Some(digits) = value.digits::<13>() else { return false };
+    let [y, z, .., check] = digits;
+    let sum = weighted(&digits, &[2, 3, 4, 5, 6, 7, 8, 9, 2, 3, 4, 5]);
+    // Thirteen digits from 14 to 19 on are the milliseconds of this time, more often than the birthdays of children.
+    let clock = y == 1 && z >= 4;
+    korea_frn_unchecked(value) && (13 - sum % 11) % 10 == check && !clock
+}
+
+/// The same as it is given since October 2020: there is no checksum.
+pub(in super::super) fn korea_frn_unchecked(value: &Compact) -> bool {
+    value.digits::<13>().is_some_and(|[y, z, m, n, d, e, century, ..]| {
+        matches!(century, 5..=8) && is_date(y * 10 + z, m * 10 + n, d * 10 + e)
+    })
+}
+
+/// South Korea, driver's licence: the place that gave it, the year, a serial number, two check digits that nobody
+/// publishes.
+pub(in super::super) fn korea_driver_license(value: &Compact) -> bool {
+    value.digits::<12>().is_some_and(|[p, q, _, _, serial @ .., _, _]| {
+        matches!(p * 10 + q, 11..=26 | 28) && serial.iter().any(|digit| *digit != 0)
+    })
 }
 
 /// Japan, individual number ("My Number"): MOD 11.
@@ -75,6 +100,12 @@ pub(in super::super) fn india_pan(value: &Compact) -> bool {
     [a, b, c, e, last].iter().all(u8::is_ascii_uppercase)
         && b"PCHFATBLJGEK".contains(&kind)
         && digits::<4>(&rest).is_some_and(|digits| digits != [0; 4])
+}
+
+/// India, voter's identity card: three letters of the constituency, seven digits.
+pub(in super::super) fn india_voter(value: &Compact) -> bool {
+    let Some((letters, body)) = value.as_bytes().split_at_checked(3) else { return false };
+    letters.iter().all(u8::is_ascii_uppercase) && digits::<7>(body).is_some_and(|digits| digits != [0; 7])
 }
 
 /// Singapore, NRIC and FIN: a letter of the century and kind, MOD 11.
@@ -190,6 +221,10 @@ mod tests {
         );
         hold(hong_kong_hkid, &["G123456(A)", "AB987654(3)", "A123456(3)"], &["A123456(4)", "123456"]);
         hold(taiwan_id, &["A123456789"], &["A123456788", "A323456789", "1123456789"]);
+        hold(korea_frn, &["830614-6007313"], &["830614-6007316", "830614-2007311", "1501016000000"]);
+        hold(korea_frn_unchecked, &["830614-6007316"], &["830614-2007311", "831314-6007310"]);
+        hold(korea_driver_license, &["11-04-482913-57", "281948291357"], &["27-04-482913-57", "11-04-000000-57"]);
+        hold(india_voter, &["KQX4820157"], &["KQX0000000", "KQ44820157", "KQX482015"]);
         hold(korea_rrn, &["971013-9019902", "210101-3123456"], &["971013-9019903", "971313-9019902"]);
         hold(japan_my_number, &["123456789018", "1234 5678 9018"], &["123456789017", "000000000000"]);
     }

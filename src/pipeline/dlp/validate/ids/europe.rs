@@ -13,6 +13,23 @@ pub(in super::super) fn uk_nino(value: &Compact) -> bool {
         && (b'A'..=b'D').contains(&suffix)
 }
 
+/// United Kingdom, driving licence (DVLA): five of the surname, of the birthday the decade, the month, which is 50 more
+/// for women, the day and the year, two initials, a digit and two letters. What is short is filled up with 9.
+pub(in super::super) fn uk_driving_licence(value: &Compact) -> bool {
+    let Some([a, b, c, d, e, y, m, n, f, g, z, first, second, h, rest @ ..]) = value.chars::<16>() else {
+        return false;
+    };
+    let filled = |text: &[u8]| text.iter().skip_while(|byte| byte.is_ascii_uppercase()).all(|byte| *byte == b'9');
+    let Some([_, m, n, f, g, _, _]) = digits::<7>(&[y, m, n, f, g, z, h]) else { return false };
+    let month = m * 10 + n;
+    // The year's digits stand apart, and which century it is does not.
+    a.is_ascii_uppercase()
+        && filled(&[a, b, c, d, e])
+        && filled(&[first, second])
+        && is_date(0, if month > 50 { month - 50 } else { month }, f * 10 + g)
+        && rest.iter().all(u8::is_ascii_uppercase)
+}
+
 /// United Kingdom, NHS number: MOD 11.
 pub(in super::super) fn uk_nhs(value: &Compact) -> bool {
     let Some(digits) = value.digits::<10>() else { return false };
@@ -34,7 +51,8 @@ pub(in super::super) fn ireland_pps(value: &Compact) -> bool {
     b"WABCDEFGHIJKLMNOPQRSTUV".get(sum as usize % 23) == Some(check)
 }
 
-/// Germany, tax number of a person (§ 139b AO): MOD 11,10, and one digit of the first ten stands twice or thrice.
+/// Germany, tax number of a person (§ 139b AO): MOD 11,10, and one digit of the first ten stands twice or thrice. None in
+/// which all ten differ is given out, but they are what is made up for one.
 pub(in super::super) fn germany_tax_id(value: &Compact) -> bool {
     let Some(digits) = value.digits::<11>() else { return false };
     let [first, ..] = digits;
@@ -43,7 +61,16 @@ pub(in super::super) fn germany_tax_id(value: &Compact) -> bool {
         let times = times(digit);
         (repeated + usize::from(times > 1), most.max(times))
     });
-    first != 0 && repeated == 1 && matches!(most, 2 | 3) && mod_11_10(&digits)
+    first != 0 && repeated <= 1 && most <= 3 && mod_11_10(&digits)
+}
+
+/// Germany, number in the commercial register: its part A or B, and a number from 1 on.
+pub(in super::super) fn germany_register(value: &Compact) -> bool {
+    let Some((part, number)) = value.as_bytes().split_at_checked(3) else { return false };
+    (part == b"HRA" || part == b"HRB")
+        && (1..=6).contains(&number.len())
+        && number.iter().all(u8::is_ascii_digit)
+        && number.first().is_some_and(|first| *first != b'0')
 }
 
 /// Germany, identity card: nine characters without vowels, and a check digit with weights 7, 3, 1 (ICAO 9303).
@@ -194,6 +221,12 @@ mod tests {
     #[test]
     fn the_islands() {
         hold(uk_nino, &["AB 12 34 56 C", "JG103759A"], &["QQ123456C", "BG123456A", "AB123456E", "AO123456A"]);
+        hold(uk_driving_licence, &["BAKER801125J99AB", "BAKER851125JK9AB", "FOX99 503157 KL9CD"], &[]);
+        hold(
+            uk_driving_licence,
+            &[],
+            &["BAKER831125J99AB", "BAKER801325J99AB", "BA9ER801125J99AB", "BAKER8011259J9AB", "99999801125J99AB"],
+        );
         hold(uk_nhs, &["943 476 5919", "4010232137"], &["943 476 5918", "0000000000"]);
         hold(ireland_pps, &["6433435F", "6433435FT", "6433435OA"], &["6433435E", "6433435", "643343FF"]);
     }
@@ -201,6 +234,7 @@ mod tests {
     #[test]
     fn germany_and_its_neighbours() {
         hold(germany_tax_id, &["36 574 261 809", "47036892816"], &["36574261890", "12345678901"]);
+        hold(germany_register, &["HRB 48213", "HRA731", "HRB 12"], &["HRC 48213", "HRB 0482", "HRB", "HRB 1234567"]);
         hold(germany_identity_card, &["T220001293", "L01X00T471"], &["T220001292", "A220001293"]);
         hold(germany_pension, &["15070649C103"], &["15070649C102", "15071349C103"]);
         hold(netherlands_bsn, &["111222333", "1112.22.333"], &["111252333", "000000000"]);

@@ -209,6 +209,16 @@ pub(in super::super) fn russia_inn(value: &Compact) -> bool {
     })
 }
 
+/// Russia, OGRN of a firm (13 digits) and OGRNIP of a trader (15): kind, year, region, and the remainder of all that.
+pub(in super::super) fn russia_ogrn(value: &Compact) -> bool {
+    let holds = |digits: &[u32], kinds: &[u32], divisor: u64| {
+        let Some((check, body)) = digits.split_last() else { return false };
+        digits.first().is_some_and(|kind| kinds.contains(kind)) && number(body) % divisor % 10 == u64::from(*check)
+    };
+    value.digits::<13>().is_some_and(|digits| holds(&digits, &[1, 2, 5], 11))
+        || value.digits::<15>().is_some_and(|digits| holds(&digits, &[3], 13))
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::hold;
@@ -249,6 +259,7 @@ mod tests {
     fn the_east() {
         hold(ukraine_rnokpp, &["1759013776"], &["1759013770", "0000000000"]);
         hold(russia_snils, &["112-233-445 95"], &["112-233-445 96", "00000000000"]);
+        hold(russia_ogrn, &["1047703821153", "304770382115735"], &["1047703821154", "4047703821153"]);
         hold(russia_inn, &["500100732259"], &["500100732260", "000000000000"]);
     }
 }

@@ -1,0 +1,159 @@
+//! Who waits for an answer in the middle of a body gets it, and a body of any size is kept nowhere.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_stream::wrappers::ReceiverStream;
+
+use super::{KEY, RULE, assert_untold, finding};
+use crate::support::{Attache, Place, grpc, within};
+
+const HOST: &str = "api.example.com";
+
+#[tokio::test]
+async fn a_grpc_conversation_goes_on_until_something_is_found() {
+    let place = Place::new(&format!("allowedDomains: [{HOST}]"), [HOST]).await;
+    let ca = place.attache.ca_pem();
+    let channel = grpc::channel(place.attache.proxy(), &format!("{HOST}:443"), &ca);
+    let (send, messages) = mpsc::channel(1);
+    let mut echoes = grpc::chat(channel.clone(), ReceiverStream::new(messages)).await.unwrap();
+    // What could be the beginning of a key is released with its message.
+    for message in ["one", "two AKIA", "", "AKIAQ3EG", "three"] {
+        send.send(message.to_owned()).await.unwrap();
+        let echoed = within("an echo", echoes.message()).await.unwrap();
+        assert_eq!(echoed.as_deref(), Some(message), "while the stream is open");
+    }
+    send.send(format!("four {KEY}")).await.unwrap();
+    let status = within("the end", echoes.message()).await.unwrap_err();
+    let record = place.attache.wait_record("its record", |record| record["reason"] == "dlp_blocked").await;
+    assert!(!finding(&record, RULE).is_null(), "{record}");
+    assert!(place.arrived().iter().all(|seen| !seen.text().contains("four")), "{status:?}");
+    let refused = grpc::unary(channel.clone(), &format!("five {KEY}")).await.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::PermissionDenied, "{refused:?}");
+    assert_eq!(grpc::unary(channel, "hello").await.unwrap(), "hello");
+    assert_untold(&place, &[KEY]);
+}
+
+#[tokio::test]
+async fn a_chunked_conversation_goes_on_until_something_is_found() {
+    let address = echoing_upstream().await;
+    let attache = plain(address).await;
+    let mut stream = TcpStream::connect(attache.proxy()).await.unwrap();
+    let head = format!("POST http://{HOST}/talk HTTP/1.1\r\nHost: {HOST}\r\nTransfer-Encoding: chunked\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut heard = String::new();
+    for line in ["ping 1\n", "{\"ping\": 2}\n", "and three.\n"] {
+        stream.write_all(format!("{:x}\r\n{line}\r\n", line.len()).as_bytes()).await.unwrap();
+        while !heard.contains(line) {
+            let mut buffer = [0; 4096];
+            let count = within(line, stream.read(&mut buffer)).await.unwrap();
+            assert!(count > 0, "the end after {heard}");
+            heard.push_str(&String::from_utf8_lossy(&buffer[..count]));
+        }
+    }
+    let last = format!("key {KEY}\n");
+    stream.write_all(format!("{:x}\r\n{last}\r\n", last.len()).as_bytes()).await.unwrap();
+    let mut rest = Vec::new();
+    // However the connection ends.
+    let _ = within("the end", stream.read_to_end(&mut rest)).await;
+    assert!(!String::from_utf8_lossy(&rest).contains("AKIA"), "{}", String::from_utf8_lossy(&rest));
+    let record = attache.wait_record("its record", |record| record["reason"] == "dlp_blocked").await;
+    assert!(!finding(&record, RULE).is_null(), "{record}");
+}
+
+/// How much is sent, in MiB.
+fn megabytes() -> u64 {
+    std::env::var("ATTACHE_TEST_UPLOAD_MIB").map_or(24, |megabytes| megabytes.parse().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_large_upload_is_looked_into_and_kept_nowhere() {
+    let (address, counted) = counting_upstream().await;
+    let attache = plain(address).await;
+    let part: Vec<u8> =
+        "He said that the weather in Spring 2024 was fine, order no. 1837.\n".bytes().cycle().take(1 << 20).collect();
+    let mut stream = TcpStream::connect(attache.proxy()).await.unwrap();
+    let length = megabytes() << 20;
+    let head = format!("PUT http://{HOST}/sink HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: {length}\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let pids = [attache.service().await, attache.envoy().await];
+    let mut before = None;
+    for at in 0..megabytes() {
+        within("the upload", stream.write_all(&part)).await.unwrap();
+        let now = pids.map(resident);
+        // The first bytes pay for what is there from then on.
+        let before = *before.get_or_insert(now);
+        for (name, (before, now)) in ["attaché", "Envoy"].into_iter().zip(before.into_iter().zip(now)) {
+            let grown = now.saturating_sub(before);
+            assert!(grown < 24 << 20, "{name} grew by {} KiB after {at} MiB", grown >> 10);
+        }
+    }
+    let mut answer = [0; 12];
+    within("an answer", stream.read_exact(&mut answer)).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 200");
+    assert_eq!(within("the count", counted).await.unwrap(), length);
+}
+
+/// What a process holds in memory, in bytes.
+fn resident(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    resident.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+}
+
+/// Before an upstream that is spoken to in plaintext.
+async fn plain(address: SocketAddr) -> Attache {
+    let policy = format!("allowedDomains: ['http://{HOST}']");
+    Attache::up(&policy).flags(["--resolve".to_owned(), format!("{HOST}:80:{address}")]).start().await
+}
+
+/// Reads a head, byte by byte.
+async fn head(stream: &mut TcpStream) -> Option<String> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.ok()?);
+    }
+    String::from_utf8(head).ok()
+}
+
+/// One that answers each chunk with the same as it comes.
+async fn echoing_upstream() -> SocketAddr {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                head(&mut stream).await?;
+                let head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+                stream.write_all(head).await.ok()?;
+                let (mut from, mut to) = stream.split();
+                tokio::io::copy(&mut from, &mut to).await.ok()
+            });
+        }
+    });
+    address
+}
+
+/// One that counts the bytes of the first body that it is sent.
+async fn counting_upstream() -> (SocketAddr, JoinHandle<u64>) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let counted = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let head = head(&mut stream).await.unwrap().to_ascii_lowercase();
+        let length: u64 = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap().parse().unwrap();
+        let mut left = length;
+        let mut buffer = vec![0; 1 << 18];
+        while left > 0 {
+            let count = stream.read(&mut buffer).await.unwrap();
+            assert!(count > 0, "{left} bytes are missing");
+            left -= count as u64;
+        }
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await.unwrap();
+        length
+    });
+    (address, counted)
+}

@@ -1,0 +1,102 @@
+//! What a test wants the upstream to say, byte for byte.
+
+use std::collections::HashMap;
+use std::io::Error;
+use std::sync::{Arc, Mutex};
+
+use futures_util::{StreamExt, stream};
+use http::{HeaderMap, Request, Response};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::{Bytes, Frame};
+use tokio::sync::Notify;
+
+use super::Recorded;
+
+/// Answers by path.
+pub type Told = Arc<Mutex<HashMap<String, Answer>>>;
+
+/// An answer. With one part it has a `Content-Length`, with more it has none.
+#[derive(Clone)]
+pub struct Answer {
+    status: u16,
+    fields: Vec<(&'static str, String)>,
+    parts: Vec<Vec<u8>>,
+    trailers: HeaderMap,
+    /// Lets each part after the first go out.
+    gate: Option<Arc<Notify>>,
+}
+
+impl Answer {
+    /// 200.
+    pub fn new(content_type: &str, body: impl AsRef<[u8]>) -> Answer {
+        let fields = vec![("content-type", content_type.to_owned())];
+        Answer { status: 200, fields, parts: vec![body.as_ref().to_vec()], trailers: HeaderMap::new(), gate: None }
+    }
+
+    pub fn status(mut self, status: u16) -> Answer {
+        self.status = status;
+        self
+    }
+
+    pub fn field(mut self, name: &'static str, value: &str) -> Answer {
+        self.fields.push((name, value.to_owned()));
+        self
+    }
+
+    /// The body in parts of so many bytes.
+    pub fn cut(mut self, bytes: usize) -> Answer {
+        self.parts = self.parts.concat().chunks(bytes).map(<[u8]>::to_vec).collect();
+        self
+    }
+
+    /// A field behind the body.
+    pub fn trailer(mut self, name: &'static str, value: &str) -> Answer {
+        self.trailers.insert(name, value.parse().unwrap());
+        self
+    }
+
+    /// A further part, which waits for `gate`.
+    pub fn after(mut self, gate: &Arc<Notify>, part: impl AsRef<[u8]>) -> Answer {
+        self.parts.push(part.as_ref().to_vec());
+        self.gate = Some(gate.clone());
+        self
+    }
+
+    pub(super) async fn say(self, request: Request<Recorded>) -> Result<Response<UnsyncBoxBody<Bytes, Error>>, Error> {
+        let is_head = request.method() == http::Method::HEAD;
+        // The agent is heard out first, as most servers do.
+        request.into_body().collect().await.map_err(Error::other)?;
+        let mut response = Response::builder().status(self.status);
+        for (name, value) in &self.fields {
+            response = response.header(*name, value);
+        }
+        if is_head {
+            // Over HTTP/2 nobody else leaves the body out.
+            let length = self.parts.iter().map(Vec::len).sum::<usize>();
+            let none = Full::default().map_err(|never| match never {}).boxed_unsync();
+            return response.header("content-length", length).body(none).map_err(Error::other);
+        }
+        let mut parts = self.parts.into_iter();
+        let body = if parts.len() == 1 && self.trailers.is_empty() {
+            Full::new(Bytes::from(parts.next().unwrap_or_default())).map_err(|never| match never {}).boxed_unsync()
+        } else {
+            let gate = self.gate;
+            let parts = stream::iter(parts.enumerate()).then(move |(at, part)| {
+                let gate = gate.clone().filter(|_| at > 0);
+                async move {
+                    if let Some(gate) = gate {
+                        gate.notified().await;
+                    } else {
+                        // Each part goes out on its own.
+                        tokio::task::yield_now().await;
+                    }
+                    Ok(Frame::data(Bytes::from(part)))
+                }
+            });
+            let trailers = stream::iter((!self.trailers.is_empty()).then(|| Ok(Frame::trailers(self.trailers))));
+            StreamBody::new(parts.chain(trailers)).boxed_unsync()
+        };
+        response.body(body).map_err(Error::other)
+    }
+}

@@ -23,6 +23,7 @@ pub mod redact;
 pub mod rule;
 pub mod rules;
 pub mod scan;
+mod shape;
 pub mod squeeze;
 pub mod stream;
 pub mod surface;

@@ -7,12 +7,11 @@ use std::sync::{Arc, OnceLock};
 
 use regex_automata::meta::Regex;
 use regex_automata::util::syntax;
-use regex_syntax::hir::literal::Extractor;
-use regex_syntax::hir::{Class, Hir, HirKind};
 use serde::Deserialize;
 
 use super::finding::{Category, Confidence};
 use super::head::Head;
+use super::shape::{self, Shape};
 use super::validate::Validator;
 
 /// A rule as it is written.
@@ -208,34 +207,52 @@ pub enum RuleError {
 /// The longest match of a rule, in bytes: what is held back of a stream is bounded by it.
 pub const MOST: usize = 4096;
 
-impl Rule {
-    /// Checks a rule. Its pattern is parsed here and compiled when it is first needed.
-    pub fn new(source: RuleSource) -> Result<Self, RuleError> {
+impl RuleSource {
+    /// What it finds, if what is said of it but for its patterns can be used.
+    fn named(&self) -> Result<Category, RuleError> {
         let words = |id: &str| id.split('-').all(|word| !word.is_empty() && word.bytes().all(is_word));
-        if !words(&source.id) || !source.id.starts_with(|c: char| c.is_ascii_lowercase()) {
-            return Err(RuleError::Id(source.id));
+        if !words(&self.id) || !self.id.starts_with(|c: char| c.is_ascii_lowercase()) {
+            return Err(RuleError::Id(self.id.clone()));
         }
-        let category = Category::parse(&source.category).ok_or_else(|| RuleError::Category(source.category.clone()))?;
-        if source.keywords.is_empty() || source.keywords.iter().any(|keyword| keyword.len() < 3) {
+        let category = Category::parse(&self.category).ok_or_else(|| RuleError::Category(self.category.clone()))?;
+        if self.keywords.is_empty() || self.keywords.iter().any(|keyword| keyword.len() < 3) {
             return Err(RuleError::Keywords);
         }
-        let parsed = parse(&source.pattern)?;
-        if parsed.properties().minimum_len() == Some(0) {
+        Ok(category)
+    }
+}
+
+impl Rule {
+    /// Checks a rule. Its pattern is parsed here and compiled when it is first needed.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn new(source: RuleSource) -> Result<Self, RuleError> {
+        source.named()?;
+        let unread = |pattern: &str, why| RuleError::Pattern { pattern: pattern.to_owned(), why };
+        let shape = Shape::of(&source.pattern, &source.keywords).map_err(|why| unread(&source.pattern, why))?;
+        for pattern in &source.allow {
+            shape::parse(pattern).map_err(|why| unread(pattern, why))?;
+        }
+        Self::with(source, shape)
+    }
+
+    /// Checks a rule whose patterns were read before.
+    pub(super) fn with(source: RuleSource, shape: Shape) -> Result<Self, RuleError> {
+        let category = source.named()?;
+        if shape.least == Some(0) {
             return Err(RuleError::Empty);
         }
         // Groups are counted from 1, and the whole match is 0.
-        if source.secret_group > parsed.properties().explicit_captures_len() {
+        if source.secret_group > shape.groups {
             return Err(RuleError::Group(source.secret_group));
         }
-        let bound = match (source.max_len, parsed.properties().maximum_len()) {
+        let bound = match (source.max_len, shape.most) {
             (Some(stated), Some(longest)) => stated.min(longest),
             (stated, longest) => stated.or(longest).ok_or(RuleError::Unbounded)?,
         };
         if bound > MOST {
             return Err(RuleError::Unbounded);
-        }
-        for pattern in &source.allow {
-            parse(pattern)?;
         }
         let base = match source.reach {
             Reach::Within => Confidence::High,
@@ -249,9 +266,9 @@ impl Rule {
             category,
             confidence,
             max_len: bound,
-            anchored: source.reach == Reach::Within && begins_with_keyword(&parsed, &source.keywords),
-            distinctive: is_distinctive(&source, &parsed),
-            has_blanks: may_have(&parsed, b" \n"),
+            anchored: source.reach == Reach::Within && shape.begins_with_keyword,
+            distinctive: is_distinctive(&source, &shape),
+            has_blanks: shape.has_blanks,
             pattern: Lazy::new(&source.pattern),
             head: OnceLock::new(),
             allow: source.allow.iter().map(|pattern| Lazy::new(pattern)).collect(),
@@ -267,7 +284,7 @@ impl Rule {
     /// False if the pattern does not match where these bytes begin.
     #[inline]
     pub fn may_begin(&self, bytes: impl Iterator<Item = u8>) -> bool {
-        let head = || parse(&self.source.pattern).map(|parsed| Head::of(&parsed)).unwrap_or_default();
+        let head = || shape::parse(&self.source.pattern).map(|parsed| Head::of(&parsed)).unwrap_or_default();
         self.head.get_or_init(head).may_begin(bytes)
     }
 
@@ -292,19 +309,6 @@ impl Lazy {
     }
 }
 
-fn parse(pattern: &str) -> Result<Hir, RuleError> {
-    let mut parser = regex_syntax::ParserBuilder::new().unicode(false).utf8(false).build();
-    parser.parse(pattern).map_err(|error| {
-        // The whole of it draws the pattern again, over several lines.
-        let why = match error {
-            regex_syntax::Error::Parse(error) => error.kind().to_string(),
-            regex_syntax::Error::Translate(error) => error.kind().to_string(),
-            error => error.to_string(),
-        };
-        RuleError::Pattern { pattern: pattern.to_owned(), why }
-    })
-}
-
 /// A rule's program may not be large: it is one of hundreds.
 fn compile(pattern: &str) -> Option<Regex> {
     const MOST_PROGRAM: usize = 1 << 20;
@@ -312,44 +316,13 @@ fn compile(pattern: &str) -> Option<Regex> {
     Regex::builder().configure(config).syntax(syntax::Config::new().unicode(false).utf8(false)).build(pattern).ok()
 }
 
-/// Whether a match can begin with nothing but one of the keywords, in any case of letters.
-fn begins_with_keyword(pattern: &Hir, keywords: &[String]) -> bool {
-    let mut extractor = Extractor::new();
-    // Two hexadecimal digits, or one letter of base64, may be part of a keyword.
-    extractor.limit_class(64).limit_total(512);
-    let prefixes = extractor.extract(pattern);
-    let begins = |literal: &[u8]| {
-        keywords.iter().any(|keyword| {
-            literal.get(..keyword.len()).is_some_and(|start| start.eq_ignore_ascii_case(keyword.as_bytes()))
-        })
-    };
-    prefixes.literals().is_some_and(|found| !found.is_empty() && found.iter().all(|l| begins(l.as_bytes())))
-}
-
-fn is_distinctive(source: &RuleSource, parsed: &Hir) -> bool {
+fn is_distinctive(source: &RuleSource, shape: &Shape) -> bool {
     const FEWEST: usize = 16;
     let long = source.keywords.iter().all(|keyword| keyword.len() >= 4);
     source.reach == Reach::Within
         && long
-        && begins_with_keyword(parsed, &source.keywords)
-        && parsed.properties().minimum_len().is_some_and(|least| least >= FEWEST)
-}
-
-/// Whether one of these bytes may stand in a match.
-fn may_have(pattern: &Hir, bytes: &[u8]) -> bool {
-    match pattern.kind() {
-        HirKind::Empty | HirKind::Look(_) => false,
-        HirKind::Literal(literal) => literal.0.iter().any(|byte| bytes.contains(byte)),
-        HirKind::Class(Class::Bytes(class)) => {
-            class.iter().any(|range| bytes.iter().any(|byte| (range.start()..=range.end()).contains(byte)))
-        }
-        HirKind::Class(Class::Unicode(class)) => class
-            .iter()
-            .any(|range| bytes.iter().any(|byte| (range.start()..=range.end()).contains(&char::from(*byte)))),
-        HirKind::Repetition(repetition) => may_have(&repetition.sub, bytes),
-        HirKind::Capture(capture) => may_have(&capture.sub, bytes),
-        HirKind::Concat(parts) | HirKind::Alternation(parts) => parts.iter().any(|part| may_have(part, bytes)),
-    }
+        && shape.begins_with_keyword
+        && shape.least.is_some_and(|least| least >= FEWEST)
 }
 
 fn is_word(byte: u8) -> bool {

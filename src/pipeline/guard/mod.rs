@@ -169,7 +169,7 @@ impl Inspector for Guard {
         let lens = self.dlp.responses(agent, host, port, &head.path, Arc::default());
         let searched = slots().next().is_some();
         if searched || !lens.actions.is_off() || !permit.filters().is_empty() {
-            let filters = permit.filters().iter().cloned().collect();
+            let filters = permit.filters().to_vec();
             // What is injected may have been fetched after this: it is known when the response comes.
             let held = searched.then(|| self.held.clone());
             if !permit.filters().is_empty() {

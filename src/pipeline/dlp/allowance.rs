@@ -36,7 +36,7 @@ pub fn is_placeholder(secret: &[u8], confidence: Confidence) -> bool {
     }
     const MARKS: [&[u8]; 8] = [b"${", b"{{", b"<", b"$(", b"%{", b"...", b"***", b"xxxx"];
     let lower = secret.to_ascii_lowercase();
-    let has = |part: &&[u8]| memchr::memmem::find(&lower, part).is_some();
+    let has = |mark: &&[u8]| memchr::memmem::find(&lower, mark).is_some();
     MARKS.iter().any(has) || has_word_of_placeholders(&lower) || is_sequence(&lower)
 }
 

@@ -51,8 +51,7 @@ pub(in super::super) fn ireland_pps(value: &Compact) -> bool {
     b"WABCDEFGHIJKLMNOPQRSTUV".get(sum as usize % 23) == Some(check)
 }
 
-/// Germany, tax number of a person (§ 139b AO): MOD 11,10, and one digit of the first ten stands twice or thrice. None in
-/// which all ten differ is given out, but they are what is made up for one.
+/// Germany, tax number of a person (§ 139b AO): MOD 11,10, and one digit of the first ten stands twice or thrice.
 pub(in super::super) fn germany_tax_id(value: &Compact) -> bool {
     let Some(digits) = value.digits::<11>() else { return false };
     let [first, ..] = digits;
@@ -61,7 +60,7 @@ pub(in super::super) fn germany_tax_id(value: &Compact) -> bool {
         let times = times(digit);
         (repeated + usize::from(times > 1), most.max(times))
     });
-    first != 0 && repeated <= 1 && most <= 3 && mod_11_10(&digits)
+    first != 0 && repeated == 1 && most <= 3 && mod_11_10(&digits)
 }
 
 /// Germany, number in the commercial register: its part A or B, and a number from 1 on.

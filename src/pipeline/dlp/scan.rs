@@ -188,7 +188,7 @@ impl Lens {
         let is_fit = |place: &str| {
             let mut known = false;
             self.known.find(place.as_bytes(), &mut |_| known = true);
-            !known && self.detector.find(place.as_bytes()).iter().next().is_none()
+            !known && self.detector.find(place.as_bytes()).is_empty()
         };
         (name, place.filter(|place| is_fit(place)))
     }

@@ -37,7 +37,7 @@ pub fn is_placeholder(secret: &[u8], confidence: Confidence) -> bool {
     const MARKS: [&[u8]; 8] = [b"${", b"{{", b"<", b"$(", b"%{", b"...", b"***", b"xxxx"];
     let lower = secret.to_ascii_lowercase();
     let has = |part: &&[u8]| memchr::memmem::find(&lower, part).is_some();
-    MARKS.iter().any(|mark| has(&mark)) || has_word_of_placeholders(&lower) || is_sequence(&lower)
+    MARKS.iter().any(has) || has_word_of_placeholders(&lower) || is_sequence(&lower)
 }
 
 /// Whether a word stands for itself in it that says so. Inside of a random run it is chance: `q8todoR3`.

@@ -5,7 +5,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use regex_automata::meta::{BuildError, Regex};
+use regex_automata::meta::Regex;
 use regex_automata::util::syntax;
 use serde::Deserialize;
 
@@ -305,15 +305,15 @@ impl Lazy {
     }
 
     fn compiled(&self) -> Option<&Regex> {
-        self.compiled.get_or_init(|| compile(&self.text).ok()).as_ref()
+        self.compiled.get_or_init(|| compile(&self.text)).as_ref()
     }
 }
 
 /// A rule's program may not be large: it is one of hundreds.
-fn compile(pattern: &str) -> Result<Regex, BuildError> {
+fn compile(pattern: &str) -> Option<Regex> {
     const MOST_PROGRAM: usize = 1 << 20;
     let config = Regex::config().nfa_size_limit(Some(MOST_PROGRAM)).hybrid_cache_capacity(1 << 18).utf8_empty(false);
-    Regex::builder().configure(config).syntax(syntax::Config::new().unicode(false).utf8(false)).build(pattern)
+    Regex::builder().configure(config).syntax(syntax::Config::new().unicode(false).utf8(false)).build(pattern).ok()
 }
 
 fn is_distinctive(source: &RuleSource, shape: &Shape) -> bool {
@@ -372,12 +372,14 @@ mod tests {
 
     #[test]
     fn a_rule_knows_how_long_its_matches_are_and_where_they_begin() {
-        let rule = |text| rule(text).unwrap();
+        let rule = |text: &str| rule(text).unwrap();
         let fixed = rule("{id: a, keywords: [ABC_], pattern: '(?i)abc_[0-9]{4}'}");
         assert!(fixed.anchored && fixed.max_len == 8);
         assert!(rule("{id: a, keywords: [abc_, abd_], pattern: 'ab[cd]_[0-9]{4}'}").anchored);
         assert!(!rule("{id: a, keywords: [abc_], pattern: 'ab[cd]_[0-9]{4}'}").anchored);
         assert!(!rule("{id: a, keywords: [abc], pattern: '[0-9]{4}abc'}").anchored);
+        let each = "aq0, aq1, aq2, aq3, aq4, aq5, aq6, aq7, aq8, aq9, aqa, aqb, aqc, aqd, aqe, aqf";
+        assert!(rule(&format!("{{id: a, keywords: [{each}], pattern: 'aq[0-9a-f]{{9}}'}}")).anchored);
         assert_eq!(rule("{id: a, keywords: [abc], pattern: 'abc[a-z]+', maxLen: 50}").max_len, 50);
     }
 }

@@ -83,7 +83,9 @@ impl Lens {
             if view.depth() < DEPTH {
                 derive(&view, &mut budget, &mut derived);
             }
-            queue.extend(derived.drain(..));
+            for view in derived.drain(..) {
+                queue.push(view);
+            }
         }
         report.exhausted |= budget.is_exhausted();
     }
@@ -196,7 +198,7 @@ impl Lens {
         let is_fit = |place: &str| {
             let mut known = false;
             self.known.find(place.as_bytes(), &mut |_| known = true);
-            !known && self.detector.find(place.as_bytes()).iter().next().is_none()
+            !known && self.detector.find(place.as_bytes()).is_empty()
         };
         (name, place.filter(|place| is_fit(place)))
     }

@@ -52,7 +52,10 @@ pub fn parse(pattern: &str) -> Result<Hir, String> {
 
 /// Whether a match can begin with nothing but one of the keywords, in any case of letters.
 fn begins_with_keyword(pattern: &Hir, keywords: &[String]) -> bool {
-    let prefixes = Extractor::new().extract(pattern);
+    let mut extractor = Extractor::new();
+    // Two hexadecimal digits, or one letter of base64, may be part of a keyword.
+    extractor.limit_class(64).limit_total(512);
+    let prefixes = extractor.extract(pattern);
     let begins = |literal: &[u8]| {
         keywords.iter().any(|keyword| {
             literal.get(..keyword.len()).is_some_and(|start| start.eq_ignore_ascii_case(keyword.as_bytes()))

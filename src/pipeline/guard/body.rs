@@ -43,8 +43,8 @@ pub struct RequestBody {
 enum Way {
     /// Not at all yet.
     Unbegun,
-    Stream(BodyStream),
-    Messages(Messages),
+    Stream(Box<BodyStream>),
+    Messages(Box<Messages>),
 }
 
 impl RequestBody {
@@ -54,7 +54,7 @@ impl RequestBody {
         // Nobody would take a body for what its sender signed once something in it is replaced.
         let fixed = !codings.is_empty() || is_signed(fields) || messages(fields).is_some();
         let lens = if fixed { without_redaction(&lens) } else { lens };
-        let way = messages(fields).map_or(Way::Unbegun, |messages| Way::Messages(messages(lens.clone())));
+        let way = messages(fields).map_or(Way::Unbegun, |messages| Way::Messages(Box::new(messages(lens.clone()))));
         let content_type = all(fields, "content-type").next().unwrap_or_default().to_vec();
         if let Some(Err(bad)) = multipart::boundary(&content_type) {
             return Err(Denial::new(Reason::MalformedBody).because(bad));
@@ -68,7 +68,8 @@ impl RequestBody {
             self.across.look(&self.lens, &[], &mut self.report);
             self.judge()?;
             let (lens, codings) = (self.lens.clone(), &self.codings);
-            self.way = Way::Stream(BodyStream::new(lens, "body".into(), codings, Emit::AsSent, Label::Named));
+            let stream = BodyStream::new(lens, "body".into(), codings, Emit::AsSent, Label::Named);
+            self.way = Way::Stream(Box::new(stream));
         }
         Ok(&mut self.way)
     }

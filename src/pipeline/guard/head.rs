@@ -15,6 +15,9 @@ use super::Outgoing;
 /// The surfaces in which an agent's own credentials stand.
 const OWN: [&str; 2] = ["header authorization", "header cookie"];
 
+/// Fields with another value.
+pub type Changed = Vec<(Box<str>, Vec<u8>)>;
+
 /// The head of a request as far as it leaves.
 #[derive(Debug)]
 pub struct Text {
@@ -126,7 +129,7 @@ impl Text {
     }
 
     /// The fields in which something is to be replaced.
-    pub fn redacted_fields(&self, report: &Report) -> Result<Vec<(Box<str>, Vec<u8>)>, Refusal> {
+    pub fn redacted_fields(&self, report: &Report) -> Result<Changed, Refusal> {
         let mut set = Vec::new();
         for (name, range) in &self.fields {
             let Some(value) = self.redacted(range, report) else { continue };

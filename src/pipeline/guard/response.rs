@@ -16,6 +16,7 @@ use crate::pipeline::response_filter::{Form, Projection};
 
 use super::body::look_at_trailers;
 use super::grpc::Messages;
+use super::head::Changed;
 use super::{Held, codings, without_redaction};
 
 /// Fields that are about the bytes that the upstream sent, and not about those that the agent gets.
@@ -100,7 +101,7 @@ impl InspectResponse for Response {
         inspection.body = Some(if is_grpc && form.is_none() {
             let encoding = head.fields.get("grpc-encoding");
             let messages = Messages::new(self.lens.clone(), encoding, Label::SameLength);
-            Box::new(ResponseBody { look: Look::Messages(messages), ..ResponseBody::new(self.lens, None) })
+            Box::new(ResponseBody { look: Look::Messages(Box::new(messages)), ..ResponseBody::new(self.lens, None) })
         } else {
             Box::new(self.body(&codings, form))
         });
@@ -121,12 +122,12 @@ impl Response {
                 body.inflater = (!codings.is_empty()).then(|| Inflater::new(codings));
                 body.projection = Some(projection);
                 if looks {
-                    body.look = Look::Stream(BodyStream::new(lens, name, &[], Emit::AsSent, Label::Named));
+                    body.look = Look::Stream(Box::new(BodyStream::new(lens, name, &[], Emit::AsSent, Label::Named)));
                 }
             }
             None => {
                 let label = if codings.is_empty() { Label::SameLength } else { Label::Named };
-                body.look = Look::Stream(BodyStream::new(lens, name, codings, Emit::Decoded, label));
+                body.look = Look::Stream(Box::new(BodyStream::new(lens, name, codings, Emit::Decoded, label)));
             }
         }
         body
@@ -149,8 +150,8 @@ struct ResponseBody {
 #[derive(Debug)]
 enum Look {
     Nowhere,
-    Stream(BodyStream),
-    Messages(Messages),
+    Stream(Box<BodyStream>),
+    Messages(Box<Messages>),
 }
 
 impl ResponseBody {
@@ -256,7 +257,7 @@ impl Inspect for ResponseBody {
 }
 
 /// Looks at the fields of a response, and gives those with something replaced.
-fn look_at_fields(lens: &Lens, fields: &Fields, report: &mut Report) -> Result<Vec<(Box<str>, Vec<u8>)>, Refusal> {
+fn look_at_fields(lens: &Lens, fields: &Fields, report: &mut Report) -> Result<Changed, Refusal> {
     let mut set = Vec::new();
     for (name, value) in fields.iter().filter(|(name, _)| !name.starts_with(':')) {
         let before = report.findings.len();

@@ -129,6 +129,7 @@ async fn cut_into_pieces() {
         for ask in [
             Ask::get(protocol, &format!("https://{HOST}/?a={first}&b={second}")),
             Ask::get(protocol, &format!("https://{HOST}/x/{first}/{second}")),
+            Ask::get(protocol, &format!("https://{HOST}/")).header("x-a", first).header("x-b", second),
             post(protocol, "application/json", format!(r#"{{"a":"{first}","b":"{second}"}}"#)),
             post(protocol, "application/x-www-form-urlencoded", format!("a={first}&b={second}")),
         ] {

@@ -215,7 +215,7 @@ impl Context {
         let mut words = Words::of(text);
         while let Some(word) = words.next() {
             let ended = if word.is_unspaced {
-                WORDS.within(word.text).fold(false, |ended, word| context.hear(word) || ended)
+                WORDS.within(word.text).any(|word| context.hear(word))
             } else {
                 WORDS.longest(word, &mut words).is_some_and(|word| context.hear(word))
             };
@@ -351,13 +351,15 @@ const fn is_letter(byte: u8) -> bool {
 
 /// The small letter of each letter, and 0 for the rest.
 const SMALL: [u8; 256] = {
-    let mut small = [0; 256];
-    let mut byte = 0;
-    while byte < small.len() {
-        if is_letter(byte as u8) {
-            small[byte] = (byte as u8).to_ascii_lowercase();
+    let mut small = [0u8; 256];
+    let mut rest = small.as_mut_slice();
+    let mut byte = 0u8;
+    while let Some((first, others)) = rest.split_first_mut() {
+        if is_letter(byte) {
+            *first = byte.to_ascii_lowercase();
         }
-        byte += 1;
+        byte = byte.wrapping_add(1);
+        rest = others;
     }
     small
 };

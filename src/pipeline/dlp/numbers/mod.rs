@@ -94,7 +94,7 @@ impl Runs<'_, '_> {
     fn windows(&mut self, first: &Token) {
         self.iban(first);
         let start = first.range.start;
-        shape::each(self.text, start, &mut |end, node| {
+        shape::each(self.text, start, first.digits(), &mut |end, node| {
             let window = start..end;
             if let Some(best) = self.best_of(&window, node) {
                 self.keep(best);
@@ -202,7 +202,7 @@ impl Runs<'_, '_> {
 /// True of a part of a longer number: of a decimal, a version, an UUID, a list of equal groups.
 fn is_glued(text: &[u8], window: &Range<usize>) -> bool {
     let value = text.get(window.clone()).unwrap_or_default();
-    let has = |separator: u8| value.iter().any(|byte| *byte == separator);
+    let has = |separator: u8| value.contains(&separator);
     let group = |of: &mut dyn Iterator<Item = &u8>| of.take_while(|byte| byte.is_ascii_digit()).count();
     let before = text.get(..window.start).unwrap_or_default();
     let left = match before {

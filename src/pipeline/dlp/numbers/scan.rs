@@ -71,6 +71,7 @@ fn digit(byte: u8) -> u8 {
 pub(super) struct Token {
     pub(super) range: Range<usize>,
     pub(super) has_digits: bool,
+    has_letters: bool,
 }
 
 impl Token {
@@ -102,19 +103,26 @@ impl Token {
         (separator && text.get(start).is_some_and(u8::is_ascii_alphanumeric)).then(|| Self::from(text, start))
     }
 
+    /// How many digits it is, if it is nothing else.
+    pub(super) fn digits(&self) -> Option<usize> {
+        (!self.has_letters).then_some(self.range.len())
+    }
+
     pub(super) fn is_long(&self) -> bool {
         self.range.len() > Self::LONGEST
     }
 
     fn from(text: &[u8], start: usize) -> Self {
         let rest = text.get(start..).unwrap_or_default();
-        let mut has_digits = false;
+        let (mut has_digits, mut has_letters) = (false, false);
         let word = rest.iter().take_while(|byte| {
-            has_digits |= byte.is_ascii_digit();
-            byte.is_ascii_alphanumeric()
+            let (digit, letter) = (byte.is_ascii_digit(), byte.is_ascii_alphabetic());
+            has_digits |= digit;
+            has_letters |= letter;
+            digit || letter
         });
         let range = start..start + word.count();
-        Self { range, has_digits }
+        Self { range, has_digits, has_letters }
     }
 }
 

@@ -24,27 +24,27 @@ impl Entry {
 #[cfg(test)]
 const LONGEST: usize = 42;
 
-/// Tells each window from this place on that has the shape of a number: where it ends, and which it may be.
-pub(super) fn each(text: &[u8], start: usize, found: &mut dyn FnMut(usize, &Node)) {
+/// Tells each window from this place on that has the shape of a number: where it ends, and which it may be. The first
+/// word is this long if it is of digits alone, and is not looked at then.
+pub(super) fn each(text: &[u8], start: usize, digits: Option<usize>, found: &mut dyn FnMut(usize, &Node)) {
     let table = &*TABLE;
-    let mut state = ROOT;
-    let text = text.get(start..).unwrap_or_default();
-    for (at, byte) in text.iter().enumerate() {
-        let (next, accepted) = table.step(state, class(*byte));
-        // Nothing that is looked for goes on like this.
-        if next == DEAD {
-            return;
-        }
-        state = next;
-        if accepted == NONE || text.get(at + 1).is_some_and(u8::is_ascii_alphanumeric) {
-            continue;
-        }
-        if let Some(node) = table.nodes.get(usize::from(accepted)) {
-            let end = at + 1;
+    let mut end = start + digits.unwrap_or_default();
+    let mut state = digits.map_or(ROOT, |digits| table.digits.get(digits).copied().unwrap_or(DEAD));
+    let mut rest = text.get(end..).unwrap_or_default().iter();
+    // Nothing that is looked for goes on from there.
+    while state != DEAD {
+        let accepted = table.accepted(state);
+        let next = rest.next();
+        if accepted != NONE
+            && !next.is_some_and(u8::is_ascii_alphanumeric)
+            && let Some(node) = table.nodes.get(usize::from(accepted))
+        {
             // A bracket that was opened before the last word is closed after it.
-            let closed = node.opened && text.get(end) == Some(&b')');
-            found(start + end + usize::from(closed), node);
+            let closed = node.opened && next == Some(&b')');
+            found(end + usize::from(closed), node);
         }
+        state = next.map_or(DEAD, |byte| table.step(state, class(*byte)));
+        end += 1;
     }
 }
 
@@ -54,10 +54,11 @@ const LETTER: u8 = 2;
 /// 0 for what stands in no number.
 fn class(byte: u8) -> u8 {
     const CLASSES: [u8; 256] = {
-        let mut classes = [0; 256];
-        let mut byte = 0;
-        while byte < classes.len() {
-            classes[byte] = match byte as u8 {
+        let mut classes = [0u8; 256];
+        let mut rest = classes.as_mut_slice();
+        let mut byte = 0u8;
+        while let Some((first, others)) = rest.split_first_mut() {
+            *first = match byte {
                 b'0'..=b'9' => DIGIT,
                 b'a'..=b'z' | b'A'..=b'Z' => LETTER,
                 b' ' => 3,
@@ -67,7 +68,8 @@ fn class(byte: u8) -> u8 {
                 b'(' => 7,
                 _ => 0,
             };
-            byte += 1;
+            byte = byte.wrapping_add(1);
+            rest = others;
         }
         classes
     };
@@ -86,6 +88,8 @@ const NONE: u16 = 0;
 struct Table {
     /// For each state the next, by the class of a byte; and in the place of what stands in no number the node.
     states: Vec<[u16; 8]>,
+    /// The state after so many digits.
+    digits: Vec<u16>,
     /// The first is no shape's.
     nodes: Vec<Node>,
 }
@@ -108,7 +112,7 @@ pub(super) struct Node {
 
 impl Table {
     fn new() -> Self {
-        let mut table = Self { states: vec![[DEAD; 8]; 2], nodes: vec![Node::default()] };
+        let mut table = Self { states: vec![[DEAD; 8]; 2], digits: Vec::new(), nodes: vec![Node::default()] };
         for (index, rule) in RULES.iter().enumerate() {
             for (shape, alone) in rule.shapes {
                 for key in keys(shape) {
@@ -116,13 +120,18 @@ impl Table {
                 }
             }
         }
+        let mut state = ROOT;
+        while state != DEAD {
+            table.digits.push(state);
+            state = table.step(state, DIGIT);
+        }
         table
     }
 
     fn add(&mut self, key: &[u8], entry: Entry) {
         let mut state = ROOT;
         for class in key {
-            let (next, _) = self.step(state, *class);
+            let next = self.step(state, *class);
             state = if next == DEAD { self.grow(state, *class) } else { next };
         }
         let Some([accepted, ..]) = self.states.get_mut(usize::from(state)) else { return };
@@ -147,15 +156,17 @@ impl Table {
         new
     }
 
-    /// The next state, and the node of what ends there.
-    fn step(&self, state: u16, class: u8) -> (u16, u16) {
+    fn step(&self, state: u16, class: u8) -> u16 {
         if class == 0 {
-            return (DEAD, NONE);
+            return DEAD;
         }
-        let next = self.states.get(usize::from(state)).and_then(|state| state.get(usize::from(class)));
-        let next = next.copied().unwrap_or(DEAD);
-        let [accepted, ..] = self.states.get(usize::from(next)).copied().unwrap_or_default();
-        (next, accepted)
+        let states = self.states.get(usize::from(state));
+        states.and_then(|state| state.get(usize::from(class))).copied().unwrap_or(DEAD)
+    }
+
+    /// The node of what ends here.
+    fn accepted(&self, state: u16) -> u16 {
+        self.states.get(usize::from(state)).map_or(NONE, |[accepted, ..]| *accepted)
     }
 }
 
@@ -200,8 +211,16 @@ mod tests {
                 assert!(shape.bytes().all(|byte| class(byte) != 0 || b"?_".contains(&byte)), "{}: {shape}", rule.id);
                 let written = shape.replace('?', "A").replace('_', "-");
                 let mut ends = Vec::new();
-                each(written.as_bytes(), 0, &mut |end, node| ends.push((end, node.rules >> index & 1)));
+                each(written.as_bytes(), 0, None, &mut |end, node| ends.push((end, node.rules >> index & 1)));
                 assert!(ends.contains(&(shape.len(), 1)), "{}: {shape}", rule.id);
+                let digits = shape.bytes().take_while(|byte| *byte == b'9').count();
+                if written.as_bytes().get(digits).is_none_or(|next| !next.is_ascii_alphanumeric()) && digits > 0 {
+                    let mut skipped = Vec::new();
+                    each(written.as_bytes(), 0, Some(digits), &mut |end, node| {
+                        skipped.push((end, node.rules >> index & 1));
+                    });
+                    assert_eq!(ends, skipped, "{}: {shape}", rule.id);
+                }
             }
         }
     }

@@ -81,7 +81,7 @@ pub fn parts(body: &[u8], boundary: &[u8]) -> Result<Vec<Part>, BadMultipart> {
         };
         let (true, Some(ends)) = (line, ends) else { continue };
         // What stands before the first delimiter or after the last is read by some and by others not.
-        if (open.is_none() && !closed && !body.get(..at).unwrap_or_default().trim_ascii().is_empty()) || closed {
+        if closed || (open.is_none() && !body.get(..at).unwrap_or_default().trim_ascii().is_empty()) {
             return Err(BadMultipart::Undivided);
         }
         if let Some(start) = open.take() {

@@ -14,6 +14,12 @@ impl Compact {
     /// None if something else than letters, digits and separators stands in it, or if it is too long.
     pub(in crate::pipeline::dlp) fn of(value: &[u8]) -> Option<Self> {
         let mut compact = Self { bytes: [0; MOST], len: 0 };
+        // Most are of digits alone.
+        if value.iter().fold(true, |all, byte| all & byte.is_ascii_digit()) {
+            compact.bytes.get_mut(..value.len())?.copy_from_slice(value);
+            compact.len = value.len();
+            return Some(compact);
+        }
         for byte in value {
             match byte {
                 b' ' | b'-' | b'.' | b'/' | b'(' | b')' | b'_' => {}

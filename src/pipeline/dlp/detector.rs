@@ -13,7 +13,7 @@ use super::finding::{Category, Confidence};
 use super::numbers;
 use super::prefilter::{Prefilter, PrefilterError};
 use super::rule::{NEARBY, Reach, Rule, RuleError};
-use super::squeeze::{squeezed, unparted};
+use super::squeeze::{Squeezed, unparted};
 
 /// All rules that are looked for together.
 #[derive(Debug)]
@@ -205,7 +205,7 @@ impl Detector {
 
     /// What the rules find in a text, in the order of the places. Of rules that find the same bytes one is named.
     pub fn find(&self, text: &[u8]) -> Vec<Match> {
-        let mut search = Search { text, found: Vec::new(), tried: Vec::new() };
+        let mut search = Search { text, found: Vec::new(), tried: Vec::new(), squeezed: Squeezed::default() };
         let _ = self.keywords.hits(text, |hit, keyword| {
             for rule in self.of_keyword.get(keyword).into_iter().flatten() {
                 if let Some(source) = self.rules.get(*rule as usize) {
@@ -225,6 +225,7 @@ struct Search<'t> {
     /// How far a rule whose matches may begin anywhere has been tried: a place is tried once, however many keywords
     /// stand around it.
     tried: Vec<(u32, Range<usize>)>,
+    squeezed: Squeezed,
 }
 
 impl Search<'_> {
@@ -267,12 +268,12 @@ impl Search<'_> {
         if !rule.may_begin(unparted(self.text, at)) {
             return;
         }
-        let Some((bytes, places)) = squeezed(self.text, at, rule.max_len) else { return };
+        let Some((bytes, places)) = self.squeezed.from(self.text, at, rule.max_len) else { return };
         let Some(pattern) = rule.pattern() else { return };
-        let Some(found) = pattern.find(Input::new(&bytes).anchored(Anchored::Yes)) else { return };
+        let Some(found) = pattern.find(Input::new(bytes).anchored(Anchored::Yes)) else { return };
         let secret = bytes.get(found.range()).unwrap_or_default();
         let last = found.end().checked_sub(1).and_then(|last| places.get(last));
-        if let (Some(mut found), Some(last)) = (judge(&bytes, rule, found.range()), last)
+        if let (Some(mut found), Some(last)) = (judge(bytes, rule, found.range()), last)
             // Words side by side are long, too.
             && allowance::is_random(secret)
         {

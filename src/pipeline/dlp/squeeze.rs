@@ -3,31 +3,47 @@
 /// The most bytes that are looked at for the rest of a token, for each byte of it.
 const SPREAD: usize = 6;
 
-/// The text from `at` on without what parts a token, `most` bytes of it at most, with the place of each byte. None where
-/// nothing parts it.
-pub fn squeezed(text: &[u8], at: usize, most: usize) -> Option<(Vec<u8>, Vec<usize>)> {
-    let end = text.len().min(at + most.saturating_mul(SPREAD));
-    let mut rest = text.get(at..end)?;
-    let (mut bytes, mut places) = (Vec::new(), Vec::new());
-    let mut parted = false;
-    while bytes.len() < most {
-        let gap = gap(rest);
-        if gap > 0 {
-            parted = true;
-            rest = rest.get(gap..)?;
-            continue;
-        }
-        let Some((first, after)) = rest.split_first() else { break };
-        places.push(end - rest.len());
-        bytes.push(*first);
-        rest = after;
-    }
-    // Where it ends.
-    places.push(places.last().map_or(at, |last| last + 1));
-    parted.then_some((bytes, places))
+/// A text without what parts tokens. What follows a place does not depend on what is before it: a place that was come by
+/// once is not read again, however many tokens begin there.
+#[derive(Debug, Default)]
+pub struct Squeezed {
+    bytes: Vec<u8>,
+    /// Where each byte stands in the text.
+    places: Vec<usize>,
+    /// Where the text has not been read from.
+    next: usize,
 }
 
-/// The bytes of [`squeezed`], one after the other: for a look at the first of them.
+impl Squeezed {
+    /// The text from `at` on without what parts a token, `most` bytes of it at most, with the place of each byte. None
+    /// where nothing parts it.
+    pub fn from(&mut self, text: &[u8], at: usize, most: usize) -> Option<(&[u8], &[usize])> {
+        let end = text.len().min(at + most.saturating_mul(SPREAD));
+        let known = self.places.binary_search(&at).ok();
+        let first = known.unwrap_or_else(|| {
+            self.bytes.clear();
+            self.places.clear();
+            self.next = at;
+            0
+        });
+        while self.bytes.len() - first < most && self.next < end {
+            let rest = text.get(self.next..)?;
+            let gap = gap(rest);
+            if gap == 0 {
+                self.places.push(self.next);
+                self.bytes.extend(rest.first());
+            }
+            self.next += gap.max(1);
+        }
+        let places = self.places.get(first..)?;
+        let count = places.partition_point(|place| *place < end).min(most);
+        let places = places.get(..count)?;
+        let parted = places.last().is_some_and(|last| *last + 1 != at + count);
+        parted.then_some((self.bytes.get(first..first + count)?, places))
+    }
+}
+
+/// The bytes of [`Squeezed`], one after the other: for a look at the first of them.
 pub fn unparted(text: &[u8], at: usize) -> impl Iterator<Item = u8> {
     let mut rest = text.get(at..).unwrap_or_default();
     std::iter::from_fn(move || {
@@ -82,12 +98,24 @@ mod tests {
             (r"ghp_ab\ncdef", Some("ghp_abcdef")),
             ("ghp_abcdef", None),
         ] {
-            let squeezed = squeezed(text.as_bytes(), 0, 10);
-            assert_eq!(squeezed.as_ref().map(|(bytes, _)| bytes.as_slice()), expected.map(str::as_bytes), "{text}");
-            assert!(unparted(text.as_bytes(), 0).take(10).eq(*b"ghp_abcdef"), "{text}");
+            let mut squeezed = Squeezed::default();
+            let squeezed = squeezed.from(text.as_bytes(), 0, 10);
+            assert_eq!(squeezed.map(|(bytes, _)| bytes), expected.map(str::as_bytes), "{text}");
             if let Some((bytes, places)) = squeezed {
-                assert!(bytes.iter().zip(&places).all(|(byte, at)| text.as_bytes()[*at] == *byte));
-                assert_eq!(*places.last().unwrap(), text.len());
+                assert!(unparted(text.as_bytes(), 0).take(10).eq(*b"ghp_abcdef"), "{text}");
+                assert!(bytes.iter().zip(places).all(|(byte, at)| text.as_bytes()[*at] == *byte));
+                assert_eq!(*places.last().unwrap(), text.len() - 1);
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_read_before_reads_the_same() {
+        let text = "ab\" + \"c d/* x */e'f\\ng' . 'h\u{a0}i".repeat(20).into_bytes();
+        let mut kept = Squeezed::default();
+        for at in (0..text.len()).chain((0..text.len()).rev()) {
+            for most in [3, 10, 40] {
+                assert_eq!(kept.from(&text, at, most), Squeezed::default().from(&text, at, most), "{at}");
             }
         }
     }

@@ -1,5 +1,7 @@
 //! `attache dlp` from outside: what it prints, where, and how it ends.
 
+#![cfg(test)]
+
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 

@@ -18,8 +18,6 @@ allowedDomains:
   - pattern: narrow.example
     upgrades: [websocket]
     httpRestrictions: [{method: GET, path: /ws}]
-# Nobody looks into WebSockets.
-dlp: {profiles: {default: {requests: {credentials: off, crypto: off, custom: off, pii: off}}}}
 credentials:
   - {name: key, envVarKey: KEY, injections: [{domain: ws.example, headerName: X-Key, headerFormat: "{value}"}]}
 "#;

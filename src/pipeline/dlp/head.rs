@@ -61,6 +61,13 @@ fn begin(pattern: &Hir, sets: &mut Vec<Bytes>) -> bool {
             sets.push(set);
             true
         }
+        HirKind::Class(Class::Unicode(class)) if class.is_ascii() => {
+            let mut set = Bytes::default();
+            let bytes = class.iter().flat_map(|range| range.start()..=range.end());
+            bytes.for_each(|letter| insert(&mut set, letter as u8));
+            sets.push(set);
+            true
+        }
         HirKind::Class(Class::Unicode(_)) => false,
         HirKind::Capture(capture) => begin(&capture.sub, sets),
         HirKind::Concat(parts) => parts.iter().all(|part| begin(part, sets)),

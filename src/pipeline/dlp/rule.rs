@@ -312,13 +312,19 @@ impl Lazy {
 /// A rule's program may not be large: it is one of hundreds.
 fn compile(pattern: &str) -> Option<Regex> {
     const MOST_PROGRAM: usize = 1 << 20;
-    let config = Regex::config().nfa_size_limit(Some(MOST_PROGRAM)).hybrid_cache_capacity(1 << 18).utf8_empty(false);
+    let config = Regex::config().nfa_size_limit(Some(MOST_PROGRAM)).hybrid_cache_capacity(1 << 17).utf8_empty(false);
     Regex::builder().configure(config).syntax(syntax::Config::new().unicode(false).utf8(false)).build(pattern).ok()
 }
 
 fn is_distinctive(source: &RuleSource, shape: &Shape) -> bool {
     const FEWEST: usize = 16;
-    let long = source.keywords.iter().all(|keyword| keyword.len() >= 4);
+    // Four letters and what follows them in letters of both cases stand in base64 by chance.
+    let mixed = ["A-Za-z", "a-zA-Z", "\\w"].iter().any(|class| source.pattern.contains(class));
+    let is_sign = |byte: u8| b"_-.:".contains(&byte);
+    let long = source
+        .keywords
+        .iter()
+        .all(|keyword| keyword.len() >= 6 || (keyword.len() >= 4 && (!mixed || keyword.bytes().any(is_sign))));
     source.reach == Reach::Within
         && long
         && shape.begins_with_keyword

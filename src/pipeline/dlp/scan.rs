@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::hash::{Hash, Hasher};
+use std::ops::Range;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
@@ -90,6 +91,16 @@ impl Lens {
         report.exhausted |= budget.is_exhausted();
     }
 
+    /// Those values that are not let pass whatever they are.
+    pub fn unexempt(&self, text: &[u8], values: Vec<Range<usize>>) -> Vec<Range<usize>> {
+        if self.exemptions.iter().all(|exemption| exemption.value.is_none()) {
+            return values;
+        }
+        let passes =
+            |value: &[u8]| self.exemptions.iter().any(|e| e.rule.is_none() && e.value.is_some() && e.covers("", value));
+        values.into_iter().filter(|range| !text.get(range.clone()).is_some_and(passes)).collect()
+    }
+
     /// A number that is another where other things would be found.
     pub fn version(&self) -> u64 {
         let mut hasher = std::hash::DefaultHasher::new();
@@ -112,8 +123,11 @@ impl Lens {
         }
         let split = view.chain.contains(&Step::Split) || surface.chain.contains(&Step::Split);
         for found in self.detector.find(&view.bytes) {
-            // What stands side by side only because it was put there has no name before it and no words around it.
-            if split && !(found.is_structured() && found.confidence >= Confidence::High) {
+            // What stands side by side only because it was put there has no name before it and no words around it; and
+            // what is in one piece of it was looked at there.
+            let joined = view.chain.contains(&Step::Split);
+            let in_one_piece = || joined && view.surface(found.range.clone()).len() == found.range.len();
+            if split && (!found.is_structured() || found.confidence < Confidence::High || in_one_piece()) {
                 continue;
             }
             self.note(found, view, surface, report);

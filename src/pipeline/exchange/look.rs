@@ -69,6 +69,8 @@ impl Exchange {
                 self.look.request = Some(body);
                 return Ok(false);
             }
+            // Whoever needs all of it refuses with a reason of its own.
+            Body::Cut if request.needs_body(permit) => return Ok(false),
             Body::Cut => return Err(Denial::new(Reason::BodyTooLarge).because("it could not be held whole")),
         }
         self.look_into_whole(body.inspect)?;

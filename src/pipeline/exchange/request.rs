@@ -83,13 +83,22 @@ impl Request {
 
     /// True if the body has to be seen for this permit and has not been.
     pub fn lacks_body(&self, permit: &Permit) -> bool {
+        let limits = permit.limits().iter().chain(permit.watched_limits());
+        matches!(self.body, Body::Unseen) && (!permit.approvals().is_empty() || self.is_weighed(limits))
+    }
+
+    /// True if the permit is not to be had without all of the body.
+    pub fn needs_body(&self, permit: &Permit) -> bool {
+        !permit.approvals().is_empty() || self.is_weighed(permit.limits().iter())
+    }
+
+    fn is_weighed<'l>(&self, mut limits: impl Iterator<Item = &'l Arc<Limit>>) -> bool {
         let weighed = |limit: &Arc<Limit>| match limit.weight {
             Weight::Request => false,
             Weight::Bytes => self.stated_length().is_none(),
             Weight::Items(_) => true,
         };
-        let limits = || permit.limits().iter().chain(permit.watched_limits());
-        matches!(self.body, Body::Unseen) && (!permit.approvals().is_empty() || limits().any(weighed))
+        limits.any(weighed)
     }
 
     /// What the request adds to the counts of these limits.

@@ -101,7 +101,7 @@ impl RequestBody {
         };
         let chain = self.codings.iter().rev().map(|coding| coding.step()).collect();
         let surface = Surface { text, layout: layout(divided.as_deref()), chain, offset: 0, ends: true };
-        let views = joined(text, &surface.values());
+        let views = joined(text, &self.lens.unexempt(text, surface.values()));
         let (seen, new) = self.blocks(&surface);
         let whole = View::raw(text);
         let first = if seen.is_empty() { whole } else { whole.without(&seen) };

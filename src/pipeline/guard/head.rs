@@ -72,11 +72,12 @@ impl Text {
 
     /// Looks at all of it, and at what its values make together.
     pub fn scan(&self, lens: &Lens, own_credentials: bool, report: &mut Report) {
-        let of_query = values(&self.bytes, self.query.clone(), b'&', true);
+        let of_query = lens.unexempt(&self.bytes, values(&self.bytes, self.query.clone(), b'&', true));
         let of_path = values(&self.bytes, self.path.clone(), b'/', false);
         // What every client sends is no piece of anything.
         let custom = self.fields.iter().filter(|(name, _)| name.starts_with("x-"));
         let of_fields: Vec<_> = custom.map(|(_, range)| range.clone()).filter(|range| range.len() <= 256).collect();
+        let of_fields = lens.unexempt(&self.bytes, of_fields);
         let all: Vec<_> = of_path.iter().chain(&of_query).chain(&of_fields).cloned().collect();
         let mut views = joined(&self.bytes, &of_query);
         views.extend(joined(&self.bytes, &of_path));

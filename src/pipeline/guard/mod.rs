@@ -94,7 +94,11 @@ impl Guard {
             return Ok(looked);
         }
         // What follows it is another protocol, whose messages nobody looks at.
-        if profile.enforced && !profile.web_sockets && request.fields.iter().any(|(name, _)| *name == "upgrade") {
+        if profile.enforced
+            && !profile.web_sockets
+            && !profile.requests.is_off()
+            && request.fields.iter().any(|(name, _)| *name == "upgrade")
+        {
             return Err(Denial::new(Reason::WebsocketBlocked).into());
         }
         let mut report = Report::default();
@@ -156,11 +160,6 @@ impl Inspector for Guard {
             now: subject.now,
         };
         let looked = self.look(&outgoing)?;
-        let profile = self.dlp.profile(agent);
-        if head.upgrades().next().is_some() && profile.enforced && !profile.requests.is_off() {
-            // Nobody reads the messages of another protocol.
-            return Err(Refusal { findings: looked.findings, ..Denial::new(Reason::WebsocketBlocked).into() });
-        }
         let mut inspection =
             Inspection { findings: looked.findings, set: looked.set, query: looked.query, ..Inspection::default() };
         if let Some(body) = looked.body {

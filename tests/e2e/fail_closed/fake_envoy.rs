@@ -29,7 +29,9 @@ async fn what_is_no_exchange_gets_no_verdict() {
     let upstream = Upstream::https(["api.example.com"]).await;
     let directory = tempfile::tempdir().unwrap();
     let policy = directory.path().join("policy.yaml");
-    std::fs::write(&policy, "allowedDomains: [api.example.com]").unwrap();
+    // Where nothing is looked for, no part of a message is asked for but the head.
+    let text = "allowedDomains: [api.example.com]\ndlp: {profiles: {default: {requests: {credentials: off, crypto: off, custom: off, pii: off}}}}";
+    std::fs::write(&policy, text).unwrap();
     let mut command = attache::attache(directory.path());
     command.arg("serve").arg("--policy").arg(policy).arg("--state-dir").arg(directory.path());
     command.args(["--metrics", "off", "--resolve", &format!("api.example.com:443:{}", upstream.address())]);

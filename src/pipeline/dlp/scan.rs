@@ -91,14 +91,15 @@ impl Lens {
         report.exhausted |= budget.is_exhausted();
     }
 
+    /// True of a value that is let pass whatever rule finds it: what agents hold in a credential's place.
+    pub fn lets_pass(&self, value: &[u8]) -> bool {
+        self.exemptions.iter().any(|e| e.rule.is_none() && e.value.is_some() && e.covers("", value))
+    }
+
     /// Those values that are not let pass whatever they are.
-    pub fn unexempt(&self, text: &[u8], values: Vec<Range<usize>>) -> Vec<Range<usize>> {
-        if self.exemptions.iter().all(|exemption| exemption.value.is_none()) {
-            return values;
-        }
-        let passes =
-            |value: &[u8]| self.exemptions.iter().any(|e| e.rule.is_none() && e.value.is_some() && e.covers("", value));
-        values.into_iter().filter(|range| !text.get(range.clone()).is_some_and(passes)).collect()
+    pub fn unexempt(&self, text: &[u8], mut values: Vec<Range<usize>>) -> Vec<Range<usize>> {
+        values.retain(|range| !text.get(range.clone()).is_some_and(|value| self.lets_pass(value)));
+        values
     }
 
     /// A number that is another where other things would be found.

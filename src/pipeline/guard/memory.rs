@@ -125,7 +125,8 @@ impl Trace {
     /// Joins them, and those of the body, with what was sent before, and looks at that.
     pub fn look(&mut self, lens: &Lens, body: &[(String, Vec<u8>)], report: &mut Report) {
         let labels = labels(&self.sender.host).map(|label| Piece { slot: "host", text: label.as_bytes() });
-        let own = self.pieces.iter().chain(body).map(|(slot, text)| Piece { slot, text });
+        let own = self.pieces.iter().chain(body).filter(|(_, text)| !lens.lets_pass(text));
+        let own = own.map(|(slot, text)| Piece { slot, text });
         let pieces: Vec<_> = labels.chain(own).collect();
         let before = report.findings.len();
         for joined in self.memory.add(&self.sender, &pieces).texts {
@@ -169,7 +170,9 @@ impl Trace {
             let mut text = Vec::new();
             let mut places = Vec::new();
             let mut put = |pieces: &mut dyn Iterator<Item = &(String, Vec<u8>)>| {
-                for (_, piece) in pieces.filter(|(_, piece)| (1..=MOST_OF_A_PIECE).contains(&piece.len())) {
+                for (_, piece) in
+                    pieces.filter(|(_, piece)| (1..=MOST_OF_A_PIECE).contains(&piece.len()) && !lens.lets_pass(piece))
+                {
                     let start = text.len();
                     text.extend_from_slice(piece);
                     places.push(start..text.len());

@@ -176,7 +176,7 @@ impl Detector {
             return text.len();
         }
         let opens = |at: usize, rule: &Rule| {
-            rule.has_blanks && from + at + rule.max_len > text.len() && rule.source.reach == Reach::Within
+            rule.has_blanks && from + at + rule.max_len >= text.len() && rule.source.reach == Reach::Within
         };
         let begun = (2..self.longest_keyword.min(tail.len() + 1)).rev().find(|length| {
             let end = tail.get(tail.len() - length..).unwrap_or_default();
@@ -190,6 +190,30 @@ impl Detector {
             let before = from + hit.start < first;
             if before && rules.any(|rule| opens(hit.start, rule) && !self.is_complete(rule, tail, hit.start)) {
                 first = from + hit.start;
+            }
+            ControlFlow::Continue(())
+        });
+        first
+    }
+
+    /// A place at or before this one that no match with blanks in it lies across: what is divided inside of one would be
+    /// looked at as if it ended there.
+    pub fn undivided(&self, text: &[u8], at: usize) -> usize {
+        let from = at.saturating_sub(self.longest_with_blanks);
+        let before = text.get(from..at).unwrap_or_default();
+        let mut first = at;
+        let _ = self.keywords.hits(before, |hit, keyword| {
+            let start = from + hit.start;
+            let crosses = |rule: &Arc<Rule>| {
+                let span = start..text.len().min(start + rule.max_len);
+                let input = Input::new(text).span(span).anchored(Anchored::Yes);
+                rule.has_blanks
+                    && rule.anchored
+                    && rule.pattern().and_then(|p| p.find(input)).is_some_and(|m| m.end() > at)
+            };
+            let mut rules = self.of_keyword.get(keyword).into_iter().flatten();
+            if start < first && rules.any(|rule| self.rules.get(*rule as usize).is_some_and(crosses)) {
+                first = start;
             }
             ControlFlow::Continue(())
         });

@@ -24,8 +24,20 @@ pub fn open_from(detector: &Detector, known: &Known, text: &[u8]) -> usize {
     if open == text.len() {
         return open;
     }
-    // What is divided inside of a run would be looked at as if it ended there.
-    open - text.get(..open).unwrap_or_default().iter().rev().take(RUN).take_while(|byte| is_inner(**byte)).count()
+    // What is divided inside of a run, or of a match, would be looked at as if it ended there.
+    let whole = |open: usize| {
+        open - text.get(..open).unwrap_or_default().iter().rev().take(RUN).take_while(|byte| is_inner(**byte)).count()
+    };
+    let mut open = whole(open);
+    // A match may begin inside of a run, and the run inside of another match; more than a few are data, and divided.
+    for _ in 0..8 {
+        let before = whole(detector.undivided(text, open));
+        if before == open {
+            break;
+        }
+        open = before;
+    }
+    open
 }
 
 /// A byte that can stand inside of a secret, plain or encoded.

@@ -91,8 +91,17 @@ struct Channel {
     clear: usize,
     /// How far it has gone on.
     gone: usize,
-    /// Where the run began that the text ends in, while it is too long to be held back.
-    run: Option<usize>,
+    /// The run that the text ends in, while it is too long to be held back.
+    run: Option<Run>,
+}
+
+/// A run that is looked at in blocks.
+#[derive(Debug, Clone, Copy)]
+struct Run {
+    /// Where the first block begins.
+    origin: usize,
+    /// How far it is known to go on.
+    read: usize,
 }
 
 /// A body whose coding is undone as it comes.
@@ -246,23 +255,24 @@ impl Channel {
     /// The place in `text` up to which it can be looked at: a run that is too long to be waited for is divided at places
     /// that hang on its beginning alone.
     fn open(&mut self, new: usize) -> usize {
-        if self.run.is_none() {
-            let open = open_from(&self.lens.detector, &self.lens.known, &self.text);
-            if self.text.len() - open <= RUN {
-                return open;
+        let end = self.end();
+        if let Some(run) = &mut self.run {
+            let unread = self.text.get(run.read.saturating_sub(self.base)..).unwrap_or_default();
+            if unread.iter().all(|byte| is_inner(*byte)) {
+                run.read = end;
+                return (run.origin + (end - run.origin) / BLOCK * BLOCK).saturating_sub(self.base).max(new);
             }
-            self.run = Some(self.base + open);
+            // It has ended; another may have begun.
+            self.run = None;
         }
-        let start = self.run.unwrap_or(self.base);
-        let unread = self.text.get(new..).unwrap_or_default();
-        match unread.iter().rposition(|byte| !is_inner(*byte)) {
-            // The run has ended; another may have begun.
-            Some(last) => {
-                self.run = None;
-                open_from(&self.lens.detector, &self.lens.known, &self.text).max(new + last + 1)
-            }
-            None => start + (self.end() - start) / BLOCK * BLOCK - self.base,
+        let open = open_from(&self.lens.detector, &self.lens.known, &self.text);
+        let tail = self.text.iter().rev().take(RUN + 1).take_while(|byte| is_inner(**byte)).count();
+        if tail <= RUN {
+            return open.max(new);
         }
+        let origin = self.base + open;
+        self.run = Some(Run { origin, read: end });
+        (origin + (end - origin) / BLOCK * BLOCK).saturating_sub(self.base).max(new)
     }
 
     /// Appends what is clear and has not gone on, with what is to be replaced in it replaced.

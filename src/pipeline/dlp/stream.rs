@@ -1,6 +1,6 @@
 //! A body on its way: it is looked at as it comes, and what is clear goes on.
 //!
-//! What is held back is decided by [`hold`](super::hold). A finding needs at most [`BEHIND`] bytes before it, which are
+//! What is held back is decided by [`hold`](super::hold). A finding needs at most `BEHIND` bytes before it, which are
 //! kept; so what is found does not hang on how the body was cut.
 
 use std::collections::VecDeque;

@@ -20,7 +20,7 @@ const LONG: usize = 512;
 /// Why a value is not searched for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Weakness {
-    /// Fewer than [`LEAST`] bytes.
+    /// Fewer than `LEAST` bytes.
     #[error("has fewer than 8 bytes")]
     Short,
     /// A few different bytes, again and again.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use regex_automata::{Anchored, Input};
 use smallvec::SmallVec;
@@ -18,6 +19,8 @@ use super::squeeze::{Squeezed, unparted};
 /// All rules that are looked for together.
 #[derive(Debug)]
 pub struct Detector {
+    /// No other has the same.
+    version: u64,
     rules: Vec<Arc<Rule>>,
     keywords: Prefilter,
     /// The rules of each keyword, as places in `rules`.
@@ -111,7 +114,9 @@ impl Detector {
         };
         let has_blank = |keyword: &&&String| keyword.bytes().any(|byte| byte.is_ascii_whitespace());
         let with_blanks = rules.iter().filter(structured).filter(|rule| rule.has_blanks);
+        static VERSIONS: AtomicU64 = AtomicU64::new(0);
         Ok(Self {
+            version: VERSIONS.fetch_add(1, Ordering::Relaxed),
             numbers: numbers::RULES.iter().map(|rule| (rule.id, (rule.id.into(), rule.category()))).collect(),
             beginnings: begins.iter().flat_map(|keyword| beginnings(&keyword)).collect(),
             beginnings_with_blanks: begins.iter().filter(has_blank).flat_map(|keyword| beginnings(&keyword)).collect(),
@@ -121,6 +126,11 @@ impl Detector {
             of_keyword: words.into_iter().map(|(_, of)| of).collect(),
             rules,
         })
+    }
+
+    /// A number that no other detector of this process has, not even one that stands where this one stood.
+    pub fn version(&self) -> u64 {
+        self.version
     }
 
     /// The rules, in the order in which they were given.

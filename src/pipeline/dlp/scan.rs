@@ -91,6 +91,11 @@ impl Lens {
         report.exhausted |= budget.is_exhausted();
     }
 
+    /// True if something would be replaced: then the message changes its length.
+    pub fn may_redact(&self) -> bool {
+        self.actions.may_redact() || self.on_known == Action::Redact || self.on_canary == Action::Redact
+    }
+
     /// True of a value that is let pass whatever rule finds it: what agents hold in a credential's place.
     pub fn lets_pass(&self, value: &[u8]) -> bool {
         self.exemptions.iter().any(|e| e.rule.is_none() && e.value.is_some() && e.covers("", value))
@@ -105,10 +110,8 @@ impl Lens {
     /// A number that is another where other things would be found.
     pub fn version(&self) -> u64 {
         let mut hasher = std::hash::DefaultHasher::new();
-        // Another may come to stand at the same address, and would be taken for the one before.
-        (Arc::as_ptr(&self.detector) as usize, self.known.version()).hash(&mut hasher);
-        format!("{:?}{}", self.actions, self.enforced).hash(&mut hasher);
-        self.exemptions.iter().for_each(|exemption| (Arc::as_ptr(exemption) as usize).hash(&mut hasher));
+        (self.detector.version(), self.known.version()).hash(&mut hasher);
+        format!("{:?}{}{:?}", self.actions, self.enforced, self.exemptions).hash(&mut hasher);
         hasher.finish()
     }
 

@@ -35,7 +35,8 @@ pub struct RequestBody {
     across: Trace,
     way: Way,
     report: Report,
-    told: usize,
+    /// How many findings were told, of its own and of the stream's.
+    told: (usize, usize),
 }
 
 /// How it is looked at.
@@ -59,7 +60,7 @@ impl RequestBody {
         if let Some(Err(bad)) = multipart::boundary(&content_type) {
             return Err(Denial::new(Reason::MalformedBody).because(bad));
         }
-        Ok(Self { lens, codings, content_type, across, way, report: Report::default(), told: 0 })
+        Ok(Self { lens, codings, content_type, across, way, report: Report::default(), told: (0, 0) })
     }
 
     fn stream(&mut self) -> Result<&mut Way, Denial> {
@@ -165,6 +166,10 @@ impl Inspect for RequestBody {
     }
 
     fn finish(&mut self, trailers: Option<&Fields>, out: &mut Vec<u8>) -> Result<(), Denial> {
+        if trailers.is_none() && matches!(self.way, Way::Unbegun) {
+            // A body without a byte carries nothing, and its head may yet be a piece of something.
+            self.across.look(&self.lens, &[], &mut self.report);
+        }
         match &mut self.way {
             Way::Unbegun => {}
             Way::Stream(stream) => stream.finish(out).map_err(|fault| refusal(fault, stream.findings()))?,
@@ -209,9 +214,9 @@ impl Inspect for RequestBody {
             Way::Stream(stream) => stream.findings(),
             Way::Messages(messages) => messages.findings(),
         };
-        let all: Vec<Finding> = self.report.findings.iter().chain(of_stream).cloned().collect();
-        let new = all.get(self.told..).unwrap_or_default().to_vec();
-        self.told = all.len();
+        let (own, streamed) = self.told;
+        let new = self.report.findings.iter().skip(own).chain(of_stream.iter().skip(streamed)).cloned().collect();
+        self.told = (self.report.findings.len(), of_stream.len());
         new
     }
 }

@@ -13,6 +13,8 @@ use super::refusal;
 const LONGEST: usize = 1 << 20;
 /// Compressed-Flag and Message-Length (gRPC over HTTP2, "Length-Prefixed-Message").
 const PREFIX: usize = 5;
+/// How much of a compressed message is decoded at once, in bytes.
+const SLICE: usize = 1024;
 
 /// A stream of messages.
 #[derive(Debug)]
@@ -111,9 +113,13 @@ impl Messages {
         let mut text = Vec::new();
         match &mut open.inflater {
             Some(inflater) => {
-                let mut decoded = Vec::new();
-                inflater.push(part, &mut decoded)?;
-                self.said.push(&decoded, &mut text)?;
+                // What little becomes much is looked at as it comes.
+                for slice in part.chunks(SLICE) {
+                    let mut decoded = Vec::new();
+                    inflater.push(slice, &mut decoded)?;
+                    self.said.push(&decoded, &mut text)?;
+                    text.clear();
+                }
                 open.held.extend_from_slice(part);
                 if open.passes {
                     out.append(&mut open.held);

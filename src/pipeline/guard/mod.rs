@@ -121,7 +121,7 @@ impl Guard {
             looked.body = Some(RequestBody::new(lens.clone(), request.fields, across)?);
             looked.unheld = match profile.over_buffer {
                 OverBuffer::Block => Unheld::Refuse,
-                OverBuffer::Stream if lens.actions.may_redact() => Unheld::StreamOfAnyLength,
+                OverBuffer::Stream if lens.may_redact() => Unheld::StreamOfAnyLength,
                 OverBuffer::Stream => Unheld::Stream,
             };
         }

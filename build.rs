@@ -66,6 +66,14 @@ fn read(rule: Value) -> Result<Value, Box<dyn Error>> {
         shape::parse(&pattern)?;
     }
     let shape = shape::Shape::of(&text(rule.get("pattern").unwrap_or(&Value::Null))?, &texts(rule.get("keywords"))?)?;
-    let shape = json!([shape.least, shape.most, shape.groups, shape.begins_with_keyword, shape.has_blanks]);
+    let shape = json!([
+        shape.least,
+        shape.most,
+        shape.groups,
+        shape.begins_with_keyword,
+        shape.has_blanks,
+        shape.solid,
+        shape.whole
+    ]);
     Ok(json!([rule, shape]))
 }

@@ -1,6 +1,10 @@
 //! Where the value of a name may begin: `NAME=value`, `"name": "value"`, `--name value`, `name => 'value'`,
 //! `Authorization: Bearer value`.
 
+use smallvec::SmallVec;
+
+use super::shape::is_token;
+
 /// How far after the name its value may begin, in bytes.
 const REACH: usize = 96;
 /// How many bytes of the name may follow its keyword.
@@ -8,9 +12,45 @@ const NAME: usize = 48;
 /// How many beginnings are tried.
 const TRIES: usize = 8;
 
+/// The values of the name that was asked for last: many rules ask for those of the same.
+#[derive(Debug, Default)]
+pub struct Values {
+    from: Option<usize>,
+    found: SmallVec<[Value; TRIES]>,
+}
+
+/// Where a value may begin.
+#[derive(Debug, Clone, Copy)]
+pub struct Value {
+    /// Its first byte.
+    pub at: usize,
+    /// How many bytes from there are those of tokens, as far as a [`Rule::solid`](super::rule::Rule::solid) may tell.
+    pub solid: usize,
+}
+
+impl Values {
+    /// The value that is so many from the nearest to a name that ends at `from`.
+    pub fn get(&mut self, text: &[u8], from: usize, index: usize) -> Option<Value> {
+        if self.from != Some(from) {
+            self.from = Some(from);
+            self.found.clear();
+            values(text, from, |at| {
+                let rest = text.get(at..).unwrap_or_default().iter();
+                let solid = rest.take(SOLID).take_while(|byte| is_token(**byte)).count();
+                self.found.push(Value { at, solid: if solid == SOLID { usize::MAX } else { solid } });
+                false
+            });
+        }
+        self.found.get(index).copied()
+    }
+}
+
+/// Longer than this a run of characters is not counted.
+const SOLID: usize = 64;
+
 /// Calls `try_at` with each place after `from` where a value may begin, the nearest first, until it says that it is one.
 /// `from` is where the keyword ends that is part of the name.
-pub fn values(text: &[u8], from: usize, mut try_at: impl FnMut(usize) -> bool) {
+fn values(text: &[u8], from: usize, mut try_at: impl FnMut(usize) -> bool) {
     let end = text.len().min(from + REACH);
     let Some(after) = text.get(from..end) else { return };
     let mut tries = 0;

@@ -9,11 +9,12 @@ use regex_automata::{Anchored, Input};
 use smallvec::SmallVec;
 
 use super::allowance;
-use super::assignment;
+use super::assignment::Values;
 use super::finding::{Category, Confidence};
 use super::numbers;
 use super::prefilter::{Prefilter, PrefilterError};
 use super::rule::{NEARBY, Reach, Rule, RuleError};
+use super::runs;
 use super::squeeze::{Squeezed, unparted};
 
 /// All rules that are looked for together.
@@ -22,9 +23,10 @@ pub struct Detector {
     /// No other has the same.
     version: u64,
     rules: Vec<Arc<Rule>>,
-    keywords: Prefilter,
-    /// The rules of each keyword, as places in `rules`.
-    of_keyword: Vec<SmallVec<[u32; 2]>>,
+    /// Those that are looked for in all of a text.
+    anywhere: Keywords,
+    /// Those that are looked for about what may be a token.
+    by_run: Keywords,
     /// The rules of numbers, which are found without keywords.
     numbers: HashMap<&'static str, (Arc<str>, Category)>,
     /// What keywords begin with, from two bytes on.
@@ -91,21 +93,8 @@ impl Detector {
         if let Some((id, _)) = twice {
             return Err(DetectorError::Twice(id.clone()));
         }
-        let mut words: Vec<(String, SmallVec<[u32; 2]>)> = Vec::new();
-        let mut places = HashMap::new();
-        for (at, rule) in (0..).zip(&rules) {
-            for keyword in &rule.source.keywords {
-                let keyword = keyword.to_ascii_lowercase();
-                let place = *places.entry(keyword.clone()).or_insert_with(|| {
-                    words.push((keyword, SmallVec::new()));
-                    words.len() - 1
-                });
-                if let Some((_, of)) = words.get_mut(place) {
-                    of.push(at);
-                }
-            }
-        }
-        let keywords = Prefilter::new(words.iter().map(|(word, _)| word.as_str()))?;
+        let anywhere = Keywords::new(rules.iter().map(|rule| (!rule.by_run).then_some(&**rule)))?;
+        let by_run = Keywords::new(rules.iter().map(|rule| rule.by_run.then_some(&**rule)))?;
         let structured = |rule: &&Arc<Rule>| rule.source.reach == Reach::Within;
         let begins: Vec<_> = rules.iter().filter(structured).flat_map(|rule| &rule.source.keywords).collect();
         let beginnings = |keyword: &&&String| {
@@ -122,8 +111,8 @@ impl Detector {
             beginnings_with_blanks: begins.iter().filter(has_blank).flat_map(|keyword| beginnings(&keyword)).collect(),
             longest_keyword: begins.iter().map(|keyword| keyword.len()).max().unwrap_or_default(),
             longest_with_blanks: with_blanks.map(|rule| rule.max_len.min(HELD_WITH_BLANKS)).max().unwrap_or_default(),
-            keywords,
-            of_keyword: words.into_iter().map(|(_, of)| of).collect(),
+            anywhere,
+            by_run,
             rules,
         })
     }
@@ -170,7 +159,8 @@ impl Detector {
     /// Whether a run could be the beginning of something that has a shape: it has a keyword, or ends in the beginning of
     /// one.
     pub fn may_begin(&self, run: &[u8]) -> bool {
-        self.keywords.is_match(run)
+        self.anywhere.filter.is_match(run)
+            || self.by_run.filter.is_match(run)
             || (2..self.longest_keyword.min(run.len() + 1)).any(|length| {
                 let end = run.len().checked_sub(length).and_then(|at| run.get(at..)).unwrap_or_default();
                 self.beginnings.contains(&*end.to_ascii_lowercase())
@@ -194,9 +184,9 @@ impl Detector {
         });
         let begun = begun.map_or(text.len(), |length| text.len() - length);
         let mut first = begun;
-        let _ = self.keywords.hits(tail, |hit, keyword| {
-            let of = self.of_keyword.get(keyword).into_iter().flatten();
-            let mut rules = of.filter_map(|rule| self.rules.get(*rule as usize));
+        // What may have blanks in it is none of a run.
+        let _ = self.anywhere.filter.hits(tail, |hit, keyword| {
+            let mut rules = self.anywhere.rules(keyword).filter_map(|rule| self.rules.get(rule as usize));
             let before = from + hit.start < first;
             if before && rules.any(|rule| opens(hit.start, rule) && !self.is_complete(rule, tail, hit.start)) {
                 first = from + hit.start;
@@ -212,7 +202,7 @@ impl Detector {
         let from = at.saturating_sub(self.longest_with_blanks);
         let before = text.get(from..at).unwrap_or_default();
         let mut first = at;
-        let _ = self.keywords.hits(before, |hit, keyword| {
+        let _ = self.anywhere.filter.hits(before, |hit, keyword| {
             let start = from + hit.start;
             let crosses = |rule: &Arc<Rule>| {
                 let span = start..text.len().min(start + rule.max_len);
@@ -221,8 +211,8 @@ impl Detector {
                     && rule.anchored
                     && rule.pattern().and_then(|p| p.find(input)).is_some_and(|m| m.end() > at)
             };
-            let mut rules = self.of_keyword.get(keyword).into_iter().flatten();
-            if start < first && rules.any(|rule| self.rules.get(*rule as usize).is_some_and(crosses)) {
+            let mut rules = self.anywhere.rules(keyword);
+            if start < first && rules.any(|rule| self.rules.get(rule as usize).is_some_and(crosses)) {
                 first = start;
             }
             ControlFlow::Continue(())
@@ -239,16 +229,53 @@ impl Detector {
 
     /// What the rules find in a text, in the order of the places. Of rules that find the same bytes one is named.
     pub fn find(&self, text: &[u8]) -> Vec<Match> {
-        let mut search = Search { text, found: Vec::new(), tried: Vec::new(), squeezed: Squeezed::default() };
-        let _ = self.keywords.hits(text, |hit, keyword| {
-            for rule in self.of_keyword.get(keyword).into_iter().flatten() {
-                if let Some(source) = self.rules.get(*rule as usize) {
-                    search.try_rule(*rule, source, hit.clone());
-                }
-            }
+        let mut search = Search::of(text);
+        let _ = self.anywhere.filter.hits(text, |hit, keyword| {
+            search.hit(self.anywhere.rules(keyword), &self.rules, hit);
             ControlFlow::Continue(())
         });
+        runs::about(text, |part| {
+            let from = part.start;
+            let _ = self.by_run.filter.hits(text.get(part).unwrap_or_default(), |hit, keyword| {
+                search.hit(self.by_run.rules(keyword), &self.rules, from + hit.start..from + hit.end);
+                ControlFlow::Continue(())
+            });
+        });
         best(search.found)
+    }
+}
+
+/// Keywords, and the rules of each.
+#[derive(Debug)]
+struct Keywords {
+    filter: Prefilter,
+    /// As places among all rules.
+    of: Vec<SmallVec<[u32; 2]>>,
+}
+
+impl Keywords {
+    /// Those of the rules that are given, each at its place among all.
+    fn new<'r>(rules: impl Iterator<Item = Option<&'r Rule>>) -> Result<Self, PrefilterError> {
+        let mut words: Vec<(String, SmallVec<[u32; 2]>)> = Vec::new();
+        let mut places = HashMap::new();
+        for (at, rule) in (0..).zip(rules) {
+            for keyword in rule.into_iter().flat_map(|rule| &rule.source.keywords) {
+                let keyword = keyword.to_ascii_lowercase();
+                let place = *places.entry(keyword.clone()).or_insert_with(|| {
+                    words.push((keyword, SmallVec::new()));
+                    words.len() - 1
+                });
+                if let Some((_, of)) = words.get_mut(place) {
+                    of.push(at);
+                }
+            }
+        }
+        let filter = Prefilter::new(words.iter().map(|(word, _)| word.as_str()))?;
+        Ok(Self { filter, of: words.into_iter().map(|(_, of)| of).collect() })
+    }
+
+    fn rules(&self, keyword: usize) -> impl Iterator<Item = u32> {
+        self.of.get(keyword).into_iter().flatten().copied()
     }
 }
 
@@ -260,9 +287,24 @@ struct Search<'t> {
     /// stand around it.
     tried: Vec<(u32, Range<usize>)>,
     squeezed: Squeezed,
+    values: Values,
 }
 
-impl Search<'_> {
+impl<'t> Search<'t> {
+    fn of(text: &'t [u8]) -> Self {
+        let (squeezed, values) = (Squeezed::default(), Values::default());
+        Self { text, found: Vec::new(), tried: Vec::new(), squeezed, values }
+    }
+
+    /// Tries the rules of a keyword where it stands.
+    fn hit(&mut self, of: impl Iterator<Item = u32>, rules: &[Arc<Rule>], keyword: Range<usize>) {
+        for at in of {
+            if let Some(rule) = rules.get(at as usize) {
+                self.try_rule(at, rule, keyword.clone());
+            }
+        }
+    }
+
     fn try_rule(&mut self, at: u32, rule: &Rule, keyword: Range<usize>) {
         match rule.source.reach {
             Reach::Within if rule.anchored => {
@@ -275,7 +317,13 @@ impl Search<'_> {
                 self.try_in(at, rule, window);
             }
             Reach::Assigned => {
-                assignment::values(self.text, keyword.end, |value| self.try_at(rule, value));
+                for at in 0.. {
+                    let Some(value) = self.values.get(self.text, keyword.end, at) else { break };
+                    // What is shorter than a match begins none.
+                    if value.solid >= rule.solid && self.try_at(rule, value.at) {
+                        break;
+                    }
+                }
             }
             Reach::Nearby => {
                 self.try_in(

@@ -22,6 +22,7 @@ pub mod profile;
 pub mod redact;
 pub mod rule;
 pub mod rules;
+mod runs;
 pub mod scan;
 mod shape;
 pub mod squeeze;

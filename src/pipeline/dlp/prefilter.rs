@@ -1,8 +1,10 @@
 //! Where a keyword stands: every byte of every message comes by here, so almost all places end after one look-up.
 //!
-//! `three bytes of the text, hashed → which fourth bytes may follow (one byte of a table) → a mask of 32 places → the
-//! keywords with this hash → the whole keyword`. Of each keyword the four bytes that are rarest in texts are looked for.
-//! It is not an Aho-Corasick automaton: thousands of keywords in any case of letters make one that fits in no cache.
+//! `three bytes of the text, hashed → which fourth bytes may follow (one byte of a table) → a mask of places → the
+//! keywords with this hash → the whole keyword`. Only every second place is looked at: of each keyword two times four bytes
+//! are known, those that are rarest in texts at an even place of it and at an odd one, so that one of them is met wherever
+//! it stands. It is not an Aho-Corasick automaton: thousands of keywords in any case of letters make one that fits in no
+//! cache.
 
 use std::ops::{ControlFlow, Range};
 
@@ -11,6 +13,10 @@ use std::ops::{ControlFlow, Range};
 pub struct Prefilter {
     /// For each hash of three bytes the low bits of the fourth that may follow.
     followers: Box<[u8; SLOTS]>,
+    /// True if there are keywords of three bytes: at an odd place one is only seen by looking back to it.
+    short: bool,
+    /// Of those, a bit for each hash.
+    before: Box<[u8; SLOTS / 8]>,
     /// Where the anchors of each hash begin; the last is the end.
     starts: Box<[u16]>,
     anchors: Box<[Anchor]>,
@@ -26,8 +32,8 @@ struct Anchor {
     /// Which bytes count: a keyword of three bytes has no fourth.
     mask: u32,
     word: u16,
-    /// Where it stands in the keyword.
-    offset: u8,
+    /// Where it stands in the keyword; before it, by one byte, where that does not count.
+    offset: i8,
     length: u8,
     /// Where the keyword stands among all.
     at: u32,
@@ -45,7 +51,7 @@ pub enum PrefilterError {
 }
 
 const MOST: usize = u16::MAX as usize;
-const LONGEST: usize = u8::MAX as usize;
+const LONGEST: usize = i8::MAX as usize;
 
 const SLOT_BITS: u32 = 15;
 const SLOTS: usize = 1 << SLOT_BITS;
@@ -53,9 +59,10 @@ const SLOTS: usize = 1 << SLOT_BITS;
 /// Letters of both cases alike, and a few signs that are told apart later.
 const FOLD: u32 = 0x2020_2020;
 const THREE: u32 = 0x00ff_ffff;
+const LAST_THREE: u32 = 0xffff_ff00;
 
-/// So many places are decided on together.
-const BLOCK: usize = 32;
+/// So many bytes are decided on together: half as many places.
+const BLOCK: usize = 64;
 /// How many bytes after a place are looked at with it.
 const AFTER: usize = 3;
 
@@ -66,36 +73,43 @@ impl Prefilter {
     /// Keywords that are too short, too long or too many.
     pub fn new<'w>(words: impl IntoIterator<Item = &'w str>) -> Result<Self, PrefilterError> {
         let mut followers: Box<[u8; SLOTS]> = Box::new([0; SLOTS]);
+        let mut before: Box<[u8; SLOTS / 8]> = Box::new([0; SLOTS / 8]);
         let mut bytes = Vec::new();
         let mut anchors = Vec::new();
         for (place, word) in words.into_iter().enumerate() {
             let word = word.to_ascii_lowercase().into_bytes();
-            let length = u8::try_from(word.len()).ok().filter(|length| *length >= 3);
+            let length = u8::try_from(word.len()).ok().filter(|length| (3..=LONGEST).contains(&usize::from(*length)));
             let length = length.ok_or(PrefilterError::Length(word.len()))?;
-            let anchor = Anchor {
-                word: u16::try_from(place).map_err(|_| PrefilterError::TooMany)?,
-                length,
-                at: u32::try_from(bytes.len()).map_err(|_| PrefilterError::TooMany)?,
-                ..Anchor::of(&word)
-            };
-            if let Some(follower) = followers.get_mut(slot(anchor.value)) {
-                *follower |= if anchor.mask == THREE { u8::MAX } else { 1 << (anchor.value >> 24 & 7) };
+            for parity in 0..2 {
+                let anchor = Anchor {
+                    word: u16::try_from(place).map_err(|_| PrefilterError::TooMany)?,
+                    length,
+                    at: u32::try_from(bytes.len()).map_err(|_| PrefilterError::TooMany)?,
+                    ..Anchor::of(&word, parity)
+                };
+                let slot = anchor.slot();
+                if anchor.mask == LAST_THREE {
+                    before.get_mut(slot / 8).into_iter().for_each(|bits| *bits |= 1 << (slot % 8));
+                } else if let Some(follower) = followers.get_mut(slot) {
+                    *follower |= if anchor.mask == THREE { u8::MAX } else { 1 << (anchor.value >> 24 & 7) };
+                }
+                anchors.push(anchor);
             }
-            anchors.push(anchor);
             bytes.extend_from_slice(&word);
         }
-        anchors.sort_by_key(|anchor| slot(anchor.value));
+        anchors.sort_by_key(Anchor::slot);
         let mut starts = Vec::with_capacity(SLOTS + 1);
         let mut end = 0;
         for of in 0..=SLOTS {
             starts.push(u16::try_from(end).map_err(|_| PrefilterError::TooMany)?);
-            end += anchors.iter().skip(end).take_while(|anchor| slot(anchor.value) == of).count();
+            end += anchors.iter().skip(end).take_while(|anchor| anchor.slot() == of).count();
         }
-        Ok(Self { followers, starts: starts.into(), anchors: anchors.into(), bytes: bytes.into() })
+        let short = before.iter().any(|bits| *bits != 0);
+        Ok(Self { followers, short, before, starts: starts.into(), anchors: anchors.into(), bytes: bytes.into() })
     }
 
-    /// Tells each place of each keyword, and which keyword it is, until it is told to stop. The places rise but for those
-    /// that are less than a keyword apart.
+    /// Tells each place of each keyword once, and which keyword it is, until it is told to stop. The places rise but for
+    /// those that are less than a keyword apart.
     pub fn hits(&self, text: &[u8], mut found: impl FnMut(Range<usize>, usize) -> ControlFlow<()>) -> ControlFlow<()> {
         let mut at = 0;
         while let Some(block) = text.get(at..).and_then(|rest| rest.first_chunk()) {
@@ -122,14 +136,22 @@ impl Prefilter {
         self.hits(text, |_, _| ControlFlow::Break(())).is_break()
     }
 
-    /// A bit for each place where an anchor may begin.
+    /// A bit for each second place where an anchor may begin.
     #[inline]
     fn places(&self, block: &[u8; BLOCK + AFTER]) -> u32 {
         let mut mask = 0;
-        for (at, window) in block.windows(4).enumerate() {
+        for (at, window) in block.windows(4).step_by(2).enumerate() {
             let window = window.first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes)) | FOLD;
             let followers = self.followers.get(slot(window)).copied().unwrap_or_default();
             mask |= (u32::from(followers) >> (window >> 24 & 7) & 1) << at;
+        }
+        if self.short {
+            for (at, window) in block.windows(4).step_by(2).enumerate() {
+                let window = window.first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes)) | FOLD;
+                let slot = slot(window >> 8);
+                let bits = self.before.get(slot / 8).copied().unwrap_or_default();
+                mask |= (u32::from(bits) >> (slot % 8) & 1) << at;
+            }
         }
         mask
     }
@@ -142,7 +164,7 @@ impl Prefilter {
         found: &mut impl FnMut(Range<usize>, usize) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
         while mask != 0 {
-            let place = at + mask.trailing_zeros() as usize;
+            let place = at + 2 * mask.trailing_zeros() as usize;
             mask &= mask - 1;
             let bytes = text.get(place..).unwrap_or_default();
             let window = match *bytes {
@@ -150,19 +172,37 @@ impl Prefilter {
                 [a, b, c] => u32::from_le_bytes([a, b, c, 0]),
                 _ => break,
             } | FOLD;
-            let slot = slot(window);
-            let (Some(start), Some(end)) = (self.starts.get(slot), self.starts.get(slot + 1)) else { continue };
-            for anchor in self.anchors.get(usize::from(*start)..usize::from(*end)).unwrap_or_default() {
-                if window & anchor.mask != anchor.value {
-                    continue;
-                }
-                let Some(start) = place.checked_sub(usize::from(anchor.offset)) else { continue };
-                let range = start..start + usize::from(anchor.length);
-                let word = self.bytes.get(anchor.at as usize..anchor.at as usize + usize::from(anchor.length));
-                let (Some(word), Some(there)) = (word, text.get(range.clone())) else { continue };
-                if there.eq_ignore_ascii_case(word) {
-                    found(range, usize::from(anchor.word))?;
-                }
+            self.anchored(text, place, window, slot(window), found)?;
+            if self.short {
+                self.anchored(text, place, window, slot(window >> 8), found)?;
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Tells the keywords with an anchor at this place, of those with this hash.
+    #[inline]
+    fn anchored(
+        &self,
+        text: &[u8],
+        place: usize,
+        window: u32,
+        slot: usize,
+        found: &mut impl FnMut(Range<usize>, usize) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        let (Some(start), Some(end)) = (self.starts.get(slot), self.starts.get(slot + 1)) else {
+            return ControlFlow::Continue(());
+        };
+        for anchor in self.anchors.get(usize::from(*start)..usize::from(*end)).unwrap_or_default() {
+            if window & anchor.mask != anchor.value {
+                continue;
+            }
+            let Some(start) = place.checked_add_signed(-isize::from(anchor.offset)) else { continue };
+            let range = start..start + usize::from(anchor.length);
+            let word = self.bytes.get(anchor.at as usize..anchor.at as usize + usize::from(anchor.length));
+            let (Some(word), Some(there)) = (word, text.get(range.clone())) else { continue };
+            if there.eq_ignore_ascii_case(word) {
+                found(range, usize::from(anchor.word))?;
             }
         }
         ControlFlow::Continue(())
@@ -170,16 +210,32 @@ impl Prefilter {
 }
 
 impl Anchor {
-    /// The rarest four bytes of a keyword.
-    fn of(word: &[u8]) -> Self {
+    /// The rarest four bytes of a keyword of those at even places of it, or at odd ones.
+    fn of(word: &[u8], parity: usize) -> Self {
+        let anchor = |offset: i8, value: u32, mask: u32| Self {
+            value: (value | FOLD) & mask,
+            mask,
+            word: 0,
+            offset,
+            length: 0,
+            at: 0,
+        };
+        let number = |bytes: &[u8]| bytes.iter().rev().fold(0, |value, byte| value << 8 | u32::from(*byte));
         let rarity = |window: &[u8]| window.iter().map(|byte| commonness(*byte)).sum::<u32>();
-        let best = word.windows(4).enumerate().min_by_key(|(_, window)| rarity(window));
-        let (offset, window) = best.unwrap_or((0, word));
-        let mask = if window.len() < 4 { THREE } else { u32::MAX };
-        let value = window.iter().rev().fold(0, |value, byte| value << 8 | u32::from(*byte));
-        // Of a keyword that is longer than a place in it can be told the beginning is looked for: there is none.
-        let offset = u8::try_from(offset).unwrap_or_default();
-        Self { value: (value | FOLD) & mask, mask, word: 0, offset, length: 0, at: 0 }
+        let windows = word.windows(4).enumerate().skip(parity).step_by(2);
+        match windows.min_by_key(|(_, window)| rarity(window)) {
+            Some((offset, window)) => anchor(i8::try_from(offset).unwrap_or_default(), number(window), u32::MAX),
+            None if word.len() == 3 && parity == 1 => anchor(-1, number(word) << 8, LAST_THREE),
+            None => {
+                let offset = if parity == 1 { 1 } else { 0 };
+                anchor(offset, number(word.iter().skip(parity).copied().collect::<Vec<_>>().as_slice()), THREE)
+            }
+        }
+    }
+
+    /// The hash of the three of its bytes that count in any case.
+    fn slot(&self) -> usize {
+        if self.mask == LAST_THREE { slot(self.value >> 8) } else { slot(self.value) }
     }
 }
 
@@ -265,7 +321,7 @@ mod tests {
     #[test]
     fn what_cannot_be_looked_for_is_said() {
         assert_eq!(Prefilter::new(["ab"]).unwrap_err(), PrefilterError::Length(2));
-        assert_eq!(Prefilter::new(["a".repeat(256).as_str()]).unwrap_err(), PrefilterError::Length(256));
+        assert_eq!(Prefilter::new(["a".repeat(128).as_str()]).unwrap_err(), PrefilterError::Length(128));
         assert!(hits(&[], b"anything").is_empty());
     }
 }

@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use super::finding::{Category, Confidence};
 use super::head::Head;
+use super::runs;
 use super::shape::{self, Shape};
 use super::validate::Validator;
 
@@ -148,6 +149,10 @@ pub struct Rule {
     pub distinctive: bool,
     /// True if a match may have blanks or line ends in it.
     pub has_blanks: bool,
+    /// How many bytes every match begins with that all are those of tokens ([`is_token`](super::shape::is_token)).
+    pub solid: usize,
+    /// True if what it finds is a run of at least [`runs::LEAST`] of those, after its keyword or with it.
+    pub by_run: bool,
     pattern: Lazy,
     head: OnceLock<Head>,
     allow: Vec<Lazy>,
@@ -269,6 +274,8 @@ impl Rule {
             anchored: source.reach == Reach::Within && shape.begins_with_keyword,
             distinctive: is_distinctive(&source, &shape),
             has_blanks: shape.has_blanks,
+            solid: shape.solid,
+            by_run: is_by_run(&source, &shape),
             pattern: Lazy::new(&source.pattern),
             head: OnceLock::new(),
             allow: source.allow.iter().map(|pattern| Lazy::new(pattern)).collect(),
@@ -329,6 +336,17 @@ fn is_distinctive(source: &RuleSource, shape: &Shape) -> bool {
         && long
         && shape.begins_with_keyword
         && shape.least.is_some_and(|least| least >= FEWEST)
+}
+
+/// What is told apart from other texts, and put together where it was pulled apart, is looked for everywhere.
+fn is_by_run(source: &RuleSource, shape: &Shape) -> bool {
+    let within = shape.begins_with_keyword || (shape.whole && source.max_len.or(shape.most).is_some_and(|most| most <= 256));
+    shape.solid >= runs::LEAST
+        && match source.reach {
+            Reach::Within => within && !is_distinctive(source, shape),
+            Reach::Assigned => true,
+            Reach::Nearby => false,
+        }
 }
 
 fn is_word(byte: u8) -> bool {

@@ -17,6 +17,15 @@ pub struct Shape {
     pub begins_with_keyword: bool,
     /// True if a match may have blanks or line ends in it.
     pub has_blanks: bool,
+    /// How many bytes every match begins with that all are [`is_token`], where they are not only small letters.
+    pub solid: usize,
+    /// True if a match has nothing else in it.
+    pub whole: bool,
+}
+
+/// What tokens are made of: what stands in one without an end of it being in sight.
+pub const fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'+' | b'/' | b'=' | b'~')
 }
 
 impl Shape {
@@ -26,12 +35,15 @@ impl Shape {
     /// Why it is none.
     pub fn of(pattern: &str, keywords: &[String]) -> Result<Self, String> {
         let parsed = parse(pattern)?;
+        let lead = Lead::of(&parsed);
         Ok(Self {
             least: parsed.properties().minimum_len(),
             most: parsed.properties().maximum_len(),
             groups: parsed.properties().explicit_captures_len(),
             begins_with_keyword: begins_with_keyword(&parsed, keywords),
             has_blanks: may_have(&parsed, b" \n"),
+            solid: lead.solid(),
+            whole: lead.whole,
         })
     }
 }
@@ -78,5 +90,78 @@ fn may_have(pattern: &Hir, bytes: &[u8]) -> bool {
         HirKind::Repetition(repetition) => may_have(&repetition.sub, bytes),
         HirKind::Capture(capture) => may_have(&capture.sub, bytes),
         HirKind::Concat(parts) | HirKind::Alternation(parts) => parts.iter().any(|part| may_have(part, bytes)),
+    }
+}
+
+/// What the matches of a pattern begin with.
+#[derive(Clone, Copy)]
+struct Lead {
+    /// So many bytes at the least that are [`is_token`].
+    least: usize,
+    /// True if there is nothing else in a match.
+    whole: bool,
+    /// True if one of them may be a digit or a capital.
+    varied: bool,
+}
+
+impl Lead {
+    const NOTHING: Self = Self { least: 0, whole: true, varied: false };
+
+    fn of(pattern: &Hir) -> Self {
+        match pattern.kind() {
+            HirKind::Empty | HirKind::Look(_) => Self::NOTHING,
+            HirKind::Literal(literal) => {
+                let least = literal.0.iter().take_while(|byte| is_token(**byte)).count();
+                Self { least, whole: least == literal.0.len(), varied: false }
+            }
+            HirKind::Class(Class::Bytes(class)) => {
+                Self::one(class.iter().map(|range| (char::from(range.start()), char::from(range.end()))))
+            }
+            HirKind::Class(Class::Unicode(class)) => {
+                Self::one(class.iter().map(|range| (range.start(), range.end())))
+            }
+            HirKind::Capture(capture) => Self::of(&capture.sub),
+            HirKind::Repetition(repetition) => {
+                let once = Self::of(&repetition.sub);
+                let times = if once.whole { repetition.min as usize } else { repetition.min.min(1) as usize };
+                Self { least: once.least * times, varied: once.varied && times > 0, ..once }
+            }
+            HirKind::Concat(parts) => {
+                let mut all = Self::NOTHING;
+                for part in parts.iter().map(Self::of) {
+                    all.least += part.least;
+                    all.varied |= part.varied;
+                    all.whole = part.whole;
+                    if !part.whole {
+                        break;
+                    }
+                }
+                all
+            }
+            HirKind::Alternation(parts) => {
+                let either = |one: Self, other: Self| Self {
+                    least: one.least.min(other.least),
+                    whole: one.whole && other.whole,
+                    varied: one.varied && other.varied,
+                };
+                parts.iter().map(Self::of).reduce(either).unwrap_or(Self::NOTHING)
+            }
+        }
+    }
+
+    /// Of one character of these.
+    fn one(ranges: impl Iterator<Item = (char, char)>) -> Self {
+        let mut lead = Self { least: 1, whole: true, varied: false };
+        for c in ranges.flat_map(|(first, last)| first..=last) {
+            if !u8::try_from(c).is_ok_and(is_token) {
+                return Self { least: 0, whole: false, varied: false };
+            }
+            lead.varied |= c.is_ascii_digit() || c.is_ascii_uppercase();
+        }
+        lead
+    }
+
+    fn solid(self) -> usize {
+        if self.varied { self.least } else { 0 }
     }
 }

@@ -1,0 +1,141 @@
+//! Where something stands in a text that may be a token: most texts are words, and where no token is no rule that finds
+//! one by the name before it needs to look.
+
+use std::ops::Range;
+
+use super::shape::is_token;
+
+/// The shortest run of characters of tokens that counts, in bytes.
+pub const LEAST: usize = 12;
+
+/// A run of letters alone counts from so many bytes on: words are shorter.
+const LONGER_THAN_WORDS: usize = 16;
+
+/// How many bytes before a run are told with it: the name of a value stands there, and its keyword in it.
+const BEFORE: usize = 160;
+
+/// Tells the parts of a text that have a run of [`LEAST`] or more characters of tokens, in order and apart from each other.
+/// Runs of small letters alone are words.
+pub fn about(text: &[u8], mut found: impl FnMut(Range<usize>)) {
+    let mut open: Option<Range<usize>> = None;
+    each(text, |run| {
+        if !text.get(run.clone()).is_some_and(may_be_token) {
+            return;
+        }
+        let start = run.start.saturating_sub(BEFORE);
+        match &mut open {
+            Some(open) if start <= open.end => open.end = run.end,
+            _ => open.replace(start..run.end).into_iter().for_each(&mut found),
+        }
+    });
+    open.into_iter().for_each(found);
+}
+
+/// What is no word: it has a digit, or a capital behind another character, or is longer than words are.
+fn may_be_token(run: &[u8]) -> bool {
+    let varied = |byte: &u8| byte.is_ascii_digit() || byte.is_ascii_uppercase();
+    run.first().is_some_and(u8::is_ascii_digit)
+        || run.iter().skip(1).any(varied)
+        || run.split(|byte| !byte.is_ascii_lowercase()).any(|word| word.len() >= LONGER_THAN_WORDS)
+}
+
+const BLOCK: usize = 64;
+
+/// Tells each run of [`LEAST`] or more. A block without one costs a few steps for all of its bytes.
+fn each(text: &[u8], mut found: impl FnMut(Range<usize>)) {
+    let (blocks, rest) = text.as_chunks::<BLOCK>();
+    let mut last = [b' '; BLOCK];
+    last.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
+    let mut done = 0;
+    let mut before = blocks.first().map_or_else(|| tokens(&last), tokens);
+    let following = blocks.iter().skip(1).chain((!blocks.is_empty()).then_some(&last)).map(tokens).chain([0]);
+    for (block, next) in following.enumerate() {
+        let mut begins = begins(before, next);
+        before = next;
+        while begins != 0 {
+            let start = block * BLOCK + begins.trailing_zeros() as usize;
+            begins &= begins - 1;
+            if start >= done {
+                let run = text.get(start..).unwrap_or_default().iter().take_while(|byte| is_token(**byte)).count();
+                done = start + run;
+                // What is in this block and before the end was told.
+                begins &= u64::MAX.checked_shl((done - block * BLOCK).min(64) as u32).unwrap_or(0);
+                found(start..done);
+            }
+        }
+    }
+}
+
+/// A bit for each byte that [`LEAST`] characters of tokens begin with, by a bit for each of those in this block and in the
+/// next.
+fn begins(block: u64, next: u64) -> u64 {
+    let all = u128::from(block) | u128::from(next) << BLOCK;
+    let two = all & all >> 1;
+    let four = two & two >> 2;
+    let eight = four & four >> 4;
+    (eight & four >> 8) as u64
+}
+
+/// A bit for each byte that is a character of tokens. Without a branch or a table: this is what becomes vectors.
+#[inline]
+fn tokens(block: &[u8; BLOCK]) -> u64 {
+    let mut is = [0_u8; BLOCK];
+    for (is, byte) in is.iter_mut().zip(block) {
+        let letter = (byte | 0x20).wrapping_sub(b'a') < 26;
+        // `-`, `.`, `/` and the digits follow each other.
+        let digit = byte.wrapping_sub(b'-') < 13;
+        let sign = (*byte == b'_') | (*byte == b'+') | (*byte == b'=') | (*byte == b'~');
+        *is = u8::from(letter | digit | sign);
+    }
+    // The lowest bits of eight bytes, brought together in the highest one.
+    const GATHER: u64 = 0x0102_0408_1020_4080;
+    let (words, _) = is.as_chunks::<8>();
+    let bits = words.iter().map(|word| u64::from_le_bytes(*word).wrapping_mul(GATHER) >> 56);
+    bits.rev().fold(0, |mask, bits| mask << 8 | bits)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn every_long_run_is_found(text in prop::collection::vec(prop_oneof!["[A-Za-z0-9+/_.=~-]{1,40}", "[ :!]{1,3}", "\\PC", "[a-z]{60,140}"], 0..30)) {
+            let text = text.concat().into_bytes();
+            let mut expected = Vec::new();
+            let mut at = 0;
+            for run in text.chunk_by(|left, right| is_token(*left) == is_token(*right)) {
+                if run.len() >= LEAST && run.iter().all(|byte| is_token(*byte)) {
+                    expected.push(at..at + run.len());
+                }
+                at += run.len();
+            }
+            let mut found = Vec::new();
+            each(&text, |run| found.push(run));
+            prop_assert_eq!(found, expected);
+        }
+
+        #[test]
+        fn bytes_are_told_apart_as_one_by_one(block in prop::array::uniform::<_, 64>(any::<u8>())) {
+            prop_assert_eq!(tokens(&block), block.iter().rev().fold(0, |mask, byte| mask << 1 | u64::from(is_token(*byte))));
+        }
+    }
+
+    #[test]
+    fn words_are_no_tokens() {
+        let parts = |text: &str| {
+            let mut parts = Vec::new();
+            about(text.as_bytes(), |part| parts.push(part));
+            parts
+        };
+        for text in ["Understanding documentation", "https://example.com/a/path-of-words", "", "k3y"] {
+            assert!(parts(text).is_empty(), "{text}");
+        }
+        assert_eq!(parts("a key: q8Zr3vTn5kLw."), [0..20]);
+        assert_eq!(parts("thisistheonewithoutaspace"), [0..25]);
+        let far = format!("{0}q8Zr3vTn5kLw{0}{1}{0}q8Zr3vTn5kLw q8Zr3vTn5kLw", " ".repeat(200), "a ");
+        assert_eq!(parts(&far), [40..212, 454..639]);
+    }
+}

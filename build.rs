@@ -73,7 +73,8 @@ fn read(rule: Value) -> Result<Value, Box<dyn Error>> {
         shape.begins_with_keyword,
         shape.has_blanks,
         shape.solid,
-        shape.whole
+        shape.whole,
+        shape.has_at
     ]);
     Ok(json!([rule, shape]))
 }

@@ -121,6 +121,10 @@ fn names_no_secret(name: &[u8]) -> bool {
     ];
     let end = name.iter().rposition(u8::is_ascii_alphanumeric).map_or(0, |last| last + 1);
     let name = name.get(..end).unwrap_or_default();
+    // Most names end otherwise.
+    if !name.last().is_some_and(|last| b"125646tymngd".contains(&last.to_ascii_lowercase())) {
+        return false;
+    }
     ENDS.iter().any(|word| {
         let at = name.len().checked_sub(word.len());
         at.and_then(|at| name.get(at..)).is_some_and(|last| last.eq_ignore_ascii_case(word))
@@ -129,6 +133,10 @@ fn names_no_secret(name: &[u8]) -> bool {
 
 /// Whether a word begins here that says what kind of value follows.
 fn is_scheme(text: &[u8]) -> bool {
+    // Most words begin otherwise.
+    if !text.first().is_some_and(|first| b"btaki".contains(&first.to_ascii_lowercase())) {
+        return false;
+    }
     const SCHEMES: [&[u8]; 8] = [b"bearer ", b"basic ", b"token ", b"bot ", b"apikey ", b"key ", b"is ", b"bearer%20"];
     SCHEMES.iter().any(|scheme| text.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme)))
 }

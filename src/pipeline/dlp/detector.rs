@@ -15,7 +15,7 @@ use super::numbers;
 use super::prefilter::{Prefilter, PrefilterError};
 use super::rule::{NEARBY, Reach, Rule, RuleError};
 use super::runs;
-use super::squeeze::{Squeezed, unparted};
+use super::squeeze::{Squeezed, is_parted, unparted};
 
 /// All rules that are looked for together.
 #[derive(Debug)]
@@ -229,7 +229,12 @@ impl Detector {
 
     /// What the rules find in a text, in the order of the places. Of rules that find the same bytes one is named.
     pub fn find(&self, text: &[u8]) -> Vec<Match> {
-        let mut search = Search::of(text);
+        self.find_with(text, true)
+    }
+
+    /// The same, with orders to agents or without: who only gives orders needs no look at them.
+    pub fn find_with(&self, text: &[u8], orders: bool) -> Vec<Match> {
+        let mut search = Search::of(text, orders);
         let _ = self.anywhere.filter.hits(text, |hit, keyword| {
             search.hit(self.anywhere.rules(keyword), &self.rules, hit);
             ControlFlow::Continue(())
@@ -288,18 +293,38 @@ struct Search<'t> {
     tried: Vec<(u32, Range<usize>)>,
     squeezed: Squeezed,
     values: Values,
+    /// The last place that was looked from for a `@`, and where the next one is.
+    at: Option<Range<usize>>,
+    /// True if orders to agents are looked for.
+    orders: bool,
 }
 
 impl<'t> Search<'t> {
-    fn of(text: &'t [u8]) -> Self {
+    fn of(text: &'t [u8], orders: bool) -> Self {
         let (squeezed, values) = (Squeezed::default(), Values::default());
-        Self { text, found: Vec::new(), tried: Vec::new(), squeezed, values }
+        Self { text, found: Vec::new(), tried: Vec::new(), squeezed, values, at: None, orders }
+    }
+
+    /// Whether there is a `@` in these bytes.
+    fn has_at(&mut self, range: Range<usize>) -> bool {
+        let next = match &self.at {
+            Some(known) if known.contains(&range.start) => known.end,
+            _ => {
+                let rest = self.text.get(range.start..).unwrap_or_default();
+                memchr::memchr(b'@', rest).map_or(usize::MAX, |at| range.start + at)
+            }
+        };
+        self.at = Some(range.start..next);
+        next < range.end
     }
 
     /// Tries the rules of a keyword where it stands.
     fn hit(&mut self, of: impl Iterator<Item = u32>, rules: &[Arc<Rule>], keyword: Range<usize>) {
         for at in of {
-            if let Some(rule) = rules.get(at as usize) {
+            if let Some(rule) = rules.get(at as usize)
+                && (self.orders || rule.category != Category::PromptInjection)
+                && (!rule.has_at || self.has_at(keyword.start..keyword.end + rule.max_len))
+            {
                 self.try_rule(at, rule, keyword.clone());
             }
         }
@@ -308,7 +333,11 @@ impl<'t> Search<'t> {
     fn try_rule(&mut self, at: u32, rule: &Rule, keyword: Range<usize>) {
         match rule.source.reach {
             Reach::Within if rule.anchored => {
-                if !self.try_at(rule, keyword.start) && rule.distinctive && !rule.has_blanks {
+                let parted = match rule.head().misfit(self.text.get(keyword.start..).unwrap_or_default()) {
+                    Some(rest) => is_parted(rest),
+                    None => !self.try_at(rule, keyword.start),
+                };
+                if parted && rule.distinctive && !rule.has_blanks && !is_glued_before(self.text, &keyword) {
                     self.try_squeezed(rule, keyword.start);
                 }
             }
@@ -337,7 +366,7 @@ impl<'t> Search<'t> {
 
     /// Tries the pattern at one place. True if it matches there, whatever else speaks against it.
     fn try_at(&mut self, rule: &Rule, at: usize) -> bool {
-        if !rule.may_begin(self.text.get(at..).unwrap_or_default().iter().copied()) {
+        if !rule.head().may_begin(self.text.get(at..).unwrap_or_default().iter().copied()) {
             return false;
         }
         let end = self.text.len().min(at + rule.max_len);
@@ -347,7 +376,7 @@ impl<'t> Search<'t> {
 
     /// Tries the pattern on what a token reads as without what parts it.
     fn try_squeezed(&mut self, rule: &Rule, at: usize) {
-        if !rule.may_begin(unparted(self.text, at)) {
+        if !rule.head().may_begin(unparted(self.text, at)) {
             return;
         }
         let Some((bytes, places)) = self.squeezed.from(self.text, at, rule.max_len) else { return };

@@ -28,6 +28,13 @@ impl Head {
         let mut bytes = bytes;
         self.0.iter().all(|set| bytes.next().is_some_and(|byte| has(set, byte)))
     }
+
+    /// The first of these bytes with which no match begins, and all that follow it; none if a match may begin with them.
+    #[inline]
+    pub fn misfit<'t>(&self, bytes: &'t [u8]) -> Option<&'t [u8]> {
+        let fit = self.0.iter().zip(bytes).take_while(|(set, byte)| has(set, **byte)).count();
+        if fit == self.0.len() { None } else { bytes.get(fit..) }
+    }
 }
 
 fn has(set: &Bytes, byte: u8) -> bool {

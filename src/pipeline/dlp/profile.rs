@@ -139,6 +139,14 @@ impl Actions {
         self.of_category(&Category::PiiContact) != Action::Off || self.0.iter().any(asked)
     }
 
+    /// True if something is done about orders to agents.
+    pub fn wants_orders(&self) -> bool {
+        let asked = |(selector, action): &(Selector, Action)| {
+            *action != Action::Off && matches!(selector, Selector::Rule(_))
+        };
+        self.of_category(&Category::PromptInjection) != Action::Off || self.0.iter().any(asked)
+    }
+
     fn of_category(&self, category: &Category) -> Action {
         let name = category.to_string();
         let covers =

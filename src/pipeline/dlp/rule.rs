@@ -153,6 +153,8 @@ pub struct Rule {
     pub solid: usize,
     /// True if what it finds is a run of at least [`runs::LEAST`] of those, after its keyword or with it.
     pub by_run: bool,
+    /// True if every match begins with a keyword and has a `@` after it: without one no address has a password.
+    pub has_at: bool,
     pattern: Lazy,
     head: OnceLock<Head>,
     allow: Vec<Lazy>,
@@ -275,6 +277,7 @@ impl Rule {
             distinctive: is_distinctive(&source, &shape),
             has_blanks: shape.has_blanks,
             solid: shape.solid,
+            has_at: shape.has_at && shape.begins_with_keyword,
             by_run: is_by_run(&source, &shape),
             pattern: Lazy::new(&source.pattern),
             head: OnceLock::new(),
@@ -288,11 +291,11 @@ impl Rule {
         self.pattern.compiled()
     }
 
-    /// False if the pattern does not match where these bytes begin.
+    /// What a match begins with.
     #[inline]
-    pub fn may_begin(&self, bytes: impl Iterator<Item = u8>) -> bool {
+    pub fn head(&self) -> &Head {
         let head = || shape::parse(&self.source.pattern).map(|parsed| Head::of(&parsed)).unwrap_or_default();
-        self.head.get_or_init(head).may_begin(bytes)
+        self.head.get_or_init(head)
     }
 
     /// True if the rule itself says that this secret is none.
@@ -331,7 +334,11 @@ fn is_distinctive(source: &RuleSource, shape: &Shape) -> bool {
     let long = source
         .keywords
         .iter()
-        .all(|keyword| keyword.len() >= 6 || (keyword.len() >= 4 && (!mixed || keyword.bytes().any(is_sign))));
+        // What every address begins with is no sign of a token.
+        .all(|keyword| {
+            let sign = keyword.len() >= 6 || (keyword.len() >= 4 && (!mixed || keyword.bytes().any(is_sign)));
+            sign && !keyword.ends_with("://")
+        });
     source.reach == Reach::Within
         && long
         && shape.begins_with_keyword

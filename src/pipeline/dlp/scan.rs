@@ -126,7 +126,7 @@ impl Lens {
             return;
         }
         let split = view.chain.contains(&Step::Split) || surface.chain.contains(&Step::Split);
-        for found in self.detector.find(&view.bytes) {
+        for found in self.detector.find_with(&view.bytes, self.actions.wants_orders()) {
             // What stands side by side only because it was put there has no name before it and no words around it; and
             // what is in one piece of it was looked at there.
             let joined = view.chain.contains(&Step::Split);

@@ -21,11 +21,13 @@ pub struct Shape {
     pub solid: usize,
     /// True if a match has nothing else in it.
     pub whole: bool,
+    /// True if there is a `@` in every match.
+    pub has_at: bool,
 }
 
 /// What tokens are made of: what stands in one without an end of it being in sight.
 pub const fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'+' | b'/' | b'=' | b'~')
+    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'+' | b'/' | b'=' | b'~' | b':')
 }
 
 impl Shape {
@@ -44,6 +46,7 @@ impl Shape {
             has_blanks: may_have(&parsed, b" \n"),
             solid: lead.solid(),
             whole: lead.whole,
+            has_at: must_have(&parsed, b'@'),
         })
     }
 }
@@ -74,6 +77,18 @@ fn begins_with_keyword(pattern: &Hir, keywords: &[String]) -> bool {
         })
     };
     prefixes.literals().is_some_and(|found| !found.is_empty() && found.iter().all(|l| begins(l.as_bytes())))
+}
+
+/// Whether this byte stands in every match.
+fn must_have(pattern: &Hir, byte: u8) -> bool {
+    match pattern.kind() {
+        HirKind::Literal(literal) => literal.0.contains(&byte),
+        HirKind::Repetition(repetition) => repetition.min > 0 && must_have(&repetition.sub, byte),
+        HirKind::Capture(capture) => must_have(&capture.sub, byte),
+        HirKind::Concat(parts) => parts.iter().any(|part| must_have(part, byte)),
+        HirKind::Alternation(parts) => parts.iter().all(|part| must_have(part, byte)),
+        HirKind::Empty | HirKind::Look(_) | HirKind::Class(_) => false,
+    }
 }
 
 /// Whether one of these bytes may stand in a match.

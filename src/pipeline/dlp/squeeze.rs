@@ -59,6 +59,11 @@ pub fn unparted(text: &[u8], at: usize) -> impl Iterator<Item = u8> {
     })
 }
 
+/// True if these bytes may begin with what stands between two parts of a token.
+pub fn is_parted(text: &[u8]) -> bool {
+    gap(text) > 0
+}
+
 /// How many bytes at the beginning stand between two parts of a token.
 fn gap(text: &[u8]) -> usize {
     match text {

@@ -14,7 +14,7 @@ use super::shape::Shape;
 const BUILT: &str = include_str!(concat!(env!("OUT_DIR"), "/rules.json"));
 
 /// A rule, and the [`Shape`] of its pattern.
-type Built = (RuleSource, (Option<usize>, Option<usize>, usize, bool, bool, usize, bool));
+type Built = (RuleSource, (Option<usize>, Option<usize>, usize, bool, bool, usize, bool, bool));
 
 /// Reads the rules that are built in.
 ///
@@ -26,12 +26,12 @@ pub fn built_in() -> Result<Vec<Rule>, (String, RuleError)> {
         .map_err(|error| ("rules.json".to_owned(), RuleError::Unreadable(error.to_string())))?;
     let services = service_names(built.iter().map(|(source, _)| source));
     let mut rules = Vec::with_capacity(built.len());
-    for (mut source, (least, most, groups, begins_with_keyword, has_blanks, solid, whole)) in built {
+    for (mut source, (least, most, groups, begins_with_keyword, has_blanks, solid, whole, has_at)) in built {
         if source.id.starts_with(OF_ANY_SERVICE) {
             source.keywords.extend(services.iter().cloned());
         }
         let id = source.id.clone();
-        let shape = Shape { least, most, groups, begins_with_keyword, has_blanks, solid, whole };
+        let shape = Shape { least, most, groups, begins_with_keyword, has_blanks, solid, whole, has_at };
         rules.push(Rule::with(source, shape).map_err(|error| (id, error))?);
     }
     Ok(rules)
@@ -70,7 +70,7 @@ mod tests {
     fn every_rule_is_what_it_would_be_if_it_was_read_now() {
         for rule in built_in().unwrap() {
             let now = Rule::new(rule.source.clone()).unwrap();
-            let what = |rule: &Rule| (rule.max_len, rule.anchored, rule.distinctive, rule.has_blanks, rule.solid, rule.by_run);
+            let what = |rule: &Rule| (rule.max_len, rule.anchored, rule.distinctive, rule.has_blanks, rule.solid, rule.by_run, rule.has_at);
             assert_eq!(what(&rule), what(&now), "{}", rule.id);
         }
     }

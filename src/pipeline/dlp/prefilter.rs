@@ -201,7 +201,8 @@ impl Prefilter {
             let range = start..start + usize::from(anchor.length);
             let word = self.bytes.get(anchor.at as usize..anchor.at as usize + usize::from(anchor.length));
             let (Some(word), Some(there)) = (word, text.get(range.clone())) else { continue };
-            if there.eq_ignore_ascii_case(word) {
+            // It mostly is another word, from its first letters on.
+            if there.iter().zip(word).all(|(there, lower)| there.to_ascii_lowercase() == *lower) {
                 found(range, usize::from(anchor.word))?;
             }
         }
@@ -221,9 +222,8 @@ impl Anchor {
             at: 0,
         };
         let number = |bytes: &[u8]| bytes.iter().rev().fold(0, |value, byte| value << 8 | u32::from(*byte));
-        let rarity = |window: &[u8]| window.iter().map(|byte| commonness(*byte)).sum::<u32>();
         let windows = word.windows(4).enumerate().skip(parity).step_by(2);
-        match windows.min_by_key(|(_, window)| rarity(window)) {
+        match windows.min_by_key(|(_, window)| commonness(window)) {
             Some((offset, window)) => anchor(i8::try_from(offset).unwrap_or_default(), number(window), u32::MAX),
             None if word.len() == 3 && parity == 1 => anchor(-1, number(word) << 8, LAST_THREE),
             None => {
@@ -244,16 +244,22 @@ fn slot(window: u32) -> usize {
     ((window << 8).wrapping_mul(0x9e37_79b1) >> (32 - SLOT_BITS)) as usize
 }
 
-/// About how often a byte of a keyword stands in texts: the logarithm, in halves of bits.
-fn commonness(byte: u8) -> u32 {
-    match byte {
-        b'e' | b't' | b'a' | b'o' | b'i' | b'n' | b's' | b'r' => 14,
-        b' ' | b'l' | b'h' | b'd' | b'c' | b'u' => 12,
-        b'm' | b'p' | b'f' | b'g' | b'"' | b':' => 10,
-        b'b' | b'y' | b'w' | b'v' | b'/' | b'.' | b',' | b'0' | b'1' | b'-' => 8,
-        b'k' | b'_' | b'2'..=b'9' | b'=' => 6,
+/// About how often these bytes stand in texts: the logarithm, in halves of bits.
+fn commonness(window: &[u8]) -> u32 {
+    /// What stands together in every address, below every heading, in every second word.
+    const TOGETHER: [&[u8]; 6] = [b"//", b":/", b"--", b".com", b"http", b"tion"];
+    let of = |byte: &u8| match byte {
+        b'e' | b't' | b'a' | b'o' | b'i' | b'n' | b's' | b'r' | b' ' => 18,
+        b'l' | b'h' | b'd' | b'c' | b'u' | b'm' | b'"' => 16,
+        b'p' | b'f' | b'g' | b'b' | b'/' | b'.' | b',' | b':' | b'\\' => 14,
+        b'w' | b'y' | b'v' | b'-' | b'_' | b'0'..=b'2' => 12,
+        b'k' | b'3'..=b'9' | b'`' => 10,
+        b'(' | b')' | b'[' | b']' | b'{' | b'}' | b'=' | b'x' | b'z' | b'#' => 9,
+        b'q' | b'j' | b'\'' | b';' | b'>' | b'*' | b'!' | b'?' => 7,
         _ => 3,
-    }
+    };
+    let together = TOGETHER.iter().filter(|part| memchr::memmem::find(window, part).is_some()).count();
+    window.iter().map(of).sum::<u32>() + 12 * u32::try_from(together).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ fuzz_target!(|text: &[u8]| {
         }
         let mut found = Vec::new();
         if view.depth() < DEPTH {
-            derive(&view, &mut budget, &mut found);
+            derive(&view, &[], &mut budget, &mut found);
         }
         decoded += found.iter().map(|view| view.bytes.len()).sum::<usize>();
         if let Some(normal) = normalise(&view).filter(|_| view.depth() < DEPTH) {

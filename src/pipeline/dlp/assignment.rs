@@ -57,7 +57,15 @@ fn values(text: &[u8], from: usize, mut try_at: impl FnMut(usize) -> bool) {
     let mut assigned = false;
     let mut lines = 0;
     let mut before = b'k';
-    for (at, byte) in after.iter().copied().enumerate() {
+    let mut escaped = false;
+    for (at, mut byte) in after.iter().copied().enumerate() {
+        // What is escaped parts as what it stands for.
+        if escaped {
+            escaped = false;
+            byte = parting(byte).unwrap_or(byte);
+        } else if byte == b'\\' {
+            escaped = after.get(at + 1).is_some_and(|next| parting(*next).is_some());
+        }
         let begins = assigned && is_value(byte) && !is_value(before) && !after.get(at..).is_some_and(is_scheme);
         if begins && !after.get(..at).is_some_and(names_no_secret) {
             tries += 1;
@@ -83,6 +91,16 @@ fn values(text: &[u8], from: usize, mut try_at: impl FnMut(usize) -> bool) {
             return;
         }
         before = byte;
+    }
+}
+
+/// What stands for a line end, a tab or a quote behind a backslash.
+fn parting(escape: u8) -> Option<u8> {
+    match escape {
+        b'n' | b'r' => Some(b'\n'),
+        b't' => Some(b'\t'),
+        b'"' | b'\'' | b'`' | b'\\' => Some(b'"'),
+        _ => None,
     }
 }
 
@@ -164,6 +182,10 @@ mod tests {
             "KEY || 'VALUE'",
             "KEY:\n  VALUE",
             "my KEY is VALUE",
+            r"KEY:\nVALUE",
+            r"KEY:\\nVALUE",
+            r"KEY\tVALUE",
+            r#"my \"KEY\" is \n\t\"VALUE\""#,
         ] {
             let from = text.find("KEY").unwrap() + 3;
             let mut found = false;

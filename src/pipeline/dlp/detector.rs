@@ -10,6 +10,7 @@ use smallvec::SmallVec;
 
 use super::allowance;
 use super::assignment::Values;
+use super::escapes;
 use super::finding::{Category, Confidence};
 use super::numbers;
 use super::prefilter::{Prefilter, PrefilterError};
@@ -229,11 +230,12 @@ impl Detector {
 
     /// What the rules find in a text, in the order of the places. Of rules that find the same bytes one is named.
     pub fn find(&self, text: &[u8]) -> Vec<Match> {
-        self.find_with(text, true)
+        self.find_with(text, true, &mut Vec::new())
     }
 
-    /// The same, with orders to agents or without: who only gives orders needs no look at them.
-    pub fn find_with(&self, text: &[u8], orders: bool) -> Vec<Match> {
+    /// The same, with orders to agents or without: who only gives orders needs no look at them. `blanks` gets the parts of
+    /// the text about keywords of what may have blanks in it: there it matters what stands for one.
+    pub fn find_with(&self, text: &[u8], orders: bool, blanks: &mut Vec<Range<usize>>) -> Vec<Match> {
         let mut search = Search::of(text, orders);
         let _ = self.anywhere.filter.hits(text, |hit, keyword| {
             search.hit(self.anywhere.rules(keyword), &self.rules, hit);
@@ -246,6 +248,8 @@ impl Detector {
                 ControlFlow::Continue(())
             });
         });
+        blanks.append(&mut search.blanks);
+        blanks.sort_unstable_by_key(|range| range.start);
         best(search.found)
     }
 }
@@ -297,12 +301,14 @@ struct Search<'t> {
     at: Option<Range<usize>>,
     /// True if orders to agents are looked for.
     orders: bool,
+    /// About keywords of what may have blanks in it.
+    blanks: Vec<Range<usize>>,
 }
 
 impl<'t> Search<'t> {
     fn of(text: &'t [u8], orders: bool) -> Self {
         let (squeezed, values) = (Squeezed::default(), Values::default());
-        Self { text, found: Vec::new(), tried: Vec::new(), squeezed, values, at: None, orders }
+        Self { text, found: Vec::new(), tried: Vec::new(), squeezed, values, at: None, orders, blanks: Vec::new() }
     }
 
     /// Whether there is a `@` in these bytes.
@@ -325,6 +331,9 @@ impl<'t> Search<'t> {
                 && (self.orders || rule.category != Category::PromptInjection)
                 && (!rule.has_at || self.has_at(keyword.start..keyword.end + rule.max_len))
             {
+                if rule.has_blanks {
+                    self.blanks.push(keyword.start.saturating_sub(NEARBY)..keyword.end + rule.max_len);
+                }
                 self.try_rule(at, rule, keyword.clone());
             }
         }
@@ -422,13 +431,26 @@ impl<'t> Search<'t> {
     fn try_all(&mut self, rule: &Rule, window: Range<usize>) {
         let mut start = window.start;
         while start < window.end {
-            let Some(next) = self.matched(rule, Input::new(self.text).span(start..window.end)) else { return };
-            start = next.max(start + 1);
+            let Some(found) = self.matched(rule, Input::new(self.text).span(start..window.end)) else { return };
+            // The letter of an escape is no part of what follows it: that may begin right after it.
+            let begin = escapes::past_letter(self.text, found.start);
+            start = if begin > found.start { begin } else { found.end.max(start + 1) };
         }
     }
 
-    /// Judges the first match, and gives the end of it.
-    fn matched(&mut self, rule: &Rule, input: Input<'_>) -> Option<usize> {
+    /// As much of a value as there is before what stands for a quote or a line end, if that is not too little of it.
+    fn unescaped(&self, value: Range<usize>) -> Range<usize> {
+        const LEAST: usize = 6;
+        let bytes = self.text.get(value.clone()).unwrap_or_default();
+        let Some(at) = memchr::memchr(b'\\', bytes).filter(|at| *at >= LEAST) else { return value };
+        match self.text.get(value.start + at + 1) {
+            Some(b'n' | b'r' | b't' | b'"' | b'\'' | b'`' | b'\\') => value.start..value.start + at,
+            _ => value,
+        }
+    }
+
+    /// Judges the first match, and gives its place.
+    fn matched(&mut self, rule: &Rule, input: Input<'_>) -> Option<Range<usize>> {
         let pattern = rule.pattern()?;
         let group = rule.source.secret_group;
         let (whole, range) = if group == 0 {
@@ -440,10 +462,12 @@ impl<'t> Search<'t> {
             let whole = captures.get_match()?.range();
             (whole.clone(), captures.get_group(group).map_or(whole, |span| span.range()))
         };
+        // What is named has an end where a string or a line has, escaped or not.
+        let range = if rule.source.reach == Reach::Assigned { self.unescaped(range) } else { range };
         if let Some(found) = judge(self.text, rule, range) {
             self.note(found);
         }
-        Some(whole.end)
+        Some(whole)
     }
 }
 
@@ -517,7 +541,7 @@ fn stands_alone(text: &[u8], range: &Range<usize>) -> bool {
     let after = from.get(range.len());
     let first_is_word = from.first().is_some_and(u8::is_ascii_alphanumeric);
     let left = match before.last() {
-        Some(last) if last.is_ascii_alphanumeric() => !first_is_word || ends_in_escape(before),
+        Some(last) if last.is_ascii_alphanumeric() => !first_is_word || escapes::ends_in_one(before),
         _ => true,
     };
     left && !after.is_some_and(|next| next.is_ascii_alphanumeric() || *next == b'_')
@@ -526,17 +550,7 @@ fn stands_alone(text: &[u8], range: &Range<usize>) -> bool {
 /// Whether a word goes on right before a match.
 fn is_glued_before(text: &[u8], range: &Range<usize>) -> bool {
     let before = text.get(..range.start).unwrap_or_default();
-    before.last().is_some_and(u8::is_ascii_alphanumeric) && !ends_in_escape(before)
-}
-
-fn ends_in_escape(before: &[u8]) -> bool {
-    let hex = |bytes: &[u8]| bytes.iter().all(u8::is_ascii_hexdigit);
-    match before {
-        [.., b'\\', b'n' | b't' | b'r' | b'b' | b'f' | b'v' | b'0' | b'a' | b'e'] => true,
-        [.., b'%', a, b] | [.., b'\\', b'x', a, b] if hex(&[*a, *b]) => true,
-        [.., b'\\', b'u', a, b, c, d] if hex(&[*a, *b, *c, *d]) => true,
-        _ => false,
-    }
+    before.last().is_some_and(u8::is_ascii_alphanumeric) && !escapes::ends_in_one(before)
 }
 
 #[cfg(test)]

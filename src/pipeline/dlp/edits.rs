@@ -1,6 +1,8 @@
 //! Views of what changes in a text, with some of what stands round it: most of a text has nothing to decode, and is not
 //! looked at twice.
 
+use std::collections::VecDeque;
+
 use super::finding::Step;
 use super::view::View;
 
@@ -11,6 +13,8 @@ pub(super) struct Edits<'v> {
     region: Option<Region>,
     /// Where the last region ended.
     closed: usize,
+    /// What is only replaced where something else is, as far as it may be near the next.
+    aside: VecDeque<(usize, usize, u8)>,
 }
 
 #[derive(Default)]
@@ -24,42 +28,60 @@ struct Region {
     draft: Draft,
     /// The text before this was taken.
     upto: usize,
+    /// Where the last change ended that counts by itself.
+    last: usize,
     steps: [(Option<Step>, u32); 4],
 }
 
 /// How much of what stands beside is taken: a name that tells what a value is stands within it.
 const MARGIN: usize = 160;
 
+/// How many changes are kept that do not count by themselves.
+const ASIDE: usize = 64;
+
 /// How far a margin reaches on so that it does not cut a token.
 const TOKEN: usize = 16 << 10;
 
 impl<'v> Edits<'v> {
     pub(super) fn of(view: &'v View<'v>) -> Self {
-        Self { view, drafts: Vec::new(), region: None, closed: 0 }
+        Self { view, drafts: Vec::new(), region: None, closed: 0, aside: VecDeque::new() }
     }
 
     /// Replaces these bytes; they stand behind those that were replaced before.
     pub(super) fn replace(&mut self, step: Step, start: usize, end: usize, with: &[u8]) {
-        if self.region.as_ref().is_some_and(|region| start > region.upto + 2 * MARGIN) {
+        if self.region.as_ref().is_some_and(|region| start > region.last + 2 * MARGIN) {
             self.close_before(start);
         }
         let text = &self.view.bytes;
         let floor = self.closed;
-        let region = self.region.get_or_insert_with(|| Region {
-            draft: Draft::default(),
-            upto: before(text, floor, start),
-            steps: [(None, 0); 4],
+        let region = self.region.get_or_insert_with(|| {
+            let upto = before(text, floor, start);
+            Region { draft: Draft::default(), upto, last: upto, steps: [(None, 0); 4] }
         });
-        region.take(text, start);
-        if !with.is_empty() {
-            region.draft.pieces.push((region.draft.bytes.len(), start));
-            region.draft.bytes.extend_from_slice(with);
+        let from = region.upto;
+        for (start, end, with) in self.aside.drain(..).filter(|(start, ..)| *start >= from) {
+            region.replace(text, start, end, &[with]);
         }
-        region.upto = end;
+        region.replace(text, start, end, with);
+        region.last = end;
         let count = region.steps.iter_mut().find(|(counted, _)| counted.is_none_or(|counted| counted == step));
         if let Some((counted, count)) = count {
             *counted = Some(step);
             *count += 1;
+        }
+    }
+
+    /// The same of what changes nothing about a text by itself: only where something else is replaced near it.
+    pub(super) fn replace_aside(&mut self, start: usize, end: usize, with: u8) {
+        let text = &self.view.bytes;
+        match &mut self.region {
+            Some(region) if start <= region.last + MARGIN => region.replace(text, start, end, &[with]),
+            _ => {
+                if self.aside.len() == ASIDE {
+                    self.aside.pop_front();
+                }
+                self.aside.push_back((start, end, with));
+            }
         }
     }
 
@@ -72,7 +94,7 @@ impl<'v> Edits<'v> {
 
     /// Closes the region, unless what it ends with reaches to the next change.
     fn close_before(&mut self, next: usize) {
-        let upto = self.region.as_ref().map_or(0, |region| region.upto);
+        let upto = self.region.as_ref().map_or(0, |region| region.last.max(region.upto));
         let text = self.view.bytes.get(..next).unwrap_or_default();
         if after(text, upto) + MARGIN < next {
             self.close(next);
@@ -82,7 +104,7 @@ impl<'v> Edits<'v> {
     fn close(&mut self, next: usize) {
         let Some(mut region) = self.region.take() else { return };
         let text = &self.view.bytes;
-        let end = after(text, region.upto).min(next);
+        let end = after(text, region.last).max(region.upto).min(next);
         region.take(text, end);
         let most = region.steps.iter().max_by_key(|(_, count)| *count).and_then(|(step, _)| *step);
         let Some(step) = most else { return };
@@ -103,6 +125,15 @@ impl<'v> Edits<'v> {
 }
 
 impl Region {
+    fn replace(&mut self, text: &[u8], start: usize, end: usize, with: &[u8]) {
+        self.take(text, start);
+        if !with.is_empty() {
+            self.draft.pieces.push((self.draft.bytes.len(), start));
+            self.draft.bytes.extend_from_slice(with);
+        }
+        self.upto = end;
+    }
+
     fn take(&mut self, text: &[u8], end: usize) {
         if let Some(kept) = text.get(self.upto..end).filter(|kept| !kept.is_empty()) {
             self.draft.pieces.push((self.draft.bytes.len(), self.upto));

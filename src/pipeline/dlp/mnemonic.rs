@@ -9,6 +9,7 @@ use bip39::Language;
 use sha2::{Digest, Sha256};
 use smallvec::SmallVec;
 
+use super::escapes;
 use super::finding::Confidence;
 use super::numbers::{Match, SEED_PHRASE};
 
@@ -155,15 +156,15 @@ fn joined(text: &[u8], words: &[Range<usize>]) -> String {
 
 /// The word at this place, or right after what is between words here.
 fn word_from_on(text: &[u8], at: usize) -> Option<Range<usize>> {
-    let gap = text.get(at..)?.iter().take(MOST_BETWEEN).take_while(|byte| between(byte)).count();
-    word_about(text, at + gap)
+    let at = escapes::past_letter(text, at);
+    word_about(text, at + gap_after(text, at))
 }
 
 /// The word at this place.
 fn word_about(text: &[u8], at: usize) -> Option<Range<usize>> {
     text.get(at).filter(|byte| byte.is_ascii_alphabetic())?;
     let before = text.get(..at)?.iter().rev().take(LONGEST_WORD).take_while(|byte| byte.is_ascii_alphabetic()).count();
-    word_from(text, at - before)
+    word_from(text, escapes::past_letter(text, at - before))
 }
 
 fn word_from(text: &[u8], start: usize) -> Option<Range<usize>> {
@@ -179,8 +180,21 @@ fn between(byte: &u8) -> bool {
 
 const MOST_BETWEEN: usize = 8;
 
+/// How much of that there is from here on, up to a little more than may be.
+fn gap_after(text: &[u8], at: usize) -> usize {
+    let mut gap = 0;
+    while gap <= MOST_BETWEEN {
+        match text.get(at + gap..).unwrap_or_default() {
+            [b'\\', b'n' | b'r' | b't', ..] => gap += 2,
+            [first, ..] if between(first) => gap += 1,
+            _ => break,
+        }
+    }
+    gap
+}
+
 fn next(text: &[u8], word: &Range<usize>) -> Option<Range<usize>> {
-    let gap = text.get(word.end..)?.iter().take(MOST_BETWEEN + 1).take_while(|byte| between(byte)).count();
+    let gap = gap_after(text, word.end);
     if !(1..=MOST_BETWEEN).contains(&gap) {
         return None;
     }
@@ -189,7 +203,14 @@ fn next(text: &[u8], word: &Range<usize>) -> Option<Range<usize>> {
 
 fn previous(text: &[u8], word: &Range<usize>, floor: usize) -> Option<Range<usize>> {
     let before = text.get(floor..word.start)?;
-    let gap = before.iter().rev().take(MOST_BETWEEN + 1).take_while(|byte| between(byte)).count();
+    let mut gap = 0;
+    while gap <= MOST_BETWEEN {
+        match before.get(..before.len() - gap)? {
+            [.., b'\\', b'n' | b'r' | b't'] => gap += 2,
+            [.., last] if between(last) => gap += 1,
+            _ => break,
+        }
+    }
     let end = word.start - gap;
     if !(1..=MOST_BETWEEN).contains(&gap) || end <= floor {
         return None;
@@ -203,34 +224,58 @@ fn is_listed(text: &[u8], word: &Range<usize>) -> bool {
 
 /// The word's place in the list.
 fn index(text: &[u8], word: &Range<usize>) -> Option<u16> {
-    let key = packed(text.get(word.clone())?.iter().map(u8::to_ascii_lowercase));
-    LIST.get(bucket(key))?.iter().find(|(listed, _)| *listed == key).map(|(_, index)| *index)
+    let key = match text.get(word.start..).and_then(<[u8]>::first_chunk) {
+        Some(eight) => (u64::from_le_bytes(*eight) | SMALL) & (u64::MAX >> (64 - 8 * word.len().clamp(1, LONGEST_WORD))),
+        None => packed(text.get(word.clone())?),
+    };
+    LIST.index(key)
 }
 
-/// Words as numbers, and their places in the list.
-type Bucket = SmallVec<[(u64, u16); 2]>;
+/// Turns capitals into small letters.
+const SMALL: u64 = 0x2020_2020_2020_2020;
 
-/// The words of the list as numbers and their places, by a part of their product with an odd number.
-static LIST: LazyLock<Vec<Bucket>> = LazyLock::new(|| {
-    let mut list = vec![SmallVec::new(); 1 << BITS];
-    for (word, index) in Language::English.word_list().iter().zip(0..) {
-        let key = packed(word.bytes());
-        if let Some(bucket) = list.get_mut(bucket(key)) {
-            bucket.push((key, index));
+/// The longest word of the list has eight letters: the first in the lowest byte.
+fn packed(letters: &[u8]) -> u64 {
+    letters.iter().rev().fold(0, |key, byte| key << 8 | u64::from(byte | 0x20))
+}
+
+static LIST: LazyLock<List> = LazyLock::new(List::new);
+
+/// The words of the list as numbers and their places.
+struct List {
+    /// A bit for the hash of each: most words are none of the list.
+    bits: Box<[u64; 1 << (BITS - 6)]>,
+    buckets: Vec<SmallVec<[(u64, u16); 2]>>,
+}
+
+const BITS: u32 = 15;
+const BUCKET_BITS: u32 = 11;
+
+impl List {
+    fn new() -> Self {
+        let mut list = Self { bits: Box::new([0; 1 << (BITS - 6)]), buckets: vec![SmallVec::new(); 1 << BUCKET_BITS] };
+        for (word, index) in Language::English.word_list().iter().zip(0..) {
+            let key = packed(word.as_bytes());
+            let hash = hash(key);
+            list.bits.get_mut(hash >> 6).into_iter().for_each(|bits| *bits |= 1 << (hash & 63));
+            let bucket = list.buckets.get_mut(hash >> (BITS - BUCKET_BITS));
+            bucket.into_iter().for_each(|bucket| bucket.push((key, index)));
         }
+        list
     }
-    list
-});
 
-const BITS: u32 = 11;
-
-fn bucket(key: u64) -> usize {
-    (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - BITS)) as usize
+    #[inline]
+    fn index(&self, key: u64) -> Option<u16> {
+        let hash = hash(key);
+        if self.bits.get(hash >> 6)? >> (hash & 63) & 1 == 0 {
+            return None;
+        }
+        self.buckets.get(hash >> (BITS - BUCKET_BITS))?.iter().find(|(listed, _)| *listed == key).map(|(_, index)| *index)
+    }
 }
 
-/// The longest word of the list has eight letters.
-fn packed(letters: impl Iterator<Item = u8>) -> u64 {
-    letters.fold(0, |key, byte| key << 8 | u64::from(byte))
+fn hash(key: u64) -> usize {
+    (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - BITS)) as usize
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ pub mod assignment;
 pub mod decode;
 pub mod detector;
 mod edits;
+mod escapes;
 pub mod finding;
 mod head;
 pub mod hold;

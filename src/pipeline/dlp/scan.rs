@@ -74,15 +74,15 @@ impl Lens {
         queue.push(first);
         let mut derived: Vec<View<'static>> = Vec::new();
         while let Some(view) = queue.pop() {
-            self.look(&view, surface, report);
+            let blanks = self.look(&view, surface, report);
             if let Some(normal) = normalise(&view) {
-                self.look(&normal, surface, report);
+                let blanks = self.look(&normal, surface, report);
                 if normal.depth() < DEPTH {
-                    derive(&normal, &mut budget, &mut derived);
+                    derive(&normal, &blanks, &mut budget, &mut derived);
                 }
             }
             if view.depth() < DEPTH {
-                derive(&view, &mut budget, &mut derived);
+                derive(&view, &blanks, &mut budget, &mut derived);
             }
             for view in derived.drain(..) {
                 queue.push(view);
@@ -115,7 +115,9 @@ impl Lens {
         hasher.finish()
     }
 
-    fn look(&self, view: &View<'_>, surface: &Surface<'_>, report: &mut Report) {
+    /// Notes what is in a view, and tells where in it it matters what stands for a blank.
+    fn look(&self, view: &View<'_>, surface: &Surface<'_>, report: &mut Report) -> Vec<Range<usize>> {
+        let mut blanks = Vec::new();
         self.known.find(&view.bytes, &mut |found| self.note_known(&found, view, surface, report));
         if !self.known.is_empty()
             && let Some(blankless) = view.without_blanks()
@@ -123,10 +125,10 @@ impl Lens {
             self.known.find(&blankless.bytes, &mut |found| self.note_known(&found, &blankless, surface, report));
         }
         if self.actions.is_off() {
-            return;
+            return blanks;
         }
         let split = view.chain.contains(&Step::Split) || surface.chain.contains(&Step::Split);
-        for found in self.detector.find_with(&view.bytes, self.actions.wants_orders()) {
+        for found in self.detector.find_with(&view.bytes, self.actions.wants_orders(), &mut blanks) {
             // What stands side by side only because it was put there has no name before it and no words around it; and
             // what is in one piece of it was looked at there.
             let joined = view.chain.contains(&Step::Split);
@@ -148,6 +150,7 @@ impl Lens {
                 numbers::contact::find(&view.bytes, &mut note);
             }
         }
+        blanks
     }
 
     fn note_known(&self, found: &KnownMatch<'_>, view: &View<'_>, surface: &Surface<'_>, report: &mut Report) {

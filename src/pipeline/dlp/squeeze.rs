@@ -68,7 +68,8 @@ pub fn is_parted(text: &[u8]) -> bool {
 fn gap(text: &[u8]) -> usize {
     match text {
         [b' ' | b'\t' | b'\r' | b'\n' | 0x0b | 0x0c, ..] => 1,
-        [b'\\', b'n' | b'r' | b't', ..] | [0xc2, 0xa0, ..] => 2,
+        [b'\\', b'n' | b'r' | b't' | b'\\', ..] | [0xc2, 0xa0, ..] => 2,
+        [b'\\', literal @ ..] if concatenation(literal) > 0 => 1 + concatenation(literal),
         // U+2000 to U+200D, U+2028, U+2029, U+202F, U+205F, U+3000.
         [0xe2, 0x80, 0x80..=0x8d | 0xa8 | 0xa9 | 0xaf, ..] | [0xe2, 0x81, 0x9f, ..] | [0xe3, 0x80, 0x80, ..] => 3,
         [b'/', b'*', rest @ ..] => rest.windows(2).take(32).position(|end| end == b"*/").map_or(0, |at| at + 4),
@@ -81,6 +82,9 @@ fn gap(text: &[u8]) -> usize {
 fn concatenation(text: &[u8]) -> usize {
     let between =
         |byte: &u8| matches!(byte, b' ' | b'\t' | b'\r' | b'\n' | b'+' | b'.' | b'&' | b'\\' | b',' | b'~' | b'|');
+    if !matches!(text, [b'"' | b'\'' | b'`', ..]) {
+        return 0;
+    }
     let inner = text.iter().skip(1).take(16).take_while(|byte| between(byte)).count();
     match text.get(inner + 1) {
         Some(b'"' | b'\'' | b'`') if inner > 0 => inner + 2,

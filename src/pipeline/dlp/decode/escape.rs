@@ -1,27 +1,40 @@
 //! What stands for a character where it stands: percent-encoding, the escapes of JSON, JavaScript and C, and entities.
 //! All are undone at once: a text that mixes them is read by whoever undoes any.
+//!
+//! What stands for a line end or a quote parts what it stands between, escaped or not, and every string of a JSON text is
+//! full of those: they are undone near what else is undone, and where the text goes on behind them.
+
+use std::ops::Range;
 
 use memchr::memchr3_iter;
 
-use super::alphabet::{hex, hex_pair};
+use super::alphabet::{hex, hex_pair, is_base64, is_hexish};
 use crate::pipeline::dlp::edits::Edits;
 use crate::pipeline::dlp::finding::Step;
 
 /// Up to four bytes of UTF-8, or a byte alone.
 type Decoded = smallvec::SmallVec<[u8; 4]>;
 
-/// Replaces all that is escaped.
-pub(super) fn read(text: &[u8], edits: &mut Edits<'_>) {
+/// Replaces all that is escaped. In these parts, which are in order, what only parts matters too.
+pub(super) fn read(text: &[u8], blanks: &[Range<usize>], edits: &mut Edits<'_>) {
     if is_form(text) {
         let signs = text.iter().enumerate().filter(|(_, byte)| b"%\\&+".contains(byte));
-        replace(text, signs.map(|(at, _)| at), edits);
+        replace(text, signs.map(|(at, _)| at), blanks, edits);
     } else {
-        replace(text, memchr3_iter(b'%', b'\\', b'&', text), edits);
+        replace(text, memchr3_iter(b'%', b'\\', b'&', text), blanks, edits);
     }
 }
 
-fn replace(text: &[u8], signs: impl Iterator<Item = usize>, edits: &mut Edits<'_>) {
+fn replace(text: &[u8], signs: impl Iterator<Item = usize>, mut blanks: &[Range<usize>], edits: &mut Edits<'_>) {
     let mut done = 0;
+    let mut matters = |at: usize| {
+        while let [first, rest @ ..] = blanks
+            && first.end <= at
+        {
+            blanks = rest;
+        }
+        blanks.first().is_some_and(|first| first.contains(&at))
+    };
     for at in signs {
         let Some((first, rest)) = text.get(at..).and_then(<[u8]>::split_first).filter(|_| at >= done) else { continue };
         let (step, read) = match first {
@@ -32,8 +45,44 @@ fn replace(text: &[u8], signs: impl Iterator<Item = usize>, edits: &mut Edits<'_
         };
         if let Some((decoded, length)) = read {
             done = at + 1 + length;
-            edits.replace(step, at, done, &decoded);
+            match decoded.as_slice() {
+                [parting] if *first == b'\\' && !matters(at) && parts(text, at, rest, *parting) => edits.replace_aside(at, done, *parting),
+                decoded => edits.replace(step, at, done, decoded),
+            }
         }
+    }
+}
+
+/// Whether what is on one side of this escape has nothing to do with what is on the other.
+fn parts(text: &[u8], at: usize, rest: &[u8], decoded: u8) -> bool {
+    match (rest.first(), decoded) {
+        // A line is no end of what is wrapped: behind as much as a line of base64 or hex, or a soft break.
+        (Some(b'n' | b'r'), _) => !is_wrapped(text.get(..at).unwrap_or_default()),
+        (Some(b't'), _) => true,
+        (_, b'"' | b'\'' | b'`') => true,
+        // What is escaped in an escape is a sign again, unless it only parts too.
+        (_, b'\\') => {
+            let more = rest.iter().skip(1).take_while(|byte| **byte == b'\\').count();
+            match rest.get(more + 1) {
+                Some(b'n' | b'r') => more < 2 && !is_wrapped(text.get(..at).unwrap_or_default()),
+                Some(b'u' | b'U' | b'x' | b'/' | b'0'..=b'3') => false,
+                _ => true,
+            }
+        }
+        _ => false,
+    }
+}
+
+/// Whether a line ends here that may go on in the next.
+fn is_wrapped(before: &[u8]) -> bool {
+    const LINE: usize = 16;
+    let line = before.get(before.len().saturating_sub(LINE)..).unwrap_or_default();
+    match line.last() {
+        Some(b'=') => true,
+        Some(last) if is_base64(*last) || is_hexish(*last) => {
+            line.len() == LINE && (line.iter().all(|byte| is_base64(*byte)) || line.iter().all(|byte| is_hexish(*byte)))
+        }
+        _ => false,
     }
 }
 

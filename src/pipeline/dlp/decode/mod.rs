@@ -60,13 +60,13 @@ impl Budget {
 }
 
 /// Adds a view for everything in this one that can be read in another way. Leaves out what can neither be text nor a
-/// compressed body.
-pub fn derive(view: &View<'_>, budget: &mut Budget, found: &mut Vec<View<'static>>) {
+/// compressed body. `blanks` are the parts of it, in order, where it matters what stands for a line end or a quote.
+pub fn derive(view: &View<'_>, blanks: &[Range<usize>], budget: &mut Budget, found: &mut Vec<View<'static>>) {
     let text = &*view.bytes;
     let survey = Survey::of(text);
     let mut ways = Ways { view, budget, found: Vec::new() };
     if survey.has_lead() {
-        ways.edits(|edits| escape::read(text, edits));
+        ways.edits(|edits| escape::read(text, blanks, edits));
     }
     if survey.has_equals() {
         ways.edits(|edits| quoted::read(text, edits));

@@ -167,7 +167,7 @@ fn plain_text_costs_nothing() {
     ] {
         let mut budget = Budget::of(0);
         let mut found = Vec::new();
-        derive(&View::raw(text.as_bytes()), &mut budget, &mut found);
+        derive(&View::raw(text.as_bytes()), &[], &mut budget, &mut found);
         assert!(found.is_empty(), "{found:?}");
         assert_eq!(budget.left, Budget::of(0).left);
     }
@@ -205,7 +205,7 @@ fn decoys_do_not_hide_what_is_behind_them() {
     );
     let mut budget = Budget { left: 100 << 10, exhausted: false };
     let mut found = Vec::new();
-    derive(&View::raw(text.as_bytes()), &mut budget, &mut found);
+    derive(&View::raw(text.as_bytes()), &[], &mut budget, &mut found);
     assert!(budget.is_exhausted());
     assert!(found.iter().any(|view| *view.bytes == *PLAIN.as_bytes()));
 }
@@ -215,7 +215,7 @@ fn a_bomb_exhausts_the_budget() {
     let bomb = gzip(&"0".repeat(8 << 20));
     let mut budget = Budget::of(bomb.len());
     let mut found = Vec::new();
-    derive(&View::raw(&bomb), &mut budget, &mut found);
+    derive(&View::raw(&bomb), &[], &mut budget, &mut found);
     assert!(budget.is_exhausted());
     assert!(found.iter().all(|view| view.bytes.len() <= 256 << 10));
 }

@@ -4,6 +4,7 @@
 use std::ops::Range;
 use std::sync::LazyLock;
 
+use super::super::escapes;
 use super::super::finding::Confidence;
 use super::Match;
 use super::context::Words;
@@ -34,6 +35,7 @@ fn email(text: &[u8], at: usize) -> Option<Match> {
     let before = text.get(..at)?;
     let of_local = |byte: &u8| byte.is_ascii_alphanumeric() || b"._%+-".contains(byte);
     let length = before.iter().rev().take(MOST_LOCAL + 1).take_while(|byte| of_local(byte)).count();
+    let length = at - escapes::past_letter(text, at - length);
     let local = before.get(at - length..)?;
     let rest = text.get(at + 1..)?;
     let of_host = |byte: &u8| byte.is_ascii_alphanumeric() || b".-".contains(byte);
@@ -91,7 +93,7 @@ fn phone(text: &[u8], run: &Range<usize>) -> Option<Match> {
     let beside = |byte: Option<&u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric() || b"_@:$#%".contains(byte));
     let before = text.get(..run.start)?;
     // A colon is before many, but behind none.
-    let left = before.last().filter(|byte| **byte != b':');
+    let left = before.last().filter(|byte| **byte != b':' && !escapes::ends_in_one(before));
     let doubled = value.windows(2).any(|pair| pair.iter().all(|byte| b" -./".contains(byte)));
     if value.len() > LONGEST || beside(left) || beside(text.get(run.end)) || doubled {
         return None;

@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind};
 
+use super::super::escapes;
 use super::table::{Kind, RULES};
 
 /// How far before a number its name may stand, in bytes.
@@ -414,7 +415,10 @@ impl<'a> Iterator for Words<'a> {
             // A small letter is itself; what is none has none.
             if small == 0 && *byte == b'\'' {
                 capital = false;
-            } else if small == 0 || (capital && small == *byte && byte.is_ascii()) {
+            } else if small == 0
+                || (capital && small == *byte && byte.is_ascii())
+                || (matches!(byte, b'n' | b'r' | b't') && escapes::is_letter(self.rest, start - 1))
+            {
                 break;
             } else {
                 hash = (hash ^ u64::from(small)).wrapping_mul(PRIME);

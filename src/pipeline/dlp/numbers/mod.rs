@@ -15,6 +15,7 @@ mod table;
 
 use std::ops::Range;
 
+use super::escapes;
 use super::finding::Confidence;
 use super::validate::{Compact, Validator, iban_length};
 use context::Reader;
@@ -219,8 +220,8 @@ fn is_glued(text: &[u8], window: &Range<usize>) -> bool {
             group(&mut before.iter().rev().skip(1)) == group(&mut value.iter())
         }
         [.., b'$' | b'#' | b'%' | b'\\'] => true,
-        // A letter of another alphabet is a word's end, not a number's.
-        [.., last] => last.is_ascii_alphanumeric(),
+        // A letter of another alphabet is a word's end, not a number's; nor is that of an escape.
+        [.., last] => last.is_ascii_alphanumeric() && !escapes::ends_in_one(before),
         [] => false,
     };
     let after = text.get(window.end..).unwrap_or_default();

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use super::super::escapes;
+
 /// Between the groups of a number.
 pub(super) fn is_separator(byte: u8) -> bool {
     matches!(byte, b' ' | b'-' | b'.' | b'/' | b'(')
@@ -84,7 +86,7 @@ impl Token {
     pub(super) fn about(text: &[u8], at: usize, floor: usize) -> Self {
         let before = text.get(floor..at).unwrap_or_default();
         let start = at - before.iter().rev().take_while(|byte| byte.is_ascii_alphanumeric()).count();
-        Self::from(text, start)
+        Self::from(text, escapes::past_letter(text, start).min(at))
     }
 
     /// The short word before, if one separator is between.
@@ -93,7 +95,8 @@ impl Token {
         let before = text.get(floor..end)?;
         let length = before.iter().rev().take(Self::SHORT + 1).take_while(|byte| byte.is_ascii_alphanumeric()).count();
         let joined = text.get(end).is_some_and(|byte| is_separator(*byte));
-        (joined && (1..=Self::SHORT).contains(&length)).then(|| Self::from(text, end - length))
+        let start = escapes::past_letter(text, end - length);
+        (joined && (1..=Self::SHORT).contains(&length) && start < end).then(|| Self::from(text, start))
     }
 
     /// The word after, if one separator is between.

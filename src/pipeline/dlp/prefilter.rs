@@ -63,8 +63,8 @@ const LAST_THREE: u32 = 0xffff_ff00;
 
 /// So many bytes are decided on together: half as many places.
 const BLOCK: usize = 64;
-/// How many bytes after a place are looked at with it.
-const AFTER: usize = 3;
+/// How many bytes after a block are looked at with it: three belong to its last place.
+const AFTER: usize = 8;
 
 impl Prefilter {
     /// Takes keywords; they are told by their place.
@@ -139,19 +139,22 @@ impl Prefilter {
     /// A bit for each second place where an anchor may begin.
     #[inline]
     fn places(&self, block: &[u8; BLOCK + AFTER]) -> u32 {
+        let (words, _) = block.as_chunks::<8>();
+        let words = words.iter().map(|word| u64::from_le_bytes(*word) | u64::from(FOLD) << 32 | u64::from(FOLD));
         let mut mask = 0;
-        for (at, window) in block.windows(4).step_by(2).enumerate() {
-            let window = window.first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes)) | FOLD;
-            let followers = self.followers.get(slot(window)).copied().unwrap_or_default();
-            mask |= (u32::from(followers) >> (window >> 24 & 7) & 1) << at;
-        }
-        if self.short {
-            for (at, window) in block.windows(4).step_by(2).enumerate() {
-                let window = window.first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes)) | FOLD;
-                let slot = slot(window >> 8);
-                let bits = self.before.get(slot / 8).copied().unwrap_or_default();
-                mask |= (u32::from(bits) >> (slot % 8) & 1) << at;
+        for (at, (word, next)) in words.clone().zip(words.skip(1)).enumerate() {
+            let windows = [word as u32, (word >> 16) as u32, (word >> 32) as u32, (word >> 48 | next << 16) as u32];
+            let mut bits = 0;
+            for (at, window) in windows.into_iter().enumerate() {
+                let followers = self.followers.get(slot(window)).copied().unwrap_or_default();
+                bits |= (u32::from(followers) >> (window >> 24 & 7) & 1) << at;
+                if self.short {
+                    let slot = slot(window >> 8);
+                    let before = self.before.get(slot / 8).copied().unwrap_or_default();
+                    bits |= (u32::from(before) >> (slot % 8) & 1) << at;
+                }
             }
+            mask |= bits << (4 * at);
         }
         mask
     }

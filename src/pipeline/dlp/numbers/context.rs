@@ -407,7 +407,13 @@ impl<'a> Iterator for Words<'a> {
         {
             self.rest = before;
         }
-        let end = self.rest.iter().rposition(|byte| is_letter(*byte))? + 1;
+        let end = loop {
+            let last = self.rest.iter().rposition(|byte| is_letter(*byte))?;
+            if !escapes::is_letter(self.rest, last) {
+                break last + 1;
+            }
+            self.rest = self.rest.get(..last).unwrap_or_default();
+        };
         let (mut hash, mut start) = (BASIS, end);
         let (mut capital, mut is_unspaced) = (false, false);
         for byte in self.rest.iter().take(end).rev() {
@@ -444,6 +450,7 @@ mod tests {
         assert!(same("socialSecurity_no.  X", "social security no x") && same("Driver's-License", "drivers license"));
         assert!(same("SSN", "ssn") && same("\"ssn1\":", "ssn") && !same("ssna", "ssn") && !same("", "ssn"));
         assert_eq!(Words::of("a1".repeat(BEFORE / 2).as_bytes()).count(), BEFORE / 2);
+        assert!(same(r"a\n\tSSN\r\n", "a SSN") && same(r"a\nnet", "a net") && words(r"\n\n").is_empty());
     }
 
     #[test]

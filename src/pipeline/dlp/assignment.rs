@@ -106,7 +106,23 @@ fn parting(escape: u8) -> Option<u8> {
 
 /// What a value may begin with; what stands before one may not.
 fn is_value(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"_-+/.~$!@#%^&*?;".contains(&byte) || byte >= 0x80
+    const VALUE: [bool; 256] = {
+        let mut is = [false; 256];
+        let mut rest: &mut [bool] = &mut is;
+        let mut byte = 0_u8;
+        while let Some((first, others)) = rest.split_first_mut() {
+            *first = byte.is_ascii_alphanumeric()
+                || byte >= 0x80
+                || matches!(
+                    byte,
+                    b'_' | b'-' | b'+' | b'/' | b'.' | b'~' | b'$' | b'!' | b'@' | b'#' | b'%' | b'^' | b'&' | b'*' | b'?' | b';'
+                );
+            byte = byte.wrapping_add(1);
+            rest = others;
+        }
+        is
+    };
+    VALUE.get(usize::from(byte)).copied().unwrap_or_default()
 }
 
 /// Whether the name ends as those of digests and of identifiers do: `grafana@sha256:`, `heroku request_id=`.

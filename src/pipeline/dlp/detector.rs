@@ -28,6 +28,8 @@ pub struct Detector {
     anywhere: Keywords,
     /// Those that are looked for about what may be a token.
     by_run: Keywords,
+    /// Those of orders to agents.
+    orders: Keywords,
     /// The rules of numbers, which are found without keywords.
     numbers: HashMap<&'static str, (Arc<str>, Category)>,
     /// What keywords begin with, from two bytes on.
@@ -94,8 +96,10 @@ impl Detector {
         if let Some((id, _)) = twice {
             return Err(DetectorError::Twice(id.clone()));
         }
-        let anywhere = Keywords::new(rules.iter().map(|rule| (!rule.by_run).then_some(&**rule)))?;
-        let by_run = Keywords::new(rules.iter().map(|rule| rule.by_run.then_some(&**rule)))?;
+        let of = |is: fn(&Rule) -> bool| Keywords::new(rules.iter().map(|rule| is(rule).then_some(&**rule)));
+        let anywhere = of(|rule| !rule.by_run && rule.category != Category::PromptInjection)?;
+        let by_run = of(|rule| rule.by_run && rule.category != Category::PromptInjection)?;
+        let orders = of(|rule| rule.category == Category::PromptInjection)?;
         let structured = |rule: &&Arc<Rule>| rule.source.reach == Reach::Within;
         let begins: Vec<_> = rules.iter().filter(structured).flat_map(|rule| &rule.source.keywords).collect();
         let beginnings = |keyword: &&&String| {
@@ -114,6 +118,7 @@ impl Detector {
             longest_with_blanks: with_blanks.map(|rule| rule.max_len.min(HELD_WITH_BLANKS)).max().unwrap_or_default(),
             anywhere,
             by_run,
+            orders,
             rules,
         })
     }
@@ -162,6 +167,7 @@ impl Detector {
     pub fn may_begin(&self, run: &[u8]) -> bool {
         self.anywhere.filter.is_match(run)
             || self.by_run.filter.is_match(run)
+            || self.orders.filter.is_match(run)
             || (2..self.longest_keyword.min(run.len() + 1)).any(|length| {
                 let end = run.len().checked_sub(length).and_then(|at| run.get(at..)).unwrap_or_default();
                 self.beginnings.contains(&*end.to_ascii_lowercase())
@@ -186,14 +192,16 @@ impl Detector {
         let begun = begun.map_or(text.len(), |length| text.len() - length);
         let mut first = begun;
         // What may have blanks in it is none of a run.
-        let _ = self.anywhere.filter.hits(tail, |hit, keyword| {
-            let mut rules = self.anywhere.rules(keyword).filter_map(|rule| self.rules.get(rule as usize));
-            let before = from + hit.start < first;
-            if before && rules.any(|rule| opens(hit.start, rule) && !self.is_complete(rule, tail, hit.start)) {
-                first = from + hit.start;
-            }
-            ControlFlow::Continue(())
-        });
+        for keywords in [&self.anywhere, &self.orders] {
+            let _ = keywords.filter.hits(tail, |hit, keyword| {
+                let mut rules = keywords.rules(keyword).filter_map(|rule| self.rules.get(rule as usize));
+                let before = from + hit.start < first;
+                if before && rules.any(|rule| opens(hit.start, rule) && !self.is_complete(rule, tail, hit.start)) {
+                    first = from + hit.start;
+                }
+                ControlFlow::Continue(())
+            });
+        }
         first
     }
 
@@ -203,21 +211,23 @@ impl Detector {
         let from = at.saturating_sub(self.longest_with_blanks);
         let before = text.get(from..at).unwrap_or_default();
         let mut first = at;
-        let _ = self.anywhere.filter.hits(before, |hit, keyword| {
-            let start = from + hit.start;
-            let crosses = |rule: &Arc<Rule>| {
-                let span = start..text.len().min(start + rule.max_len);
-                let input = Input::new(text).span(span).anchored(Anchored::Yes);
-                rule.has_blanks
-                    && rule.anchored
-                    && rule.pattern().and_then(|p| p.find(input)).is_some_and(|m| m.end() > at)
-            };
-            let mut rules = self.anywhere.rules(keyword);
-            if start < first && rules.any(|rule| self.rules.get(rule as usize).is_some_and(crosses)) {
-                first = start;
-            }
-            ControlFlow::Continue(())
-        });
+        for keywords in [&self.anywhere, &self.orders] {
+            let _ = keywords.filter.hits(before, |hit, keyword| {
+                let start = from + hit.start;
+                let crosses = |rule: &Arc<Rule>| {
+                    let span = start..text.len().min(start + rule.max_len);
+                    let input = Input::new(text).span(span).anchored(Anchored::Yes);
+                    rule.has_blanks
+                        && rule.anchored
+                        && rule.pattern().and_then(|p| p.find(input)).is_some_and(|m| m.end() > at)
+                };
+                let mut rules = keywords.rules(keyword);
+                if start < first && rules.any(|rule| self.rules.get(rule as usize).is_some_and(crosses)) {
+                    first = start;
+                }
+                ControlFlow::Continue(())
+            });
+        }
         first
     }
 
@@ -236,11 +246,13 @@ impl Detector {
     /// The same, with orders to agents or without: who only gives orders needs no look at them. `blanks` gets the parts of
     /// the text about keywords of what may have blanks in it: there it matters what stands for one.
     pub fn find_with(&self, text: &[u8], orders: bool, blanks: &mut Vec<Range<usize>>) -> Vec<Match> {
-        let mut search = Search::of(text, orders);
-        let _ = self.anywhere.filter.hits(text, |hit, keyword| {
-            search.hit(self.anywhere.rules(keyword), &self.rules, hit);
-            ControlFlow::Continue(())
-        });
+        let mut search = Search::of(text);
+        for keywords in [Some(&self.anywhere), orders.then_some(&self.orders)].into_iter().flatten() {
+            let _ = keywords.filter.hits(text, |hit, keyword| {
+                search.hit(keywords.rules(keyword), &self.rules, hit);
+                ControlFlow::Continue(())
+            });
+        }
         runs::about(text, |part| {
             let from = part.start;
             let _ = self.by_run.filter.hits(text.get(part).unwrap_or_default(), |hit, keyword| {
@@ -299,16 +311,14 @@ struct Search<'t> {
     values: Values,
     /// The last place that was looked from for a `@`, and where the next one is.
     at: Option<Range<usize>>,
-    /// True if orders to agents are looked for.
-    orders: bool,
     /// About keywords of what may have blanks in it.
     blanks: Vec<Range<usize>>,
 }
 
 impl<'t> Search<'t> {
-    fn of(text: &'t [u8], orders: bool) -> Self {
+    fn of(text: &'t [u8]) -> Self {
         let (squeezed, values) = (Squeezed::default(), Values::default());
-        Self { text, found: Vec::new(), tried: Vec::new(), squeezed, values, at: None, orders, blanks: Vec::new() }
+        Self { text, found: Vec::new(), tried: Vec::new(), squeezed, values, at: None, blanks: Vec::new() }
     }
 
     /// Whether there is a `@` in these bytes.
@@ -328,7 +338,6 @@ impl<'t> Search<'t> {
     fn hit(&mut self, of: impl Iterator<Item = u32>, rules: &[Arc<Rule>], keyword: Range<usize>) {
         for at in of {
             if let Some(rule) = rules.get(at as usize)
-                && (self.orders || rule.category != Category::PromptInjection)
                 && (!rule.has_at || self.has_at(keyword.start..keyword.end + rule.max_len))
             {
                 if rule.has_blanks {

@@ -11,6 +11,7 @@ use smallvec::SmallVec;
 
 use super::escapes;
 use super::finding::Confidence;
+use super::lanes::{self, BLOCK};
 use super::numbers::{Match, SEED_PHRASE};
 
 /// The longest phrase that is told, in bytes.
@@ -29,7 +30,12 @@ pub fn find(text: &[u8], found: &mut dyn FnMut(Match)) {
     let mut at = STRIDE - 1;
     let mut done = 0;
     while at < text.len() {
-        let Some(word) = word_from_on(text, at).filter(|word| word.start >= done && is_listed(text, word)) else {
+        let near = Near::about(text, at);
+        let may_be = near.is_listed(text) && {
+            let word = word_from_on(text, at).filter(|word| word.start >= done);
+            word.is_some_and(|word| near.then_listed(text) || after_listed(text, &word, done))
+        };
+        let Some(word) = word_from_on(text, at).filter(|_| may_be) else {
             at += STRIDE;
             continue;
         };
@@ -216,6 +222,76 @@ fn previous(text: &[u8], word: &Range<usize>, floor: usize) -> Option<Range<usiz
         return None;
     }
     word_about(text, end - 1).filter(|word| word.start >= floor && word.end == end)
+}
+
+/// Whether the two words before a word are listed, as they are in the second half of a phrase.
+fn after_listed(text: &[u8], word: &Range<usize>, floor: usize) -> bool {
+    let before = |word: &Range<usize>| previous(text, word, floor).filter(|word| is_listed(text, word));
+    before(word).is_some_and(|word| before(&word).is_some())
+}
+
+/// The words from a place on, by a bit for each letter: words of the list are in every text, and most places are done with
+/// after one look.
+struct Near {
+    from: usize,
+    letters: u64,
+    /// The bits of the word at the place.
+    first: Range<u32>,
+}
+
+impl Near {
+    /// Nothing that is looked at begins earlier before the place.
+    const BEFORE: usize = LONGEST_WORD;
+
+    fn about(text: &[u8], at: usize) -> Self {
+        let from = at.saturating_sub(Self::BEFORE);
+        let rest = text.get(from..).unwrap_or_default();
+        let mut end = [b' '; BLOCK];
+        let block = rest.first_chunk().unwrap_or_else(|| {
+            end.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
+            &end
+        });
+        let mut letters = lanes::mask(block, |bytes| bytes.folded().within(b'a', 26));
+        let escapes = lanes::mask(block, |bytes| bytes.is(b'\\'));
+        if escapes != 0 {
+            let parting = lanes::mask(block, |bytes| bytes.is(b'n').or(bytes.is(b'r')).or(bytes.is(b't')));
+            letters &= !(escapes << 1 & parting);
+        }
+        let place = (at - from) as u32;
+        let before = !letters & ((1 << place) - 1);
+        let inside = letters >> place & 1 == 1;
+        let start = if inside { u64::BITS - before.leading_zeros() } else { Self::after(letters, place) };
+        let first = start..Self::end(letters, start);
+        Self { from, letters, first }
+    }
+
+    fn is_listed(&self, text: &[u8]) -> bool {
+        self.listed(text, &self.first)
+    }
+
+    /// Whether the two words after it are listed.
+    fn then_listed(&self, text: &[u8]) -> bool {
+        let mut word = self.first.clone();
+        (0..2).all(|_| {
+            let start = Self::after(self.letters, word.end);
+            word = start..Self::end(self.letters, start);
+            self.listed(text, &word)
+        })
+    }
+
+    fn listed(&self, text: &[u8], word: &Range<u32>) -> bool {
+        let word = self.from + word.start as usize..self.from + word.end as usize;
+        (3..=LONGEST_WORD).contains(&word.len()) && is_listed(text, &word)
+    }
+
+    /// The first letter from here on.
+    fn after(letters: u64, at: u32) -> u32 {
+        at + letters.checked_shr(at).unwrap_or(0).trailing_zeros().min(u64::BITS - at)
+    }
+
+    fn end(letters: u64, start: u32) -> u32 {
+        start + letters.checked_shr(start).unwrap_or(0).trailing_ones()
+    }
 }
 
 fn is_listed(text: &[u8], word: &Range<usize>) -> bool {

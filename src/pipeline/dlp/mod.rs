@@ -15,6 +15,7 @@ mod head;
 pub mod hold;
 pub mod inflate;
 pub mod known;
+mod lanes;
 pub mod mnemonic;
 pub mod normalise;
 pub mod numbers;

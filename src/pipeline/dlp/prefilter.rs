@@ -15,8 +15,6 @@ pub struct Prefilter {
     followers: Box<[u8; SLOTS]>,
     /// True if there are keywords of three bytes: at an odd place one is only seen by looking back to it.
     short: bool,
-    /// Of those, a bit for each hash.
-    before: Box<[u8; SLOTS / 8]>,
     /// Where the anchors of each hash begin; the last is the end.
     starts: Box<[u16]>,
     anchors: Box<[Anchor]>,
@@ -73,7 +71,7 @@ impl Prefilter {
     /// Keywords that are too short, too long or too many.
     pub fn new<'w>(words: impl IntoIterator<Item = &'w str>) -> Result<Self, PrefilterError> {
         let mut followers: Box<[u8; SLOTS]> = Box::new([0; SLOTS]);
-        let mut before: Box<[u8; SLOTS / 8]> = Box::new([0; SLOTS / 8]);
+        let mut short = false;
         let mut bytes = Vec::new();
         let mut anchors = Vec::new();
         for (place, word) in words.into_iter().enumerate() {
@@ -87,11 +85,16 @@ impl Prefilter {
                     at: u32::try_from(bytes.len()).map_err(|_| PrefilterError::TooMany)?,
                     ..Anchor::of(&word, parity)
                 };
-                let slot = anchor.slot();
                 if anchor.mask == LAST_THREE {
-                    before.get_mut(slot / 8).into_iter().for_each(|bits| *bits |= 1 << (slot % 8));
-                } else if let Some(follower) = followers.get_mut(slot) {
-                    *follower |= if anchor.mask == THREE { u8::MAX } else { 1 << (anchor.value >> 24 & 7) };
+                    // Whatever stands before it.
+                    short = true;
+                    for first in 0..=u8::MAX {
+                        anchor_follower(&mut followers, anchor.value | u32::from(first) | FOLD);
+                    }
+                } else if anchor.mask == THREE {
+                    followers.get_mut(slot(anchor.value)).into_iter().for_each(|follower| *follower = u8::MAX);
+                } else {
+                    anchor_follower(&mut followers, anchor.value);
                 }
                 anchors.push(anchor);
             }
@@ -104,8 +107,7 @@ impl Prefilter {
             starts.push(u16::try_from(end).map_err(|_| PrefilterError::TooMany)?);
             end += anchors.iter().skip(end).take_while(|anchor| anchor.slot() == of).count();
         }
-        let short = before.iter().any(|bits| *bits != 0);
-        Ok(Self { followers, short, before, starts: starts.into(), anchors: anchors.into(), bytes: bytes.into() })
+        Ok(Self { followers, short, starts: starts.into(), anchors: anchors.into(), bytes: bytes.into() })
     }
 
     /// Tells each place of each keyword once, and which keyword it is, until it is told to stop. The places rise but for
@@ -148,11 +150,6 @@ impl Prefilter {
             for (at, window) in windows.into_iter().enumerate() {
                 let followers = self.followers.get(slot(window)).copied().unwrap_or_default();
                 bits |= (u32::from(followers) >> (window >> 24 & 7) & 1) << at;
-                if self.short {
-                    let slot = slot(window >> 8);
-                    let before = self.before.get(slot / 8).copied().unwrap_or_default();
-                    bits |= (u32::from(before) >> (slot % 8) & 1) << at;
-                }
             }
             mask |= bits << (4 * at);
         }
@@ -240,6 +237,11 @@ impl Anchor {
     fn slot(&self) -> usize {
         if self.mask == LAST_THREE { slot(self.value >> 8) } else { slot(self.value) }
     }
+}
+
+/// Lets the fourth of these bytes follow the first three.
+fn anchor_follower(followers: &mut [u8; SLOTS], window: u32) {
+    followers.get_mut(slot(window)).into_iter().for_each(|follower| *follower |= 1 << (window >> 24 & 7));
 }
 
 #[inline]

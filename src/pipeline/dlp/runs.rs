@@ -3,6 +3,7 @@
 
 use std::ops::Range;
 
+use super::lanes::{self, BLOCK};
 use super::shape::is_token;
 
 /// The shortest run of characters of tokens that counts, in bytes.
@@ -39,29 +40,23 @@ fn may_be_token(run: &[u8]) -> bool {
         || run.split(|byte| !byte.is_ascii_lowercase()).any(|word| word.len() >= LONGER_THAN_WORDS)
 }
 
-const BLOCK: usize = 64;
-
 /// Tells each run of [`LEAST`] or more. A block without one costs a few steps for all of its bytes.
 fn each(text: &[u8], mut found: impl FnMut(Range<usize>)) {
-    let (blocks, rest) = text.as_chunks::<BLOCK>();
-    let mut last = [b' '; BLOCK];
-    last.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
     let mut done = 0;
-    let mut before = blocks.first().map_or_else(|| tokens(&last), tokens);
-    let following = blocks.iter().skip(1).chain((!blocks.is_empty()).then_some(&last)).map(tokens).chain([0]);
-    for (block, next) in following.enumerate() {
-        let mut begins = begins(before, next);
-        before = next;
+    let mut before: Option<(usize, u64)> = None;
+    for (at, next) in lanes::blocks(text).map(|(at, block)| (at, tokens(&block))).chain([(text.len(), 0)]) {
+        let Some((block, mask)) = before.replace((at, next)) else { continue };
+        let mut begins = begins(mask, next);
         while begins != 0 {
-            let start = block * BLOCK + begins.trailing_zeros() as usize;
+            let start = block + begins.trailing_zeros() as usize;
             begins &= begins - 1;
             if start >= done {
                 let run = text.get(start..).unwrap_or_default().iter().take_while(|byte| is_token(**byte)).count();
                 done = start + run;
-                // What is in this block and before the end was told.
-                begins &= u64::MAX.checked_shl((done - block * BLOCK).min(64) as u32).unwrap_or(0);
                 found(start..done);
             }
+            // What is before its end was told.
+            begins &= u64::MAX.checked_shl((done - block).min(64) as u32).unwrap_or(0);
         }
     }
 }
@@ -76,22 +71,14 @@ fn begins(block: u64, next: u64) -> u64 {
     (eight & four >> 8) as u64
 }
 
-/// A bit for each byte that is a character of tokens. Without a branch or a table: this is what becomes vectors.
-#[inline]
+/// A bit for each byte that is a character of tokens.
+#[inline(always)]
 fn tokens(block: &[u8; BLOCK]) -> u64 {
-    let mut is = [0_u8; BLOCK];
-    for (is, byte) in is.iter_mut().zip(block) {
-        let letter = (byte | 0x20).wrapping_sub(b'a') < 26;
+    lanes::mask(block, |bytes| {
         // `-`, `.`, `/`, the digits and `:` follow each other.
-        let digit = byte.wrapping_sub(b'-') < 14;
-        let sign = (*byte == b'_') | (*byte == b'+') | (*byte == b'=') | (*byte == b'~');
-        *is = u8::from(letter | digit | sign);
-    }
-    // The lowest bits of eight bytes, brought together in the highest one.
-    const GATHER: u64 = 0x0102_0408_1020_4080;
-    let (words, _) = is.as_chunks::<8>();
-    let bits = words.iter().map(|word| u64::from_le_bytes(*word).wrapping_mul(GATHER) >> 56);
-    bits.rev().fold(0, |mask, bits| mask << 8 | bits)
+        let letters = bytes.folded().within(b'a', 26).or(bytes.within(b'-', 14));
+        letters.or(bytes.is(b'_')).or(bytes.is(b'+')).or(bytes.is(b'=')).or(bytes.is(b'~'))
+    })
 }
 
 #[cfg(test)]

@@ -134,8 +134,15 @@ const LINES: usize = 64;
 /// Reads the lines that xxd, hexdump and od write, if this place is in the first of them: an offset, bytes, and perhaps
 /// what they are.
 fn dump(text: &[u8], at: usize, dumped: &mut usize, ways: &mut Ways<'_, '_>) -> bool {
-    let before = text.get(*dumped..at).unwrap_or_default();
-    let start = memchr::memrchr(b'\n', before).map_or(*dumped, |newline| *dumped + newline + 1);
+    /// Nothing that is dumped stands further from the beginning of its line.
+    const OFFSET: usize = 128;
+    let floor = at.saturating_sub(OFFSET).max(*dumped);
+    let before = text.get(floor..at).unwrap_or_default();
+    let start = match memchr::memrchr(b'\n', before) {
+        Some(newline) => floor + newline + 1,
+        None if floor == *dumped => floor,
+        None => return false,
+    };
     let mut bytes = Vec::new();
     let mut end = start;
     while let Some(rest) = text.get(end..).filter(|rest| !rest.is_empty()) {

@@ -65,13 +65,9 @@ pub fn derive(view: &View<'_>, blanks: &[Range<usize>], budget: &mut Budget, fou
     let text = &*view.bytes;
     let survey = Survey::of(text);
     let mut ways = Ways { view, budget, found: Vec::new() };
-    if survey.has_lead() {
-        ways.edits(|edits| escape::read(text, blanks, edits));
-    }
-    if survey.has_equals() {
-        ways.edits(|edits| quoted::read(text, edits));
-    }
-    if survey.has_control() || survey.has_high() {
+    ways.edits(|edits| escape::read(text, blanks, edits));
+    ways.edits(|edits| quoted::read(text, edits));
+    if survey.is_strange() {
         packed::read(text, &mut ways);
         wide::read(text, &mut ways);
     }

@@ -1,14 +1,15 @@
-//! One pass over a text that tells what may be decoded in it. Every byte of every message comes by here: blocks without
-//! branches, which the compiler makes vectors of, and nothing is allocated for a text that has nothing.
+//! One pass over a text that tells what may be decoded in it. Every byte of every message comes by here: sixteen bytes at
+//! once, and nothing is allocated for a text that has nothing.
 
 use std::ops::Range;
 
 use super::alphabet::{is_base64, is_hexish};
+use crate::pipeline::dlp::lanes::{self, BLOCK};
 
 /// What a text has that may be decoded.
 #[derive(Debug, Default)]
 pub(super) struct Survey {
-    marks: u8,
+    strange: bool,
     /// Maximal runs of the alphabets of base64, of at least [`LEAST`] characters.
     pub runs: Vec<Range<usize>>,
     /// Maximal runs of hex digits and what separates them.
@@ -20,138 +21,109 @@ pub(super) struct Survey {
 /// The shortest run that is decoded.
 pub(super) const LEAST: usize = 16;
 
-const ALPHABET: u8 = 1;
-const HEXISH: u8 = 1 << 1;
-const SEPARATOR: u8 = 1 << 2;
-const HIGH: u8 = 1 << 3;
-const CONTROL: u8 = 1 << 4;
-const LEAD: u8 = 1 << 5;
-const EQUALS: u8 = 1 << 6;
-
-const BLOCK: usize = 64;
-const EACH: u64 = 0x0101_0101_0101_0101;
-const SPACES: u64 = EACH * b' ' as u64;
-const EVEN: u64 = 0x00ff_00ff_00ff_00ff;
+/// What is read of a block.
+#[derive(Clone, Copy)]
+struct Marks {
+    at: usize,
+    alphabet: u64,
+    hexish: u64,
+    spaces: u64,
+}
 
 impl Survey {
     pub(super) fn of(text: &[u8]) -> Self {
         let mut survey = Self::default();
-        let (blocks, rest) = text.as_chunks::<BLOCK>();
-        for (at, block) in blocks.iter().enumerate() {
-            survey.block(text, at * BLOCK, block);
+        let mut before: Option<Marks> = None;
+        let nothing = Marks { at: text.len(), alphabet: 0, hexish: 0, spaces: 0 };
+        for (at, block) in lanes::blocks(text) {
+            let marks = survey.marks(at, &block);
+            if let Some(before) = before.replace(marks) {
+                survey.block(text, before, marks);
+            }
         }
-        let mut last = [b' '; BLOCK];
-        for (to, from) in last.iter_mut().zip(rest) {
-            *to = *from;
+        if let Some(before) = before {
+            survey.block(text, before, nothing);
         }
-        survey.block(text, blocks.len() * BLOCK, &last);
         survey
     }
 
-    /// Something that is not ASCII.
-    pub(super) fn has_high(&self) -> bool {
-        self.marks & HIGH != 0
+    /// Something that is not ASCII, or a control character that is no white space.
+    pub(super) fn is_strange(&self) -> bool {
+        self.strange
     }
 
-    /// A control character that is no white space.
-    pub(super) fn has_control(&self) -> bool {
-        self.marks & CONTROL != 0
+    #[inline(always)]
+    fn marks(&mut self, at: usize, block: &[u8; BLOCK]) -> Marks {
+        let alphabet = lanes::mask(block, |bytes| {
+            // `/` and the digits follow each other.
+            let letters = bytes.folded().within(b'a', 26).or(bytes.within(b'/', 11));
+            letters.or(bytes.is(b'+')).or(bytes.is(b'-')).or(bytes.is(b'_'))
+        });
+        let printable = lanes::mask(block, |bytes| bytes.within(b' ', 95).or(bytes.within(b'\t', 2)).or(bytes.is(b'\r')));
+        self.strange |= printable != u64::MAX;
+        // Hex without a digit is words.
+        let digits = lanes::mask(block, |bytes| bytes.within(b'0', 10));
+        let hexish = if digits == 0 { 0 } else { lanes::mask(block, hexish) };
+        Marks { at, alphabet, hexish, spaces: lanes::mask(block, |bytes| bytes.is(b' ')) }
     }
 
-    /// One of `%`, `\` and `&`.
-    pub(super) fn has_lead(&self) -> bool {
-        self.marks & LEAD != 0
-    }
-
-    /// A `=`.
-    pub(super) fn has_equals(&self) -> bool {
-        self.marks & EQUALS != 0
-    }
-
-    #[inline]
-    fn block(&mut self, text: &[u8], at: usize, block: &[u8; BLOCK]) {
-        let mut marks = [0_u8; BLOCK];
-        let mut all = 0_u8;
-        for (mark, byte) in marks.iter_mut().zip(block) {
-            *mark = marks_of(*byte);
-            all |= *mark;
+    #[inline(always)]
+    fn block(&mut self, text: &[u8], marks: Marks, next: Marks) {
+        let runs = begins(marks.alphabet, next.alphabet);
+        if runs != 0 {
+            each(runs, marks.at, &mut self.runs, |floor, at| around(text, floor, at, is_base64));
         }
-        self.marks |= all;
-        let (marks, _) = marks.as_chunks::<8>();
-        let (words, _) = block.as_chunks::<8>();
-        // A run of 15 or more covers one whole word at least, wherever it begins.
-        for (index, (marks, word)) in marks.iter().zip(words).enumerate() {
-            let (marks, word) = (u64::from_le_bytes(*marks), u64::from_le_bytes(*word));
-            let all_of = |mark: u8| marks & (EACH * u64::from(mark)) == EACH * u64::from(mark);
-            let at = at + index * 8;
-            if all_of(ALPHABET) {
-                self.run(text, at);
-            }
-            if all_of(HEXISH) {
-                let separators = (marks >> SEPARATOR.trailing_zeros() & EACH).count_ones();
-                // Of eight characters of pairs with something between them, four are digits at least.
-                if (1..=4).contains(&separators) {
-                    self.pair(text, at);
-                }
-            }
-            let blanks = word ^ SPACES;
-            if (blanks & EVEN == 0 || blanks & !EVEN == 0) && blanks != 0 {
-                self.spaced.push(at);
-            }
+        let pairs = begins(marks.hexish, next.hexish);
+        if pairs != 0 {
+            each(pairs, marks.at, &mut self.pairs, |floor, at| around(text, floor, at, is_hexish));
         }
-    }
-
-    #[cold]
-    fn run(&mut self, text: &[u8], at: usize) {
-        if self.runs.last().is_some_and(|run| at < run.end) {
-            return;
-        }
-        let floor = self.runs.last().map_or(0, |run| run.end);
-        let run = around(text, floor, at, is_base64);
-        if run.len() >= LEAST {
-            self.runs.push(run);
-        }
-    }
-
-    #[cold]
-    fn pair(&mut self, text: &[u8], at: usize) {
-        if self.pairs.last().is_some_and(|run| at < run.end) {
-            return;
-        }
-        let floor = self.pairs.last().map_or(0, |run| run.end);
-        let run = around(text, floor, at, is_hexish);
-        if run.len() >= LEAST {
-            self.pairs.push(run);
+        let all = u128::from(marks.spaces) | u128::from(next.spaces) << BLOCK;
+        let four = all & all >> 2 & all >> 4 & all >> 6;
+        let alone = four & !(all >> 1 | all >> 3 | all >> 5);
+        let mut first = (alone & !(alone << 2)) as u64;
+        while first != 0 {
+            self.spaced.push(marks.at + first.trailing_zeros() as usize);
+            first &= first - 1;
         }
     }
 }
 
-/// Without a branch or a table: this is what becomes vectors.
-#[inline]
-fn marks_of(byte: u8) -> u8 {
-    let folded = byte | 0x20;
-    let is = |yes: bool, mark: u8| if yes { mark } else { 0 };
-    let digit = byte.wrapping_sub(b'0') < 10;
-    let letter = folded.wrapping_sub(b'a') < 26;
-    let sign = (byte == b'+') | (byte == b'/') | (byte == b'-') | (byte == b'_');
-    let hex = digit | (folded.wrapping_sub(b'a') < 6);
-    let separator = (byte == b':')
-        | (byte == b'-')
-        | (byte == b' ')
-        | (byte == b',')
-        | (byte == b';')
-        | (folded == b'x')
-        | (byte == b'\\')
-        | (byte == b'\n')
-        | (byte == b'\r');
-    let white = (byte == b'\t') | (byte == b'\n') | (byte == b'\r');
-    is(digit | letter | sign, ALPHABET)
-        | is(hex | separator, HEXISH)
-        | is(separator, SEPARATOR)
-        | is(byte >= 0x80, HIGH)
-        | is(((byte < 0x20) & !white) | (byte == 0x7f), CONTROL)
-        | is((byte == b'%') | (byte == b'\\') | (byte == b'&'), LEAD)
-        | is(byte == b'=', EQUALS)
+/// A bit for each byte that [`LEAST`] of a kind begin with, by a bit for each of those in this block and in the next.
+fn begins(block: u64, next: u64) -> u64 {
+    const { assert!(LEAST == 16) }
+    let all = u128::from(block) | u128::from(next) << BLOCK;
+    let two = all & all >> 1;
+    let four = two & two >> 2;
+    let eight = four & four >> 4;
+    (eight & eight >> 8) as u64
+}
+
+/// Adds the runs that begin at these bits, each once.
+#[cold]
+fn each(mut begins: u64, block: usize, runs: &mut Vec<Range<usize>>, run: impl Fn(usize, usize) -> Range<usize>) {
+    while begins != 0 {
+        let at = block + begins.trailing_zeros() as usize;
+        let done = runs.last().map_or(0, |run| run.end);
+        let end = if at < done {
+            done
+        } else {
+            let run = run(done, at);
+            let end = run.end;
+            runs.push(run);
+            end
+        };
+        begins &= u64::MAX.checked_shl((end.max(at + 1) - block).min(64) as u32).unwrap_or(0);
+    }
+}
+
+/// Hex digits and what separates them, as [`is_hexish`] says.
+#[inline(always)]
+fn hexish(bytes: lanes::Lanes) -> lanes::Lanes {
+    // `:` follows the digits, and `-` the comma.
+    let folded = bytes.folded();
+    let digits = bytes.within(b'0', 11).or(folded.within(b'a', 6));
+    let separators = bytes.within(b',', 2).or(bytes.is(b' ')).or(bytes.is(b';')).or(bytes.is(b'\\'));
+    digits.or(separators).or(folded.is(b'x')).or(bytes.is(b'\n')).or(bytes.is(b'\r'))
 }
 
 /// All that is round a place, not before the floor.
@@ -181,9 +153,12 @@ mod tests {
         }
 
         #[test]
-        fn marks_are_what_the_tables_say(byte in any::<u8>()) {
-            prop_assert_eq!(marks_of(byte) & ALPHABET != 0, is_base64(byte));
-            prop_assert_eq!(marks_of(byte) & HEXISH != 0, is_hexish(byte));
+        fn marks_are_what_the_tables_say(block in prop::array::uniform::<_, 64>(any::<u8>())) {
+            let marks = Survey::default().marks(0, &block);
+            for (at, byte) in block.iter().enumerate() {
+                prop_assert_eq!(marks.alphabet >> at & 1 == 1, is_base64(*byte));
+                prop_assert_eq!(lanes::mask(&block, hexish) >> at & 1 == 1, is_hexish(*byte));
+            }
         }
     }
 }

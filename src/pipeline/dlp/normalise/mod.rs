@@ -7,6 +7,7 @@ mod look;
 
 use super::edits::Edits;
 use super::finding::Step;
+use super::lanes::{self, Lanes};
 use super::view::View;
 use look::Look;
 
@@ -14,12 +15,14 @@ use look::Look;
 /// and only what stands near it. What is not UTF-8 stays as it is.
 pub fn normalise(view: &View<'_>) -> Option<View<'static>> {
     let text = &*view.bytes;
-    if is_plain(text) {
-        return None;
-    }
+    first_strange(text)?;
     let mut edits = Edits::of(view);
     let mut parts = Vec::new();
     let mut offset = 0;
+    if let Ok(text) = std::str::from_utf8(text) {
+        words(text, 0, &mut parts, &mut edits);
+        return edits.finish().next();
+    }
     for chunk in text.utf8_chunks() {
         words(chunk.valid(), offset, &mut parts, &mut edits);
         offset += chunk.valid().len() + chunk.invalid().len();
@@ -38,7 +41,7 @@ fn words(text: &str, offset: usize, parts: &mut Vec<Part>, edits: &mut Edits<'_>
     let mut from = 0;
     loop {
         let rest = text.as_bytes().get(from..).unwrap_or_default();
-        let Some(strange) = rest.iter().position(|byte| is_strange(*byte)) else { return };
+        let Some(strange) = next_strange(rest) else { return };
         let word = rest.get(..strange).unwrap_or_default().iter().rev().take_while(|byte| is_word(char::from(**byte)));
         let start = from + strange - word.count();
         parts.clear();
@@ -166,9 +169,20 @@ impl Reading {
     }
 }
 
-/// True for printable ASCII and white space only: in blocks, which the compiler makes vectors of.
-fn is_plain(text: &[u8]) -> bool {
-    text.chunks(4096).all(|block| !block.iter().fold(false, |strange, byte| strange | is_strange(*byte)))
+/// The first byte that is neither printable ASCII nor white space.
+fn first_strange(text: &[u8]) -> Option<usize> {
+    let printable = |bytes: Lanes| bytes.within(b' ', 95).or(bytes.within(b'\t', 2)).or(bytes.is(b'\r'));
+    lanes::blocks(text).find_map(|(at, block)| match !lanes::mask(&block, printable) {
+        0 => None,
+        strange => Some(at + strange.trailing_zeros() as usize),
+    })
+}
+
+/// The same, where it may be near.
+fn next_strange(text: &[u8]) -> Option<usize> {
+    const NEAR: usize = 16;
+    let near = text.iter().take(NEAR).position(|byte| is_strange(*byte));
+    near.or_else(|| first_strange(text.get(NEAR..)?).map(|far| NEAR + far))
 }
 
 fn is_strange(byte: u8) -> bool {

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::super::escapes;
+use super::super::lanes::{self, BLOCK};
 
 /// Between the groups of a number.
 pub(super) fn is_separator(byte: u8) -> bool {
@@ -11,8 +12,6 @@ pub(super) fn is_separator(byte: u8) -> bool {
 
 /// The next three digits in a row, or two, a separator and two: no number that is looked for is without.
 pub(in crate::pipeline::dlp) fn next(text: &[u8], from: usize) -> Option<usize> {
-    const BLOCK: usize = 64;
-    const MORE: usize = 4;
     // Where numbers stand in rows the next is near.
     const NEAR: usize = 16;
     let near = first(text, from..text.len().min(from + NEAR));
@@ -20,17 +19,31 @@ pub(in crate::pipeline::dlp) fn next(text: &[u8], from: usize) -> Option<usize> 
         return near;
     }
     let mut at = text.len().min(from + NEAR);
-    // Whole blocks are decided without a branch for each byte; the compiler makes vectors of it.
-    while let Some(block) = text.get(at..at + BLOCK + MORE) {
-        if may_hold(block) {
-            let found = first(text, at..at + BLOCK);
-            if found.is_some() {
-                return found;
-            }
+    // Whole blocks are decided at once; of the next the first bytes belong to the last places.
+    while let Some(block) = text.get(at..).and_then(<[u8]>::first_chunk::<BLOCK>) {
+        let begins = places(block);
+        let inside = begins & (u64::MAX >> MORE);
+        if inside != 0 {
+            return Some(at + inside.trailing_zeros() as usize);
         }
-        at += BLOCK;
+        at += BLOCK - MORE;
     }
     first(text, at..text.len())
+}
+
+/// How many bytes after a place are looked at with it.
+const MORE: usize = 4;
+
+/// A bit for each place that digits begin at, as [`begins`] says; none of the last [`MORE`] is sure.
+#[inline(always)]
+fn places(block: &[u8; BLOCK]) -> u64 {
+    let digits = lanes::mask(block, |bytes| bytes.within(b'0', 10));
+    let two = digits & digits >> 1;
+    if two == 0 {
+        return 0;
+    }
+    let separators = lanes::mask(block, |bytes| bytes.within(b'-', 3).or(bytes.is(b' ')).or(bytes.is(b'(')));
+    two & (digits >> 2 | separators >> 2 & two >> 3)
 }
 
 /// Two digits are at the start of each: where the second byte of a pair is none, neither of the two begins one.
@@ -39,17 +52,6 @@ fn first(text: &[u8], range: Range<usize>) -> Option<usize> {
     let end = range.end;
     let pair = |at: usize| [at, at + 1].into_iter().find(|at| *at < end && begins(text, *at));
     range.step_by(2).filter(|at| is(*at)).find_map(pair)
-}
-
-fn may_hold(block: &[u8]) -> bool {
-    let from = |at: usize| block.iter().skip(at);
-    let mut any = 0u8;
-    let zipped = from(0).zip(from(1)).zip(from(2)).zip(from(3)).zip(from(4));
-    for ((((a, b), c), d), e) in zipped {
-        let separator = u8::from(c.wrapping_sub(b'-') < 3) | u8::from(*c == b' ');
-        any |= digit(*a) & digit(*b) & (digit(*c) | (separator & digit(*d) & digit(*e)));
-    }
-    any != 0
 }
 
 fn begins(text: &[u8], at: usize) -> bool {
@@ -62,10 +64,6 @@ fn begins(text: &[u8], at: usize) -> bool {
             Some(byte) if is_separator(*byte) => is(bytes.next()) && is(bytes.next()),
             _ => false,
         }
-}
-
-fn digit(byte: u8) -> u8 {
-    u8::from(byte.wrapping_sub(b'0') < 10)
 }
 
 /// Letters and digits of ASCII with something else on both sides.

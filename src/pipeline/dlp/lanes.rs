@@ -1,0 +1,149 @@
+//! Sixteen bytes at once: which of 64 bytes are of a kind, as a bit for each. Every byte of every message comes by here,
+//! more than once.
+//!
+//! It is the one module with `unsafe` in it: instructions that every x86-64 processor has (SSE2 belongs to the architecture)
+//! and that the compiler only offers as such. Elsewhere the same is done byte by byte; a test holds one against the other.
+
+#![allow(unsafe_code)]
+
+#[cfg(not(target_arch = "x86_64"))]
+pub use bytes::Lanes;
+#[cfg(target_arch = "x86_64")]
+pub use sse2::Lanes;
+
+/// How many bytes a mask is of.
+pub const BLOCK: usize = 64;
+
+/// A bit for each byte of which `is` says so.
+#[inline(always)]
+pub fn mask(block: &[u8; BLOCK], is: impl Fn(Lanes) -> Lanes) -> u64 {
+    let (lanes, _) = block.as_chunks::<16>();
+    lanes.iter().rev().fold(0, |mask, lane| mask << 16 | u64::from(is(Lanes::of(lane)).bits()))
+}
+
+/// A text in blocks, each with its place; blanks follow the end.
+pub fn blocks(text: &[u8]) -> impl Iterator<Item = (usize, [u8; BLOCK])> + '_ {
+    let (blocks, rest) = text.as_chunks::<BLOCK>();
+    let mut last = [b' '; BLOCK];
+    last.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
+    let all = blocks.iter().copied().chain((!rest.is_empty()).then_some(last));
+    all.enumerate().map(|(at, block)| (at * BLOCK, block))
+}
+
+#[cfg(target_arch = "x86_64")]
+mod sse2 {
+    use std::arch::x86_64::{
+        __m128i, _mm_add_epi8, _mm_cmpeq_epi8, _mm_cmplt_epi8, _mm_loadu_si128, _mm_movemask_epi8, _mm_or_si128,
+        _mm_set1_epi8,
+    };
+
+    /// Sixteen bytes; as an answer, all ones where it is yes.
+    #[derive(Clone, Copy)]
+    pub struct Lanes(__m128i);
+
+    // SAFETY, of all that follows: the target has SSE2, and the only address read from is that of an array of sixteen bytes,
+    // which the instruction needs not to be aligned.
+    impl Lanes {
+        /// These bytes.
+        #[inline(always)]
+        pub fn of(bytes: &[u8; 16]) -> Self {
+            Self(unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) })
+        }
+
+        /// Which are this byte.
+        #[inline(always)]
+        pub fn is(self, byte: u8) -> Self {
+            Self(unsafe { _mm_cmpeq_epi8(self.0, _mm_set1_epi8(byte as i8)) })
+        }
+
+        /// Which are one of `count` bytes from this one on. At most 127, none beyond the last byte.
+        #[inline(always)]
+        pub fn within(self, first: u8, count: i8) -> Self {
+            // Moved so that the first is the least of the signed ones.
+            let moved = unsafe { _mm_add_epi8(self.0, _mm_set1_epi8(i8::MIN.wrapping_sub(first as i8))) };
+            Self(unsafe { _mm_cmplt_epi8(moved, _mm_set1_epi8(i8::MIN + count)) })
+        }
+
+        /// What is one or the other.
+        #[inline(always)]
+        pub fn or(self, other: Self) -> Self {
+            Self(unsafe { _mm_or_si128(self.0, other.0) })
+        }
+
+        /// The same with small letters for capitals, and a few signs for others.
+        #[inline(always)]
+        pub fn folded(self) -> Self {
+            Self(unsafe { _mm_or_si128(self.0, _mm_set1_epi8(0x20)) })
+        }
+
+        /// The highest bit of each, the first in the lowest place.
+        #[inline(always)]
+        pub fn bits(self) -> u16 {
+            unsafe { _mm_movemask_epi8(self.0) as u16 }
+        }
+    }
+}
+
+#[cfg(any(test, not(target_arch = "x86_64")))]
+mod bytes {
+    /// Sixteen bytes; as an answer, all ones where it is yes.
+    #[derive(Clone, Copy)]
+    pub struct Lanes([u8; 16]);
+
+    impl Lanes {
+        /// These bytes.
+        pub fn of(bytes: &[u8; 16]) -> Self {
+            Self(*bytes)
+        }
+
+        /// Which are this byte.
+        pub fn is(self, byte: u8) -> Self {
+            Self(self.0.map(|is| if is == byte { u8::MAX } else { 0 }))
+        }
+
+        /// Which are one of `count` bytes from this one on. At most 127, none beyond the last byte.
+        pub fn within(self, first: u8, count: i8) -> Self {
+            Self(self.0.map(|is| if is.wrapping_sub(first) < count as u8 { u8::MAX } else { 0 }))
+        }
+
+        /// What is one or the other.
+        pub fn or(self, other: Self) -> Self {
+            let mut both = self.0;
+            both.iter_mut().zip(other.0).for_each(|(one, other)| *one |= other);
+            Self(both)
+        }
+
+        /// The same with small letters for capitals, and a few signs for others.
+        pub fn folded(self) -> Self {
+            Self(self.0.map(|byte| byte | 0x20))
+        }
+
+        /// The highest bit of each, the first in the lowest place.
+        pub fn bits(self) -> u16 {
+            self.0.iter().rev().fold(0, |bits, byte| bits << 1 | u16::from(byte >> 7))
+        }
+    }
+}
+
+#[cfg(all(test, target_arch = "x86_64"))]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{bytes, sse2};
+
+    proptest! {
+        #[test]
+        fn sixteen_at_once_are_what_each_is(
+            all in prop::array::uniform16(any::<u8>()), byte in any::<u8>(), other in any::<u8>(), count in 0..=127_i8,
+        ) {
+            let fast = sse2::Lanes::of(&all);
+            let slow = bytes::Lanes::of(&all);
+            let first = byte.min(u8::MAX - count as u8);
+            prop_assert_eq!(fast.bits(), slow.bits());
+            prop_assert_eq!(fast.is(all[3]).bits(), slow.is(all[3]).bits());
+            prop_assert_eq!(fast.within(first, count).bits(), slow.within(first, count).bits());
+            prop_assert_eq!(fast.folded().is(byte).bits(), slow.folded().is(byte).bits());
+            prop_assert_eq!(fast.is(byte).or(fast.is(other)).bits(), slow.is(byte).or(slow.is(other)).bits());
+        }
+    }
+}

@@ -377,9 +377,10 @@ fn judge(text: &[u8], rule: &Rule, range: Range<usize>) -> Option<Match> {
     if secret.len() < source.min_len {
         return None;
     }
+    let core = allowance::unfilled(secret);
     let glued = source.boundary && !stands_alone(text, &range);
     // What stands in the middle of other text is no near miss of the format: it was put there.
-    if glued && !(rule.distinctive && is_glued_before(text, &range) && allowance::is_random(secret)) {
+    if glued && !(rule.distinctive && is_glued_before(text, &range) && allowance::is_random(core)) {
         return None;
     }
     let confidence = match source.validators.as_slice() {
@@ -389,10 +390,10 @@ fn judge(text: &[u8], rule: &Rule, range: Range<usize>) -> Option<Match> {
     };
     let example = rule.documents(secret);
     if !example {
-        let random = source.entropy <= 0.0 || allowance::entropy(secret) >= source.entropy;
+        let random = source.entropy <= 0.0 || allowance::entropy(core) >= source.entropy;
         // Orders to an agent say `your` and stand in brackets: they are no secrets.
         let secretive = rule.category != Category::PromptInjection;
-        if !random || (secretive && allowance::is_placeholder(secret, confidence)) || rule.allows(secret) {
+        if !random || (secretive && allowance::is_placeholder(core, confidence)) || rule.allows(secret) {
             return None;
         }
     }

@@ -8,7 +8,9 @@ mod alphabet;
 mod base32;
 mod base64;
 mod base85;
+mod codes;
 mod escape;
+mod grouped;
 mod hex;
 mod packed;
 mod quoted;
@@ -87,13 +89,17 @@ pub fn derive(view: &View<'_>, budget: &mut Budget, found: &mut Vec<View<'static
         if !view.is_copied(run.clone()) {
             base64::read(text, run.clone(), &mut ways);
             hex::read_run(text, run.clone(), &mut ways);
-            base32::read(text, run, &mut ways);
+            base32::read(text, run.clone(), &mut ways);
+            codes::read_bits(text, run, &mut ways);
         }
     }
     let mut dumped = 0;
     for run in survey.pairs.iter().filter(|run| !view.is_copied((*run).clone())) {
         hex::read_pairs(text, run.clone(), &mut dumped, &mut ways);
+        codes::read_list(text, run.clone(), &mut ways);
     }
+    ways.edits(|edits| grouped::read_blanks(text, edits));
+    ways.edits(|edits| survey.runs.iter().for_each(|run| grouped::read_hyphens(text, run.clone(), edits)));
     spaced::read(text, &survey.spaced, &mut ways);
     ways.settle(found);
 }

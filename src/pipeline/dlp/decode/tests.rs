@@ -47,6 +47,15 @@ fn what_is_encoded_is_found_where_it_stands() {
         ("base64 wrapped by QP", wrapped(&prose(), 75, "=\r\n"), &[Step::QuotedPrintable, Step::Base64]),
         ("base64 spaced", spaced(&BASE64_STANDARD.encode(PLAIN)), &[Step::Split, Step::Base64]),
         ("spaced", spaced(PLAIN), &[Step::Split]),
+        ("base64 in groups", grouped(&BASE64_STANDARD.encode(PLAIN), 5, " "), &[Step::Split, Step::Base64]),
+        ("base64 in groups on lines", grouped(&BASE64_STANDARD.encode(PLAIN), 8, "\r\n"), &[Step::Split, Step::Base64]),
+        ("in groups", grouped(PLAIN, 4, "\t"), &[Step::Split]),
+        ("in groups with hyphens", grouped(PLAIN, 4, "-"), &[Step::Split]),
+        ("character codes", codes(PLAIN, ","), &[Step::Escapes]),
+        ("character codes in lines", codes(PLAIN, ",\n  "), &[Step::Escapes]),
+        ("bits", each(PLAIN, |c| format!("{:08b}", u32::from(c))), &[Step::Escapes]),
+        ("bits after others", format!("101{}", each(PLAIN, |c| format!("{:08b}", u32::from(c)))), &[Step::Escapes]),
+        ("bits in groups", each(PLAIN, |c| format!("{:08b} ", u32::from(c))), &[Step::Escapes]),
         ("base64 of UTF-16", BASE64_STANDARD.encode(utf16(PLAIN, u16::to_le_bytes)), &[Step::Base64, Step::Utf16]),
         (
             "base64 in JSON with escaped slashes",
@@ -147,6 +156,7 @@ fn base64_is_found_though_it_is_glued_to_something() {
 fn dumps_are_read() {
     for (name, dump) in [
         ("xxd", dump(PLAIN, 2, ":", "  ")),
+        ("xxd in a string", format!("{{\"id\": 7, \"data\": \"{}\"}}", dump(&prose(), 2, ":", " ").trim_end())),
         ("xxd with more", format!("$ xxd f\n{}done\n", dump(&prose(), 2, ":", "  "))),
         ("hexdump -C", dump(PLAIN, 1, " ", "  |")),
     ] {
@@ -335,6 +345,15 @@ fn pairs(plain: &str, before: &str, between: &str) -> String {
 
 fn spaced(plain: &str) -> String {
     plain.chars().map(String::from).collect::<Vec<_>>().join(" ")
+}
+
+fn grouped(plain: &str, length: usize, between: &str) -> String {
+    let groups = plain.as_bytes().chunks(length).map(|group| std::str::from_utf8(group).unwrap());
+    groups.collect::<Vec<_>>().join(between)
+}
+
+fn codes(plain: &str, between: &str) -> String {
+    plain.bytes().map(|byte| byte.to_string()).collect::<Vec<_>>().join(between)
 }
 
 fn wrapped(plain: &str, width: usize, with: &str) -> String {

@@ -1,0 +1,110 @@
+//! What is written in groups of one length, `QUtJQ U43UD ZLWlQ`, `npm_2-3lIF6-uR2JA`: as it reads without what stands
+//! between them.
+
+use std::ops::Range;
+
+use smallvec::SmallVec;
+
+use crate::pipeline::dlp::edits::Edits;
+use crate::pipeline::dlp::finding::Step;
+
+/// The fewest groups of one length; what is left may be a shorter one.
+const GROUPS: usize = 3;
+/// The lengths of groups. What is wrapped in longer lines is read as it stands.
+const LENGTHS: std::ops::Range<usize> = 3..32;
+/// The fewest characters of all groups.
+const LEAST: usize = 16;
+
+/// Takes out the blanks between groups.
+pub(super) fn read_blanks(text: &[u8], edits: &mut Edits<'_>) {
+    const BLOCK: usize = 64;
+    let (blocks, rest) = text.as_chunks::<BLOCK>();
+    let mut done = 0;
+    for (at, block) in blocks.iter().enumerate() {
+        if is_mixed(block) {
+            around(text, at * BLOCK..at * BLOCK + BLOCK, &mut done, edits);
+        }
+    }
+    if is_mixed(rest) {
+        around(text, text.len() - rest.len()..text.len(), &mut done, edits);
+    }
+}
+
+/// Takes out the hyphens between groups in a run of base64.
+pub(super) fn read_hyphens(text: &[u8], run: Range<usize>, edits: &mut Edits<'_>) {
+    let mut at = run.start;
+    while let Some(found) = text.get(at..run.end).and_then(|rest| memchr::memchr(b'-', rest)) {
+        let first = at + found;
+        at = first + 1;
+        let next = text.get(at..run.end.min(at + LENGTHS.end)).and_then(|rest| memchr::memchr(b'-', rest));
+        let Some(length) = next.filter(|length| LENGTHS.contains(length)) else { continue };
+        let is_hyphen = |at: &usize| *at < run.end && text.get(*at) == Some(&b'-');
+        let hyphens = || std::iter::successors(Some(first), |at| Some(at + length + 1)).take_while(is_hyphen);
+        let count = hyphens().count();
+        // An UUID has three of four characters.
+        if count > GROUPS && length * count >= LEAST {
+            hyphens().for_each(|at| edits.replace(Step::Split, at, at + 1, b""));
+            at = first + count * (length + 1);
+        }
+    }
+}
+
+/// Tokens and base64 have more capitals than words do. Most of a text has none of it, and is passed over in blocks
+/// without a branch for each byte, which the compiler makes vectors of.
+fn is_mixed(block: &[u8]) -> bool {
+    const CAPITALS: u8 = 5;
+    block.iter().fold(0_u8, |count, byte| count + u8::from(byte.wrapping_sub(b'A') < 26)) >= CAPITALS
+}
+
+/// Takes out the blanks in all that begins or ends in this block.
+fn around(text: &[u8], block: Range<usize>, done: &mut usize, edits: &mut Edits<'_>) {
+    let start = block.start.max(*done);
+    let back = text.get(*done..start).unwrap_or_default().iter().rev();
+    let mut at = start - back.take(LENGTHS.end * GROUPS).take_while(|byte| is_inner(**byte) || **byte == b' ').count();
+    while at < block.end {
+        let length = group(text, at);
+        let mut end = at + length;
+        let mut blanks: SmallVec<[Range<usize>; 16]> = SmallVec::new();
+        // What comes before the first group is of another length, or is taken for one of them.
+        while LENGTHS.contains(&length) {
+            let blank = end..end + blank(text, end);
+            let next = group(text, blank.end);
+            let is_other = blanks.last().is_some_and(|last| text.get(last.clone()) != text.get(blank.clone()));
+            if blank.is_empty() || next == 0 || next > length || is_other {
+                break;
+            }
+            end = blank.end + next;
+            blanks.push(blank);
+            if next < length {
+                break;
+            }
+        }
+        if blanks.len() >= GROUPS && length * blanks.len() >= LEAST {
+            for blank in blanks {
+                edits.replace(Step::Split, blank.start, blank.end, b"");
+            }
+            *done = end;
+        }
+        at = (at + length + 1).max(*done);
+    }
+}
+
+/// How many bytes of a group begin here.
+fn group(text: &[u8], at: usize) -> usize {
+    let rest = text.get(at..).unwrap_or_default().iter();
+    rest.take_while(|byte| is_inner(**byte)).count()
+}
+
+/// How many bytes stand between two groups.
+fn blank(text: &[u8], at: usize) -> usize {
+    match text.get(at..).unwrap_or_default() {
+        [b' ' | b'\t' | b'\n', ..] => 1,
+        [b'\r', b'\n', ..] => 2,
+        _ => 0,
+    }
+}
+
+/// What tokens, addresses and encoded text are written with.
+fn is_inner(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"+/=_-.:@~%&?#!*$".contains(&byte)
+}

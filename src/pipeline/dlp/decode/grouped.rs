@@ -19,14 +19,14 @@ const LEAST: usize = 16;
 pub(super) fn read_blanks(text: &[u8], edits: &mut Edits<'_>) {
     const BLOCK: usize = 64;
     let (blocks, rest) = text.as_chunks::<BLOCK>();
-    let mut done = 0;
-    for (at, block) in blocks.iter().enumerate() {
-        if is_mixed(block) {
-            around(text, at * BLOCK..at * BLOCK + BLOCK, &mut done, edits);
+    let (mut done, mut before) = (0, 0);
+    for (at, block) in blocks.iter().map(<[u8; BLOCK]>::as_slice).chain([rest]).enumerate() {
+        let capitals = capitals(block);
+        if before + capitals >= CAPITALS {
+            let start = at * BLOCK;
+            around(text, start..start + block.len(), &mut done, edits);
         }
-    }
-    if is_mixed(rest) {
-        around(text, text.len() - rest.len()..text.len(), &mut done, edits);
+        before = capitals;
     }
 }
 
@@ -49,14 +49,16 @@ pub(super) fn read_hyphens(text: &[u8], run: Range<usize>, edits: &mut Edits<'_>
     }
 }
 
-/// Tokens and base64 have more capitals than words do. Most of a text has none of it, and is passed over in blocks
-/// without a branch for each byte, which the compiler makes vectors of.
-fn is_mixed(block: &[u8]) -> bool {
-    const CAPITALS: u8 = 5;
-    block.iter().fold(0_u8, |count, byte| count + u8::from(byte.wrapping_sub(b'A') < 26)) >= CAPITALS
+/// The fewest capitals in two blocks that are looked into: tokens and base64 have more of them than words do.
+const CAPITALS: u8 = 6;
+
+/// Without a branch for each byte: the compiler makes vectors of it.
+fn capitals(block: &[u8]) -> u8 {
+    block.iter().fold(0, |count, byte| count + u8::from(byte.wrapping_sub(b'A') < 26))
 }
 
-/// Takes out the blanks in all that begins or ends in this block.
+/// Takes out the blanks in all groups that begin in this block or a little before it. What begins before `done` was
+/// looked at.
 fn around(text: &[u8], block: Range<usize>, done: &mut usize, edits: &mut Edits<'_>) {
     let start = block.start.max(*done);
     let back = text.get(*done..start).unwrap_or_default().iter().rev();
@@ -79,7 +81,8 @@ fn around(text: &[u8], block: Range<usize>, done: &mut usize, edits: &mut Edits<
                 break;
             }
         }
-        if blanks.len() >= GROUPS && length * blanks.len() >= LEAST {
+        let between: usize = blanks.iter().map(Range::len).sum();
+        if blanks.len() >= GROUPS && end - at - between >= LEAST {
             for blank in blanks {
                 edits.replace(Step::Split, blank.start, blank.end, b"");
             }
@@ -87,6 +90,7 @@ fn around(text: &[u8], block: Range<usize>, done: &mut usize, edits: &mut Edits<
         }
         at = (at + length + 1).max(*done);
     }
+    *done = at;
 }
 
 /// How many bytes of a group begin here.

@@ -17,18 +17,24 @@ const LEAST: usize = 16;
 
 /// Takes out the blanks between groups.
 pub(super) fn read_blanks(text: &[u8], edits: &mut Edits<'_>) {
-    const BLOCK: usize = 64;
     let (blocks, rest) = text.as_chunks::<BLOCK>();
-    let (mut done, mut before) = (0, 0);
-    for (at, block) in blocks.iter().map(<[u8; BLOCK]>::as_slice).chain([rest]).enumerate() {
+    let mut last = [b' '; BLOCK];
+    for (to, from) in last.iter_mut().zip(rest) {
+        *to = *from;
+    }
+    let (mut done, mut before, mut capitals_before) = (0, &last, 0);
+    for (at, block) in blocks.iter().chain([&last]).enumerate() {
         let capitals = capitals(block);
-        if before + capitals >= CAPITALS {
+        if capitals_before + capitals >= CAPITALS && are_groups(before, block) {
             let start = at * BLOCK;
-            around(text, start..start + block.len(), &mut done, edits);
+            around(text, start..text.len().min(start + BLOCK), &mut done, edits);
         }
-        before = capitals;
+        (before, capitals_before) = (block, capitals);
     }
 }
+
+/// How much is looked at as one.
+const BLOCK: usize = 64;
 
 /// Takes out the hyphens between groups in a run of base64.
 pub(super) fn read_hyphens(text: &[u8], run: Range<usize>, edits: &mut Edits<'_>) {
@@ -49,12 +55,28 @@ pub(super) fn read_hyphens(text: &[u8], run: Range<usize>, edits: &mut Edits<'_>
     }
 }
 
-/// The fewest capitals in two blocks that are looked into: tokens and base64 have more of them than words do.
-const CAPITALS: u8 = 6;
+/// The fewest capitals of two blocks that are looked into: tokens and base64 have more of them than words do.
+const CAPITALS: u8 = 5;
 
 /// Without a branch for each byte: the compiler makes vectors of it.
-fn capitals(block: &[u8]) -> u8 {
-    block.iter().fold(0, |count, byte| count + u8::from(byte.wrapping_sub(b'A') < 26))
+fn capitals(block: &[u8; BLOCK]) -> u8 {
+    block.iter().map(|byte| u8::from(byte.wrapping_sub(b'A') < 26)).sum()
+}
+
+/// Whether two blocks have blanks between groups, and so many capitals inside of words.
+fn are_groups(first: &[u8; BLOCK], second: &[u8; BLOCK]) -> bool {
+    let inner = |block: &[u8; BLOCK]| -> u8 {
+        let (mut words, mut capitals) = ([0_u8; BLOCK], [0_u8; BLOCK]);
+        for ((word, capital), byte) in words.iter_mut().zip(&mut capitals).zip(block) {
+            let is_capital = byte.wrapping_sub(b'A') < 26;
+            *capital = u8::from(is_capital);
+            *word = u8::from(is_capital | (byte.wrapping_sub(b'a') < 26) | (byte.wrapping_sub(b'0') < 10));
+        }
+        words.iter().zip(capitals.iter().skip(1)).map(|(word, capital)| word & capital).sum()
+    };
+    let is_blank = |byte: &u8| u8::from((*byte == b' ') | (*byte == b'\n') | (*byte == b'\t'));
+    let blanks = |block: &[u8; BLOCK]| -> u8 { block.iter().map(is_blank).sum() };
+    blanks(first) + blanks(second) >= GROUPS as u8 && inner(first) + inner(second) >= CAPITALS
 }
 
 /// Takes out the blanks in all groups that begin in this block or a little before it. What begins before `done` was
@@ -65,6 +87,12 @@ fn around(text: &[u8], block: Range<usize>, done: &mut usize, edits: &mut Edits<
     let mut at = start - back.take(LENGTHS.end * GROUPS).take_while(|byte| is_inner(**byte) || **byte == b' ').count();
     while at < block.end {
         let length = group(text, at);
+        if length == LENGTHS.end {
+            // What is longer is no group, nor is what is left of it.
+            let mut rest = text.get(at..block.end).unwrap_or_default().iter();
+            at += rest.position(|byte| !is_inner(*byte)).unwrap_or(block.end - at) + 1;
+            continue;
+        }
         let mut end = at + length;
         let mut blanks: SmallVec<[Range<usize>; 16]> = SmallVec::new();
         // What comes before the first group is of another length, or is taken for one of them.
@@ -95,8 +123,8 @@ fn around(text: &[u8], block: Range<usize>, done: &mut usize, edits: &mut Edits<
 
 /// How many bytes of a group begin here.
 fn group(text: &[u8], at: usize) -> usize {
-    let rest = text.get(at..).unwrap_or_default().iter();
-    rest.take_while(|byte| is_inner(**byte)).count()
+    let rest = text.get(at..text.len().min(at + LENGTHS.end)).unwrap_or_default();
+    rest.iter().position(|byte| !is_inner(*byte)).unwrap_or(rest.len())
 }
 
 /// How many bytes stand between two groups.
@@ -109,6 +137,20 @@ fn blank(text: &[u8], at: usize) -> usize {
 }
 
 /// What tokens, addresses and encoded text are written with.
+#[inline]
 fn is_inner(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"+/=_-.:@~%&?#!*$".contains(&byte)
+    INNER.get(usize::from(byte)).copied().unwrap_or_default()
 }
+
+static INNER: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut rest: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=_-.:@~%&?#!*$";
+    while let [first, more @ ..] = rest {
+        #[expect(clippy::indexing_slicing, reason = "it is filled when it is compiled")]
+        {
+            table[*first as usize] = true;
+        }
+        rest = more;
+    }
+    table
+};

@@ -54,13 +54,13 @@ pub(super) fn read_bits(text: &[u8], run: Range<usize>, ways: &mut Ways<'_, '_>)
 
 /// Reads bits, wherever among the first of them a byte begins.
 fn bits(text: &[u8], run: Range<usize>, ways: &mut Ways<'_, '_>) {
-    let of = |skipped: usize| -> Vec<u8> {
+    let of = |skipped: usize| {
         let (bytes, _) = text.get(run.start + skipped..run.end).unwrap_or_default().as_chunks::<8>();
-        bytes.iter().filter_map(|bits| byte_of(bits)).collect()
+        bytes.iter().filter_map(|bits| byte_of(bits))
     };
-    // The first bit of a character of ASCII is none.
-    let is_ascii = |bytes: &Vec<u8>| bytes.iter().take(LEAST).all(u8::is_ascii) && reads_as_text(bytes);
-    if let Some((skipped, bytes)) = (0..8).map(|skipped| (skipped, of(skipped))).find(|(_, bytes)| is_ascii(bytes)) {
+    let Some(skipped) = (0..8).find(|skipped| of(*skipped).take(LEAST - 1).all(is_printable)) else { return };
+    let bytes: Vec<u8> = of(skipped).collect();
+    if reads_as_text(&bytes) {
         let start = run.start + skipped;
         ways.run(Step::Escapes, start..start + bytes.len() * 8, bytes);
     }

@@ -6,6 +6,7 @@
 
 mod alphabet;
 mod base32;
+mod base58;
 mod base64;
 mod base85;
 mod codes;
@@ -90,6 +91,7 @@ pub fn derive(view: &View<'_>, budget: &mut Budget, found: &mut Vec<View<'static
             base64::read(text, run.clone(), &mut ways);
             hex::read_run(text, run.clone(), &mut ways);
             base32::read(text, run.clone(), &mut ways);
+            base58::read(text, run.clone(), &mut ways);
             codes::read_bits(text, run, &mut ways);
         }
     }

@@ -73,6 +73,7 @@ fn what_is_encoded_is_found_where_it_stands() {
         ("base32", BASE32.encode(PLAIN.as_bytes()), &[Step::Base32]),
         ("base32 unpadded", data_encoding::BASE32_NOPAD.encode(PLAIN.as_bytes()), &[Step::Base32]),
         ("base32 lower case", BASE32.encode(PLAIN.as_bytes()).to_lowercase(), &[Step::Base32]),
+        ("base58", bs58::encode(PLAIN).into_string(), &[Step::Base58]),
         ("ascii85", ascii85(PLAIN.as_bytes()), &[Step::Base85]),
         ("base64 of gzip", BASE64_STANDARD.encode(&gz), &[Step::Base64, Step::Gzip]),
         ("hex of gzip", data_encoding::HEXLOWER.encode(&gz), &[Step::Hex, Step::Gzip]),

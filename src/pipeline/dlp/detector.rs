@@ -480,6 +480,7 @@ mod tests {
 
     const RULES: &str = r#"
         - {id: vendor-token, keywords: [vnd_], pattern: 'vnd_[A-Za-z0-9]{12}'}
+        - {id: long-token, keywords: [alt_], pattern: 'alt_[A-Za-z0-9]{20,90}'}
         - {id: middle-token, keywords: [MID8], pattern: '[a-z0-9]{4}MID8[a-z0-9]{4}'}
         - {id: named-key, keywords: [acme], reach: assigned, pattern: '[0-9a-f]{16}', entropy: 2.5}
         - {id: close-key, keywords: [zeta], reach: nearby, pattern: '[A-Z0-9]{10}'}
@@ -502,6 +503,11 @@ mod tests {
             ("card 4012888888881881", "card", "4012888888881881"),
             ("the secret vnd_q8Zr3vTn5kLw", "vendor-token", "vnd_q8Zr3vTn5kLw"),
             ("xxxvnd_q8Zr3vTn5kLwyyy", "vendor-token", "vnd_q8Zr3vTn5kLw"),
+            (
+                "alt_q8Zr3vTn5kLw0pXyC7dE1fGhyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy",
+                "long-token",
+                "alt_q8Zr3vTn5kLw0pXyC7dE1fGhyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy",
+            ),
             ("vnd_q8Zr3 vTn5k Lw", "vendor-token", "vnd_q8Zr3 vTn5k Lw"),
             ("x = \"vnd_q8Zr\" + \"3vTn5kLw\"", "vendor-token", "vnd_q8Zr\" + \"3vTn5kLw"),
         ] {
@@ -518,6 +524,7 @@ mod tests {
             "vnd_ followed by words",
             "endvnd_followedbyw",
             "vnd_aaaaaaaaaaaa",
+            "alt_q8yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy",
             "acme=aaaaaaaaaaaaaaa1",
             "card 4012888888881882",
             "secret: your_secret",

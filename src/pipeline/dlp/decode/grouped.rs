@@ -47,8 +47,9 @@ pub(super) fn read_hyphens(text: &[u8], run: Range<usize>, edits: &mut Edits<'_>
         let is_hyphen = |at: &usize| *at < run.end && text.get(*at) == Some(&b'-');
         let hyphens = || std::iter::successors(Some(first), |at| Some(at + length + 1)).take_while(is_hyphen);
         let count = hyphens().count();
-        // An UUID has three of four characters.
-        if count > GROUPS && length * count >= LEAST {
+        // An UUID has three of four characters between longer ones.
+        let fewest = if first - run.start == length { GROUPS } else { GROUPS + 2 };
+        if count >= fewest && length * (count + 1) >= LEAST {
             hyphens().for_each(|at| edits.replace(Step::Split, at, at + 1, b""));
             at = first + count * (length + 1);
         }

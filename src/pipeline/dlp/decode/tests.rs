@@ -154,6 +154,26 @@ fn base64_is_found_though_it_is_glued_to_something() {
 }
 
 #[test]
+fn what_only_shifts_base64_is_no_part_of_a_number() {
+    for (before, after) in [("x", ""), ("xy", ""), ("x", "z"), ("", "zz")] {
+        let views = derived(BASE64_STANDARD.encode(format!("{before}4012888888881881{after}")).as_bytes());
+        let alone = |view: &View<'_>| view.bytes.split(|byte| *byte == b'\n').any(|line| line == b"4012888888881881");
+        assert!(views.iter().any(alone), "{before} {after}");
+    }
+}
+
+#[test]
+fn words_and_lines_of_one_length_are_no_groups() {
+    for text in [
+        "when they have been here, they want more than that",
+        "550e8400-e29b-41d4-a716-446655440000 and 2024-05-06-07",
+        "SELECT Name FROM Customers WHERE CustomerId IN (SELECT Id FROM Old)",
+    ] {
+        assert!(derived(text.as_bytes()).iter().all(|view| !view.chain.contains(&Step::Split)), "{text}");
+    }
+}
+
+#[test]
 fn dumps_are_read() {
     for (name, dump) in [
         ("xxd", dump(PLAIN, 2, ":", "  ")),

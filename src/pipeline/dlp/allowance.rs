@@ -22,6 +22,18 @@ pub fn is_random(secret: &[u8]) -> bool {
     digits >= 2 && secret.iter().any(u8::is_ascii_alphabetic) && entropy(secret) >= LEAST
 }
 
+/// A secret without the one character that it ends in over and over, where what is left is as random and as long as a
+/// secret is: what was filled up is judged by what it was.
+pub fn unfilled(secret: &[u8]) -> &[u8] {
+    /// The shortest run that fills something up.
+    const RUN: usize = 8;
+    /// Who replaces a part of a secret leaves less of it.
+    const LEAST: usize = 24;
+    let run = secret.iter().rev().take_while(|byte| Some(*byte) == secret.last()).count();
+    let (left, _) = secret.split_at_checked(secret.len() - run).unwrap_or((secret, &[]));
+    if run >= RUN && left.len() >= LEAST && is_random(left) { left } else { secret }
+}
+
 /// Whether somebody wrote this to be replaced. What is certain is none; what only looks like a token may also be a word
 /// that says so.
 pub fn is_placeholder(secret: &[u8], confidence: Confidence) -> bool {
@@ -94,6 +106,17 @@ mod tests {
         assert_eq!(entropy(b"abababab"), 1.0);
         assert_eq!(entropy(b"abcdefghijklmnop"), 4.0);
         assert_eq!(entropy(b""), 0.0);
+    }
+
+    #[test]
+    fn what_was_filled_up_is_judged_by_what_it_was() {
+        let filled = |secret: &str, with: &str| unfilled((secret.to_owned() + &with.repeat(40)).as_bytes()).to_vec();
+        assert_eq!(filled("q8Zr3vTn5kLw0pXyq8Zr3vTn", "-"), b"q8Zr3vTn5kLw0pXyq8Zr3vTn");
+        for (secret, with) in
+            [("sk-proj-1234", "x"), ("nothingtobeseenandnodigits", "x"), ("q8Zr3vTn5kLw0pXyq8Zr3vTn", "ab")]
+        {
+            assert_eq!(filled(secret, with), (secret.to_owned() + &with.repeat(40)).as_bytes());
+        }
     }
 
     #[test]

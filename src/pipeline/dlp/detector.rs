@@ -487,9 +487,10 @@ fn judge(text: &[u8], rule: &Rule, range: Range<usize>) -> Option<Match> {
     if secret.len() < source.min_len {
         return None;
     }
+    let core = allowance::unfilled(secret);
     let glued = source.boundary && !stands_alone(text, &range);
     // What stands in the middle of other text is no near miss of the format: it was put there.
-    if glued && !(rule.distinctive && is_glued_before(text, &range) && allowance::is_random(secret)) {
+    if glued && !(rule.distinctive && is_glued_before(text, &range) && allowance::is_random(core)) {
         return None;
     }
     let confidence = match source.validators.as_slice() {
@@ -499,10 +500,10 @@ fn judge(text: &[u8], rule: &Rule, range: Range<usize>) -> Option<Match> {
     };
     let example = rule.documents(secret);
     if !example {
-        let random = source.entropy <= 0.0 || allowance::entropy(secret) >= source.entropy;
+        let random = source.entropy <= 0.0 || allowance::entropy(core) >= source.entropy;
         // Orders to an agent say `your` and stand in brackets: they are no secrets.
         let secretive = rule.category != Category::PromptInjection;
-        if !random || (secretive && allowance::is_placeholder(secret, confidence)) || rule.allows(secret) {
+        if !random || (secretive && allowance::is_placeholder(core, confidence)) || rule.allows(secret) {
             return None;
         }
     }
@@ -579,6 +580,7 @@ mod tests {
 
     const RULES: &str = r#"
         - {id: vendor-token, keywords: [vnd_], pattern: 'vnd_[A-Za-z0-9]{12}'}
+        - {id: long-token, keywords: [alt_], pattern: 'alt_[A-Za-z0-9]{20,90}'}
         - {id: middle-token, keywords: [MID8], pattern: '[a-z0-9]{4}MID8[a-z0-9]{4}'}
         - {id: named-key, keywords: [acme], reach: assigned, pattern: '[0-9a-f]{16}', entropy: 2.5}
         - {id: close-key, keywords: [zeta], reach: nearby, pattern: '[A-Z0-9]{10}'}
@@ -601,6 +603,11 @@ mod tests {
             ("card 4012888888881881", "card", "4012888888881881"),
             ("the secret vnd_q8Zr3vTn5kLw", "vendor-token", "vnd_q8Zr3vTn5kLw"),
             ("xxxvnd_q8Zr3vTn5kLwyyy", "vendor-token", "vnd_q8Zr3vTn5kLw"),
+            (
+                "alt_q8Zr3vTn5kLw0pXyC7dE1fGhyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy",
+                "long-token",
+                "alt_q8Zr3vTn5kLw0pXyC7dE1fGhyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy",
+            ),
             ("vnd_q8Zr3 vTn5k Lw", "vendor-token", "vnd_q8Zr3 vTn5k Lw"),
             ("x = \"vnd_q8Zr\" + \"3vTn5kLw\"", "vendor-token", "vnd_q8Zr\" + \"3vTn5kLw"),
         ] {
@@ -617,6 +624,7 @@ mod tests {
             "vnd_ followed by words",
             "endvnd_followedbyw",
             "vnd_aaaaaaaaaaaa",
+            "alt_q8yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy",
             "acme=aaaaaaaaaaaaaaa1",
             "card 4012888888881882",
             "secret: your_secret",

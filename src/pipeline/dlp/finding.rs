@@ -181,11 +181,13 @@ pub enum Step {
     Base64,
     /// RFC 4648 §6.
     Base32,
+    /// With Bitcoin's alphabet.
+    Base58,
     /// RFC 4648 §8, with or without separators.
     Hex,
     /// Ascii85, as Adobe and ZeroMQ write it.
     Base85,
-    /// `\u0041`, `\x41`, `\101` of JSON, JavaScript and C.
+    /// `\u0041`, `\x41`, `\101` of JSON, JavaScript and C; characters by their numbers, and by their bits.
     Escapes,
     /// `&#65;` and `&amp;` of HTML and XML.
     Entities,
@@ -218,6 +220,7 @@ impl Step {
             Self::Percent => "percent",
             Self::Base64 => "base64",
             Self::Base32 => "base32",
+            Self::Base58 => "base58",
             Self::Hex => "hex",
             Self::Base85 => "base85",
             Self::Escapes => "escapes",

@@ -128,23 +128,27 @@ impl Lens {
             return blanks;
         }
         let split = view.chain.contains(&Step::Split) || surface.chain.contains(&Step::Split);
+        // What stands side by side only because it was put there has no name before it and no words around it; and
+        // what is in one piece of it was looked at there.
+        let joined = view.chain.contains(&Step::Split);
+        let in_one_piece = |range: &Range<usize>| joined && view.surface(range.clone()).len() == range.len();
         for found in self.detector.find_with(&view.bytes, self.actions.wants_orders(), &mut blanks) {
-            // What stands side by side only because it was put there has no name before it and no words around it; and
-            // what is in one piece of it was looked at there.
-            let joined = view.chain.contains(&Step::Split);
-            let in_one_piece = || joined && view.surface(found.range.clone()).len() == found.range.len();
-            if split && (!found.is_structured() || found.confidence < Confidence::High || in_one_piece()) {
+            if split && (!found.is_structured() || found.confidence < Confidence::High || in_one_piece(&found.range)) {
                 continue;
             }
             self.note(found, view, surface, report);
         }
+        let mut note = |found: numbers::Match| {
+            // One of ten numbers has the sum of a card: only what is beyond doubt counts where any may stand side by side.
+            if split && (found.confidence < Confidence::Confirmed || in_one_piece(&found.range)) {
+                return;
+            }
+            if let Some(found) = self.detector.number(&found) {
+                self.note(found, view, surface, report);
+            }
+        };
+        numbers::find(&view.bytes, &mut note);
         if !split {
-            let mut note = |found: numbers::Match| {
-                if let Some(found) = self.detector.number(&found) {
-                    self.note(found, view, surface, report);
-                }
-            };
-            numbers::find(&view.bytes, &mut note);
             mnemonic::find(&view.bytes, &mut note);
             if self.actions.wants_contact() {
                 numbers::contact::find(&view.bytes, &mut note);

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use crate::pipeline::dlp::finding::{Action, Finding, Step};
 use crate::pipeline::dlp::scan::{Lens, Report};
-use crate::pipeline::dlp::surface::{Layout, Surface, joined};
+use crate::pipeline::dlp::surface::{Layout, Surface, joined, named};
+use crate::pipeline::dlp::view::View;
 use crate::pipeline::message::decoded;
 use crate::pipeline::policy::decision::{Denial, Reason};
 use crate::pipeline::policy::inspect::Refusal;
@@ -82,6 +83,7 @@ impl Text {
         let mut views = joined(&self.bytes, &of_query);
         views.extend(joined(&self.bytes, &of_path));
         views.extend(joined(&self.bytes, &of_fields));
+        views.extend(of_fields.iter().flat_map(|value| self.named(value)));
         if [&of_query, &of_path, &of_fields].iter().filter(|values| !values.is_empty()).count() > 1 {
             views.extend(joined(&self.bytes, &all));
         }
@@ -99,6 +101,20 @@ impl Text {
                 finding.action = finding.action.unredactable();
             }
         }
+    }
+
+    /// What a field's value makes with the name before it, where it may be the rest of a token.
+    fn named(&self, value: &Range<usize>) -> Vec<View<'static>> {
+        /// The shortest rest.
+        const LEAST: usize = 12;
+        let rest = self.bytes.get(value.clone()).unwrap_or_default();
+        if rest.len() < LEAST || rest.contains(&b' ') {
+            return Vec::new();
+        }
+        // After `x-`, and before the colon and a blank.
+        let before = self.bytes.get(..value.start).unwrap_or_default();
+        let line = memchr::memrchr(b'\n', before).map_or(0, |newline| newline + 1);
+        named(&self.bytes, line + 2..value.start.saturating_sub(2), value.clone())
     }
 
     /// The values that may be pieces of something that leaves over several requests, each with what carries it.

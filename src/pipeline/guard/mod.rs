@@ -247,3 +247,6 @@ fn without_redaction(lens: &Lens) -> Lens {
         ..lens.clone()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -64,6 +64,8 @@ fn stretch(text: &[u8], run: &Range<usize>, third: usize, ways: &mut Ways<'_, '_
     let glued = start > run.start;
     if glued {
         variants(text, run, start, &mut bytes);
+    } else {
+        unshifted(&mut bytes);
     }
     ways.run(Step::Base64, start..end, bytes);
     characters
@@ -106,6 +108,25 @@ fn variants(text: &[u8], run: &Range<usize>, start: usize, bytes: &mut Vec<u8>) 
         bytes.push(b'\n');
         bytes.extend_from_slice(ending);
         bytes.extend_from_slice(&head);
+    }
+}
+
+/// Appends what is short without the small letters round it that only shift it to another alignment: they would make a
+/// number part of a word.
+fn unshifted(bytes: &mut Vec<u8>) {
+    const SHORT: usize = 128;
+    const SHIFT: usize = 2;
+    let is_number = |byte: Option<&u8>| byte.is_some_and(|byte| byte.is_ascii_digit() || byte.is_ascii_uppercase());
+    let before = bytes.iter().take(SHIFT).take_while(|byte| byte.is_ascii_lowercase()).count();
+    let after = bytes.iter().rev().take(SHIFT).take_while(|byte| byte.is_ascii_lowercase()).count();
+    let end = bytes.len() - after;
+    if bytes.len() <= SHORT
+        && before + after > 0
+        && let Some(number) = bytes.get(before..end).filter(|b| is_number(b.first()) && is_number(b.last()))
+    {
+        let number = number.to_vec();
+        bytes.push(b'\n');
+        bytes.extend(number);
     }
 }
 

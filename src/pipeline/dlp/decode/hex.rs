@@ -84,6 +84,8 @@ struct Groups {
     length: usize,
     /// What stands between the first two, without white space.
     between: Option<SmallVec<[u8; 8]>>,
+    /// The last of them.
+    last: Range<usize>,
 }
 
 impl Groups {
@@ -100,9 +102,17 @@ impl Groups {
             return self.flush(ways);
         }
         if !near || group.len() > self.length {
+            let before = std::mem::replace(&mut self.last, 0..0);
+            let begins = between.is_some() && before.len() == group.len();
             self.flush(ways);
             self.length = group.len();
+            // What stood before is the first of them if it was the last of others.
+            if begins {
+                self.add(text, before, ways);
+                return self.add(text, group, ways);
+            }
         }
+        self.last = group.clone();
         let shorter = group.len() < self.length;
         let (pairs, _) = text.get(group.clone()).unwrap_or_default().as_chunks::<2>();
         self.bytes.extend(pairs.iter().filter_map(|[high, low]| hex_pair(*high, *low)));
@@ -134,24 +144,20 @@ const LINES: usize = 64;
 /// Reads the lines that xxd, hexdump and od write, if this place is in the first of them: an offset, bytes, and perhaps
 /// what they are.
 fn dump(text: &[u8], at: usize, dumped: &mut usize, ways: &mut Ways<'_, '_>) -> bool {
-    /// Nothing that is dumped stands further from the beginning of its line.
-    const OFFSET: usize = 128;
-    let floor = at.saturating_sub(OFFSET).max(*dumped);
+    let floor = at.saturating_sub(WIDEST).max(*dumped);
     let before = text.get(floor..at).unwrap_or_default();
-    let start = match memchr::memrchr(b'\n', before) {
-        Some(newline) => floor + newline + 1,
-        None if floor == *dumped => floor,
-        None => return false,
-    };
+    let line = memchr::memrchr(b'\n', before).map_or(floor, |newline| floor + newline + 1);
+    // The first line may stand behind something, as the first of a string does.
+    let begins = |start: &usize| dumped_line(text.get(*start..).map(first_line).unwrap_or_default(), &mut Vec::new());
+    let Some(start) = [line, at].into_iter().find(begins) else { return false };
     let mut bytes = Vec::new();
     let mut end = start;
     while let Some(rest) = text.get(end..).filter(|rest| !rest.is_empty()) {
-        let length = memchr::memchr(b'\n', rest).map_or(rest.len(), |newline| newline + 1);
-        let line = rest.get(..length).unwrap_or_default();
+        let line = first_line(rest);
         if !dumped_line(line, &mut bytes) {
             break;
         }
-        end += length;
+        end += line.len();
     }
     // Not even what is no text is read again line by line.
     let lines = end > at;
@@ -161,6 +167,15 @@ fn dump(text: &[u8], at: usize, dumped: &mut usize, ways: &mut Ways<'_, '_>) -> 
         ways.run(Step::Hex, start..end, bytes);
     }
     reads || lines && end - start > LINES
+}
+
+/// The widest line of a dump.
+const WIDEST: usize = 512;
+
+/// With its end, or as much of it as a dump may have.
+fn first_line(text: &[u8]) -> &[u8] {
+    let line = text.get(..WIDEST).unwrap_or(text);
+    line.get(..memchr::memchr(b'\n', line).map_or(line.len(), |newline| newline + 1)).unwrap_or_default()
 }
 
 /// Reads a line of a dump; false if it is none.

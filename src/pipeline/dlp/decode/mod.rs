@@ -6,9 +6,12 @@
 
 mod alphabet;
 mod base32;
+mod base58;
 mod base64;
 mod base85;
+mod codes;
 mod escape;
+mod grouped;
 mod hex;
 mod packed;
 mod quoted;
@@ -83,13 +86,18 @@ pub fn derive(view: &View<'_>, blanks: &[Range<usize>], budget: &mut Budget, fou
         if !view.is_copied(run.clone()) {
             base64::read(text, run.clone(), &mut ways);
             hex::read_run(text, run.clone(), &mut ways);
-            base32::read(text, run, &mut ways);
+            base32::read(text, run.clone(), &mut ways);
+            base58::read(text, run.clone(), &mut ways);
+            codes::read_bits(text, run, &mut ways);
         }
     }
     let mut dumped = 0;
     for run in survey.pairs.iter().filter(|run| !view.is_copied((*run).clone())) {
         hex::read_pairs(text, run.clone(), &mut dumped, &mut ways);
+        codes::read_list(text, run.clone(), &mut ways);
     }
+    ways.edits(|edits| grouped::read_blanks(text, edits));
+    ways.edits(|edits| survey.runs.iter().for_each(|run| grouped::read_hyphens(text, run.clone(), edits)));
     spaced::read(text, &survey.spaced, &mut ways);
     ways.settle(found);
 }

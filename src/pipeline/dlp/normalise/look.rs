@@ -49,10 +49,7 @@ pub(super) fn of(c: char) -> Look {
     match c {
         '\0'..='\x1f' | '\x7f'..='\u{9f}' => Look::Nothing,
         ' '..='~' => Look::Ascii(c),
-        // Tags (Unicode §23.9) are ASCII that is not shown.
-        '\u{e0020}'..='\u{e007e}' => {
-            char::from_u32(u32::from(c) - 0xe_0000).map_or(Look::Nothing, |c| Look::Text(Ascii::one(c)))
-        }
+        c if is_tag(c) => char::from_u32(u32::from(c) - 0xe_0000).map_or(Look::Nothing, |c| Look::Text(Ascii::one(c))),
         c if is_nothing(c) => Look::Nothing,
         // Most of what is written in them: neither looks like ASCII.
         '\u{3040}'..='\u{318f}' | '\u{3400}'..='\u{9fff}' | '\u{ac00}'..='\u{d7a3}' | '\u{1f300}'..='\u{1faff}' => {
@@ -66,6 +63,11 @@ pub(super) fn of(c: char) -> Look {
             digit(c).or_else(|| letter(c)).or_else(|| compatible(c)).or_else(|| accented(c)).unwrap_or_else(|| like(c))
         }
     }
+}
+
+/// Tags (Unicode §23.9) are ASCII that is not shown.
+pub(super) fn is_tag(c: char) -> bool {
+    matches!(c, '\u{e0020}'..='\u{e007e}')
 }
 
 /// Default-ignorable code points (Unicode §5.21), and blanks that are letters.

@@ -46,14 +46,24 @@ fn words(text: &str, offset: usize, parts: &mut Vec<Part>, edits: &mut Edits<'_>
         let start = from + strange - word.count();
         parts.clear();
         let mut end = start;
-        for c in text.get(start..).unwrap_or_default().chars().take_while(|c| is_word(*c)).take(WORD) {
+        let rest = text.get(start..).unwrap_or_default();
+        let hidden = rest.chars().next().is_some_and(look::is_tag);
+        let goes_on = |c: &char| is_word(*c) && look::is_tag(*c) == hidden;
+        for c in rest.chars().take_while(goes_on).take(WORD) {
             parts.push((offset + end, c.len_utf8(), look::of(c)));
             end += c.len_utf8();
         }
         if parts.is_empty() {
             end += space(text, offset, end, edits);
         }
-        word_of(parts, edits);
+        // What is not shown is no part of the words that are.
+        if hidden {
+            edits.replace(Step::Unicode, offset + start, offset + start, b" ");
+            word_of(parts, edits);
+            edits.replace(Step::Unicode, offset + end, offset + end, b" ");
+        } else {
+            word_of(parts, edits);
+        }
         from = end;
     }
 }
@@ -193,7 +203,7 @@ fn is_strange(byte: u8) -> bool {
 fn is_word(c: char) -> bool {
     match c {
         '\t' | '\n' | '\r' => false,
-        '\0'..='\x7f' => c.is_ascii_alphanumeric() || c.is_ascii_control() || "_-+/=.~".contains(c),
+        '\0'..='\x7f' => c.is_ascii_alphanumeric() || c.is_ascii_control() || "_-+/=.~:@".contains(c),
         c => !c.is_whitespace() || c == '\u{85}',
     }
 }

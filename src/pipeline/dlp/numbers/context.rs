@@ -183,7 +183,13 @@ impl Reader {
             Some((start, context)) if start == window.start => context,
             _ => {
                 let near = window.start.saturating_sub(BEFORE);
-                let context = Context::of(text.get(near..window.start).unwrap_or_default());
+                let near = text.get(near..window.start).unwrap_or_default();
+                let mut context = Context::of(near);
+                if context.nearest == Some(Word::Clears)
+                    && let Some(member) = member(near)
+                {
+                    context = Context::of(member);
+                }
                 self.before = Some((window.start, context));
                 context
             }
@@ -236,6 +242,16 @@ impl Context {
         }
         !matches!(word, Word::Names(_))
     }
+}
+
+/// The member of a JSON object whose value begins behind this, if others stand before it: `, "data": "`. An `id` before
+/// it has a value of its own.
+fn member(text: &[u8]) -> Option<&[u8]> {
+    let key = text.strip_suffix(b"\"").unwrap_or(text).trim_ascii_end().strip_suffix(b":")?;
+    let key = key.trim_ascii_end().strip_suffix(b"\"")?;
+    let start = memchr::memrchr(b'"', key)?;
+    let before = text.get(..start)?.trim_ascii_end();
+    (before.last() == Some(&b',')).then(|| text.get(start..)).flatten()
 }
 
 static WORDS: LazyLock<Table> = LazyLock::new(Table::new);
@@ -470,6 +486,14 @@ mod tests {
             assert_eq!(about(text).names >> ssn & 1, 0, "{text}");
         }
         assert!(about("order no 000000000").denies(Kind::GovId, false));
+        for (text, denied) in [
+            (r#"{"id": "000000000"#, true),
+            (r#"{"a": 1, "user_id":000000000"#, true),
+            (r#"{"id": 7, "data": "000000000"#, false),
+            (r#"{"ids": ["1", "000000000"#, true),
+        ] {
+            assert_eq!(about(text).denies(Kind::Financial, true), denied, "{text}");
+        }
         assert!(about("id 000000000").denies(Kind::Financial, true));
         assert!(
             !about("id 000000000").denies(Kind::GovId, true) && !about("id 000000000").denies(Kind::Financial, false)

@@ -119,6 +119,19 @@ pub fn joined(text: &[u8], values: &[Range<usize>]) -> Vec<View<'static>> {
     views
 }
 
+/// What a field's name and value make together: a name has no underscores, and is in small letters.
+pub fn named(text: &[u8], name: Range<usize>, value: Range<usize>) -> Vec<View<'static>> {
+    let raw = View::raw(text);
+    let (head, rest) = (text.get(name.clone()).unwrap_or_default(), text.get(value.clone()).unwrap_or_default());
+    let pieces =
+        vec![(0, name.start), (head.len(), name.end), (head.len(), value.start), (head.len() + rest.len(), value.end)];
+    let as_it_is = [head, rest].concat();
+    let mut underscored = as_it_is.clone();
+    underscored.iter_mut().take(head.len()).filter(|byte| **byte == b'-').for_each(|byte| *byte = b'_');
+    let ways = if underscored == as_it_is { vec![as_it_is] } else { vec![as_it_is, underscored] };
+    ways.into_iter().map(|bytes| raw.pieces(Step::Split, bytes, pieces.clone())).collect()
+}
+
 /// Whether a value looks like a piece of a token: no blanks, and no word or number alone.
 fn is_odd(value: &[u8]) -> bool {
     let digits = value.iter().any(u8::is_ascii_digit);
@@ -178,6 +191,16 @@ mod tests {
         assert_eq!(&text[whole], br#"ghp_x1","note":"hello","b":"y2"#);
         assert_eq!(&text[views[1].surface(0..6)], b"ghp_x1");
         assert!(joined(text, &values[..1]).is_empty());
+    }
+
+    #[test]
+    fn a_name_is_read_on_into_its_value() {
+        let text = b"x-ab-c: d-e";
+        let views = named(text, 2..6, 8..11);
+        let texts: Vec<_> = views.iter().map(|view| String::from_utf8_lossy(&view.bytes).into_owned()).collect();
+        assert_eq!(texts, ["ab-cd-e", "ab_cd-e"]);
+        assert!(views.iter().all(|view| (view.surface(0..7), view.surface(4..6)) == (2..11, 8..10)));
+        assert_eq!(named(b"x-a: b", 2..3, 5..6).len(), 1);
     }
 
     #[test]

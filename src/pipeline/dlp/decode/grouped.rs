@@ -1,0 +1,157 @@
+//! What is written in groups of one length, `QUtJQ U43UD ZLWlQ`, `npm_2-3lIF6-uR2JA`: as it reads without what stands
+//! between them.
+
+use std::ops::Range;
+
+use smallvec::SmallVec;
+
+use crate::pipeline::dlp::edits::Edits;
+use crate::pipeline::dlp::finding::Step;
+
+/// The fewest groups of one length; what is left may be a shorter one.
+const GROUPS: usize = 3;
+/// The lengths of groups. What is wrapped in longer lines is read as it stands.
+const LENGTHS: std::ops::Range<usize> = 3..32;
+/// The fewest characters of all groups.
+const LEAST: usize = 16;
+
+/// Takes out the blanks between groups.
+pub(super) fn read_blanks(text: &[u8], edits: &mut Edits<'_>) {
+    let (blocks, rest) = text.as_chunks::<BLOCK>();
+    let mut last = [b' '; BLOCK];
+    for (to, from) in last.iter_mut().zip(rest) {
+        *to = *from;
+    }
+    let (mut done, mut before, mut capitals_before) = (0, &last, 0);
+    for (at, block) in blocks.iter().chain([&last]).enumerate() {
+        let capitals = capitals(block);
+        if capitals_before + capitals >= CAPITALS && are_groups(before, block) {
+            let start = at * BLOCK;
+            around(text, start..text.len().min(start + BLOCK), &mut done, edits);
+        }
+        (before, capitals_before) = (block, capitals);
+    }
+}
+
+/// How much is looked at as one.
+const BLOCK: usize = 64;
+
+/// Takes out the hyphens between groups in a run of base64.
+pub(super) fn read_hyphens(text: &[u8], run: Range<usize>, edits: &mut Edits<'_>) {
+    let mut at = run.start;
+    while let Some(found) = text.get(at..run.end).and_then(|rest| memchr::memchr(b'-', rest)) {
+        let first = at + found;
+        at = first + 1;
+        let next = text.get(at..run.end.min(at + LENGTHS.end)).and_then(|rest| memchr::memchr(b'-', rest));
+        let Some(length) = next.filter(|length| LENGTHS.contains(length)) else { continue };
+        let is_hyphen = |at: &usize| *at < run.end && text.get(*at) == Some(&b'-');
+        let hyphens = || std::iter::successors(Some(first), |at| Some(at + length + 1)).take_while(is_hyphen);
+        let count = hyphens().count();
+        // An UUID has three of four characters between longer ones.
+        let fewest = if first - run.start == length { GROUPS } else { GROUPS + 2 };
+        if count >= fewest && length * (count + 1) >= LEAST {
+            hyphens().for_each(|at| edits.replace(Step::Split, at, at + 1, b""));
+            at = first + count * (length + 1);
+        }
+    }
+}
+
+/// The fewest capitals of two blocks that are looked into: tokens and base64 have more of them than words do.
+const CAPITALS: u8 = 5;
+
+/// Without a branch for each byte: the compiler makes vectors of it.
+fn capitals(block: &[u8; BLOCK]) -> u8 {
+    block.iter().map(|byte| u8::from(byte.wrapping_sub(b'A') < 26)).sum()
+}
+
+/// Whether two blocks have blanks between groups, and so many capitals inside of words.
+fn are_groups(first: &[u8; BLOCK], second: &[u8; BLOCK]) -> bool {
+    let inner = |block: &[u8; BLOCK]| -> u8 {
+        let (mut words, mut capitals) = ([0_u8; BLOCK], [0_u8; BLOCK]);
+        for ((word, capital), byte) in words.iter_mut().zip(&mut capitals).zip(block) {
+            let is_capital = byte.wrapping_sub(b'A') < 26;
+            *capital = u8::from(is_capital);
+            *word = u8::from(is_capital | (byte.wrapping_sub(b'a') < 26) | (byte.wrapping_sub(b'0') < 10));
+        }
+        words.iter().zip(capitals.iter().skip(1)).map(|(word, capital)| word & capital).sum()
+    };
+    let is_blank = |byte: &u8| u8::from((*byte == b' ') | (*byte == b'\n') | (*byte == b'\t'));
+    let blanks = |block: &[u8; BLOCK]| -> u8 { block.iter().map(is_blank).sum() };
+    blanks(first) + blanks(second) >= GROUPS as u8 && inner(first) + inner(second) >= CAPITALS
+}
+
+/// Takes out the blanks in all groups that begin in this block or a little before it. What begins before `done` was
+/// looked at.
+fn around(text: &[u8], block: Range<usize>, done: &mut usize, edits: &mut Edits<'_>) {
+    let start = block.start.max(*done);
+    let back = text.get(*done..start).unwrap_or_default().iter().rev();
+    let mut at = start - back.take(LENGTHS.end * GROUPS).take_while(|byte| is_inner(**byte) || **byte == b' ').count();
+    while at < block.end {
+        let length = group(text, at);
+        if length == LENGTHS.end {
+            // What is longer is no group, nor is what is left of it.
+            let mut rest = text.get(at..block.end).unwrap_or_default().iter();
+            at += rest.position(|byte| !is_inner(*byte)).unwrap_or(block.end - at) + 1;
+            continue;
+        }
+        let mut end = at + length;
+        let mut blanks: SmallVec<[Range<usize>; 16]> = SmallVec::new();
+        // What comes before the first group is of another length, or is taken for one of them.
+        while LENGTHS.contains(&length) {
+            let blank = end..end + blank(text, end);
+            let next = group(text, blank.end);
+            let is_other = blanks.last().is_some_and(|last| text.get(last.clone()) != text.get(blank.clone()));
+            if blank.is_empty() || next == 0 || next > length || is_other {
+                break;
+            }
+            end = blank.end + next;
+            blanks.push(blank);
+            if next < length {
+                break;
+            }
+        }
+        let between: usize = blanks.iter().map(Range::len).sum();
+        if blanks.len() >= GROUPS && end - at - between >= LEAST {
+            for blank in blanks {
+                edits.replace(Step::Split, blank.start, blank.end, b"");
+            }
+            *done = end;
+        }
+        at = (at + length + 1).max(*done);
+    }
+    *done = at;
+}
+
+/// How many bytes of a group begin here.
+fn group(text: &[u8], at: usize) -> usize {
+    let rest = text.get(at..text.len().min(at + LENGTHS.end)).unwrap_or_default();
+    rest.iter().position(|byte| !is_inner(*byte)).unwrap_or(rest.len())
+}
+
+/// How many bytes stand between two groups.
+fn blank(text: &[u8], at: usize) -> usize {
+    match text.get(at..).unwrap_or_default() {
+        [b' ' | b'\t' | b'\n', ..] => 1,
+        [b'\r', b'\n', ..] => 2,
+        _ => 0,
+    }
+}
+
+/// What tokens, addresses and encoded text are written with.
+#[inline]
+fn is_inner(byte: u8) -> bool {
+    INNER.get(usize::from(byte)).copied().unwrap_or_default()
+}
+
+static INNER: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut rest: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=_-.:@~%&?#!*$";
+    while let [first, more @ ..] = rest {
+        #[expect(clippy::indexing_slicing, reason = "it is filled when it is compiled")]
+        {
+            table[*first as usize] = true;
+        }
+        rest = more;
+    }
+    table
+};

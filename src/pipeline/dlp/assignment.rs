@@ -57,14 +57,14 @@ fn values(text: &[u8], from: usize, mut try_at: impl FnMut(usize) -> bool) {
     let mut assigned = false;
     let mut lines = 0;
     let mut before = b'k';
-    let mut escaped = false;
+    let mut escaped = None;
     for (at, mut byte) in after.iter().copied().enumerate() {
         // What is escaped parts as what it stands for.
-        if escaped {
-            escaped = false;
+        if escaped == Some(at) {
             byte = parting(byte).unwrap_or(byte);
         } else if byte == b'\\' {
-            escaped = after.get(at + 1).is_some_and(|next| parting(*next).is_some());
+            let more = after.iter().skip(at).take_while(|byte| **byte == b'\\').count();
+            escaped = Some(at + more);
         }
         let begins = assigned && is_value(byte) && !is_value(before) && !after.get(at..).is_some_and(is_scheme);
         if begins && !after.get(..at).is_some_and(names_no_secret) {
@@ -94,12 +94,11 @@ fn values(text: &[u8], from: usize, mut try_at: impl FnMut(usize) -> bool) {
     }
 }
 
-/// What stands for a line end, a tab or a quote behind a backslash.
+/// What stands for a line end or a tab behind a backslash.
 fn parting(escape: u8) -> Option<u8> {
     match escape {
         b'n' | b'r' => Some(b'\n'),
         b't' => Some(b'\t'),
-        b'"' | b'\'' | b'`' | b'\\' => Some(b'"'),
         _ => None,
     }
 }

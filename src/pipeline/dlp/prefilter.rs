@@ -172,9 +172,10 @@ impl Prefilter {
                 [a, b, c] => u32::from_le_bytes([a, b, c, 0]),
                 _ => break,
             } | FOLD;
-            self.anchored(text, place, window, slot(window), found)?;
-            if self.short {
-                self.anchored(text, place, window, slot(window >> 8), found)?;
+            let (first, second) = (slot(window), slot(window >> 8));
+            self.anchored(text, place, window, first, found)?;
+            if self.short && second != first {
+                self.anchored(text, place, window, second, found)?;
             }
         }
         ControlFlow::Continue(())

@@ -343,7 +343,7 @@ fn derived(text: &[u8]) -> Vec<View<'static>> {
 fn next(views: &[View<'_>], budget: &mut Budget) -> Vec<View<'static>> {
     let mut more = Vec::new();
     for view in views {
-        derive(view, budget, &mut more);
+        derive(view, &[], budget, &mut more);
     }
     more
 }

@@ -37,7 +37,9 @@ pub fn is_placeholder(secret: &[u8], confidence: Confidence) -> bool {
     const MARKS: [&[u8]; 8] = [b"${", b"{{", b"<", b"$(", b"%{", b"...", b"***", b"xxxx"];
     let lower = secret.to_ascii_lowercase();
     let has = |mark: &&[u8]| memchr::memmem::find(&lower, mark).is_some();
-    MARKS.iter().any(has) || has_word_of_placeholders(&lower) || is_sequence(&lower)
+    // AWS began it: no seven letters come like this by chance.
+    let says_example = memchr::memmem::find(secret, b"EXAMPLE").is_some();
+    says_example || MARKS.iter().any(has) || has_word_of_placeholders(&lower) || is_sequence(&lower)
 }
 
 /// Whether a word stands for itself in it that says so. Inside of a random run it is chance: `q8todoR3`.
@@ -106,6 +108,7 @@ mod tests {
             ("sk_test_q8Zr3vTn5kLw0pXy", false, false),
             ("q8todoZr3yourvTn5kLw0pXy", false, false),
             ("wJalrXUtnFEMIbPxRfiCYEXAMPLEKEY", true, false),
+            ("q8Zr3EXAMPLE5kLw0pXyc7Bd", true, false),
             ("abcdefghijklmnop", true, false),
             ("AKIA1234567890ABCDEF", false, false),
             ("q8Zr3vTn5kLw0pXy", false, false),

@@ -1,0 +1,103 @@
+//! Whether a generator wrote a value, or a person.
+
+/// Whether this is random: letters and digits that make no words, and no digest.
+///
+/// Two letters that follow each other are a pair of [`FOLLOW`] in nine of ten cases where words are written, and in
+/// three of ten where letters are drawn.
+pub(super) fn random(value: &[u8]) -> bool {
+    /// With fewer pairs there are hardly words in it.
+    const FEW: usize = 4;
+    /// The fewest digits and letters of those.
+    const BOTH: usize = 2;
+    let digits = value.iter().filter(|byte| byte.is_ascii_digit()).count();
+    let letters = value.iter().filter(|byte| byte.is_ascii_alphabetic()).count();
+    if digits < BOTH || letters < BOTH {
+        return false;
+    }
+    let (mut pairs, mut known) = (0, 0);
+    for (one, next) in value.iter().zip(value.iter().skip(1)) {
+        // In `accessKey` a word ends and another begins.
+        if one.is_ascii_alphabetic()
+            && next.is_ascii_alphabetic()
+            && !(one.is_ascii_lowercase() && next.is_ascii_uppercase())
+        {
+            pairs += 1;
+            known += usize::from(follows(*one, *next));
+        }
+    }
+    let in_hex = value.iter().all(u8::is_ascii_hexdigit);
+    // Of six letters most pairs are in words, too.
+    (pairs < FEW || in_hex || known * 5 <= pairs * 3) && !(in_hex && DIGESTS.contains(&value.len()))
+}
+
+/// The lengths of digests in hex: what has one may be a digest.
+const DIGESTS: [usize; 6] = [32, 40, 56, 64, 96, 128];
+
+fn follows(one: u8, next: u8) -> bool {
+    let place = usize::from(one.to_ascii_lowercase().wrapping_sub(b'a'));
+    FOLLOW.get(place).is_some_and(|of| of.as_bytes().contains(&next.to_ascii_lowercase()))
+}
+
+/// What follows each letter of the alphabet in the two hundred pairs that make up most of English and of the names in
+/// programs.
+const FOLLOW: [&str; 26] = [
+    "bcdgiklmnprstuvy",
+    "aeiloru",
+    "acehiklortu",
+    "adeiosu",
+    "acdefglmnprstvx",
+    "aefilor",
+    "eir",
+    "aeio",
+    "abcdefglmnoprstvz",
+    "",
+    "ei",
+    "adeilostuy",
+    "aeimopsu",
+    "acdefginostu",
+    "cdglmnoprstuvw",
+    "aeiloprstu",
+    "u",
+    "acdegimnorstuy",
+    "acehilopstuy",
+    "acehilorstuy",
+    "beilmnprst",
+    "aei",
+    "ai",
+    "t",
+    "p",
+    "e",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_drawn_is_random_and_what_is_named_is_not() {
+        for value in [
+            "w7Qz4KpR9tVb2XsLm8NfYc3D",
+            "q8zr3vtn5klw0pxyc7bd",
+            "5bbd6a1066e8ea08e6d6c16ef7",
+            "Tm/QKG4ZJ+nwQ31K5Pjq01a9kAVNLqiio",
+            "8K2Q-M4ZX-7W1T-9VBN",
+            "0XQF7N2LZ5KD",
+        ] {
+            assert!(random(value.as_bytes()), "{value}");
+        }
+        for value in [
+            "EchRequiresTls13Support",
+            "OAuth2RefreshTokenGrant",
+            "my-service-backend-key-v2",
+            "correcthorsebatterystaple",
+            "getSecretKeyFromVault2",
+            "user_access_token_2024",
+            "5bbd6a1066e8ea08e6d6c16ef720cf94",
+            "12345678901234567890",
+            "api.example.internal:8443",
+            "",
+        ] {
+            assert!(!random(value.as_bytes()), "{value}");
+        }
+    }
+}

@@ -7,11 +7,11 @@
 pub(super) fn random(value: &[u8]) -> bool {
     /// With fewer pairs there are hardly words in it.
     const FEW: usize = 4;
-    /// The fewest digits and letters of those.
-    const BOTH: usize = 2;
-    let digits = value.iter().filter(|byte| byte.is_ascii_digit()).count();
-    let letters = value.iter().filter(|byte| byte.is_ascii_alphabetic()).count();
-    if digits < BOTH || letters < BOTH {
+    let count = |is: fn(&u8) -> bool| value.iter().filter(|byte| is(byte)).count();
+    let (digits, lower, upper) =
+        (count(u8::is_ascii_digit), count(u8::is_ascii_lowercase), count(u8::is_ascii_uppercase));
+    // One digit is in many a name.
+    if digits == 0 || lower + upper < 2 || (digits == 1 && (lower < 4 || upper < 4)) {
         return false;
     }
     let (mut pairs, mut known) = (0, 0);

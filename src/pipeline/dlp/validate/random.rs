@@ -26,8 +26,12 @@ pub(super) fn random(value: &[u8]) -> bool {
         }
     }
     let in_hex = value.iter().all(u8::is_ascii_hexdigit);
-    // Of six letters most pairs are in words, too.
-    (pairs < FEW || in_hex || known * 5 <= pairs * 3) && !(in_hex && DIGESTS.contains(&value.len()))
+    // Of six letters most pairs are in words, too. Half a byte more is no key.
+    if in_hex {
+        !DIGESTS.contains(&value.len()) && value.len().is_multiple_of(2)
+    } else {
+        pairs < FEW || known * 5 <= pairs * 3
+    }
 }
 
 /// The lengths of digests in hex: what has one may be a digest.

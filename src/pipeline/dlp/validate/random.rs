@@ -10,8 +10,8 @@ pub(super) fn random(value: &[u8]) -> bool {
     let count = |is: fn(&u8) -> bool| value.iter().filter(|byte| is(byte)).count();
     let (digits, lower, upper) =
         (count(u8::is_ascii_digit), count(u8::is_ascii_lowercase), count(u8::is_ascii_uppercase));
-    // One digit is in many a name.
-    if digits == 0 || lower + upper < 2 || (digits == 1 && (lower < 4 || upper < 4)) {
+    // One digit is in many a name, and letters among many digits are in many a number.
+    if digits == 0 || (lower + upper) * 6 < value.len() || (digits == 1 && (lower < 4 || upper < 4)) {
         return false;
     }
     let (mut pairs, mut known) = (0, 0);
@@ -25,7 +25,7 @@ pub(super) fn random(value: &[u8]) -> bool {
             known += usize::from(follows(*one, *next));
         }
     }
-    let in_hex = value.iter().all(u8::is_ascii_hexdigit);
+    let in_hex = (lower == 0 || upper == 0) && value.iter().all(u8::is_ascii_hexdigit);
     // Of six letters most pairs are in words, too. Half a byte more is no key.
     if in_hex {
         !DIGESTS.contains(&value.len()) && value.len().is_multiple_of(2)
@@ -98,6 +98,7 @@ mod tests {
             "user_access_token_2024",
             "5bbd6a1066e8ea08e6d6c16ef720cf94",
             "12345678901234567890",
+            "178939000405101/20251120T1",
             "api.example.internal:8443",
             "",
         ] {

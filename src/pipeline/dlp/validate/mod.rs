@@ -25,6 +25,8 @@ pub enum Validator {
     GithubCrc32,
     /// Letters and digits that make no words, and no digest.
     Random,
+    /// No words: where something else already speaks for a key.
+    Unworded,
     /// An access key id of AWS: base32, with an account that can be.
     AwsKeyId,
     /// The header of a token is JSON and names an algorithm (RFC 7515).
@@ -228,6 +230,7 @@ impl Validator {
             Self::Luhn => luhn(value),
             Self::GithubCrc32 => tokens::github_crc32(value),
             Self::Random => random::random(value),
+            Self::Unworded => random::unworded(value),
             Self::AwsKeyId => tokens::aws_key_id(value),
             Self::JwtHeader => tokens::jwt_header(value),
             Self::PemKey => tokens::pem_key(value),
@@ -340,6 +343,7 @@ impl Validator {
             Self::Luhn
             | Self::GithubCrc32
             | Self::Random
+            | Self::Unworded
             | Self::AwsKeyId
             | Self::JwtHeader
             | Self::PemKey

@@ -80,10 +80,21 @@ fn is_run(secret: &[u8]) -> bool {
     longest >= 8 && longest * 2 > secret.len() || secret.len() >= 4 && longest == secret.len()
 }
 
-/// Neighbours of the alphabet or of the digits for most of it: `abcdefgh`, `12345678`.
+/// Neighbours of the alphabet or of the digits for most of it, in a few runs: `abcdefgh`, `1234567890abcdef`. Who writes
+/// more of them makes a key up, and it may be one.
 fn is_sequence(secret: &[u8]) -> bool {
-    let steps = secret.iter().zip(secret.iter().skip(1)).filter(|(a, b)| a.checked_add(1) == Some(**b)).count();
-    secret.len() >= 6 && steps * 4 > secret.len() * 3
+    const FEW: usize = 4;
+    const SHORTEST: usize = 3;
+    let (mut steps, mut runs, mut length) = (0, 0, 1);
+    for (a, b) in secret.iter().zip(secret.iter().skip(1)) {
+        if a.checked_add(1) == Some(*b) || (*a, *b) == (b'9', b'0') {
+            (steps, length) = (steps + 1, length + 1);
+            runs += usize::from(length == SHORTEST);
+        } else {
+            length = 1;
+        }
+    }
+    secret.len() >= 6 && steps * 4 > secret.len() * 3 && runs <= FEW
 }
 
 #[cfg(test)]
@@ -110,6 +121,8 @@ mod tests {
             ("wJalrXUtnFEMIbPxRfiCYEXAMPLEKEY", true, false),
             ("q8Zr3EXAMPLE5kLw0pXyc7Bd", true, false),
             ("abcdefghijklmnop", true, false),
+            ("1234567890abcdef1234567890abcdef", true, false),
+            ("qrstu4567890123qrstu4567890123qrstu45678", false, false),
             ("AKIA1234567890ABCDEF", false, false),
             ("q8Zr3vTn5kLw0pXy", false, false),
         ] {

@@ -55,8 +55,8 @@ fn has_both(value: &[u8]) -> bool {
         }
 }
 
-/// The lengths of digests in hex: what has one may be a digest.
-const DIGESTS: [usize; 6] = [32, 40, 56, 64, 96, 128];
+/// The lengths of digests in hex, and of MongoDB's ids: what has one may be one.
+const DIGESTS: [usize; 7] = [24, 32, 40, 56, 64, 96, 128];
 
 fn follows(one: u8, next: u8) -> bool {
     let place = usize::from(one.to_ascii_lowercase().wrapping_sub(b'a'));

@@ -39,7 +39,11 @@ pub fn is_placeholder(secret: &[u8], confidence: Confidence) -> bool {
     let has = |mark: &&[u8]| memchr::memmem::find(&lower, mark).is_some();
     // AWS began it: no seven letters come like this by chance.
     let says_example = memchr::memmem::find(secret, b"EXAMPLE").is_some();
-    says_example || MARKS.iter().any(has) || has_word_of_placeholders(&lower) || is_sequence(&lower)
+    says_example
+        || MARKS.iter().any(has)
+        || has_word_of_placeholders(&lower)
+        || is_sequence(&lower)
+        || is_counted(&lower)
 }
 
 /// Whether a word stands for itself in it that says so. Inside of a random run it is chance: `q8todoR3`.
@@ -78,6 +82,12 @@ fn is_run(secret: &[u8]) -> bool {
         before = Some(byte);
     }
     longest >= 8 && longest * 2 > secret.len() || secret.len() >= 4 && longest == secret.len()
+}
+
+/// Whether somebody counted after the mark that a token begins with: `abc-12345678901234567890`.
+fn is_counted(secret: &[u8]) -> bool {
+    let last = secret.rsplit(|byte| b"-_".contains(byte)).next().unwrap_or_default();
+    last.len() * 3 >= secret.len() * 2 && last.iter().all(u8::is_ascii_digit) && is_sequence(last)
 }
 
 /// Neighbours of the alphabet or of the digits for most of it, in a few runs: `abcdefgh`, `1234567890abcdef`. Who writes
@@ -122,6 +132,7 @@ mod tests {
             ("q8Zr3EXAMPLE5kLw0pXyc7Bd", true, false),
             ("abcdefghijklmnop", true, false),
             ("1234567890abcdef1234567890abcdef", true, false),
+            ("zqk-12345678901234567890", true, false),
             ("qrstu4567890123qrstu4567890123qrstu45678", false, false),
             ("AKIA1234567890ABCDEF", false, false),
             ("q8Zr3vTn5kLw0pXy", false, false),

@@ -49,7 +49,13 @@ pub fn is_placeholder(secret: &[u8], confidence: Confidence) -> bool {
     const MARKS: [&[u8]; 8] = [b"${", b"{{", b"<", b"$(", b"%{", b"...", b"***", b"xxxx"];
     let lower = secret.to_ascii_lowercase();
     let has = |mark: &&[u8]| memchr::memmem::find(&lower, mark).is_some();
-    MARKS.iter().any(has) || has_word_of_placeholders(&lower) || is_sequence(&lower)
+    // AWS began it: no seven letters come like this by chance.
+    let says_example = memchr::memmem::find(secret, b"EXAMPLE").is_some();
+    says_example
+        || MARKS.iter().any(has)
+        || has_word_of_placeholders(&lower)
+        || is_sequence(&lower)
+        || is_counted(&lower)
 }
 
 /// Whether a word stands for itself in it that says so. Inside of a random run it is chance: `q8todoR3`.
@@ -90,10 +96,27 @@ fn is_run(secret: &[u8]) -> bool {
     longest >= 8 && longest * 2 > secret.len() || secret.len() >= 4 && longest == secret.len()
 }
 
-/// Neighbours of the alphabet or of the digits for most of it: `abcdefgh`, `12345678`.
+/// Whether somebody counted after the mark that a token begins with: `abc-12345678901234567890`.
+fn is_counted(secret: &[u8]) -> bool {
+    let last = secret.rsplit(|byte| b"-_".contains(byte)).next().unwrap_or_default();
+    last.len() * 3 >= secret.len() * 2 && last.iter().all(u8::is_ascii_digit) && is_sequence(last)
+}
+
+/// Neighbours of the alphabet or of the digits for most of it, in a few runs: `abcdefgh`, `1234567890abcdef`. Who writes
+/// more of them makes a key up, and it may be one.
 fn is_sequence(secret: &[u8]) -> bool {
-    let steps = secret.iter().zip(secret.iter().skip(1)).filter(|(a, b)| a.checked_add(1) == Some(**b)).count();
-    secret.len() >= 6 && steps * 4 > secret.len() * 3
+    const FEW: usize = 4;
+    const SHORTEST: usize = 3;
+    let (mut steps, mut runs, mut length) = (0, 0, 1);
+    for (a, b) in secret.iter().zip(secret.iter().skip(1)) {
+        if a.checked_add(1) == Some(*b) || (*a, *b) == (b'9', b'0') {
+            (steps, length) = (steps + 1, length + 1);
+            runs += usize::from(length == SHORTEST);
+        } else {
+            length = 1;
+        }
+    }
+    secret.len() >= 6 && steps * 4 > secret.len() * 3 && runs <= FEW
 }
 
 #[cfg(test)]
@@ -129,7 +152,11 @@ mod tests {
             ("sk_test_q8Zr3vTn5kLw0pXy", false, false),
             ("q8todoZr3yourvTn5kLw0pXy", false, false),
             ("wJalrXUtnFEMIbPxRfiCYEXAMPLEKEY", true, false),
+            ("q8Zr3EXAMPLE5kLw0pXyc7Bd", true, false),
             ("abcdefghijklmnop", true, false),
+            ("1234567890abcdef1234567890abcdef", true, false),
+            ("zqk-12345678901234567890", true, false),
+            ("qrstu4567890123qrstu4567890123qrstu45678", false, false),
             ("AKIA1234567890ABCDEF", false, false),
             ("q8Zr3vTn5kLw0pXy", false, false),
         ] {

@@ -5,6 +5,7 @@ mod cards;
 mod compact;
 mod crypto;
 mod ids;
+mod random;
 mod tokens;
 
 use serde::Deserialize;
@@ -22,6 +23,10 @@ pub enum Validator {
     Luhn,
     /// The last six characters are the CRC-32 of the others, in base 62 (GitHub and npm, "Behind GitHub's new authentication token formats").
     GithubCrc32,
+    /// Letters and digits that make no words, and no digest.
+    Random,
+    /// No words: where something else already speaks for a key.
+    Unworded,
     /// An access key id of AWS: base32, with an account that can be.
     AwsKeyId,
     /// The header of a token is JSON and names an algorithm (RFC 7515).
@@ -224,6 +229,8 @@ impl Validator {
         match self {
             Self::Luhn => luhn(value),
             Self::GithubCrc32 => tokens::github_crc32(value),
+            Self::Random => random::random(value),
+            Self::Unworded => random::unworded(value),
             Self::AwsKeyId => tokens::aws_key_id(value),
             Self::JwtHeader => tokens::jwt_header(value),
             Self::PemKey => tokens::pem_key(value),
@@ -335,6 +342,8 @@ impl Validator {
             Self::EgyptId => asia::egypt_id,
             Self::Luhn
             | Self::GithubCrc32
+            | Self::Random
+            | Self::Unworded
             | Self::AwsKeyId
             | Self::JwtHeader
             | Self::PemKey

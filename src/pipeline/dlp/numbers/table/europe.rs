@@ -217,7 +217,7 @@ pub(super) const RULES: &[NumberRule] = &[
         "pii-netherlands-bsn",
         "Netherlands, BSN",
         Validator::NetherlandsBsn,
-        &[("9999.99.999", HIGH), ("9999 99 999", MEDIUM), ("999999999", NAMED), ("999 999 999", NAMED)],
+        &[("9999.99.999", MEDIUM), ("9999 99 999", MEDIUM), ("999999999", NAMED), ("999 999 999", NAMED)],
         &[
             "bsn",
             "bsn nummer",

@@ -57,8 +57,10 @@ fn replace(text: &[u8], signs: impl Iterator<Item = usize>, mut blanks: &[Range<
 fn parts(text: &[u8], at: usize, rest: &[u8], decoded: u8) -> bool {
     match (rest.first(), decoded) {
         // A line is no end of what is wrapped: behind as much as a line of base64 or hex, or a soft break.
-        (Some(b'n' | b'r'), _) => !is_wrapped(text.get(..at).unwrap_or_default()),
-        (Some(b't'), _) => true,
+        (Some(b'n' | b'r' | b't'), _) => {
+            let (before, after) = (text.get(..at).unwrap_or_default(), rest.get(1..).unwrap_or_default());
+            !is_wrapped(before) && !(is_piece(before.iter().rev()) && is_piece(after.iter()))
+        }
         (_, b'"' | b'\'' | b'`') => true,
         // What is escaped in an escape is a sign again, unless it only parts too.
         (_, b'\\') => {
@@ -71,6 +73,17 @@ fn parts(text: &[u8], at: usize, rest: &[u8], decoded: u8) -> bool {
         }
         _ => false,
     }
+}
+
+/// Whether what is next to an escape may be a piece of something that was pulled apart: no word has a digit or a capital.
+fn is_piece<'t>(near: impl Iterator<Item = &'t u8>) -> bool {
+    const NEAR: usize = 8;
+    let mut piece = near.take(NEAR).take_while(|byte| is_base64(**byte));
+    let mut letters = 0;
+    piece.any(|byte| {
+        letters += 1;
+        byte.is_ascii_digit() || letters > 1 && byte.is_ascii_uppercase()
+    })
 }
 
 /// Whether a line ends here that may go on in the next.

@@ -28,6 +28,13 @@ pub struct Value {
     pub solid: usize,
 }
 
+impl Value {
+    /// Whether the name that ends at `from` goes on as those of digests and of identifiers do.
+    pub fn is_no_secret(&self, text: &[u8], from: usize) -> bool {
+        text.get(from..self.at).is_some_and(names_no_secret)
+    }
+}
+
 impl Values {
     /// The value that is so many from the nearest to a name that ends at `from`.
     pub fn get(&mut self, text: &[u8], from: usize, index: usize) -> Option<Value> {
@@ -67,7 +74,7 @@ fn values(text: &[u8], from: usize, mut try_at: impl FnMut(usize) -> bool) {
             escaped = Some(at + more);
         }
         let begins = assigned && is_value(byte) && !is_value(before) && !after.get(at..).is_some_and(is_scheme);
-        if begins && !after.get(..at).is_some_and(names_no_secret) {
+        if begins {
             tries += 1;
             if try_at(from + at) || tries == TRIES {
                 return;
@@ -215,10 +222,11 @@ mod tests {
     #[test]
     fn digests_and_identifiers_are_no_values() {
         for text in ["KEY@sha256:VALUE", "KEY commit VALUE", "KEY: {\"checksum\": \"VALUE\"}", "KEY request_id=VALUE"] {
-            values(text.as_bytes(), 3, |at| {
-                assert!(!text[at..].starts_with("VALUE"), "{text}");
-                false
-            });
+            let mut of = Values::default();
+            let text = text.as_bytes();
+            let values = (0..TRIES).map_while(|index| of.get(text, 3, index));
+            let secrets: Vec<_> = values.filter(|value| !value.is_no_secret(text, 3)).collect();
+            assert!(!secrets.iter().any(|value| text[value.at..].starts_with(b"VALUE")), "{secrets:?}");
         }
     }
 

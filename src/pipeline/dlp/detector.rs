@@ -367,7 +367,10 @@ impl<'t> Search<'t> {
                 for at in 0.. {
                     let Some(value) = self.values.get(self.text, keyword.end, at) else { break };
                     // What is shorter than a match begins none.
-                    if value.solid >= rule.solid && self.try_at(rule, value.at) {
+                    if value.solid >= rule.solid
+                        && !value.is_no_secret(self.text, keyword.end)
+                        && self.try_at(rule, value.at)
+                    {
                         break;
                     }
                 }

@@ -31,11 +31,8 @@ pub fn find(text: &[u8], found: &mut dyn FnMut(Match)) {
     let mut done = 0;
     while at < text.len() {
         let near = Near::about(text, at);
-        let may_be = near.is_listed(text) && {
-            let word = word_from_on(text, at).filter(|word| word.start >= done);
-            word.is_some_and(|word| near.then_listed(text) || after_listed(text, &word, done))
-        };
-        let Some(word) = word_from_on(text, at).filter(|_| may_be) else {
+        let word = near.word(at).filter(|word| word.start >= done && is_listed(text, word));
+        let Some(word) = word.filter(|word| near.then_listed(text) || after_listed(text, word, done)) else {
             at += STRIDE;
             continue;
         };
@@ -160,12 +157,6 @@ fn joined(text: &[u8], words: &[Range<usize>]) -> String {
     phrase
 }
 
-/// The word at this place, or right after what is between words here.
-fn word_from_on(text: &[u8], at: usize) -> Option<Range<usize>> {
-    let at = escapes::past_letter(text, at);
-    word_about(text, at + gap_after(text, at))
-}
-
 /// The word at this place.
 fn word_about(text: &[u8], at: usize) -> Option<Range<usize>> {
     text.get(at).filter(|byte| byte.is_ascii_alphabetic())?;
@@ -181,7 +172,9 @@ fn word_from(text: &[u8], start: usize) -> Option<Range<usize>> {
 
 /// Blanks, quotes, commas, and the numbers of a numbered list.
 fn between(byte: &u8) -> bool {
-    byte.is_ascii_whitespace() || byte.is_ascii_digit() || b"\"',.-_|:;)(\\".contains(byte)
+    byte.is_ascii_whitespace()
+        || byte.is_ascii_digit()
+        || matches!(byte, b'"' | b'\'' | b',' | b'.' | b'-' | b'_' | b'|' | b':' | b';' | b')' | b'(' | b'\\')
 }
 
 const MOST_BETWEEN: usize = 8;
@@ -265,8 +258,10 @@ impl Near {
         Self { from, letters, first }
     }
 
-    fn is_listed(&self, text: &[u8]) -> bool {
-        self.listed(text, &self.first)
+    /// The word at the place, or right after what is between words there.
+    fn word(&self, at: usize) -> Option<Range<usize>> {
+        let word = self.from + self.first.start as usize..self.from + self.first.end as usize;
+        ((3..=LONGEST_WORD).contains(&word.len()) && word.start <= at + MOST_BETWEEN).then_some(word)
     }
 
     /// Whether the two words after it are listed.

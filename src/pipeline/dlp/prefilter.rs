@@ -17,6 +17,8 @@ pub struct Prefilter {
     short: bool,
     /// Where the anchors of each hash begin; the last is the end.
     starts: Box<[u16]>,
+    /// Of each anchor its bytes and which of them count: they are compared before anything else of it is read.
+    values: Box<[(u32, u32)]>,
     anchors: Box<[Anchor]>,
     /// The keywords in lower case, one after the other.
     bytes: Box<[u8]>,
@@ -107,7 +109,8 @@ impl Prefilter {
             starts.push(u16::try_from(end).map_err(|_| PrefilterError::TooMany)?);
             end += anchors.iter().skip(end).take_while(|anchor| anchor.slot() == of).count();
         }
-        Ok(Self { followers, short, starts: starts.into(), anchors: anchors.into(), bytes: bytes.into() })
+        let values = anchors.iter().map(|anchor| (anchor.value, anchor.mask)).collect();
+        Ok(Self { followers, short, starts: starts.into(), values, anchors: anchors.into(), bytes: bytes.into() })
     }
 
     /// Tells each place of each keyword once, and which keyword it is, until it is told to stop. The places rise but for
@@ -191,13 +194,13 @@ impl Prefilter {
         slot: usize,
         found: &mut impl FnMut(Range<usize>, usize) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
-        let (Some(start), Some(end)) = (self.starts.get(slot), self.starts.get(slot + 1)) else {
-            return ControlFlow::Continue(());
-        };
-        for anchor in self.anchors.get(usize::from(*start)..usize::from(*end)).unwrap_or_default() {
-            if window & anchor.mask != anchor.value {
+        let Some([start, end]) = self.starts.get(slot..slot + 2) else { return ControlFlow::Continue(()) };
+        let of = usize::from(*start)..usize::from(*end);
+        for (at, (value, mask)) in of.clone().zip(self.values.get(of).unwrap_or_default()) {
+            if window & mask != *value {
                 continue;
             }
+            let Some(anchor) = self.anchors.get(at) else { continue };
             let Some(start) = place.checked_add_signed(-isize::from(anchor.offset)) else { continue };
             let range = start..start + usize::from(anchor.length);
             let word = self.bytes.get(anchor.at as usize..anchor.at as usize + usize::from(anchor.length));

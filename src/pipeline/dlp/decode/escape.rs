@@ -37,6 +37,14 @@ fn replace(text: &[u8], signs: impl Iterator<Item = usize>, mut blanks: &[Range<
     };
     for at in signs {
         let Some((first, rest)) = text.get(at..).and_then(<[u8]>::split_first).filter(|_| at >= done) else { continue };
+        if let (b'\\', Some(parting)) = (first, rest.first().copied().and_then(parting))
+            && !matters(at)
+            && parts(text, at, rest, parting)
+        {
+            done = at + 2;
+            edits.replace_aside(at, done, parting);
+            continue;
+        }
         let (step, read) = match first {
             b'%' => (Step::Percent, percent(rest)),
             b'+' => (Step::Percent, Some((byte(b' '), 0))),
@@ -45,11 +53,19 @@ fn replace(text: &[u8], signs: impl Iterator<Item = usize>, mut blanks: &[Range<
         };
         if let Some((decoded, length)) = read {
             done = at + 1 + length;
-            match decoded.as_slice() {
-                [parting] if *first == b'\\' && !matters(at) && parts(text, at, rest, *parting) => edits.replace_aside(at, done, *parting),
-                decoded => edits.replace(step, at, done, decoded),
-            }
+            edits.replace(step, at, done, &decoded);
         }
+    }
+}
+
+/// What stands for a line end, a tab, a quote or a backslash.
+fn parting(escape: u8) -> Option<u8> {
+    match escape {
+        b'n' => Some(b'\n'),
+        b'r' => Some(b'\r'),
+        b't' => Some(b'\t'),
+        b'"' | b'\'' | b'\\' | b'`' => Some(escape),
+        _ => None,
     }
 }
 

@@ -268,7 +268,7 @@ fn commonness(window: &[u8]) -> u32 {
         _ => 3,
     };
     let together = TOGETHER.iter().filter(|part| memchr::memmem::find(window, part).is_some()).count();
-    window.iter().map(of).sum::<u32>() + 12 * u32::try_from(together).unwrap_or_default()
+    window.iter().map(of).sum::<u32>() + 24 * u32::try_from(together).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -4,7 +4,6 @@
 use std::ops::Range;
 
 use super::lanes::{self, BLOCK};
-use super::shape::is_token;
 
 /// The shortest run of characters of tokens that counts, in bytes.
 pub const LEAST: usize = 12;
@@ -42,23 +41,33 @@ fn may_be_token(run: &[u8]) -> bool {
 
 /// Tells each run of [`LEAST`] or more. A block without one costs a few steps for all of its bytes.
 fn each(text: &[u8], mut found: impl FnMut(Range<usize>)) {
-    let mut done = 0;
+    let mut open: Option<usize> = None;
     let mut before: Option<(usize, u64)> = None;
-    for (at, next) in lanes::blocks(text).map(|(at, block)| (at, tokens(&block))).chain([(text.len(), 0)]) {
+    for (at, next) in lanes::blocks(text).map(|(at, block)| (at, tokens(&block))).chain([(usize::MAX, 0)]) {
         let Some((block, mask)) = before.replace((at, next)) else { continue };
         let mut begins = begins(mask, next);
-        while begins != 0 {
-            let start = block + begins.trailing_zeros() as usize;
-            begins &= begins - 1;
-            if start >= done {
-                let run = text.get(start..).unwrap_or_default().iter().take_while(|byte| is_token(**byte)).count();
-                done = start + run;
-                found(start..done);
+        if let Some(start) = open {
+            let more = mask.trailing_ones();
+            if more == u64::BITS {
+                continue;
             }
-            // What is before its end was told.
-            begins &= u64::MAX.checked_shl((done - block).min(64) as u32).unwrap_or(0);
+            open = None;
+            found(start..block + more as usize);
+            begins &= u64::MAX << more;
+        }
+        while begins != 0 {
+            let first = begins.trailing_zeros();
+            let length = (mask >> first).trailing_ones();
+            let end = first + length;
+            if end == u64::BITS {
+                open = Some(block + first as usize);
+                break;
+            }
+            found(block + first as usize..block + end as usize);
+            begins &= u64::MAX << end;
         }
     }
+    open.into_iter().for_each(|start| found(start..text.len()));
 }
 
 /// A bit for each byte that [`LEAST`] characters of tokens begin with, by a bit for each of those in this block and in the
@@ -85,6 +94,7 @@ fn tokens(block: &[u8; BLOCK]) -> u64 {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::shape::is_token;
     use super::*;
 
     proptest! {

@@ -80,7 +80,9 @@ fn parts(text: &[u8], at: usize, rest: &[u8], decoded: u8) -> bool {
         (_, b'"' | b'\'' | b'`') => true,
         // What is escaped in an escape is a sign again, unless it only parts too.
         (_, b'\\') => {
-            let more = rest.iter().skip(1).take_while(|byte| **byte == b'\\').count();
+            /// What is escaped more often nobody reads.
+            const OFTEN: usize = 16;
+            let more = rest.iter().skip(1).take(OFTEN).take_while(|byte| **byte == b'\\').count();
             match rest.get(more + 1) {
                 Some(b'n' | b'r') => more < 2 && !is_wrapped(text.get(..at).unwrap_or_default()),
                 Some(b'u' | b'U' | b'x' | b'/' | b'0'..=b'3') => false,

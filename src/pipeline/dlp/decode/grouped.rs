@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 
 use crate::pipeline::dlp::edits::Edits;
 use crate::pipeline::dlp::finding::Step;
+use crate::pipeline::dlp::lanes::{self, BLOCK};
 
 /// The fewest groups of one length; what is left may be a shorter one.
 const GROUPS: usize = 3;
@@ -17,24 +18,15 @@ const LEAST: usize = 16;
 
 /// Takes out the blanks between groups.
 pub(super) fn read_blanks(text: &[u8], edits: &mut Edits<'_>) {
-    let (blocks, rest) = text.as_chunks::<BLOCK>();
-    let mut last = [b' '; BLOCK];
-    for (to, from) in last.iter_mut().zip(rest) {
-        *to = *from;
-    }
-    let (mut done, mut before, mut capitals_before) = (0, &last, 0);
-    for (at, block) in blocks.iter().chain([&last]).enumerate() {
-        let capitals = capitals(block);
-        if capitals_before + capitals >= CAPITALS && are_groups(before, block) {
-            let start = at * BLOCK;
+    let (mut done, mut before, mut capitals_before) = (0, [b' '; BLOCK], 0);
+    for (start, block) in lanes::blocks(text) {
+        let capitals = lanes::mask(&block, |bytes| bytes.within(b'A', 26)).count_ones();
+        if capitals_before + capitals >= CAPITALS && are_groups(&before, &block) {
             around(text, start..text.len().min(start + BLOCK), &mut done, edits);
         }
         (before, capitals_before) = (block, capitals);
     }
 }
-
-/// How much is looked at as one.
-const BLOCK: usize = 64;
 
 /// Takes out the hyphens between groups in a run of base64.
 pub(super) fn read_hyphens(text: &[u8], run: Range<usize>, edits: &mut Edits<'_>) {
@@ -57,27 +49,17 @@ pub(super) fn read_hyphens(text: &[u8], run: Range<usize>, edits: &mut Edits<'_>
 }
 
 /// The fewest capitals of two blocks that are looked into: tokens and base64 have more of them than words do.
-const CAPITALS: u8 = 5;
-
-/// Without a branch for each byte: the compiler makes vectors of it.
-fn capitals(block: &[u8; BLOCK]) -> u8 {
-    block.iter().map(|byte| u8::from(byte.wrapping_sub(b'A') < 26)).sum()
-}
+const CAPITALS: u32 = 5;
 
 /// Whether two blocks have blanks between groups, and so many capitals inside of words.
 fn are_groups(first: &[u8; BLOCK], second: &[u8; BLOCK]) -> bool {
-    let inner = |block: &[u8; BLOCK]| -> u8 {
-        let (mut words, mut capitals) = ([0_u8; BLOCK], [0_u8; BLOCK]);
-        for ((word, capital), byte) in words.iter_mut().zip(&mut capitals).zip(block) {
-            let is_capital = byte.wrapping_sub(b'A') < 26;
-            *capital = u8::from(is_capital);
-            *word = u8::from(is_capital | (byte.wrapping_sub(b'a') < 26) | (byte.wrapping_sub(b'0') < 10));
-        }
-        words.iter().zip(capitals.iter().skip(1)).map(|(word, capital)| word & capital).sum()
+    let inner = |block: &[u8; BLOCK]| {
+        let words = lanes::mask(block, |bytes| bytes.folded().within(b'a', 26).or(bytes.within(b'0', 10)));
+        let capitals = lanes::mask(block, |bytes| bytes.within(b'A', 26));
+        (words << 1 & capitals).count_ones()
     };
-    let is_blank = |byte: &u8| u8::from((*byte == b' ') | (*byte == b'\n') | (*byte == b'\t'));
-    let blanks = |block: &[u8; BLOCK]| -> u8 { block.iter().map(is_blank).sum() };
-    blanks(first) + blanks(second) >= GROUPS as u8 && inner(first) + inner(second) >= CAPITALS
+    let blanks = |block| lanes::mask(block, |bytes| bytes.is(b' ').or(bytes.within(b'\t', 2))).count_ones() as usize;
+    blanks(first) + blanks(second) >= GROUPS && inner(first) + inner(second) >= CAPITALS
 }
 
 /// Takes out the blanks in all groups that begin in this block or a little before it. What begins before `done` was

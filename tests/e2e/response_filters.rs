@@ -175,6 +175,32 @@ async fn nobody_gets_a_part_of_an_answer_that_is_filtered() {
     }
 }
 
+/// More than it may cost to hold: it goes through as it comes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_large_document_is_filtered_and_kept_nowhere() {
+    let place = place().await;
+    let memory = |what: &str| {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", place.attache.ready().service_pid)).unwrap();
+        let found = status.lines().find_map(|line| line.strip_prefix(what)).unwrap();
+        found.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+    };
+    let users = |count: usize| format!("[{}{USER}]", format!("{USER},\n").repeat(count));
+    let count = 400_000;
+    place.upstream.tell("/v1/users", Answer::new(JSON, users(10)));
+    assert_eq!(ask(&place, Protocol::Http1, "GET", "/v1/users").await.status, 200);
+    let before = memory("VmRSS:");
+    place.upstream.tell("/v1/users", Answer::new(JSON, users(count)).cut(1 << 16));
+    let mut listener = Listener::open(&place, Protocol::Http2, "/v1/users").await;
+    let (mut length, mut named) = (0, 0);
+    while let Some(part) = listener.next().await {
+        length += part.len();
+        named += part.iter().filter(|byte| **byte == b'@').count();
+    }
+    assert_eq!((named, length < 30_000_000), (count + 1, true), "{length} bytes");
+    let grown = memory("VmHWM:").saturating_sub(before);
+    assert!(grown < 24 << 20, "it grew by {} KiB", grown >> 10);
+}
+
 /// An answer as it comes.
 pub enum Listener {
     Http1(TcpStream),
@@ -203,19 +229,28 @@ impl Listener {
     pub async fn hear(&mut self, text: &str) -> String {
         let mut heard = String::new();
         while !heard.contains(text) {
-            let part = match self {
-                Listener::Http1(stream) => {
-                    let mut buffer = vec![0; 4096];
-                    let count = within(text, stream.read(&mut buffer)).await.unwrap();
-                    buffer.truncate(count);
-                    buffer
-                }
-                Listener::Http2(body) => within(text, body.data()).await.unwrap().unwrap().to_vec(),
-            };
-            assert!(!part.is_empty(), "the end before `{text}`, after `{heard}`");
+            let part = self.next().await;
+            let part = part.unwrap_or_else(|| panic!("the end before `{text}`, after `{heard}`"));
             heard.push_str(&String::from_utf8_lossy(&part));
         }
         heard
+    }
+
+    /// The next part; none at the end.
+    async fn next(&mut self) -> Option<Vec<u8>> {
+        match self {
+            Listener::Http1(stream) => {
+                let mut buffer = vec![0; 4096];
+                let count = within("more", stream.read(&mut buffer)).await.unwrap();
+                buffer.truncate(count);
+                Some(buffer).filter(|buffer| !buffer.is_empty())
+            }
+            Listener::Http2(body) => {
+                let part = within("more", body.data()).await?.unwrap();
+                body.flow_control().release_capacity(part.len()).unwrap();
+                Some(part.to_vec())
+            }
+        }
     }
 }
 

@@ -1,7 +1,9 @@
 //! Who waits for an answer in the middle of a body gets it, and a body of any size is kept nowhere.
 
+use std::future::poll_fn;
 use std::net::{Ipv4Addr, SocketAddr};
 
+use hyper::body::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -9,7 +11,7 @@ use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::{KEY, RULE, assert_untold, finding};
-use crate::support::{Attache, Place, grpc, within};
+use crate::support::{Attache, PROTOCOLS, Place, Protocol, grpc, tunnel, within};
 
 const HOST: &str = "api.example.com";
 
@@ -66,35 +68,65 @@ async fn a_chunked_conversation_goes_on_until_something_is_found() {
 
 /// How much is sent, in MiB.
 fn megabytes() -> u64 {
-    std::env::var("ATTACHE_TEST_UPLOAD_MIB").map_or(24, |megabytes| megabytes.parse().unwrap())
+    std::env::var("ATTACHE_TEST_UPLOAD_MIB").map_or(40, |megabytes| megabytes.parse().unwrap())
 }
 
+/// More than it may cost, over both protocols: what is idle before has had one request.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_large_upload_is_looked_into_and_kept_nowhere() {
-    let (address, counted) = counting_upstream().await;
-    let attache = plain(address).await;
-    let part: Vec<u8> =
+    let part: Bytes =
         "He said that the weather in Spring 2024 was fine, order no. 1837.\n".bytes().cycle().take(1 << 20).collect();
-    let mut stream = TcpStream::connect(attache.proxy()).await.unwrap();
-    let length = megabytes() << 20;
-    let head = format!("PUT http://{HOST}/sink HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: {length}\r\n\r\n");
-    stream.write_all(head.as_bytes()).await.unwrap();
-    let pids = [attache.service().await, attache.envoy().await];
-    let mut before = None;
-    for at in 0..megabytes() {
-        within("the upload", stream.write_all(&part)).await.unwrap();
-        let now = pids.map(resident);
-        // The first bytes pay for what is there from then on.
-        let before = *before.get_or_insert(now);
-        for (name, (before, now)) in ["attaché", "Envoy"].into_iter().zip(before.into_iter().zip(now)) {
-            let grown = now.saturating_sub(before);
-            assert!(grown < 24 << 20, "{name} grew by {} KiB after {at} MiB", grown >> 10);
+    for protocol in PROTOCOLS {
+        let (address, counted) = counting_upstream().await;
+        let attache = plain(address).await;
+        let pids = [attache.service().await, attache.envoy().await];
+        upload(&attache, protocol, &part.slice(..1 << 16), 1, || {}).await;
+        let before = pids.map(resident);
+        let mut most = before;
+        let look = || {
+            let now = pids.map(resident);
+            most = [most[0].max(now[0]), most[1].max(now[1])];
+        };
+        upload(&attache, protocol, &part, megabytes(), look).await;
+        for (name, (before, most)) in ["attaché", "Envoy"].into_iter().zip(before.into_iter().zip(most)) {
+            let grown = most.saturating_sub(before);
+            assert!(grown < 24 << 20, "{protocol:?}: {name} grew by {} KiB", grown >> 10);
         }
+        drop(attache);
+        assert_eq!(within("the count", counted).await.unwrap(), [1 << 16, megabytes() << 20]);
     }
-    let mut answer = [0; 12];
-    within("an answer", stream.read_exact(&mut answer)).await.unwrap();
-    assert_eq!(&answer, b"HTTP/1.1 200");
-    assert_eq!(within("the count", counted).await.unwrap(), length);
+}
+
+/// Sends so many parts, and looks after each.
+async fn upload(attache: &Attache, protocol: Protocol, part: &Bytes, count: u64, mut look: impl FnMut()) {
+    let mut stream = TcpStream::connect(attache.proxy()).await.unwrap();
+    let length = part.len() as u64 * count;
+    if protocol == Protocol::Http1 {
+        let head = format!("PUT http://{HOST}/sink HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: {length}\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        for _ in 0..count {
+            within("the upload", stream.write_all(part)).await.unwrap();
+            look();
+        }
+        let mut answer = [0; 12];
+        within("an answer", stream.read_exact(&mut answer)).await.unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 200");
+        return;
+    }
+    let mut client = tunnel::h2(stream).await;
+    let request = http::Request::put(format!("http://{HOST}/sink")).header("content-length", length);
+    let (answer, mut body) = client.send_request(request.body(()).unwrap(), false).unwrap();
+    for _ in 0..count {
+        let mut left = part.clone();
+        while !left.is_empty() {
+            body.reserve_capacity(left.len());
+            let capacity = within("the upload", poll_fn(|context| body.poll_capacity(context))).await.unwrap().unwrap();
+            body.send_data(left.split_to(capacity.min(left.len())), false).unwrap();
+        }
+        look();
+    }
+    body.send_data(Bytes::new(), true).unwrap();
+    assert_eq!(within("an answer", answer).await.unwrap().status(), 200);
 }
 
 /// What a process holds in memory, in bytes.
@@ -137,23 +169,28 @@ async fn echoing_upstream() -> SocketAddr {
     address
 }
 
-/// One that counts the bytes of the first body that it is sent.
-async fn counting_upstream() -> (SocketAddr, JoinHandle<u64>) {
+/// One that counts the bytes of each body that it is sent, until whoever sends them has gone.
+async fn counting_upstream() -> (SocketAddr, JoinHandle<Vec<u64>>) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
     let counted = tokio::spawn(async move {
+        let mut counts = Vec::new();
         let (mut stream, _) = listener.accept().await.unwrap();
-        let head = head(&mut stream).await.unwrap().to_ascii_lowercase();
-        let length: u64 = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap().parse().unwrap();
-        let mut left = length;
         let mut buffer = vec![0; 1 << 18];
-        while left > 0 {
-            let count = stream.read(&mut buffer).await.unwrap();
-            assert!(count > 0, "{left} bytes are missing");
-            left -= count as u64;
+        while let Some(head) = head(&mut stream).await {
+            let head = head.to_ascii_lowercase();
+            let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
+            let length: u64 = length.parse().unwrap();
+            let mut left = length;
+            while left > 0 {
+                let count = stream.read(&mut buffer).await.unwrap();
+                assert!(count > 0, "{left} bytes are missing");
+                left -= count as u64;
+            }
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await.unwrap();
+            counts.push(length);
         }
-        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await.unwrap();
-        length
+        counts
     });
     (address, counted)
 }

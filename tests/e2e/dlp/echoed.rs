@@ -59,8 +59,9 @@ async fn in_any_coding_and_any_parts() {
                 for ask in by_each(&Ask::get(protocol, &format!("https://{HOST}/echo"))) {
                     let reply = ask.send(&place.attache).await;
                     let case = format!("{protocol:?} {coding} in parts of {cut}");
-                    let json: serde_json::Value = serde_json::from_str(&reply.text())
-                        .unwrap_or_else(|error| panic!("{case}: {error} {reply:?} {:?}", place.attache.records().pop()));
+                    let json: serde_json::Value = serde_json::from_str(&reply.text()).unwrap_or_else(|error| {
+                        panic!("{case}: {error} {reply:?} {:?}", place.attache.records().pop())
+                    });
                     let key = json["key"].as_str().unwrap();
                     assert!(key.contains("[REDACTED:") && !reply.body.contains(&HELD[..8]), "{case}: {key}");
                     assert!(

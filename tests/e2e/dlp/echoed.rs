@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 
 use super::{assert_untold, base64, brotli, deflate, finding, gzip};
 use crate::support::upstream::Answer;
-use crate::support::{Ask, PROTOCOLS, Place, Protocol, tunnel, until, within};
+use crate::support::{Ask, PROTOCOLS, Place, Protocol, process, tunnel, until, within};
 
 const HOST: &str = "api.example.com";
 const HELD: &str = "held-7Fq2mXw9Rt4Yv6Zb8Nc3Lk5Jh1";
@@ -147,6 +147,29 @@ async fn in_fields_before_and_behind_the_body() {
     assert_untold(&place, &[HELD]);
 }
 
+/// More than it may cost to hold; the value stands where parts meet.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_an_answer_of_any_size() {
+    let place = place().await;
+    let words = "some words, and some more of them. ".repeat(1 << 15);
+    let part = format!("{words}it is Bearer {HELD}, and {words}");
+    place.upstream.tell("/large", Answer::new("text/plain", part.repeat(12)).cut(50_001));
+    // The first one pays for what is there from then on.
+    get(&place, Protocol::Http1, "/large").await;
+    let pid = place.attache.ready().service_pid;
+    let before = process::resident(pid);
+    for protocol in PROTOCOLS {
+        let heard = get(&place, protocol, "/large").await;
+        let text = String::from_utf8_lossy(&heard);
+        assert_eq!(heard.len(), part.len() * 12, "{protocol:?}");
+        assert!(!text.contains(&HELD[..8]), "{protocol:?}");
+        assert_eq!(text.matches("it is Bearer [REDACTED:known-secret:key]").count(), 12, "{protocol:?}");
+    }
+    let grown = process::most_resident(pid).saturating_sub(before);
+    assert!(grown < 24 << 20, "it grew by {} KiB", grown >> 10);
+    assert_untold(&place, &[HELD]);
+}
+
 /// What is heard, byte for byte, however it ends.
 async fn get(place: &Place, protocol: Protocol, path: &str) -> Vec<u8> {
     let ask = Ask::get(protocol, &format!("https://{HOST}{path}"));
@@ -162,6 +185,7 @@ async fn get(place: &Place, protocol: Protocol, path: &str) -> Vec<u8> {
     let mut body = answer.into_body();
     let mut heard = Vec::new();
     while let Some(Ok(data)) = within("the rest", body.data()).await {
+        body.flow_control().release_capacity(data.len()).unwrap();
         heard.extend::<Bytes>(data);
     }
     heard

@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::{KEY, RULE, assert_untold, finding};
+use crate::support::process::resident;
 use crate::support::{Ask, Attache, PROTOCOLS, Place, Protocol, grpc, tunnel, within};
 
 const HOST: &str = "api.example.com";
@@ -136,6 +137,7 @@ async fn a_large_upload_is_looked_into_and_kept_nowhere() {
         upload(&attache, protocol, &part, megabytes(), look).await;
         for (name, (before, most)) in ["attaché", "Envoy"].into_iter().zip(before.into_iter().zip(most)) {
             let grown = most.saturating_sub(before);
+            println!("{protocol:?}: over {} MiB {name} grew by {} KiB", megabytes(), grown >> 10);
             assert!(grown < 24 << 20, "{protocol:?}: {name} grew by {} KiB", grown >> 10);
         }
         assert_eq!(*counted.lock().unwrap(), [1 << 16, megabytes() << 20]);
@@ -177,13 +179,6 @@ async fn upload(attache: &Attache, protocol: Protocol, part: &Bytes, count: u64,
     body.send_data(Bytes::new(), true).unwrap();
     let answer = within("an answer", answer).await.unwrap();
     assert_eq!(answer.status(), 200);
-}
-
-/// What a process holds in memory, in bytes.
-fn resident(pid: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    resident.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
 }
 
 /// Before an upstream that is spoken to in plaintext.

@@ -77,11 +77,15 @@ pub fn patience(time: Duration) -> ProcessingResponse {
 /// Writes the reply to the message of a phase.
 pub fn reply(reply: Reply, phase: Phase, request_id: &str) -> ProcessingResponse {
     match reply {
-        Reply::HoldBody { response: shows } => {
+        Reply::HoldBody { response: shows, plaintext } => {
             let mode = ProcessingMode::HEADS.holding_request();
             let mode = if shows { mode.streaming_response() } else { mode };
             let said = Metadata::of(NAMESPACE, [("decision", "pending".into())]);
-            ProcessingResponse { mode_override: Some(mode), ..response(Phase::Head, CommonResponse::default(), said) }
+            // A body that comes in parts goes on before Envoy chooses the route anew: it has to be right by then.
+            let set = if plaintext { vec![set_header(ROUTE_HEADER.into(), "plain".into())] } else { Vec::new() };
+            let header_mutation = mutation(set, Vec::new());
+            let common = CommonResponse { header_mutation, clear_route_cache: plaintext, ..CommonResponse::default() };
+            ProcessingResponse { mode_override: Some(mode), ..response(Phase::Head, common, said) }
         }
         Reply::Tunnel { session } => {
             let said = [("decision", "tunnel".into()), ("session", session), ("id", request_id.into())];
@@ -95,11 +99,13 @@ pub fn reply(reply: Reply, phase: Phase, request_id: &str) -> ProcessingResponse
 fn allow(forward: Forward, phase: Phase, request_id: &str) -> ProcessingResponse {
     let mut set: Vec<_> =
         forward.set.into_iter().map(|(name, mut value)| set_header(name.into(), std::mem::take(&mut *value))).collect();
-    let route = match (forward.plaintext, forward.once) {
-        (false, false) => None,
-        (true, false) => Some("plain"),
-        (false, true) => Some("once"),
-        (true, true) => Some("plain-once"),
+    let route = match (phase, forward.plaintext, forward.once) {
+        // It was chosen with the head. A body that came in parts is on its way by now, and Envoy does not survive that
+        // its route is taken away from it.
+        (Phase::Body, ..) | (_, false, false) => None,
+        (Phase::Head, true, false) => Some("plain"),
+        (Phase::Head, false, true) => Some("once"),
+        (Phase::Head, true, true) => Some("plain-once"),
     };
     set.extend(route.map(|route| set_header(ROUTE_HEADER.into(), route.into())));
     if let Some(body) = &forward.body {

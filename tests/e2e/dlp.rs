@@ -1,24 +1,29 @@
 //! What must not leave does not: through the real Envoy, over both protocols, and the record says what was found and
 //! where, but never the value.
 
+mod clients;
+mod echoed;
 mod known;
 mod limits;
 mod live;
+mod messages;
 mod own;
 mod profiles;
+mod ranges;
 mod responses;
 mod surfaces;
 mod threats;
 
 use std::io::Write;
+use std::path::Path;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use flate2::write::GzEncoder;
+use flate2::write::{GzEncoder, ZlibEncoder};
 use serde_json::Value;
 
 use crate::support::place::Outcome;
-use crate::support::{Ask, Place};
+use crate::support::{Ask, Attache, Place};
 
 /// A key of the right form that opens nothing.
 pub const KEY: &str = "AKIAQ3EGRX5TLK2WN7YB";
@@ -44,6 +49,12 @@ pub fn hex(text: &str) -> String {
 
 pub fn gzip(bytes: impl AsRef<[u8]>) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all(bytes.as_ref()).unwrap();
+    encoder.finish().unwrap()
+}
+
+pub fn deflate(bytes: impl AsRef<[u8]>) -> Vec<u8> {
+    let mut encoder = ZlibEncoder::new(Vec::new(), flate2::Compression::default());
     encoder.write_all(bytes.as_ref()).unwrap();
     encoder.finish().unwrap()
 }
@@ -80,9 +91,17 @@ pub fn finding(record: &Value, rule: &str) -> Value {
     findings.into_iter().find(|finding| finding["rule"] == rule).unwrap_or_default()
 }
 
-/// Nothing of these values stands in the journal or was said on stderr, however it is written.
+/// Nothing of these values stands anywhere in the state directory or was said on stderr, however it is written.
 pub fn assert_untold(place: &Place, values: &[&str]) {
-    for (name, text) in [("the journal", place.attache.journal()), ("stderr", place.attache.stderr())] {
+    assert_unsaid(&place.attache, values);
+}
+
+/// The same of an attaché with another upstream.
+pub fn assert_unsaid(attache: &Attache, values: &[&str]) {
+    let mut texts = files_below(&attache.ready().state_dir);
+    assert!(texts.iter().any(|(name, text)| name.contains("journal") && !text.is_empty()), "no journal: {texts:?}");
+    texts.push(("stderr".to_owned(), attache.stderr()));
+    for (name, text) in texts {
         for value in values {
             for spelling in [(*value).to_owned(), base64(value), hex(value), value.chars().rev().collect()] {
                 let start: String = spelling.chars().take(12).collect();
@@ -91,4 +110,23 @@ pub fn assert_untold(place: &Place, values: &[&str]) {
             }
         }
     }
+}
+
+/// The files below a directory, as text.
+fn files_below(directory: &Path) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let entry = entry.unwrap();
+        let path = entry.path();
+        match entry.file_type() {
+            Ok(kind) if kind.is_dir() => found.extend(files_below(&path)),
+            Ok(kind) if kind.is_file() => {
+                // It may have been there for a moment only.
+                let bytes = std::fs::read(&path).unwrap_or_default();
+                found.push((path.display().to_string(), String::from_utf8_lossy(&bytes).into_owned()));
+            }
+            _ => {}
+        }
+    }
+    found
 }

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use crate::dlp::{brotli, gzip};
 use crate::support::ask::Reply;
 use crate::support::upstream::Answer;
-use crate::support::{Ask, PROTOCOLS, Place, Protocol, tunnel, within};
+use crate::support::{Ask, PROTOCOLS, Place, Protocol, process, tunnel, within};
 
 const HOST: &str = "api.example.com";
 const POLICY: &str = r#"
@@ -23,10 +23,10 @@ responseFilters:
   - {name: Lenient, host: api.example.com, path: "/lenient/*", includeFields: [id], unparsableErrors: pass}
   - {name: Mine, host: api.example.com, path: /mine, agents: [ann], excludeFields: [ssn]}
 credentials:
-  - {name: key, envVarKey: KEY, injections: [{domain: api.example.com, headerName: X-Api-Key, headerFormat: "{value}"}]}
+  - {name: key, envVarKey: KEY, injections: [{domain: api.example.com, path: "/v1/*", headerName: X-Api-Key, headerFormat: "{value}"}]}
 agents:
-  ann: {identity: [{header: {name: X-Agent, value: ann, trusted: true}}]}
-  bob: {identity: [{header: {name: X-Agent, value: bob, trusted: true}}]}
+  ann: {identity: [{header: {name: X-Attache-Agent, value: ann, trusted: true}}]}
+  bob: {identity: [{header: {name: X-Attache-Agent, value: bob, trusted: true}}]}
 "#;
 const HELD: &str = "held-7Fq2mXw9Rt4Yv6Zb8Nc3Lk5Jh1";
 const USER: &str = r#"{ "id": 1, "name": "Alice", "email": "a@b.com", "ssn": "123-45-6789", "salary": 95000 }"#;
@@ -37,7 +37,7 @@ async fn place() -> Place {
 }
 
 async fn ask(place: &Place, protocol: Protocol, method: &str, path: &str) -> Reply {
-    let ask = Ask::new(protocol, method, &format!("https://{HOST}{path}")).header("x-agent", "ann");
+    let ask = Ask::new(protocol, method, &format!("https://{HOST}{path}")).header("x-attache-agent", "ann");
     ask.send(&place.attache).await
 }
 
@@ -79,7 +79,7 @@ async fn the_agent_sees_the_named_fields_and_no_others() {
         // Another agent, and another method.
         place.upstream.tell("/mine", Answer::new(JSON, USER));
         assert!(!ask(&place, protocol, "GET", "/mine").await.text().contains("ssn"));
-        let bobs = Ask::get(protocol, &format!("https://{HOST}/mine")).header("x-agent", "bob");
+        let bobs = Ask::get(protocol, &format!("https://{HOST}/mine")).header("x-attache-agent", "bob");
         assert_eq!(bobs.send(&place.attache).await.text(), USER);
         place.upstream.tell("/v1/users", Answer::new(JSON, USER));
         assert_eq!(ask(&place, protocol, "PUT", "/v1/users").await.text(), USER);
@@ -153,7 +153,7 @@ async fn answers_without_a_body_are_untouched() {
             assert_eq!(reply.header("etag"), Some("\"1\""));
         }
         place.upstream.tell("/streams/a", Answer::new(JSON, USER).field("etag", "\"1\""));
-        let ask = Ask::new(protocol, "HEAD", &format!("https://{HOST}/streams/a")).header("x-agent", "ann");
+        let ask = Ask::new(protocol, "HEAD", &format!("https://{HOST}/streams/a")).header("x-attache-agent", "ann");
         let reply = within("an answer", ask.send(&place.attache)).await;
         assert_eq!((reply.status, &*reply.body, reply.header("etag")), (200, "", Some("\"1\"")), "{reply:?}");
     }
@@ -166,13 +166,35 @@ async fn nobody_gets_a_part_of_an_answer_that_is_filtered() {
     place.upstream.tell("/free", Answer::new(JSON, USER));
     for protocol in PROTOCOLS {
         for (path, expected) in [("/v1/users", None), ("/free", Some("bytes=30-60"))] {
-            let ask = Ask::get(protocol, &format!("https://{HOST}{path}")).header("x-agent", "ann");
+            let ask = Ask::get(protocol, &format!("https://{HOST}{path}")).header("x-attache-agent", "ann");
             let ask = ask.header("range", "bytes=30-60").header("if-range", "\"1\"");
             assert_eq!(ask.send(&place.attache).await.status, 200);
             let seen = place.upstream.requests().pop().unwrap();
             assert_eq!((seen.header("range"), seen.header("if-range").is_some()), (expected, expected.is_some()));
         }
     }
+}
+
+/// More than it may cost to hold: it goes through as it comes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_large_document_is_filtered_and_kept_nowhere() {
+    let place = place().await;
+    let pid = place.attache.ready().service_pid;
+    let users = |count: usize| format!("[{}{USER}]", format!("{USER},\n").repeat(count));
+    let count = 400_000;
+    place.upstream.tell("/v1/users", Answer::new(JSON, users(10)));
+    assert_eq!(ask(&place, Protocol::Http1, "GET", "/v1/users").await.status, 200);
+    let before = process::resident(pid);
+    place.upstream.tell("/v1/users", Answer::new(JSON, users(count)).cut(1 << 16));
+    let mut listener = Listener::open(&place, Protocol::Http2, "/v1/users").await;
+    let (mut length, mut named) = (0, 0);
+    while let Some(part) = listener.next().await {
+        length += part.len();
+        named += part.iter().filter(|byte| **byte == b'@').count();
+    }
+    assert_eq!((named, length < 30_000_000), (count + 1, true), "{length} bytes");
+    let grown = process::most_resident(pid).saturating_sub(before);
+    assert!(grown < 24 << 20, "it grew by {} KiB", grown >> 10);
 }
 
 /// An answer as it comes.
@@ -186,13 +208,13 @@ impl Listener {
         let mut stream = TcpStream::connect(place.attache.proxy()).await.unwrap();
         match protocol {
             Protocol::Http1 => {
-                let head = format!("GET http://{HOST}{path} HTTP/1.1\r\nHost: {HOST}\r\nX-Agent: ann\r\n\r\n");
+                let head = format!("GET http://{HOST}{path} HTTP/1.1\r\nHost: {HOST}\r\nX-Attache-Agent: ann\r\n\r\n");
                 stream.write_all(head.as_bytes()).await.unwrap();
                 Listener::Http1(stream)
             }
             Protocol::Http2 => {
                 let mut client = tunnel::h2(stream).await;
-                let request = http::Request::get(format!("http://{HOST}{path}")).header("x-agent", "ann");
+                let request = http::Request::get(format!("http://{HOST}{path}")).header("x-attache-agent", "ann");
                 let (answer, _) = client.send_request(request.body(()).unwrap(), true).unwrap();
                 Listener::Http2(within("the head", answer).await.unwrap().into_body())
             }
@@ -203,19 +225,28 @@ impl Listener {
     pub async fn hear(&mut self, text: &str) -> String {
         let mut heard = String::new();
         while !heard.contains(text) {
-            let part = match self {
-                Listener::Http1(stream) => {
-                    let mut buffer = vec![0; 4096];
-                    let count = within(text, stream.read(&mut buffer)).await.unwrap();
-                    buffer.truncate(count);
-                    buffer
-                }
-                Listener::Http2(body) => within(text, body.data()).await.unwrap().unwrap().to_vec(),
-            };
-            assert!(!part.is_empty(), "the end before `{text}`, after `{heard}`");
+            let part = self.next().await;
+            let part = part.unwrap_or_else(|| panic!("the end before `{text}`, after `{heard}`"));
             heard.push_str(&String::from_utf8_lossy(&part));
         }
         heard
+    }
+
+    /// The next part; none at the end.
+    async fn next(&mut self) -> Option<Vec<u8>> {
+        match self {
+            Listener::Http1(stream) => {
+                let mut buffer = vec![0; 4096];
+                let count = within("more", stream.read(&mut buffer)).await.unwrap();
+                buffer.truncate(count);
+                Some(buffer).filter(|buffer| !buffer.is_empty())
+            }
+            Listener::Http2(body) => {
+                let part = within("more", body.data()).await?.unwrap();
+                body.flow_control().release_capacity(part.len()).unwrap();
+                Some(part.to_vec())
+            }
+        }
     }
 }
 

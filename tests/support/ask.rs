@@ -64,6 +64,7 @@ pub struct Ask {
     headers: Vec<(String, Vec<u8>)>,
     connect_headers: Vec<(String, String)>,
     body: Vec<u8>,
+    is_chunked: bool,
 }
 
 /// Who answered.
@@ -142,6 +143,7 @@ impl Ask {
             headers: Vec::new(),
             connect_headers: Vec::new(),
             body: Vec::new(),
+            is_chunked: false,
         }
     }
 
@@ -211,6 +213,11 @@ impl Ask {
         }
     }
 
+    /// A body whose length is not stated over HTTP/1.1 either, so that it cannot be held.
+    pub fn streamed_body(self, bytes: impl AsRef<[u8]>) -> Ask {
+        Ask { is_chunked: true, ..self.body(bytes) }
+    }
+
     /// Sends it. Over HTTP/2 by a library, which allows what [`http::Request`] does.
     pub async fn send(self, attache: &Attache) -> Reply {
         self.send_by(attache, Http2::Library).await
@@ -276,6 +283,15 @@ impl Ask {
         out.extend(format!(" HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", self.authority).bytes());
         for (name, value) in &self.headers {
             out.extend(name.bytes().chain(*b": ").chain(value.iter().copied()).chain(*b"\r\n"));
+        }
+        if self.is_chunked {
+            out.extend(b"Transfer-Encoding: chunked\r\n\r\n");
+            for chunk in self.body.chunks(1 << 14) {
+                out.extend(format!("{:x}\r\n", chunk.len()).bytes());
+                out.extend(chunk.iter().chain(b"\r\n"));
+            }
+            out.extend(b"0\r\n\r\n");
+            return out;
         }
         if !self.body.is_empty() {
             out.extend(format!("Content-Length: {}\r\n", self.body.len()).bytes());

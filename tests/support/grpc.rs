@@ -19,11 +19,17 @@ use super::tunnel;
 /// The service's name, and so the first part of its paths.
 pub const SERVICE: &str = "attache.test.Echo";
 
+/// Asks for the `authorization` that the service has got.
+pub const WHOAMI: &str = "who am I";
+/// Asks for a status in whose message it stands.
+pub const REFUSE: &str = "refuse me";
+
 const UNARY: &str = "/attache.test.Echo/Unary";
 const CHAT: &str = "/attache.test.Echo/Chat";
 
 /// Answers `Unary` with the message and `Chat` with every message as it comes; a message that is the
-/// name of a status code, such as `NotFound`, is answered with that status.
+/// name of a status code, such as `NotFound`, is answered with that status, [`WHOAMI`] with the call's
+/// `authorization`, and [`REFUSE`] with a status that quotes it.
 pub async fn serve<B>(request: Request<B>) -> Response<tonic::body::Body>
 where
     B: Body<Data = Bytes> + Send + 'static,
@@ -96,7 +102,8 @@ impl UnaryService<String> for Echo {
     type Future = BoxFuture<tonic::Response<String>, Status>;
 
     fn call(&mut self, request: tonic::Request<String>) -> Self::Future {
-        Box::pin(async move { echo(request.into_inner()).map(tonic::Response::new) })
+        let own = authorization(&request);
+        Box::pin(async move { echo(request.into_inner(), &own).map(tonic::Response::new) })
     }
 }
 
@@ -106,12 +113,23 @@ impl StreamingService<String> for Echo {
     type Future = BoxFuture<tonic::Response<Self::ResponseStream>, Status>;
 
     fn call(&mut self, request: tonic::Request<Streaming<String>>) -> Self::Future {
-        let echoes = request.into_inner().map(|message| echo(message?)).boxed();
+        let own = authorization(&request);
+        let echoes = request.into_inner().map(move |message| echo(message?, &own)).boxed();
         Box::pin(async move { Ok(tonic::Response::new(echoes)) })
     }
 }
 
-fn echo(message: String) -> Result<String, Status> {
+fn authorization<T>(request: &tonic::Request<T>) -> String {
+    let value = request.metadata().get("authorization");
+    value.map(|value| value.to_str().unwrap().to_owned()).unwrap_or_default()
+}
+
+fn echo(message: String, own: &str) -> Result<String, Status> {
+    match &*message {
+        WHOAMI => return Ok(own.to_owned()),
+        REFUSE => return Err(Status::unauthenticated(format!("nobody knows {own}"))),
+        _ => {}
+    }
     let code = (1..=16).map(Code::from).find(|code| format!("{code:?}") == message);
     code.map_or(Ok(message), |code| Err(Status::new(code, "as asked")))
 }

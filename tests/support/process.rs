@@ -117,6 +117,22 @@ pub fn is_stopped(pid: u32) -> bool {
     })
 }
 
+/// What a process holds in memory, in bytes.
+pub fn resident(pid: u32) -> u64 {
+    memory(pid, "VmRSS:")
+}
+
+/// The most that it has ever held, in bytes.
+pub fn most_resident(pid: u32) -> u64 {
+    memory(pid, "VmHWM:")
+}
+
+fn memory(pid: u32, what: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let found = status.lines().find_map(|line| line.strip_prefix(what)).unwrap();
+    found.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+}
+
 /// Sends one process a signal; `false` if there is no such process.
 pub fn signal(pid: u32, signal: Signal) -> bool {
     kill_process(Pid::from_raw(pid as i32).unwrap(), signal).is_ok()

@@ -89,6 +89,16 @@ pub async fn raw<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, bytes: &[u8]
     String::from_utf8_lossy(&answer).into_owned()
 }
 
+/// Sends `bytes`, and what comes back until the other side closes, as it came.
+pub async fn raw_bytes<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, bytes: &[u8]) -> Vec<u8> {
+    stream.write_all(bytes).await.unwrap();
+    stream.flush().await.unwrap();
+    let mut answer = Vec::new();
+    // However it ends: what came before counts.
+    let _ = within("an answer", stream.read_to_end(&mut answer)).await;
+    answer
+}
+
 fn whole(answer: &[u8]) -> bool {
     let text = String::from_utf8_lossy(answer);
     let Some((head, body)) = text.split_once("\r\n\r\n") else {

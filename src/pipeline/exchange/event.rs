@@ -158,6 +158,9 @@ pub enum Reply {
     HoldBody {
         /// True if the response has to be shown, too: it cannot be asked for later.
         response: bool,
+        /// True if the upstream will be spoken to in plaintext: Envoy chooses the route before it reads the answer to
+        /// the body.
+        plaintext: bool,
     },
     /// Let the request go out.
     Allow(Box<Forward>),

@@ -20,6 +20,10 @@ const TOGETHER: usize = 64;
 /// Findings of one direction that are put on record at all: a body may be made of nothing else.
 const MOST_ON_RECORD: usize = 256;
 
+/// How much of a part is looked into at once, in bytes: whatever looks keeps a copy or two of it, and Envoy's parts have
+/// up to 2 MiB.
+const SLICE: usize = 64 * 1024;
+
 /// Parts that go on.
 pub type Parts = SmallVec<[Part; 2]>;
 
@@ -209,8 +213,8 @@ impl Stream {
             self.ended = chunk.ends;
             return Ok(chunk.bytes.clone());
         };
-        let mut out = Vec::new();
-        let taken = if chunk.bytes.is_empty() { Ok(()) } else { inspect.push(&chunk.bytes, &mut out) };
+        let mut out = Vec::with_capacity(chunk.bytes.len());
+        let taken = chunk.bytes.chunks(SLICE).try_for_each(|slice| inspect.push(slice, &mut out));
         let found = inspect.findings();
         self.note(&found);
         taken?;

@@ -30,6 +30,7 @@ use crate::pipeline::credential::{CredentialId, Secret};
 use crate::pipeline::limit::{Excess, Limit};
 use crate::pipeline::message::{Door, RequestHead};
 use crate::pipeline::policy::decision::{Denial, Reason, RuleId};
+use crate::pipeline::policy::matcher::Scheme;
 use crate::pipeline::policy::{Permit, Ruleset, Upstream};
 use crate::pipeline::session::{Peer, Session};
 pub use event::{
@@ -69,6 +70,8 @@ pub struct Exchange {
     looking: bool,
     /// Envoy was told to show the response, when it was told to hold the body.
     shows_response: Option<bool>,
+    /// Envoy was told whether the upstream is spoken to in plaintext, when it was told to hold the body.
+    held_for_plaintext: Option<bool>,
     /// What passes, once it has been allowed.
     flow: Option<Flow>,
 }
@@ -145,6 +148,7 @@ impl Exchange {
             look: Look::default(),
             looking: false,
             shows_response: None,
+            held_for_plaintext: None,
             flow: None,
         }
     }
@@ -305,7 +309,9 @@ impl Exchange {
             self.stage = Stage::Holding;
             let response = self.look.response.is_some();
             self.shows_response = Some(response);
-            return Ok(Effect::Reply(Reply::HoldBody { response }));
+            let plaintext = permit.scheme() == Scheme::Http;
+            self.held_for_plaintext = Some(plaintext);
+            return Ok(Effect::Reply(Reply::HoldBody { response, plaintext }));
         }
         let request = self.request.as_ref().ok_or_else(no_request)?;
         let host = request.head()?.authority.host.clone();

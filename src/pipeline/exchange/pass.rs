@@ -34,6 +34,10 @@ impl Exchange {
             (None, None | Some(false)) => Answered::Unseen,
             (inspect, _) => Answered::Awaited(inspect),
         };
+        if self.held_for_plaintext.is_some_and(|held| held != forward.plaintext) {
+            // The route that was chosen for the body leads elsewhere.
+            return Err(Denial::new(Reason::PolicyChanged));
+        }
         forward.body = self.take_sent();
         forward.awaits_trailers = awaits_trailers;
         forward.shows =

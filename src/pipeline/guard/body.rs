@@ -12,7 +12,7 @@ use crate::pipeline::message::Fields;
 use crate::pipeline::policy::decision::{Denial, Reason};
 use crate::pipeline::policy::inspect::Inspect;
 
-use super::grpc::Messages;
+use super::grpc::{Messages, is_messages};
 use super::memory::Trace;
 use super::{blocked, codings, refusal, without_redaction};
 
@@ -237,9 +237,7 @@ pub fn look_at_trailers(lens: &Lens, trailers: &Fields, report: &mut Report) {
 fn messages(fields: Sent<'_>) -> Option<impl Fn(Lens) -> Messages + use<>> {
     let content_type = all(fields, "content-type").next()?;
     let encoding = all(fields, "grpc-encoding").next().map(<[u8]>::to_vec);
-    content_type
-        .starts_with(b"application/grpc")
-        .then_some(move |lens: Lens| Messages::new(lens, encoding.as_deref(), Label::Named))
+    is_messages(content_type).then_some(move |lens: Lens| Messages::new(lens, encoding.as_deref(), Label::Named))
 }
 
 /// Whether a field says what the body has to be, byte for byte.

@@ -1,5 +1,5 @@
-//! gRPC (`application/grpc`) by its messages: each is let go as a whole once it is clean, so that neither side of a
-//! conversation waits for bytes that come only after its answer.
+//! gRPC (`application/grpc`, `application/grpc-web`) by its messages: each is let go as a whole once it is clean, so that
+//! neither side of a conversation waits for bytes that come only after its answer.
 
 use crate::pipeline::dlp::finding::{Action, Finding};
 use crate::pipeline::dlp::inflate::{Coding, Inflater, Undecodable};
@@ -13,8 +13,16 @@ use super::refusal;
 const LONGEST: usize = 1 << 20;
 /// Compressed-Flag and Message-Length (gRPC over HTTP2, "Length-Prefixed-Message").
 const PREFIX: usize = 5;
+/// Set where a frame of gRPC-Web has the trailers.
+const TRAILERS: u8 = 0x80;
 /// How much of a compressed message is decoded at once, in bytes.
 const SLICE: usize = 1024;
+
+/// True of a body that is messages, by its content type. `application/grpc-web-text` is base64, and looked into as such.
+pub fn is_messages(content_type: &[u8]) -> bool {
+    let begins = |name: &[u8]| content_type.get(..name.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(name));
+    begins(b"application/grpc") && !begins(b"application/grpc-web-text")
+}
 
 /// A stream of messages.
 #[derive(Debug)]
@@ -91,7 +99,7 @@ impl Messages {
     fn begin(&mut self, out: &mut Vec<u8>) -> Result<(), Fault> {
         let [flag, length @ ..] = self.prefix.as_slice() else { return Ok(()) };
         self.left = length.iter().fold(0, |length, byte| length << 8 | usize::from(*byte));
-        let inflater = match flag {
+        let inflater = match flag & !TRAILERS {
             0 => None,
             1 => {
                 let coding = self.coding?.ok_or(Undecodable::Malformed)?;

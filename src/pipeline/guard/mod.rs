@@ -26,6 +26,9 @@ pub use body::RequestBody;
 pub use memory::Memory;
 use response::Response;
 
+/// Fields by which a request asks for a part of an answer: those of HTTP, and what some services read in their place.
+const OF_A_PART: [&str; 4] = ["range", "if-range", "request-range", "x-ms-range"];
+
 /// The secrets that attaché holds at this moment.
 pub type Held = Arc<dyn Fn() -> Arc<Known> + Send + Sync>;
 
@@ -171,9 +174,10 @@ impl Inspector for Guard {
             let filters = permit.filters().to_vec();
             // What is injected may have been fetched after this: it is known when the response comes.
             let held = searched.then(|| self.held.clone());
-            if !permit.filters().is_empty() {
-                // A part of an answer is no JSON text, and the agent would choose which.
-                let there = ["range", "if-range"].into_iter().filter(|name| head.fields.get(name).is_some());
+            if !permit.filters().is_empty() || searched || replaces(&lens) {
+                // A part of an answer is no JSON text, and what is looked for could be fetched in parts of it: the
+                // agent would choose which.
+                let there = OF_A_PART.into_iter().filter(|name| head.fields.get(name).is_some());
                 inspection.remove = there.map(Into::into).collect();
             }
             inspection.response = Some(Box::new(Response::new(lens, held, filters, &head.method)));
@@ -186,6 +190,11 @@ impl fmt::Debug for Guard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Guard").field("agents", &self.agents).finish_non_exhaustive()
     }
+}
+
+/// Whether anything that is found would not pass as it is.
+fn replaces(lens: &Lens) -> bool {
+    lens.enforced && lens.actions.iter().any(|(_, action)| *action >= Action::Redact)
 }
 
 /// Whether a pair of the query is one that an injection replaces.

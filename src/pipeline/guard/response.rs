@@ -15,7 +15,7 @@ use crate::pipeline::policy::inspect::{Inspect, InspectResponse, Refusal, Respon
 use crate::pipeline::response_filter::{Form, Projection};
 
 use super::body::look_at_trailers;
-use super::grpc::Messages;
+use super::grpc::{Messages, is_messages};
 use super::head::Changed;
 use super::{Held, codings, without_redaction};
 
@@ -90,7 +90,7 @@ impl InspectResponse for Response {
         }
         let codings = codings(head.fields.all("content-encoding"))
             .map_err(|denial| Denial { reason: Reason::ResponseUnparsable, ..denial })?;
-        let is_grpc = content_type.is_some_and(|name| name.starts_with(b"application/grpc"));
+        let is_grpc = content_type.is_some_and(is_messages);
         if form.is_some() || !codings.is_empty() {
             let there = OF_THE_BYTES.iter().filter(|name| head.fields.get(name).is_some());
             inspection.remove = there.map(|name| (*name).into()).collect();

@@ -1,6 +1,6 @@
 //! The same through the whole product: TLS from the agent, a policy's own words, and what `attache logs` says.
 
-use crate::support::{Ask, Attache, PROTOCOLS, Protocol, Upstream};
+use crate::support::{Ask, Attache, PROTOCOLS, Protocol, Upstream, process};
 
 const POLICY: &str = "
 allowedDomains: [api.example.com]
@@ -43,18 +43,14 @@ async fn what_must_not_leave_is_refused_and_told_in_the_log() {
 #[tokio::test]
 async fn the_service_keeps_nothing_of_a_large_upload() {
     let (upstream, attache) = place().await;
-    let memory = |what: &str| {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", attache.ready().service_pid)).unwrap();
-        let found = status.lines().find_map(|line| line.strip_prefix(what)).unwrap();
-        found.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
-    };
+    let pid = attache.ready().service_pid;
     let post = |body: &str| Ask::new(Protocol::Http1, "POST", "https://api.example.com/status/200").body(body);
     assert_eq!(post("first").send(&attache).await.status, 200);
-    let before = memory("VmRSS:");
+    let before = process::resident(pid);
     let body = "some plain words of which none is a secret\n".repeat(1 << 20);
     let answer = post(&body).send(&attache).await;
     assert_eq!(answer.status, 200, "{answer:?}");
     assert_eq!(upstream.requests().pop().unwrap().body.len(), body.len());
-    let grown = memory("VmHWM:").saturating_sub(before);
+    let grown = process::most_resident(pid).saturating_sub(before);
     assert!(grown < 24 << 20, "it grew by {} KiB", grown >> 10);
 }

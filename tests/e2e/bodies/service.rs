@@ -29,7 +29,7 @@ use tonic_health::pb::health_server::{Health, HealthServer};
 
 use super::watcher::Watcher;
 use crate::fail_closed::Place;
-use crate::support::{Envoy, Upstream, tunnel, until};
+use crate::support::{Envoy, Upstream, process, tunnel, until};
 
 /// The host that every test speaks to.
 pub const HOST: &str = "api.example.com";
@@ -124,9 +124,7 @@ impl Stage {
 
     /// What Envoy holds in memory, in bytes.
     pub fn envoy_memory(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.envoy.pid())).unwrap();
-        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-        resident.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+        process::resident(self.envoy.pid())
     }
 
     /// What reached the upstream after the first request, which only found out that it is there.

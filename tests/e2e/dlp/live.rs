@@ -1,15 +1,18 @@
 //! Who waits for an answer in the middle of a body gets it, and a body of any size is kept nowhere.
 
+use std::future::poll_fn;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex};
 
+use hyper::body::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::{KEY, RULE, assert_untold, finding};
-use crate::support::{Attache, Place, grpc, within};
+use crate::support::process::resident;
+use crate::support::{Ask, Attache, PROTOCOLS, Place, Protocol, grpc, tunnel, within};
 
 const HOST: &str = "api.example.com";
 
@@ -64,44 +67,118 @@ async fn a_chunked_conversation_goes_on_until_something_is_found() {
     assert!(!finding(&record, RULE).is_null(), "{record}");
 }
 
-/// How much is sent, in MiB.
-fn megabytes() -> u64 {
-    std::env::var("ATTACHE_TEST_UPLOAD_MIB").map_or(24, |megabytes| megabytes.parse().unwrap())
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_large_upload_is_looked_into_and_kept_nowhere() {
-    let (address, counted) = counting_upstream().await;
-    let attache = plain(address).await;
-    let part: Vec<u8> =
-        "He said that the weather in Spring 2024 was fine, order no. 1837.\n".bytes().cycle().take(1 << 20).collect();
-    let mut stream = TcpStream::connect(attache.proxy()).await.unwrap();
-    let length = megabytes() << 20;
-    let head = format!("PUT http://{HOST}/sink HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: {length}\r\n\r\n");
-    stream.write_all(head.as_bytes()).await.unwrap();
-    let pids = [attache.service().await, attache.envoy().await];
-    let mut before = None;
-    for at in 0..megabytes() {
-        within("the upload", stream.write_all(&part)).await.unwrap();
-        let now = pids.map(resident);
-        // The first bytes pay for what is there from then on.
-        let before = *before.get_or_insert(now);
-        for (name, (before, now)) in ["attaché", "Envoy"].into_iter().zip(before.into_iter().zip(now)) {
-            let grown = now.saturating_sub(before);
-            assert!(grown < 24 << 20, "{name} grew by {} KiB after {at} MiB", grown >> 10);
+/// A body that is held until it is clean goes on by the way that the policy says, in however many parts it came.
+#[tokio::test]
+async fn a_held_body_that_comes_in_parts_goes_where_it_should() {
+    let policy = r#"
+allowedDomains: [api.example.com, "http://plain.example"]
+agents:
+  ann: {identity: [{header: {name: X-Attache-Agent, value: ann, trusted: true}}]}
+credentials:
+  - name: key
+    envVarKey: KEY
+    injections: [{domain: api.example.com, headerName: X-Key, headerFormat: "{value}"}]
+"#;
+    let held = "held-7Fq2mXw9Rt4Yv6Zb8Nc3Lk5Jh1";
+    let place = Place::with(policy, [HOST, "plain.example"], |setup| setup.env("KEY", held)).await;
+    for (host, upstream, key) in [(HOST, &place.upstream, Some(held)), ("plain.example", &place.plain, None)] {
+        for first in [0, 1, 40_000] {
+            let body = vec![b'x'; 70_000];
+            let head = format!("POST http://{host}/a HTTP/1.1\r\nHost: {host}\r\nX-Attache-Agent: ann\r\n");
+            let mut stream = TcpStream::connect(place.attache.proxy()).await.unwrap();
+            let head = format!("{head}Connection: close\r\nContent-Length: {}\r\n\r\n", body.len());
+            stream.write_all(&[head.as_bytes(), &body[..first]].concat()).await.unwrap();
+            let mut client = tunnel::h2(TcpStream::connect(place.attache.proxy()).await.unwrap()).await;
+            let request = http::Request::post(format!("http://{host}/b")).header("content-length", body.len());
+            let request = request.header("x-attache-agent", "ann").body(()).unwrap();
+            let (answer, mut rest) = client.send_request(request, false).unwrap();
+            rest.send_data(Bytes::copy_from_slice(&body[..first]), false).unwrap();
+            // By now both have been told to hold the rest.
+            let before = place.arrived().len();
+            let another = Ask::get(Protocol::Http1, &format!("https://{HOST}/")).header("x-attache-agent", "ann");
+            assert_eq!(another.send(&place.attache).await.status, 200);
+            assert_eq!(place.arrived().len(), before + 1);
+            let told = tunnel::raw(&mut stream, &body[first..]).await;
+            assert!(told.starts_with("HTTP/1.1 200"), "{host} after {first}: {told}");
+            rest.send_data(Bytes::copy_from_slice(&body[first..]), false).unwrap();
+            rest.send_data(Bytes::new(), true).unwrap();
+            assert_eq!(within("an answer", answer).await.unwrap().status(), 200, "{host} after {first}");
+            for seen in upstream.requests().split_off(upstream.requests().len() - 2) {
+                assert_eq!(
+                    (seen.body.len(), seen.header("x-key"), seen.header("x-attache-agent")),
+                    (70_000, key, None)
+                );
+            }
         }
     }
-    let mut answer = [0; 12];
-    within("an answer", stream.read_exact(&mut answer)).await.unwrap();
-    assert_eq!(&answer, b"HTTP/1.1 200");
-    assert_eq!(within("the count", counted).await.unwrap(), length);
 }
 
-/// What a process holds in memory, in bytes.
-fn resident(pid: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    resident.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+/// How much is sent, in MiB.
+fn megabytes() -> u64 {
+    std::env::var("ATTACHE_TEST_UPLOAD_MIB").map_or(40, |megabytes| megabytes.parse().unwrap())
+}
+
+/// More than it may cost, over both protocols: what is idle before has had one request.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_large_upload_is_looked_into_and_kept_nowhere() {
+    let part: Bytes =
+        "He said that the weather in Spring 2024 was fine, order no. 1837.\n".bytes().cycle().take(1 << 20).collect();
+    for protocol in PROTOCOLS {
+        let (address, counted) = counting_upstream().await;
+        let attache = plain(address).await;
+        let pids = [attache.service().await, attache.envoy().await];
+        upload(&attache, protocol, &part.slice(..1 << 16), 1, || {}).await;
+        let before = pids.map(resident);
+        let mut most = before;
+        let look = || {
+            let now = pids.map(resident);
+            most = [most[0].max(now[0]), most[1].max(now[1])];
+        };
+        upload(&attache, protocol, &part, megabytes(), look).await;
+        for (name, (before, most)) in ["attaché", "Envoy"].into_iter().zip(before.into_iter().zip(most)) {
+            let grown = most.saturating_sub(before);
+            println!("{protocol:?}: over {} MiB {name} grew by {} KiB", megabytes(), grown >> 10);
+            assert!(grown < 24 << 20, "{protocol:?}: {name} grew by {} KiB", grown >> 10);
+        }
+        assert_eq!(*counted.lock().unwrap(), [1 << 16, megabytes() << 20]);
+    }
+}
+
+/// Sends so many parts, and looks after each.
+async fn upload(attache: &Attache, protocol: Protocol, part: &Bytes, count: u64, mut look: impl FnMut()) {
+    let mut stream = TcpStream::connect(attache.proxy()).await.unwrap();
+    let length = part.len() as u64 * count;
+    if protocol == Protocol::Http1 {
+        let head = format!("PUT http://{HOST}/sink HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: {length}\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        for _ in 0..count {
+            within("the upload", stream.write_all(part)).await.unwrap();
+            look();
+        }
+        let mut answer = [0; 12];
+        within("an answer", stream.read_exact(&mut answer)).await.unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 200");
+        return;
+    }
+    let mut client = tunnel::h2(stream).await;
+    let request = http::Request::put(format!("http://{HOST}/sink")).header("content-length", length);
+    let (answer, mut body) = client.send_request(request.body(()).unwrap(), false).unwrap();
+    for _ in 0..count {
+        let mut left = part.clone();
+        while !left.is_empty() {
+            body.reserve_capacity(left.len());
+            // It tells of more, not of what is there.
+            if body.capacity() == 0 {
+                within("the upload", poll_fn(|context| body.poll_capacity(context))).await.unwrap().unwrap();
+            }
+            let capacity = body.capacity();
+            body.send_data(left.split_to(capacity.min(left.len())), false).unwrap();
+        }
+        look();
+    }
+    body.send_data(Bytes::new(), true).unwrap();
+    let answer = within("an answer", answer).await.unwrap();
+    assert_eq!(answer.status(), 200);
 }
 
 /// Before an upstream that is spoken to in plaintext.
@@ -137,23 +214,34 @@ async fn echoing_upstream() -> SocketAddr {
     address
 }
 
-/// One that counts the bytes of the first body that it is sent.
-async fn counting_upstream() -> (SocketAddr, JoinHandle<u64>) {
+/// One that counts the bytes of each body that it is sent, and keeps none.
+async fn counting_upstream() -> (SocketAddr, Arc<Mutex<Vec<u64>>>) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
-    let counted = tokio::spawn(async move {
-        let (mut stream, _) = listener.accept().await.unwrap();
-        let head = head(&mut stream).await.unwrap().to_ascii_lowercase();
-        let length: u64 = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap().parse().unwrap();
-        let mut left = length;
-        let mut buffer = vec![0; 1 << 18];
-        while left > 0 {
-            let count = stream.read(&mut buffer).await.unwrap();
-            assert!(count > 0, "{left} bytes are missing");
-            left -= count as u64;
+    let counts = Arc::<Mutex<Vec<_>>>::default();
+    let counted = counts.clone();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let counts = counts.clone();
+            tokio::spawn(async move { while count(&mut stream, &counts).await.is_some() {} });
         }
-        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await.unwrap();
-        length
     });
     (address, counted)
+}
+
+/// Reads a request, and notes how long its body was.
+async fn count(stream: &mut TcpStream, counts: &Mutex<Vec<u64>>) -> Option<()> {
+    let head = head(stream).await?.to_ascii_lowercase();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
+    let length: u64 = length.parse().unwrap();
+    let mut left = length;
+    let mut buffer = vec![0; 1 << 18];
+    while left > 0 {
+        match stream.read(&mut buffer).await.ok()? {
+            0 => return None,
+            count => left -= count as u64,
+        }
+    }
+    counts.lock().unwrap().push(length);
+    stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await.ok()
 }

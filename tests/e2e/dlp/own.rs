@@ -47,6 +47,40 @@ async fn an_agents_own_credential_leaves_only_where_the_policy_says_so() {
     assert_untold(&place, &[TOKEN]);
 }
 
+/// It is for this proxy, and is gone before anybody looks.
+#[tokio::test]
+async fn what_says_who_an_agent_is_is_no_finding_whatever_its_form() {
+    let policy = "
+allowedDomains: [api.example.com]
+agents:
+  ann: {identity: [{token: {env: ANN}}]}
+  bob: {identity: [{header: {name: X-Attache-Agent, value: ghp_9Kx2mQwR7tVbZ4nLc8YfJd3HsPa6Ge01uTiW, trusted: true}}]}
+";
+    let own = "ghp_7Tz4nWqB2rKxV9mLc5YdJf8HsPa3Ge61oSiU";
+    let place = Place::with(policy, ["api.example.com"], |setup| setup.env("ANN", own)).await;
+    let token = format!("Bearer {own}");
+    for protocol in PROTOCOLS {
+        let get = |scheme: &str| Ask::get(protocol, &format!("{scheme}://api.example.com/"));
+        for (agent, ask) in [
+            ("ann", get("https").connect_header("proxy-authorization", &token)),
+            ("ann", get("http").header("proxy-authorization", &token)),
+            ("ann", get("http").header("authorization", &token)),
+            ("bob", get("https").header("x-attache-agent", TOKEN)),
+        ] {
+            let outcome = passed(&place, ask.clone()).await;
+            assert_eq!(outcome.record["agent"], agent, "{ask:?}");
+            assert!(outcome.record["findings"].is_null(), "{}", outcome.record);
+            let seen = format!("{:?}", outcome.seen);
+            assert!(!seen.contains("ghp_"), "{seen}");
+            // Elsewhere it is what it looks like.
+            let value = if agent == "ann" { own } else { TOKEN };
+            let reply = ask.header("x-note", value).send(&place.attache).await;
+            assert_eq!((reply.status, &*reply.reason()), (403, "dlp_blocked"), "{reply:?}");
+        }
+    }
+    assert_untold(&place, &[own]);
+}
+
 #[tokio::test]
 async fn what_an_injection_replaces_is_not_looked_at_and_a_placeholder_is_none() {
     let place = place().await;

@@ -59,6 +59,17 @@ async fn redact_replaces_and_the_message_stays_what_it_was() {
         let read = text.replace("%5B", "[").replace("%5D", "]").replace("%3A", ":");
         assert_eq!(read, form.replace(KEY, MASK), "{text}");
 
+        let parts = |value: &str| {
+            let part =
+                |head: &str, text: &str| format!("--b1\r\nContent-Disposition: form-data; {head}\r\n\r\n{text}\r\n");
+            let file = part("name=\"f\"; filename=\"a.txt\"", &format!("it is {value}, he said"));
+            format!("{}{file}{}--b1--\r\n", part("name=\"k\"", value), part("name=\"z\"", "\u{e9}"))
+        };
+        let ask = post(protocol, HOST, "multipart/form-data; boundary=b1", parts(KEY));
+        let seen = passed(&place, ask).await.seen.unwrap();
+        assert_eq!(seen.text(), parts(MASK));
+        assert_eq!(seen.header("content-length"), Some(&*parts(MASK).len().to_string()));
+
         let ask = Ask::get(protocol, &format!("https://{HOST}/x?a=1&k={KEY}&z=2")).header("x-note", format!("k {KEY}"));
         let seen = passed(&place, ask).await.seen.unwrap();
         assert_eq!(seen.path, format!("/x?a=1&k={}&z=2", MASK.replace('[', "%5B").replace(']', "%5D")));
@@ -157,12 +168,35 @@ async fn what_documentation_prints_may_be_told_to_a_language_model_alone() {
     }
 }
 
+/// A conversation is sent again with each turn: what was clean stays so, and what is new is looked at.
+#[tokio::test]
+async fn a_long_conversation_is_looked_into_at_every_turn() {
+    let place = place("").await;
+    let turn =
+        |at: usize, text: &str| format!(r#"{{"role":"user","content":"{at}: {} {text}"}}"#, "some words. ".repeat(60));
+    for protocol in PROTOCOLS {
+        let mut turns = Vec::new();
+        for at in 0..4 {
+            turns.push(turn(at, "and no more"));
+            let chat = format!(r#"{{"model":"m","messages":[{}]}}"#, turns.join(","));
+            passed(&place, post(protocol, "api.openai.com", "application/json", &chat)).await;
+            let astray = [&turns[..], &[turn(at, KEY)]].concat().join(",");
+            let chat = format!(r#"{{"model":"m","messages":[{astray}]}}"#);
+            let ask = post(protocol, "api.openai.com", "application/json", &chat);
+            refused(&place, ask, RULE, &format!("body.$.messages[{}].content", at + 1)).await;
+        }
+    }
+    assert_untold(&place, &[KEY]);
+}
+
 #[tokio::test]
 async fn a_body_that_cannot_be_held_is_refused_where_the_policy_says_so() {
     let place = place("dlp: {profiles: {default: {overBuffer: block}}}").await;
     for protocol in PROTOCOLS {
         let outcome = place.send(post(protocol, HOST, "text/plain", vec![b'x'; 2 << 20])).await;
         assert_eq!(outcome.to_string(), "413 body_too_large");
+        let unstated = Ask::new(protocol, "POST", &format!("https://{HOST}/things")).streamed_body("hello");
+        assert_eq!(place.send(unstated).await.to_string(), "413 body_too_large");
         passed(&place, post(protocol, HOST, "text/plain", vec![b'x'; 900_000])).await;
     }
 }

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hyper::body::Bytes;
 use tokio::net::TcpStream;
 
-use super::{KEY, RULE, assert_untold, base64, brotli, finding, gzip, hex, passed, refused};
+use super::{KEY, RULE, assert_untold, base64, brotli, deflate, finding, gzip, hex, passed, refused};
 use crate::support::{Ask, Dns, PROTOCOLS, Place, Protocol, tunnel, within};
 
 const POLICY: &str = "allowedDomains: [api.example.com, '*.api.example.com', other.example]";
@@ -98,6 +98,8 @@ async fn in_any_compression_and_charset() {
             ("gzip", gzip(&text), "gzip"),
             ("br", brotli(&text), "br"),
             ("zstd", zstd.clone(), "zstd"),
+            ("deflate", deflate(&text), "deflate"),
+            ("x-gzip", gzip(&text), "gzip"),
             ("gzip, br", brotli(gzip(&text)), "gzip"),
         ] {
             let ask = post(protocol, "application/json", &body).header("content-encoding", coding);
@@ -164,6 +166,66 @@ async fn cut_over_several_requests() {
     }
 }
 
+/// Whoever registered a domain has all hosts below it, and nobody else what is sent there.
+#[tokio::test]
+async fn cut_over_several_hosts_of_one_domain() {
+    const HELD: &str = "held-7Fq2mXw9Rt4Yv6Zb8Nc3Lk5Jh1";
+    let policy = "
+allowedDomains: [api.example.com, '*.api.example.com', other.example]
+agents:
+  ann: {identity: [{header: {name: X-Attache-Agent, value: ann, trusted: true}}]}
+  bob: {identity: [{header: {name: X-Attache-Agent, value: bob, trusted: true}}]}
+credentials:
+  - {name: key, envVarKey: KEY, injections: [{domain: other.example, headerName: Authorization, headerFormat: '{value}'}]}
+";
+    let hosts = [HOST, "a.api.example.com", "b.api.example.com", "other.example"];
+    for protocol in PROTOCOLS {
+        let place = Place::with(policy, hosts, |setup| setup.env("KEY", HELD)).await;
+        let ask = |agent: &str, host: &str, rest: &str| {
+            Ask::get(protocol, &format!("https://{host}/{rest}")).header("x-attache-agent", agent)
+        };
+        for (value, rule) in [(KEY, RULE), (HELD, "known-secret:key")] {
+            // Of a known secret sixteen bytes are one too many.
+            let (first, rest) = value.split_at(10);
+            let second = &rest[..rest.len().min(12)];
+            passed(&place, ask("ann", "a.api.example.com", &format!("?part={first}"))).await;
+            passed(&place, ask("ann", "a.api.example.com", "?q=llm+security")).await;
+            passed(&place, ask("bob", "b.api.example.com", &format!("?part={second}"))).await;
+            passed(&place, ask("ann", "other.example", &format!("?part={second}"))).await;
+            let outcome = place.send(ask("ann", "b.api.example.com", &format!("?part={second}"))).await;
+            assert_eq!(outcome.to_string(), format!("403 dlp_blocked {rule}"), "{outcome:?}");
+            let location = finding(&outcome.record, rule)["location"].as_str().unwrap().to_owned();
+            assert!(location.starts_with("requests → split"), "{location}");
+            // What was refused has not left: there is nothing yet to complete.
+            let again = place.send(ask("ann", HOST, &format!("?part={second}"))).await;
+            assert_eq!(again.to_string(), format!("403 dlp_blocked {rule}"), "{again:?}");
+        }
+        assert_untold(&place, &[KEY, HELD]);
+    }
+}
+
+/// A name and password before the host are no part of what goes on, and no way round.
+#[tokio::test]
+async fn before_the_host() {
+    let place = place().await;
+    for url in [format!("http://{KEY}@{HOST}/x"), format!("http://ann:{KEY}@{HOST}/x")] {
+        let head = format!("GET {url} HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n");
+        let mut stream = TcpStream::connect(place.attache.proxy()).await.unwrap();
+        let answer = tunnel::raw(&mut stream, head.as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 200") || answer.starts_with("HTTP/1.1 4"), "{answer}");
+    }
+    for authority in [format!("{KEY}@{HOST}"), format!("ann:{KEY}@{HOST}")] {
+        for protocol in PROTOCOLS {
+            let reply = Ask::get(protocol, &format!("https://{HOST}/x")).authority(&authority);
+            let reply = reply.send_bytes(&place.attache).await;
+            assert!([0, 400, 403, 421].contains(&reply.status), "{authority} {reply:?}");
+        }
+    }
+    let arrived = place.arrived();
+    assert!(arrived.iter().all(|seen| seen.authority == HOST && !format!("{seen:?}").contains(KEY)), "{arrived:?}");
+    assert_untold(&place, &[KEY]);
+}
+
 #[tokio::test]
 async fn in_the_name_of_a_host() {
     let dns = Dns::start().await;
@@ -197,6 +259,13 @@ async fn in_trailers_and_chunks() {
         let answer = within("an answer", answer).await.unwrap();
         assert_eq!(answer.status(), status);
     }
+    assert!(place.arrived().iter().all(|seen| !format!("{seen:?}").contains(KEY)));
+
+    // Over HTTP/1.1 nobody needs them, and they do not go on.
+    let head = format!("POST http://{HOST}/trailing HTTP/1.1\r\nHost: {HOST}\r\nTransfer-Encoding: chunked\r\n\r\n");
+    let request = format!("{head}5\r\nhello\r\n0\r\nX-Checksum: {KEY}\r\n\r\n");
+    let mut stream = TcpStream::connect(place.attache.proxy()).await.unwrap();
+    tunnel::raw(&mut stream, request.as_bytes()).await;
     assert!(place.arrived().iter().all(|seen| !format!("{seen:?}").contains(KEY)));
 
     // However it is cut, what has left when it is found are bytes before it.

@@ -255,7 +255,7 @@ where
             let told = place.told.lock().unwrap().get(request.uri().path()).cloned();
             let request = place.record(request);
             match told {
-                Some(answer) => answer.say(request).await,
+                Some(answer) => answer.part(request.headers()).say(request).await,
                 None => behaviour::answer(request).await,
             }
         }

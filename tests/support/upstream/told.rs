@@ -25,13 +25,15 @@ pub struct Answer {
     trailers: HeaderMap,
     /// Lets each part after the first go out.
     gate: Option<Arc<Notify>>,
+    gives_ranges: bool,
 }
 
 impl Answer {
     /// 200.
     pub fn new(content_type: &str, body: impl AsRef<[u8]>) -> Answer {
         let fields = vec![("content-type", content_type.to_owned())];
-        Answer { status: 200, fields, parts: vec![body.as_ref().to_vec()], trailers: HeaderMap::new(), gate: None }
+        let (parts, trailers) = (vec![body.as_ref().to_vec()], HeaderMap::new());
+        Answer { status: 200, fields, parts, trailers, gate: None, gives_ranges: false }
     }
 
     pub fn status(mut self, status: u16) -> Answer {
@@ -50,6 +52,12 @@ impl Answer {
         self
     }
 
+    /// Whoever asks for a part of it gets that (RFC 9110 §14.2), by the field of Azure's blobs too.
+    pub fn in_ranges(mut self) -> Answer {
+        self.gives_ranges = true;
+        self.field("accept-ranges", "bytes")
+    }
+
     /// A field behind the body.
     pub fn trailer(mut self, name: &'static str, value: &str) -> Answer {
         self.trailers.insert(name, value.parse().unwrap());
@@ -61,6 +69,21 @@ impl Answer {
         self.parts.push(part.as_ref().to_vec());
         self.gate = Some(gate.clone());
         self
+    }
+
+    /// The part of it that is asked for.
+    pub(super) fn part(mut self, fields: &HeaderMap) -> Answer {
+        let asked = fields.get("range").or(fields.get("x-ms-range")).filter(|_| self.gives_ranges);
+        let Some((from, to)) = asked.and_then(|range| range.to_str().ok()?.strip_prefix("bytes=")?.split_once('-'))
+        else {
+            return self;
+        };
+        let body = self.parts.concat();
+        let from: usize = from.parse().unwrap();
+        let to = to.parse().map_or(body.len(), |last: usize| body.len().min(last + 1));
+        self.parts = vec![body[from..to].to_vec()];
+        let range = format!("bytes {from}-{}/{}", to - 1, body.len());
+        self.status(206).field("content-range", &range)
     }
 
     pub(super) async fn say(self, request: Request<Recorded>) -> Result<Response<UnsyncBoxBody<Bytes, Error>>, Error> {

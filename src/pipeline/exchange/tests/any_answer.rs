@@ -72,7 +72,7 @@ fn stray(by: u8) -> Event {
         Effect::Look(SmallVec::new()),
         Effect::Admit { charges: SmallVec::new(), redeem: Some(Fingerprint([7; 32])) },
         Effect::FetchSecrets(SmallVec::from_slice(&[CredentialId(0)])),
-        Effect::Reply(Reply::HoldBody { response: false }),
+        Effect::Reply(Reply::HoldBody { response: false, plaintext: false }),
         Effect::Record(Box::new(DecisionRecord::new("".into(), SystemTime::UNIX_EPOCH, Verdict::Allow, "".into()))),
         Effect::Resolve { host: Host::parse("api.example").unwrap(), port: 443 },
     ];

@@ -190,7 +190,7 @@ fn a_body_is_held_if_it_fits_and_else_streamed_or_refused() {
         fields.extend(length.as_deref().map(|length| ("content-length", length)));
         let (_, reply) = Passing::open(post(&fields));
         let found = match reply {
-            Reply::HoldBody { response: false } => "held".to_owned(),
+            Reply::HoldBody { response: false, plaintext: false } => "held".to_owned(),
             Reply::Allow(forward) => {
                 assert_eq!(forward.shows, Shows { request: true, response: false });
                 assert_eq!(forward.remove.iter().any(|name| **name == *"content-length"), way == "any-length");
@@ -266,10 +266,30 @@ fn who_is_asked_for_approval_sees_the_body_as_it_would_go_out_and_all_of_it() {
 fn a_policy_that_wants_to_see_more_than_envoy_was_told_to_show_refuses() {
     let mut passing = Passing::new(World::under(|rules| rules.add_rule(super::obligations::approval("ask", 20))));
     let incoming = Incoming { ends: false, ..tls("POST", "api.example/", &[("x-response", "now")]) };
-    assert!(matches!(passing.say(Event::Request(incoming)), Some(Reply::HoldBody { response: false })));
+    assert!(matches!(passing.say(Event::Request(incoming)), Some(Reply::HoldBody { response: false, .. })));
     passing.world.rules = watching(|_| {});
     let reply = passing.say(Event::Body { bytes: Box::default(), whole: true });
     assert_eq!(refused(reply), (503, "policy_changed".into()));
+}
+
+#[test]
+fn a_policy_that_leads_a_held_body_by_another_route_refuses() {
+    let (tls, plain) = ("other.example", "http://other.example");
+    for (before, after) in [(tls, plain), (plain, tls), (plain, plain)] {
+        let rules = watching(|rules| rules.domains_mut(Scope::All).list(allow(before)));
+        let mut passing = Passing::new(World { rules, ..World::new() });
+        let fields = [("x-agent", "ann"), ("x-body", "refuse"), ("content-length", "5")];
+        let incoming = Incoming { ends: false, ..proxy("POST", "other.example/", &fields) };
+        let held = passing.say(Event::Request(incoming));
+        let told = matches!(held, Some(Reply::HoldBody { plaintext, .. }) if plaintext == (before == plain));
+        assert!(told, "{before}: {held:?}");
+        passing.world.rules = policy("two", |rules| rules.domains_mut(Scope::All).list(allow(after)));
+        let reply = passing.say(Event::Body { bytes: b"hello"[..].into(), whole: true });
+        match before == after {
+            true => assert!(forwarded(reply).plaintext),
+            false => assert_eq!(refused(reply), (503, "policy_changed".into()), "{before} then {after}"),
+        }
+    }
 }
 
 #[test]

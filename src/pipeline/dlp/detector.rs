@@ -240,24 +240,27 @@ impl Detector {
 
     /// What the rules find in a text, in the order of the places. Of rules that find the same bytes one is named.
     pub fn find(&self, text: &[u8]) -> Vec<Match> {
-        self.find_with(text, true, &mut Vec::new())
+        self.find_with(text, true, &|_| false, &mut Vec::new())
     }
 
     /// The same, with orders to agents or without: who only gives orders needs no look at them. `blanks` gets the parts of
-    /// the text about keywords of what may have blanks in it: there it matters what stands for one.
-    pub fn find_with(&self, text: &[u8], orders: bool, blanks: &mut Vec<Range<usize>>) -> Vec<Match> {
-        let mut search = Search::of(text);
+    /// the text about keywords of what may have blanks in it: there it matters what stands for one. Ends when more than
+    /// [`MOST`] are found that count.
+    pub fn find_with(
+        &self,
+        text: &[u8],
+        orders: bool,
+        counts: &dyn Fn(&Match) -> bool,
+        blanks: &mut Vec<Range<usize>>,
+    ) -> Vec<Match> {
+        let mut search = Search::of(text, counts);
         for keywords in [Some(&self.anywhere), orders.then_some(&self.orders)].into_iter().flatten() {
-            let _ = keywords.filter.hits(text, |hit, keyword| {
-                search.hit(keywords.rules(keyword), &self.rules, hit);
-                ControlFlow::Continue(())
-            });
+            let _ = keywords.filter.hits(text, |hit, keyword| search.hit(keywords.rules(keyword), &self.rules, hit));
         }
         runs::about(text, |part| {
             let from = part.start;
             let _ = self.by_run.filter.hits(text.get(part).unwrap_or_default(), |hit, keyword| {
-                search.hit(self.by_run.rules(keyword), &self.rules, from + hit.start..from + hit.end);
-                ControlFlow::Continue(())
+                search.hit(self.by_run.rules(keyword), &self.rules, from + hit.start..from + hit.end)
             });
         });
         blanks.append(&mut search.blanks);
@@ -313,12 +316,29 @@ struct Search<'t> {
     at: Option<Range<usize>>,
     /// About keywords of what may have blanks in it.
     blanks: Vec<Range<usize>>,
+    /// For each rule the place before which it was tried: the same value has many names before it.
+    done: Vec<Done>,
+    /// What counts as found, and after how much it is counted again.
+    counts: &'t dyn Fn(&Match) -> bool,
+    next_count: usize,
 }
 
+/// How far the values of names were tried by a rule.
+#[derive(Debug, Clone, Copy, Default)]
+struct Done {
+    /// Behind the first byte of the last one.
+    upto: usize,
+    /// True if it matched.
+    matched: bool,
+}
+
+/// When so much is found that counts, no more is looked for: a message of which more is to be replaced goes nowhere.
+pub const MOST: usize = 1000;
+
 impl<'t> Search<'t> {
-    fn of(text: &'t [u8]) -> Self {
+    fn of(text: &'t [u8], counts: &'t dyn Fn(&Match) -> bool) -> Self {
         let (squeezed, values) = (Squeezed::default(), Values::default());
-        Self { text, found: Vec::new(), tried: Vec::new(), squeezed, values, at: None, blanks: Vec::new() }
+        Self { text, found: Vec::new(), tried: Vec::new(), squeezed, values, at: None, blanks: Vec::new(), done: Vec::new(), counts, next_count: MOST }
     }
 
     /// Whether there is a `@` in these bytes.
@@ -335,7 +355,15 @@ impl<'t> Search<'t> {
     }
 
     /// Tries the rules of a keyword where it stands.
-    fn hit(&mut self, of: impl Iterator<Item = u32>, rules: &[Arc<Rule>], keyword: Range<usize>) {
+    fn hit(
+        &mut self,
+        of: impl Iterator<Item = u32>,
+        rules: &[Arc<Rule>],
+        keyword: Range<usize>,
+    ) -> ControlFlow<()> {
+        if self.done.is_empty() {
+            self.done = vec![Done::default(); rules.len()];
+        }
         for at in of {
             if let Some(rule) = rules.get(at as usize)
                 && (!rule.has_at || self.has_at(keyword.start..keyword.end + rule.max_len))
@@ -345,11 +373,20 @@ impl<'t> Search<'t> {
                 }
                 self.try_rule(at, rule, keyword.clone());
             }
+            if self.found.len() >= self.next_count {
+                self.next_count = self.found.len() + MOST;
+                if self.found.iter().filter(|found| (self.counts)(found)).count() > MOST {
+                    return ControlFlow::Break(());
+                }
+            }
         }
+        ControlFlow::Continue(())
     }
 
-    fn try_rule(&mut self, at: u32, rule: &Rule, keyword: Range<usize>) {
+    fn try_rule(&mut self, rule_at: u32, rule: &Rule, keyword: Range<usize>) {
         match rule.source.reach {
+            // What begins in the middle of a word is none, and is not looked at as one.
+            Reach::Within if rule.anchored && rule.stands_alone && is_glued_before(self.text, &keyword) => {}
             Reach::Within if rule.anchored => {
                 let parted = match rule.head().misfit(self.text.get(keyword.start..).unwrap_or_default()) {
                     Some(rest) => is_parted(rest),
@@ -361,7 +398,7 @@ impl<'t> Search<'t> {
             }
             Reach::Within => {
                 let window = keyword.start.saturating_sub(rule.max_len)..keyword.end + rule.max_len;
-                self.try_in(at, rule, window);
+                self.try_in(rule_at, rule, window);
             }
             Reach::Assigned => {
                 for at in 0.. {
@@ -369,7 +406,7 @@ impl<'t> Search<'t> {
                     // What is shorter than a match begins none.
                     if value.solid >= rule.solid
                         && !value.is_no_secret(self.text, keyword.end)
-                        && self.try_at(rule, value.at)
+                        && self.try_value(rule_at, rule, value.at)
                     {
                         break;
                     }
@@ -377,12 +414,25 @@ impl<'t> Search<'t> {
             }
             Reach::Nearby => {
                 self.try_in(
-                    at,
+                    rule_at,
                     rule,
                     keyword.start.saturating_sub(NEARBY + rule.max_len)..keyword.end + NEARBY.max(rule.max_len),
                 );
             }
         }
+    }
+
+    /// Tries the pattern on a value, if that was not done for another name before it. True if it matches.
+    fn try_value(&mut self, rule_at: u32, rule: &Rule, at: usize) -> bool {
+        let done = self.done.get(rule_at as usize).copied().unwrap_or_default();
+        if at < done.upto {
+            return done.matched && at + 1 == done.upto;
+        }
+        let matched = self.try_at(rule, at);
+        if let Some(done) = self.done.get_mut(rule_at as usize) {
+            *done = Done { upto: at + 1, matched };
+        }
+        matched
     }
 
     /// Tries the pattern at one place. True if it matches there, whatever else speaks against it.

@@ -147,6 +147,8 @@ pub struct Rule {
     /// True if what it begins with is found nowhere else: then it is one even in the middle of other text, or pulled
     /// apart.
     pub distinctive: bool,
+    /// True if nothing that begins with a letter or digit in the middle of a word is one.
+    pub stands_alone: bool,
     /// True if a match may have blanks or line ends in it.
     pub has_blanks: bool,
     /// How many bytes every match begins with that all are those of tokens ([`is_token`](super::shape::is_token)).
@@ -275,6 +277,7 @@ impl Rule {
             max_len: bound,
             anchored: source.reach == Reach::Within && shape.begins_with_keyword,
             distinctive: is_distinctive(&source, &shape),
+            stands_alone: is_alone(&source, &shape),
             has_blanks: shape.has_blanks,
             solid: shape.solid,
             has_at: shape.has_at && shape.begins_with_keyword,
@@ -343,6 +346,11 @@ fn is_distinctive(source: &RuleSource, shape: &Shape) -> bool {
         && long
         && shape.begins_with_keyword
         && shape.least.is_some_and(|least| least >= FEWEST)
+}
+
+fn is_alone(source: &RuleSource, shape: &Shape) -> bool {
+    let word = |keyword: &String| keyword.starts_with(|c: char| c.is_ascii_alphanumeric());
+    source.boundary && source.secret_group == 0 && source.keywords.iter().all(word) && !is_distinctive(source, shape)
 }
 
 /// What is told apart from other texts, and put together where it was pulled apart, is looked for everywhere.

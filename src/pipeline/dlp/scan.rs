@@ -8,7 +8,7 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use super::decode::{Budget, derive};
-use super::detector::{Detector, Match};
+use super::detector::{self, Detector, Match};
 use super::finding::{Action, Confidence, Finding, Step};
 use super::known::{Kind, Known, KnownMatch};
 use super::mnemonic;
@@ -52,6 +52,8 @@ pub struct Report {
     /// True if there was more to decode than the message may cost.
     pub exhausted: bool,
     seen: HashSet<(Arc<str>, usize, usize)>,
+    /// How many of them rules with keywords found and something is done about.
+    counted: usize,
 }
 
 impl Report {
@@ -132,9 +134,15 @@ impl Lens {
         // what is in one piece of it was looked at there.
         let joined = view.chain.contains(&Step::Split);
         let in_one_piece = |range: &Range<usize>| joined && view.surface(range.clone()).len() == range.len();
-        for found in self.detector.find_with(&view.bytes, self.actions.wants_orders(), &mut blanks) {
+        let counts = |found: &Match| self.actions.of(found) > Action::Monitor;
+        for found in self.detector.find_with(&view.bytes, self.actions.wants_orders(), &counts, &mut blanks) {
             if split && (!found.is_structured() || found.confidence < Confidence::High || in_one_piece(&found.range)) {
                 continue;
+            }
+            report.counted += usize::from(counts(&found));
+            if report.counted > detector::MOST {
+                report.exhausted = true;
+                break;
             }
             self.note(found, view, surface, report);
         }

@@ -64,8 +64,14 @@ fn values(text: &[u8], from: usize, mut try_at: impl FnMut(usize) -> bool) {
     let mut assigned = false;
     let mut lines = 0;
     let mut before = b'k';
+    let mut in_word = true;
     let mut escaped = None;
     for (at, mut byte) in after.iter().copied().enumerate() {
+        // Most bytes only go on with what is there.
+        if in_word && is_value(byte) && byte != b'%' && before != b'%' && escaped != Some(at) && (assigned || at < NAME) {
+            before = byte;
+            continue;
+        }
         // What is escaped parts as what it stands for.
         if escaped == Some(at) {
             byte = parting(byte).unwrap_or(byte);
@@ -98,6 +104,7 @@ fn values(text: &[u8], from: usize, mut try_at: impl FnMut(usize) -> bool) {
             return;
         }
         before = byte;
+        in_word = is_value(byte);
     }
 }
 

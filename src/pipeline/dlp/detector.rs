@@ -361,6 +361,9 @@ impl<'t> Search<'t> {
         rules: &[Arc<Rule>],
         keyword: Range<usize>,
     ) -> ControlFlow<()> {
+        if is_in_run_of_one(self.text, &keyword) {
+            return ControlFlow::Continue(());
+        }
         if self.done.is_empty() {
             self.done = vec![Done::default(); rules.len()];
         }
@@ -608,6 +611,14 @@ fn stands_alone(text: &[u8], range: &Range<usize>) -> bool {
         _ => true,
     };
     left && !after.is_some_and(|next| next.is_ascii_alphanumeric() || *next == b'_')
+}
+
+/// Whether a keyword is in the middle of one character, many times: what is tried around some of those is tried around all.
+fn is_in_run_of_one(text: &[u8], keyword: &Range<usize>) -> bool {
+    const EACH: usize = 16;
+    let around = keyword.start.checked_sub(1).and_then(|before| text.get(before..=keyword.end)).unwrap_or_default();
+    let [first, second, rest @ ..] = around else { return false };
+    first == second && rest.iter().all(|byte| byte == first) && !keyword.start.is_multiple_of(EACH)
 }
 
 /// Whether a word goes on right before a match.

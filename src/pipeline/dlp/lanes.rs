@@ -21,6 +21,18 @@ pub fn mask(block: &[u8; BLOCK], is: impl Fn(Lanes) -> Lanes) -> u64 {
     lanes.iter().rev().fold(0, |mask, lane| mask << 16 | u64::from(is(Lanes::of(lane)).bits()))
 }
 
+/// The places of the bytes of which `is` says so.
+pub fn places(text: &[u8], is: impl Fn(Lanes) -> Lanes + Copy) -> impl Iterator<Item = usize> {
+    let length = text.len();
+    let masks = blocks(text).map(move |(at, block)| (at, mask(&block, is))).filter(|(_, mask)| *mask != 0);
+    let each = masks.flat_map(|(at, mask)| {
+        std::iter::successors(Some(mask), |mask| Some(mask & (mask - 1)))
+            .take_while(|mask| *mask != 0)
+            .map(move |mask| at + mask.trailing_zeros() as usize)
+    });
+    each.take_while(move |at| *at < length)
+}
+
 /// A text in blocks, each with its place; blanks follow the end.
 pub fn blocks(text: &[u8]) -> impl Iterator<Item = (usize, [u8; BLOCK])> + '_ {
     let (blocks, rest) = text.as_chunks::<BLOCK>();

@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 
 use super::escapes;
 use super::finding::Confidence;
-use super::lanes::{self, BLOCK};
+use super::lanes::{self, BLOCK, Lanes};
 use super::numbers::{Match, SEED_PHRASE};
 
 /// The longest phrase that is told, in bytes.
@@ -30,9 +30,7 @@ pub fn find(text: &[u8], found: &mut dyn FnMut(Match)) {
     let mut at = STRIDE - 1;
     let mut done = 0;
     while at < text.len() {
-        let near = Near::about(text, at);
-        let word = near.word(at).filter(|word| word.start >= done && is_listed(text, word));
-        let Some(word) = word.filter(|word| near.then_listed(text) || after_listed(text, word, done)) else {
+        let Some(word) = Near::about(text, at).listed(text, at).filter(|word| word.start >= done) else {
             at += STRIDE;
             continue;
         };
@@ -217,75 +215,90 @@ fn previous(text: &[u8], word: &Range<usize>, floor: usize) -> Option<Range<usiz
     word_about(text, end - 1).filter(|word| word.start >= floor && word.end == end)
 }
 
-/// Whether the two words before a word are listed, as they are in the second half of a phrase.
-fn after_listed(text: &[u8], word: &Range<usize>, floor: usize) -> bool {
-    let before = |word: &Range<usize>| previous(text, word, floor).filter(|word| is_listed(text, word));
-    before(word).is_some_and(|word| before(&word).is_some())
-}
-
-/// The words from a place on, by a bit for each letter: words of the list are in every text, and most places are done with
+/// The words about a place, by a bit for each letter: words of the list are in every text, and most places are done with
 /// after one look.
 struct Near {
     from: usize,
-    letters: u64,
-    /// The bits of the word at the place.
-    first: Range<u32>,
+    letters: u128,
+    /// The bits of the word at the place, or right after what is between words there.
+    word: Range<u32>,
 }
 
 impl Near {
-    /// Nothing that is looked at begins earlier before the place.
-    const BEFORE: usize = LONGEST_WORD;
+    /// So much before a place is looked at, and the rest of 128 bytes after it: three words and what is between them.
+    const BEFORE: usize = 56;
 
     fn about(text: &[u8], at: usize) -> Self {
         let from = at.saturating_sub(Self::BEFORE);
         let rest = text.get(from..).unwrap_or_default();
-        let mut end = [b' '; BLOCK];
-        let block = rest.first_chunk().unwrap_or_else(|| {
+        let mut end = [b' '; 2 * BLOCK];
+        let both = rest.first_chunk().unwrap_or_else(|| {
             end.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
             &end
         });
-        let mut letters = lanes::mask(block, |bytes| bytes.folded().within(b'a', 26));
-        let escapes = lanes::mask(block, |bytes| bytes.is(b'\\'));
+        let (blocks, _) = both.as_chunks::<BLOCK>();
+        let mask = |is: fn(Lanes) -> Lanes| {
+            blocks.iter().rev().fold(0, |mask, block| mask << BLOCK | u128::from(lanes::mask(block, is)))
+        };
+        let mut letters = mask(|bytes| bytes.folded().within(b'a', 26));
+        let escapes = mask(|bytes| bytes.is(b'\\'));
         if escapes != 0 {
-            let parting = lanes::mask(block, |bytes| bytes.is(b'n').or(bytes.is(b'r')).or(bytes.is(b't')));
-            letters &= !(escapes << 1 & parting);
+            letters &= !(escapes << 1 & mask(|bytes| bytes.is(b'n').or(bytes.is(b'r')).or(bytes.is(b't'))));
         }
         let place = (at - from) as u32;
-        let before = !letters & ((1 << place) - 1);
         let inside = letters >> place & 1 == 1;
-        let start = if inside { u64::BITS - before.leading_zeros() } else { Self::after(letters, place) };
-        let first = start..Self::end(letters, start);
-        Self { from, letters, first }
+        let start = if inside { Self::start(letters, place) } else { Self::after(letters, place) };
+        Self { from, letters, word: start..Self::end(letters, start) }
     }
 
-    /// The word at the place, or right after what is between words there.
-    fn word(&self, at: usize) -> Option<Range<usize>> {
-        let word = self.from + self.first.start as usize..self.from + self.first.end as usize;
-        ((3..=LONGEST_WORD).contains(&word.len()) && word.start <= at + MOST_BETWEEN).then_some(word)
+    /// The word, if it is listed and so are the two before it or the two after it, as in any phrase.
+    fn listed(&self, text: &[u8], at: usize) -> Option<Range<usize>> {
+        let word = self.range(&self.word);
+        let found = word.start <= at + MOST_BETWEEN
+            && self.is_listed(text, &self.word)
+            && (self.two(text, Self::next) || self.two(text, Self::previous));
+        found.then_some(word)
     }
 
-    /// Whether the two words after it are listed.
-    fn then_listed(&self, text: &[u8]) -> bool {
-        let mut word = self.first.clone();
-        (0..2).all(|_| {
-            let start = Self::after(self.letters, word.end);
-            word = start..Self::end(self.letters, start);
-            self.listed(text, &word)
-        })
+    fn two(&self, text: &[u8], then: fn(u128, &Range<u32>) -> Range<u32>) -> bool {
+        let first = then(self.letters, &self.word);
+        self.is_listed(text, &first) && self.is_listed(text, &then(self.letters, &first))
     }
 
-    fn listed(&self, text: &[u8], word: &Range<u32>) -> bool {
-        let word = self.from + word.start as usize..self.from + word.end as usize;
-        (3..=LONGEST_WORD).contains(&word.len()) && is_listed(text, &word)
+    fn is_listed(&self, text: &[u8], word: &Range<u32>) -> bool {
+        (3..=LONGEST_WORD).contains(&word.len()) && is_listed(text, &self.range(word))
+    }
+
+    fn range(&self, word: &Range<u32>) -> Range<usize> {
+        self.from + word.start as usize..self.from + word.end as usize
+    }
+
+    fn next(letters: u128, word: &Range<u32>) -> Range<u32> {
+        let start = Self::after(letters, word.end);
+        start..Self::end(letters, start)
+    }
+
+    fn previous(letters: u128, word: &Range<u32>) -> Range<u32> {
+        let before = letters & 1_u128.checked_shl(word.start).map_or(u128::MAX, |bit| bit - 1);
+        match u128::BITS - before.leading_zeros() {
+            0 => 0..0,
+            end => Self::start(letters, end - 1)..end,
+        }
     }
 
     /// The first letter from here on.
-    fn after(letters: u64, at: u32) -> u32 {
-        at + letters.checked_shr(at).unwrap_or(0).trailing_zeros().min(u64::BITS - at)
+    fn after(letters: u128, at: u32) -> u32 {
+        at + letters.checked_shr(at).unwrap_or(0).trailing_zeros().min(u128::BITS - at)
     }
 
-    fn end(letters: u64, start: u32) -> u32 {
+    /// Where the word ends that begins here.
+    fn end(letters: u128, start: u32) -> u32 {
         start + letters.checked_shr(start).unwrap_or(0).trailing_ones()
+    }
+
+    /// Where the word begins of which this is a letter.
+    fn start(letters: u128, at: u32) -> u32 {
+        at + 1 - (letters << (u128::BITS - 1 - at)).leading_ones()
     }
 }
 

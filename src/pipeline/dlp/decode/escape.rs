@@ -6,11 +6,10 @@
 
 use std::ops::Range;
 
-use memchr::memchr3_iter;
-
 use super::alphabet::{hex, hex_pair, is_base64, is_hexish};
 use crate::pipeline::dlp::edits::Edits;
 use crate::pipeline::dlp::finding::Step;
+use crate::pipeline::dlp::lanes::{self, Lanes};
 
 /// Up to four bytes of UTF-8, or a byte alone.
 type Decoded = smallvec::SmallVec<[u8; 4]>;
@@ -18,10 +17,11 @@ type Decoded = smallvec::SmallVec<[u8; 4]>;
 /// Replaces all that is escaped. In these parts, which are in order, what only parts matters too.
 pub(super) fn read(text: &[u8], blanks: &[Range<usize>], edits: &mut Edits<'_>) {
     if is_form(text) {
-        let signs = text.iter().enumerate().filter(|(_, byte)| b"%\\&+".contains(byte));
-        replace(text, signs.map(|(at, _)| at), blanks, edits);
+        let signs = |bytes: Lanes| bytes.is(b'%').or(bytes.is(b'\\')).or(bytes.is(b'&')).or(bytes.is(b'+'));
+        replace(text, lanes::places(text, signs), blanks, edits);
     } else {
-        replace(text, memchr3_iter(b'%', b'\\', b'&', text), blanks, edits);
+        let signs = |bytes: Lanes| bytes.is(b'%').or(bytes.is(b'\\')).or(bytes.is(b'&'));
+        replace(text, lanes::places(text, signs), blanks, edits);
     }
 }
 

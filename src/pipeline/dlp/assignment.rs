@@ -68,7 +68,8 @@ fn values(text: &[u8], from: usize, mut try_at: impl FnMut(usize) -> bool) {
     let mut escaped = None;
     for (at, mut byte) in after.iter().copied().enumerate() {
         // Most bytes only go on with what is there.
-        if in_word && is_value(byte) && byte != b'%' && before != b'%' && escaped != Some(at) && (assigned || at < NAME) {
+        if in_word && is_value(byte) && byte != b'%' && before != b'%' && escaped != Some(at) && (assigned || at < NAME)
+        {
             before = byte;
             continue;
         }
@@ -128,7 +129,21 @@ fn is_value(byte: u8) -> bool {
                 || byte >= 0x80
                 || matches!(
                     byte,
-                    b'_' | b'-' | b'+' | b'/' | b'.' | b'~' | b'$' | b'!' | b'@' | b'#' | b'%' | b'^' | b'&' | b'*' | b'?' | b';'
+                    b'_' | b'-'
+                        | b'+'
+                        | b'/'
+                        | b'.'
+                        | b'~'
+                        | b'$'
+                        | b'!'
+                        | b'@'
+                        | b'#'
+                        | b'%'
+                        | b'^'
+                        | b'&'
+                        | b'*'
+                        | b'?'
+                        | b';'
                 );
             byte = byte.wrapping_add(1);
             rest = others;

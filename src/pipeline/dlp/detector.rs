@@ -338,7 +338,18 @@ pub const MOST: usize = 1000;
 impl<'t> Search<'t> {
     fn of(text: &'t [u8], counts: &'t dyn Fn(&Match) -> bool) -> Self {
         let (squeezed, values) = (Squeezed::default(), Values::default());
-        Self { text, found: Vec::new(), tried: Vec::new(), squeezed, values, at: None, blanks: Vec::new(), done: Vec::new(), counts, next_count: MOST }
+        Self {
+            text,
+            found: Vec::new(),
+            tried: Vec::new(),
+            squeezed,
+            values,
+            at: None,
+            blanks: Vec::new(),
+            done: Vec::new(),
+            counts,
+            next_count: MOST,
+        }
     }
 
     /// Whether there is a `@` in these bytes.
@@ -355,12 +366,7 @@ impl<'t> Search<'t> {
     }
 
     /// Tries the rules of a keyword where it stands.
-    fn hit(
-        &mut self,
-        of: impl Iterator<Item = u32>,
-        rules: &[Arc<Rule>],
-        keyword: Range<usize>,
-    ) -> ControlFlow<()> {
+    fn hit(&mut self, of: impl Iterator<Item = u32>, rules: &[Arc<Rule>], keyword: Range<usize>) -> ControlFlow<()> {
         if is_in_run_of_one(self.text, &keyword) {
             return ControlFlow::Continue(());
         }

@@ -30,7 +30,9 @@ mod tests {
     #[test]
     fn the_letter_of_an_escape_is_no_part_of_a_word() {
         assert_eq!((past_letter(br"a\nword", 2), past_letter(b"anword", 1), past_letter(br"\word", 1)), (3, 1, 1));
-        for (text, ends) in [(r"a\n", true), (r"a\u0022", true), ("a%3D", true), (r"a\q", false), ("an", false), ("", false)] {
+        for (text, ends) in
+            [(r"a\n", true), (r"a\u0022", true), ("a%3D", true), (r"a\q", false), ("an", false), ("", false)]
+        {
             assert_eq!(ends_in_one(text.as_bytes()), ends, "{text}");
         }
     }

@@ -309,7 +309,9 @@ fn is_listed(text: &[u8], word: &Range<usize>) -> bool {
 /// The word's place in the list.
 fn index(text: &[u8], word: &Range<usize>) -> Option<u16> {
     let key = match text.get(word.start..).and_then(<[u8]>::first_chunk) {
-        Some(eight) => (u64::from_le_bytes(*eight) | SMALL) & (u64::MAX >> (64 - 8 * word.len().clamp(1, LONGEST_WORD))),
+        Some(eight) => {
+            (u64::from_le_bytes(*eight) | SMALL) & (u64::MAX >> (64 - 8 * word.len().clamp(1, LONGEST_WORD)))
+        }
         None => packed(text.get(word.clone())?),
     };
     LIST.index(key)
@@ -354,7 +356,11 @@ impl List {
         if self.bits.get(hash >> 6)? >> (hash & 63) & 1 == 0 {
             return None;
         }
-        self.buckets.get(hash >> (BITS - BUCKET_BITS))?.iter().find(|(listed, _)| *listed == key).map(|(_, index)| *index)
+        self.buckets
+            .get(hash >> (BITS - BUCKET_BITS))?
+            .iter()
+            .find(|(listed, _)| *listed == key)
+            .map(|(_, index)| *index)
     }
 }
 

@@ -13,8 +13,8 @@ use std::ops::{ControlFlow, Range};
 pub struct Prefilter {
     /// For each hash of three bytes the low bits of the fourth that may follow.
     followers: Box<[u8; SLOTS]>,
-    /// True if there are keywords of three bytes: at an odd place one is only seen by looking back to it.
-    short: bool,
+    /// A bit for the hash of each keyword of three bytes: at an odd place one is only seen from the byte before it.
+    short: Box<[u8; SLOTS / 8]>,
     /// Where the anchors of each hash begin; the last is the end.
     starts: Box<[u16]>,
     /// Of each anchor its bytes and which of them count: they are compared before anything else of it is read.
@@ -73,7 +73,7 @@ impl Prefilter {
     /// Keywords that are too short, too long or too many.
     pub fn new<'w>(words: impl IntoIterator<Item = &'w str>) -> Result<Self, PrefilterError> {
         let mut followers: Box<[u8; SLOTS]> = Box::new([0; SLOTS]);
-        let mut short = false;
+        let mut short: Box<[u8; SLOTS / 8]> = Box::new([0; SLOTS / 8]);
         let mut bytes = Vec::new();
         let mut anchors = Vec::new();
         for (place, word) in words.into_iter().enumerate() {
@@ -89,7 +89,8 @@ impl Prefilter {
                 };
                 if anchor.mask == LAST_THREE {
                     // Whatever stands before it.
-                    short = true;
+                    let slot = anchor.slot();
+                    short.get_mut(slot / 8).into_iter().for_each(|bits| *bits |= 1 << (slot % 8));
                     for first in 0..=u8::MAX {
                         anchor_follower(&mut followers, anchor.value | u32::from(first) | FOLD);
                     }
@@ -177,7 +178,8 @@ impl Prefilter {
             } | FOLD;
             let (first, second) = (slot(window), slot(window >> 8));
             self.anchored(text, place, window, first, found)?;
-            if self.short && second != first {
+            let is_short = self.short.get(second / 8).is_some_and(|bits| bits >> (second % 8) & 1 == 1);
+            if is_short && second != first {
                 self.anchored(text, place, window, second, found)?;
             }
         }
@@ -195,6 +197,9 @@ impl Prefilter {
         found: &mut impl FnMut(Range<usize>, usize) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
         let Some([start, end]) = self.starts.get(slot..slot + 2) else { return ControlFlow::Continue(()) };
+        if start == end {
+            return ControlFlow::Continue(());
+        }
         let of = usize::from(*start)..usize::from(*end);
         for (at, (value, mask)) in of.clone().zip(self.values.get(of).unwrap_or_default()) {
             if window & mask != *value {

@@ -141,9 +141,8 @@ impl Actions {
 
     /// True if something is done about orders to agents.
     pub fn wants_orders(&self) -> bool {
-        let asked = |(selector, action): &(Selector, Action)| {
-            *action != Action::Off && matches!(selector, Selector::Rule(_))
-        };
+        let asked =
+            |(selector, action): &(Selector, Action)| *action != Action::Off && matches!(selector, Selector::Rule(_));
         self.of_category(&Category::PromptInjection) != Action::Off || self.0.iter().any(asked)
     }
 

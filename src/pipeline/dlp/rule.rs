@@ -355,7 +355,8 @@ fn is_alone(source: &RuleSource, shape: &Shape) -> bool {
 
 /// What is told apart from other texts, and put together where it was pulled apart, is looked for everywhere.
 fn is_by_run(source: &RuleSource, shape: &Shape) -> bool {
-    let within = shape.begins_with_keyword || (shape.whole && source.max_len.or(shape.most).is_some_and(|most| most <= 256));
+    let within =
+        shape.begins_with_keyword || (shape.whole && source.max_len.or(shape.most).is_some_and(|most| most <= 256));
     shape.solid >= runs::LEAST
         && match source.reach {
             Reach::Within => within && !is_distinctive(source, shape),

@@ -132,9 +132,7 @@ impl Lead {
             HirKind::Class(Class::Bytes(class)) => {
                 Self::one(class.iter().map(|range| (char::from(range.start()), char::from(range.end()))))
             }
-            HirKind::Class(Class::Unicode(class)) => {
-                Self::one(class.iter().map(|range| (range.start(), range.end())))
-            }
+            HirKind::Class(Class::Unicode(class)) => Self::one(class.iter().map(|range| (range.start(), range.end()))),
             HirKind::Capture(capture) => Self::of(&capture.sub),
             HirKind::Repetition(repetition) => {
                 let once = Self::of(&repetition.sub);

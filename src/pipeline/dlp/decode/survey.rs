@@ -59,7 +59,8 @@ impl Survey {
             let letters = bytes.folded().within(b'a', 26).or(bytes.within(b'/', 11));
             letters.or(bytes.is(b'+')).or(bytes.is(b'-')).or(bytes.is(b'_'))
         });
-        let printable = lanes::mask(block, |bytes| bytes.within(b' ', 95).or(bytes.within(b'\t', 2)).or(bytes.is(b'\r')));
+        let printable =
+            lanes::mask(block, |bytes| bytes.within(b' ', 95).or(bytes.within(b'\t', 2)).or(bytes.is(b'\r')));
         self.strange |= printable != u64::MAX;
         // Hex without a digit is words.
         let digits = lanes::mask(block, |bytes| bytes.within(b'0', 10));

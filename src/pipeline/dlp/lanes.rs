@@ -26,9 +26,8 @@ pub fn places(text: &[u8], is: impl Fn(Lanes) -> Lanes + Copy) -> impl Iterator<
     let length = text.len();
     let masks = blocks(text).map(move |(at, block)| (at, mask(&block, is))).filter(|(_, mask)| *mask != 0);
     let each = masks.flat_map(|(at, mask)| {
-        std::iter::successors(Some(mask), |mask| Some(mask & (mask - 1)))
-            .take_while(|mask| *mask != 0)
-            .map(move |mask| at + mask.trailing_zeros() as usize)
+        let bits = std::iter::successors(Some(mask), |mask| Some(mask & (mask - 1)).filter(|mask| *mask != 0));
+        bits.map(move |mask| at + mask.trailing_zeros() as usize)
     });
     each.take_while(move |at| *at < length)
 }

@@ -19,9 +19,10 @@ const LEAST: usize = 16;
 /// Takes out the blanks between groups.
 pub(super) fn read_blanks(text: &[u8], edits: &mut Edits<'_>) {
     let (mut done, mut before, mut capitals_before) = (0, [b' '; BLOCK], 0);
+    let fewest = if text.len() <= BLOCK { CAPITALS_OF_ONE } else { CAPITALS };
     for (start, block) in lanes::blocks(text) {
         let capitals = lanes::mask(&block, |bytes| bytes.within(b'A', 26)).count_ones();
-        if capitals_before + capitals >= CAPITALS && are_groups(&before, &block) {
+        if capitals_before + capitals >= fewest && are_groups(&before, &block, fewest) {
             around(text, start..text.len().min(start + BLOCK), &mut done, edits);
         }
         (before, capitals_before) = (block, capitals);
@@ -50,16 +51,18 @@ pub(super) fn read_hyphens(text: &[u8], run: Range<usize>, edits: &mut Edits<'_>
 
 /// The fewest capitals of two blocks that are looked into: tokens and base64 have more of them than words do.
 const CAPITALS: u32 = 5;
+/// The same of a text that is no longer than one.
+const CAPITALS_OF_ONE: u32 = 3;
 
 /// Whether two blocks have blanks between groups, and so many capitals inside of words.
-fn are_groups(first: &[u8; BLOCK], second: &[u8; BLOCK]) -> bool {
+fn are_groups(first: &[u8; BLOCK], second: &[u8; BLOCK], fewest: u32) -> bool {
     let inner = |block: &[u8; BLOCK]| {
         let words = lanes::mask(block, |bytes| bytes.folded().within(b'a', 26).or(bytes.within(b'0', 10)));
         let capitals = lanes::mask(block, |bytes| bytes.within(b'A', 26));
         (words << 1 & capitals).count_ones()
     };
     let blanks = |block| lanes::mask(block, |bytes| bytes.is(b' ').or(bytes.within(b'\t', 2))).count_ones() as usize;
-    blanks(first) + blanks(second) >= GROUPS && inner(first) + inner(second) >= CAPITALS
+    blanks(first) + blanks(second) >= GROUPS && inner(first) + inner(second) >= fewest
 }
 
 /// Takes out the blanks in all groups that begin in this block or a little before it. What begins before `done` was

@@ -51,6 +51,8 @@ pub struct Report {
     pub findings: Vec<Finding>,
     /// True if there was more to decode than the message may cost.
     pub exhausted: bool,
+    /// Where something begins that is to be held back and may go on in what follows the text.
+    pub undecided: Option<usize>,
     seen: HashSet<(Arc<str>, usize, usize)>,
     /// How many of them rules with keywords found and something is done about.
     counted: usize,
@@ -198,10 +200,14 @@ impl Lens {
             return;
         }
         let range = view.surface(found.range.clone());
-        if !surface.ends && range.end == surface.text.len() {
+        let goes_on = !surface.ends && range.end == surface.text.len();
+        let range = range.start + surface.offset..range.end + surface.offset;
+        if goes_on {
+            if self.enforced && action > Action::Monitor {
+                report.undecided = Some(report.undecided.map_or(range.start, |at| at.min(range.start)));
+            }
             return;
         }
-        let range = range.start + surface.offset..range.end + surface.offset;
         if !report.seen.insert((found.rule.clone(), range.start, range.end)) {
             return;
         }

@@ -235,10 +235,12 @@ impl Channel {
             let from = new.saturating_sub(BEHIND);
             let layout = Layout::Plain(self.name.clone());
             let text = self.text.get(from..open).unwrap_or_default();
-            let ends = settled || open < self.text.len();
-            let surface = Surface { text, layout, chain: self.chain.clone(), offset: self.base + from, ends };
+            // What ends where it is divided goes on, perhaps, and is held back until that is known.
+            let surface = Surface { text, layout, chain: self.chain.clone(), offset: self.base + from, ends: settled };
+            report.undecided = None;
             self.lens.scan(&surface, Vec::new(), report);
-            self.scanned = self.base + open;
+            let open = self.base + open;
+            self.scanned = report.undecided.map_or(open, |at| at.clamp(self.scanned, open));
         }
         if report.action() == Action::Block {
             return Err(Fault::Found);
@@ -485,6 +487,29 @@ mod tests {
         assert!(out.len() < dirty.len());
         let (ended, _, _) = run(&clean[..clean.len() - 9], Emit::AsSent);
         assert_eq!(ended, Err(Fault::Undecodable(Undecodable::Truncated)));
+    }
+
+    #[test]
+    fn what_goes_on_behind_a_division_is_no_value_by_itself() {
+        // Nothing of the run is held back with what stands before the brace, and the value goes on into it.
+        for (body, values) in [
+            (format!("password: hunter2hunter2{{{}", "a0a+aAAa00A+".repeat(20)), 0),
+            (format!("password: hunter2hunter2{{{} ", "a0a+".repeat(3)), 1),
+            ("password: hunter2hunter2{".to_owned(), 1),
+        ] {
+            for cut in 1..body.len() {
+                let (mut stream, mut out) = (stream(doing(Action::Redact)), Vec::new());
+                let (first, rest) = body.as_bytes().split_at(cut);
+                stream.push(first, &mut out).unwrap();
+                stream.push(rest, &mut out).unwrap();
+                stream.finish(&mut out).unwrap();
+                assert_eq!(stream.findings().len(), values, "{body} cut at {cut}");
+                assert!(
+                    values == 0 || !String::from_utf8_lossy(&out).contains("hunter2hunter2"),
+                    "{body} cut at {cut}"
+                );
+            }
+        }
     }
 
     #[test]

@@ -245,15 +245,15 @@ impl Detector {
 
     /// The same, with orders to agents or without: who only gives orders needs no look at them. `blanks` gets the parts of
     /// the text about keywords of what may have blanks in it: there it matters what stands for one. Ends when more than
-    /// [`MOST`] are found that count.
+    /// [`MOST`] are found that block.
     pub fn find_with(
         &self,
         text: &[u8],
         orders: bool,
-        counts: &dyn Fn(&Match) -> bool,
+        blocks: &dyn Fn(&Match) -> bool,
         blanks: &mut Vec<Range<usize>>,
     ) -> Vec<Match> {
-        let mut search = Search::of(text, counts);
+        let mut search = Search::of(text, blocks);
         for keywords in [Some(&self.anywhere), orders.then_some(&self.orders)].into_iter().flatten() {
             let _ = keywords.filter.hits(text, |hit, keyword| search.hit(keywords.rules(keyword), &self.rules, hit));
         }
@@ -318,8 +318,8 @@ struct Search<'t> {
     blanks: Vec<Range<usize>>,
     /// For each rule the place before which it was tried: the same value has many names before it.
     done: Vec<Done>,
-    /// What counts as found, and after how much it is counted again.
-    counts: &'t dyn Fn(&Match) -> bool,
+    /// What blocks, and after how much is found it is counted again.
+    blocks: &'t dyn Fn(&Match) -> bool,
     next_count: usize,
 }
 
@@ -332,11 +332,11 @@ struct Done {
     matched: bool,
 }
 
-/// When so much is found that counts, no more is looked for: a message of which more is to be replaced goes nowhere.
+/// When more is found that blocks, no more is looked for.
 pub const MOST: usize = 1000;
 
 impl<'t> Search<'t> {
-    fn of(text: &'t [u8], counts: &'t dyn Fn(&Match) -> bool) -> Self {
+    fn of(text: &'t [u8], blocks: &'t dyn Fn(&Match) -> bool) -> Self {
         let (squeezed, values) = (Squeezed::default(), Values::default());
         Self {
             text,
@@ -347,7 +347,7 @@ impl<'t> Search<'t> {
             at: None,
             blanks: Vec::new(),
             done: Vec::new(),
-            counts,
+            blocks,
             next_count: MOST,
         }
     }
@@ -384,7 +384,7 @@ impl<'t> Search<'t> {
             }
             if self.found.len() >= self.next_count {
                 self.next_count = self.found.len() + MOST;
-                if self.found.iter().filter(|found| (self.counts)(found)).count() > MOST {
+                if self.found.iter().filter(|found| (self.blocks)(found)).count() > MOST {
                     return ControlFlow::Break(());
                 }
             }

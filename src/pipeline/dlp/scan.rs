@@ -54,8 +54,8 @@ pub struct Report {
     /// Where something begins that is to be held back and may go on in what follows the text.
     pub undecided: Option<usize>,
     seen: HashSet<(Arc<str>, usize, usize)>,
-    /// How many of them rules with keywords found and something is done about.
-    counted: usize,
+    /// How many of them block.
+    blocking: usize,
 }
 
 impl Report {
@@ -128,7 +128,8 @@ impl Lens {
         {
             self.known.find(&blankless.bytes, &mut |found| self.note_known(&found, &blankless, surface, report));
         }
-        if self.actions.is_off() {
+        // What is blocked a thousand times is blocked: nobody needs to be told more, and looking on takes its time.
+        if self.actions.is_off() || report.blocking > detector::MOST {
             return blanks;
         }
         let split = view.chain.contains(&Step::Split) || surface.chain.contains(&Step::Split);
@@ -136,15 +137,10 @@ impl Lens {
         // what is in one piece of it was looked at there.
         let joined = view.chain.contains(&Step::Split);
         let in_one_piece = |range: &Range<usize>| joined && view.surface(range.clone()).len() == range.len();
-        let counts = |found: &Match| self.actions.of(found) > Action::Monitor;
-        for found in self.detector.find_with(&view.bytes, self.actions.wants_orders(), &counts, &mut blanks) {
+        let blocks = |found: &Match| !split && self.action(found, view) == Action::Block;
+        for found in self.detector.find_with(&view.bytes, self.actions.wants_orders(), &blocks, &mut blanks) {
             if split && (!found.is_structured() || found.confidence < Confidence::High || in_one_piece(&found.range)) {
                 continue;
-            }
-            report.counted += usize::from(counts(&found));
-            if report.counted > detector::MOST {
-                report.exhausted = true;
-                break;
             }
             self.note(found, view, surface, report);
         }
@@ -194,8 +190,19 @@ impl Lens {
         });
     }
 
+    /// What is done about a finding.
+    fn action(&self, found: &Match, view: &View<'_>) -> Action {
+        let action = self.actions.of(found);
+        let value = view.bytes.get(found.range.clone()).unwrap_or_default();
+        if action == Action::Off || self.exemptions.iter().any(|exemption| exemption.covers(&found.rule, value)) {
+            return Action::Off;
+        }
+        let lenient = !self.enforced || (found.example && self.examples_pass);
+        if lenient { action.min(Action::Monitor) } else { action }
+    }
+
     fn note(&self, found: Match, view: &View<'_>, surface: &Surface<'_>, report: &mut Report) {
-        let action = self.actions.of(&found);
+        let action = self.action(&found, view);
         if action == Action::Off {
             return;
         }
@@ -203,7 +210,7 @@ impl Lens {
         let goes_on = !surface.ends && range.end == surface.text.len();
         let range = range.start + surface.offset..range.end + surface.offset;
         if goes_on {
-            if self.enforced && action > Action::Monitor {
+            if action > Action::Monitor {
                 report.undecided = Some(report.undecided.map_or(range.start, |at| at.min(range.start)));
             }
             return;
@@ -212,16 +219,13 @@ impl Lens {
             return;
         }
         let value = view.bytes.get(found.range.clone()).unwrap_or_default();
-        if self.exemptions.iter().any(|exemption| exemption.covers(&found.rule, value)) {
-            return;
-        }
-        let lenient = !self.enforced || (found.example && self.examples_pass);
+        report.blocking += usize::from(action == Action::Block);
         let (name, place) = self.place(surface, range.start - surface.offset);
         report.findings.push(Finding {
             rule: found.rule,
             category: found.category,
             confidence: found.confidence,
-            action: if lenient { action.min(Action::Monitor) } else { action },
+            action,
             surface: name,
             place,
             chain: surface.chain.iter().chain(&view.chain).copied().collect(),
@@ -245,5 +249,59 @@ impl Lens {
     fn fingerprint(&self, value: &[u8]) -> u64 {
         let digest = Sha256::new().chain_update(*self.key).chain_update(value).finalize();
         digest.first_chunk().map_or(0, |first| u64::from_be_bytes(*first))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::profile::{Profile, Selector};
+    use super::super::rule::Rule;
+    use super::super::surface::Layout;
+    use super::*;
+
+    const RULES: &str = "[{id: vendor-token, keywords: [vnd_], pattern: 'vnd_[A-Za-z0-9]{16}'}]";
+
+    fn lens(actions: Actions) -> Lens {
+        let sources: Vec<_> = serde_yaml::from_str(RULES).unwrap();
+        let rules = sources.into_iter().map(|source| Arc::new(Rule::new(source).unwrap())).collect();
+        Lens {
+            detector: Arc::new(Detector::new(rules).unwrap()),
+            actions,
+            exemptions: Vec::new(),
+            examples_pass: false,
+            enforced: true,
+            key: Arc::new([0; 32]),
+            known: Arc::default(),
+            on_known: Action::Block,
+            on_canary: Action::Block,
+        }
+    }
+
+    fn report(lens: &Lens, text: &str) -> Report {
+        let mut report = Report::default();
+        lens.scan(&Surface::new(text.as_bytes(), Layout::Plain("body".into())), Vec::new(), &mut report);
+        report
+    }
+
+    #[test]
+    fn what_is_blocked_a_thousand_times_is_looked_at_no_further_and_what_is_replaced_is() {
+        let text: String = (0..5 * detector::MOST).map(|at| format!("vnd_q8Zr3vTn5kLw{at:04} ")).collect();
+        let blocked = report(&lens(Profile::default_profile().requests), &text);
+        assert!((detector::MOST..2 * detector::MOST + 2).contains(&blocked.findings.len()));
+        assert_eq!((blocked.action(), blocked.exhausted), (Action::Block, false));
+        for action in [Action::Redact, Action::Monitor] {
+            let lens = lens(Actions::new([(Selector::Category("credentials".into()), action)]));
+            // And once more as groups of one length.
+            assert!(report(&lens, &text).findings.len() >= 5 * detector::MOST);
+        }
+    }
+
+    #[test]
+    fn what_is_let_pass_does_not_keep_anybody_from_looking_on() {
+        let text = "vnd_q8Zr3vTn5kLw0000 ".repeat(2 * detector::MOST) + "vnd_q8Zr3vTn5kLw0001";
+        let mut lens = lens(Profile::default_profile().requests);
+        let value = Some(Sha256::digest(b"vnd_q8Zr3vTn5kLw0000").into());
+        lens.exemptions.push(Arc::new(Exemption { rule: None, host: None, path: None, agents: None, value }));
+        assert_eq!(report(&lens, &text).findings.len(), 1);
     }
 }

@@ -686,6 +686,12 @@ mod tests {
     }
 
     #[test]
+    fn what_somebody_else_is_looking_for_may_be_words() {
+        let rule = "[{id: project-name, keywords: [acme], pattern: 'acme-[a-z0-9-]{12,30}'}]";
+        assert_eq!(found(&detector(rule), "about acme-moonshot-project")[0].1, "acme-moonshot-project");
+    }
+
+    #[test]
     fn what_speaks_against_a_match_is_heard() {
         let detector = detector(RULES);
         for text in [

@@ -243,7 +243,8 @@ impl Rule {
         for pattern in &source.allow {
             shape::parse(pattern).map_err(|why| unread(pattern, why))?;
         }
-        Self::with(source, shape)
+        // A rule of somebody's own may find words: it is looked for everywhere.
+        Ok(Self { by_run: false, ..Self::with(source, shape)? })
     }
 
     /// Checks a rule whose patterns were read before.
@@ -357,7 +358,10 @@ fn is_alone(source: &RuleSource, shape: &Shape) -> bool {
 fn is_by_run(source: &RuleSource, shape: &Shape) -> bool {
     let within =
         shape.begins_with_keyword || (shape.whole && source.max_len.or(shape.most).is_some_and(|most| most <= 256));
-    shape.solid >= runs::LEAST
+    let named = source.keywords.iter().map(String::len).max().unwrap_or_default();
+    // What is drawn must be so long, whatever stands before it.
+    let least = if source.reach == Reach::Within { runs::LEAST + named } else { runs::LEAST };
+    shape.solid >= least
         && match source.reach {
             Reach::Within => within && !is_distinctive(source, shape),
             Reach::Assigned => true,

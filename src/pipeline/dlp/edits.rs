@@ -36,6 +36,9 @@ struct Region {
 /// How much of what stands beside is taken: a name that tells what a value is stands within it.
 const MARGIN: usize = 160;
 
+/// What stands between two regions: nothing that has line ends in it has braces in it, too.
+const APART: &[u8] = b"\n}{\n";
+
 /// How many changes are kept that do not count by themselves.
 const ASIDE: usize = 64;
 
@@ -118,7 +121,7 @@ impl<'v> Edits<'v> {
             draft.pieces.extend(region.draft.pieces.iter().map(|(of, from)| (of + offset, *from)));
             // What ends one region does not go on in the next, and ends where it ends.
             draft.pieces.push((draft.bytes.len(), end));
-            draft.bytes.push(b'\n');
+            draft.bytes.extend_from_slice(APART);
         }
         self.closed = end;
     }
@@ -197,7 +200,7 @@ mod tests {
             }
             for view in edits.finish() {
                 let mut last = 0;
-                for (at, byte) in view.bytes.iter().enumerate().filter(|(_, byte)| !b"#\n".contains(byte)) {
+                for (at, byte) in view.bytes.iter().enumerate().filter(|(_, byte)| !b"#\n}{".contains(byte)) {
                     let range = view.surface(at..at + 1);
                     prop_assert!(range.start >= last);
                     prop_assert_eq!(text[range.start], *byte);

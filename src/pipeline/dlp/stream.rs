@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::finding::{Action, Chain, Finding};
 use super::hold::{RUN, is_inner, open_from};
 use super::inflate::{Coding, Inflater, Undecodable};
+use super::lanes;
 use super::scan::{Lens, Report};
 use super::surface::{Layout, Surface};
 
@@ -232,7 +233,8 @@ impl Channel {
             false => self.open(new),
         };
         if open > new {
-            let from = new.saturating_sub(BEHIND);
+            // Blocks are those of the body, wherever it was cut.
+            let from = (self.base + new.saturating_sub(BEHIND)) / lanes::BLOCK * lanes::BLOCK - self.base;
             let layout = Layout::Plain(self.name.clone());
             let text = self.text.get(from..open).unwrap_or_default();
             // What ends where it is divided goes on, perhaps, and is held back until that is known.
@@ -303,7 +305,7 @@ impl Channel {
     /// Forgets what nothing needs any more: now and then, since it moves the rest.
     fn forget(&mut self) {
         let needed = self.scanned.saturating_sub(BEHIND).min(self.clear);
-        let count = needed - self.base.min(needed);
+        let count = (needed - self.base.min(needed)) / lanes::BLOCK * lanes::BLOCK;
         if count > 4 * BEHIND {
             self.text.drain(..count);
             self.base += count;

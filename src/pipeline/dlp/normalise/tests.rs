@@ -73,7 +73,7 @@ fn what_is_not_shown_is_no_part_of_the_words_that_are() {
     let text = format!("hi{hidden}there");
     let view = View::raw(text.as_bytes());
     let view = normalise(&view).unwrap();
-    assert_eq!(String::from_utf8_lossy(&view.bytes).trim_end(), format!("hi {PLAIN} there"));
+    assert_eq!(String::from_utf8_lossy(&view.bytes).lines().next().unwrap(), format!("hi {PLAIN} there"));
     assert_eq!(view.surface(3..3 + PLAIN.len()), 2..2 + hidden.len());
 }
 
@@ -81,7 +81,7 @@ fn what_is_not_shown_is_no_part_of_the_words_that_are() {
 fn what_has_no_width_may_follow_a_sign() {
     let text = "https://user:\u{fe0f}q8Zr3@\u{fe0f}db.example:\u{200b}5432/app";
     let view = View::raw(text.as_bytes());
-    let shown = normalise(&view).map(|view| String::from_utf8_lossy(&view.bytes).trim_end().to_owned());
+    let shown = normalise(&view).map(|view| String::from_utf8_lossy(&view.bytes).lines().next().unwrap().to_owned());
     assert_eq!(shown.as_deref(), Some("https://user:q8Zr3@db.example:5432/app"));
 }
 

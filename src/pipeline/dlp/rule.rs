@@ -151,9 +151,9 @@ pub struct Rule {
     pub stands_alone: bool,
     /// True if a match may have blanks or line ends in it.
     pub has_blanks: bool,
-    /// How many bytes every match begins with that all are those of tokens ([`is_token`](super::shape::is_token)).
+    /// How many bytes every match begins with that all are those of tokens.
     pub solid: usize,
-    /// True if what it finds is a run of at least [`runs::LEAST`] of those, after its keyword or with it.
+    /// True if what it finds is a run of a dozen and more of those, after its keyword or with it.
     pub by_run: bool,
     /// True if every match begins with a keyword and has a `@` after it: without one no address has a password.
     pub has_at: bool,

@@ -17,9 +17,7 @@ pub struct Prefilter {
     short: Box<[u8; SLOTS / 8]>,
     /// Where the anchors of each hash begin; the last is the end.
     starts: Box<[u16]>,
-    /// Of each anchor its bytes and which of them count: they are compared before anything else of it is read.
-    values: Box<[(u32, u32)]>,
-    anchors: Box<[Anchor]>,
+    anchors: Box<[Entry]>,
     /// The keywords in lower case, one after the other.
     bytes: Box<[u8]>,
 }
@@ -38,6 +36,23 @@ struct Anchor {
     /// Where the keyword stands among all.
     at: u32,
 }
+
+/// An anchor with what stands about it in its keyword: there is little that has the same sixteen bytes and is another.
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    value: About,
+    mask: About,
+    word: u16,
+    offset: i8,
+    length: u8,
+    at: u32,
+}
+
+/// Four bytes before a place and twelve from it on, folded.
+type About = [u64; 2];
+
+/// How many of them are before it.
+const BEFORE: usize = 4;
 
 /// Why keywords cannot be looked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -110,8 +125,8 @@ impl Prefilter {
             starts.push(u16::try_from(end).map_err(|_| PrefilterError::TooMany)?);
             end += anchors.iter().skip(end).take_while(|anchor| anchor.slot() == of).count();
         }
-        let values = anchors.iter().map(|anchor| (anchor.value, anchor.mask)).collect();
-        Ok(Self { followers, short, starts: starts.into(), values, anchors: anchors.into(), bytes: bytes.into() })
+        let anchors = anchors.iter().map(|anchor| Entry::of(anchor, &bytes)).collect();
+        Ok(Self { followers, short, starts: starts.into(), anchors, bytes: bytes.into() })
     }
 
     /// Tells each place of each keyword once, and which keyword it is, until it is told to stop. The places rise but for
@@ -170,52 +185,93 @@ impl Prefilter {
         while mask != 0 {
             let place = at + 2 * mask.trailing_zeros() as usize;
             mask &= mask - 1;
-            let bytes = text.get(place..).unwrap_or_default();
-            let window = match *bytes {
-                [a, b, c, d, ..] => u32::from_le_bytes([a, b, c, d]),
-                [a, b, c] => u32::from_le_bytes([a, b, c, 0]),
-                _ => break,
-            } | FOLD;
+            if place + 3 > text.len() {
+                break;
+            }
+            let about = about(text, place);
+            let window = (about[0] >> (8 * BEFORE)) as u32;
             let (first, second) = (slot(window), slot(window >> 8));
-            self.anchored(text, place, window, first, found)?;
+            for entry in self.anchored(first).iter().filter(|entry| entry.is_about(about)) {
+                self.tell(text, place, entry, found)?;
+            }
             let is_short = self.short.get(second / 8).is_some_and(|bits| bits >> (second % 8) & 1 == 1);
             if is_short && second != first {
-                self.anchored(text, place, window, second, found)?;
+                for entry in self.anchored(second).iter().filter(|entry| entry.is_about(about)) {
+                    self.tell(text, place, entry, found)?;
+                }
             }
         }
         ControlFlow::Continue(())
     }
 
-    /// Tells the keywords with an anchor at this place, of those with this hash.
-    #[inline]
-    fn anchored(
+    /// The anchors with this hash.
+    #[inline(always)]
+    fn anchored(&self, slot: usize) -> &[Entry] {
+        let Some([start, end]) = self.starts.get(slot..slot + 2) else { return &[] };
+        self.anchors.get(usize::from(*start)..usize::from(*end)).unwrap_or_default()
+    }
+
+    /// Tells the keyword of which this is an anchor, if all of it stands there.
+    #[inline(never)]
+    fn tell(
         &self,
         text: &[u8],
         place: usize,
-        window: u32,
-        slot: usize,
+        entry: &Entry,
         found: &mut impl FnMut(Range<usize>, usize) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
-        let Some([start, end]) = self.starts.get(slot..slot + 2) else { return ControlFlow::Continue(()) };
-        if start == end {
+        let Some(start) = place.checked_add_signed(-isize::from(entry.offset)) else {
             return ControlFlow::Continue(());
+        };
+        let range = start..start + usize::from(entry.length);
+        let word = self.bytes.get(entry.at as usize..entry.at as usize + usize::from(entry.length));
+        match (word, text.get(range.clone())) {
+            (Some(word), Some(there)) if there.eq_ignore_ascii_case(word) => found(range, usize::from(entry.word)),
+            _ => ControlFlow::Continue(()),
         }
-        let of = usize::from(*start)..usize::from(*end);
-        for (at, (value, mask)) in of.clone().zip(self.values.get(of).unwrap_or_default()) {
-            if window & mask != *value {
-                continue;
-            }
-            let Some(anchor) = self.anchors.get(at) else { continue };
-            let Some(start) = place.checked_add_signed(-isize::from(anchor.offset)) else { continue };
-            let range = start..start + usize::from(anchor.length);
-            let word = self.bytes.get(anchor.at as usize..anchor.at as usize + usize::from(anchor.length));
-            let (Some(word), Some(there)) = (word, text.get(range.clone())) else { continue };
-            // It mostly is another word, from its first letters on.
-            if there.iter().zip(word).all(|(there, lower)| there.to_ascii_lowercase() == *lower) {
-                found(range, usize::from(anchor.word))?;
-            }
+    }
+}
+
+/// What stands about a place; blanks where the text ends.
+#[inline(always)]
+fn about(text: &[u8], place: usize) -> About {
+    let whole = place.checked_sub(BEFORE).and_then(|start| text.get(start..)).and_then(<[u8]>::first_chunk);
+    let halves = match whole {
+        Some(bytes) => halves(bytes),
+        None => {
+            let mut bytes = [0; 16];
+            let to = bytes.get_mut(BEFORE.saturating_sub(place)..).unwrap_or_default();
+            to.iter_mut().zip(text.iter().skip(place.saturating_sub(BEFORE))).for_each(|(to, from)| *to = *from);
+            halves(&bytes)
         }
-        ControlFlow::Continue(())
+    };
+    halves.map(|half| half | u64::from(FOLD) << 32 | u64::from(FOLD))
+}
+
+#[inline(always)]
+fn halves(bytes: &[u8; 16]) -> About {
+    let both = u128::from_le_bytes(*bytes);
+    [both as u64, (both >> 64) as u64]
+}
+
+impl Entry {
+    fn of(anchor: &Anchor, bytes: &[u8]) -> Self {
+        let (mut value, mut mask) = ([0; 16], [0; 16]);
+        let word = bytes.iter().skip(anchor.at as usize).take(usize::from(anchor.length));
+        for (at, byte) in (0..).zip(word) {
+            let about = (at - i32::from(anchor.offset) + BEFORE as i32).try_into().unwrap_or(usize::MAX);
+            value.get_mut(about).into_iter().for_each(|value| *value = byte | FOLD as u8);
+            mask.get_mut(about).into_iter().for_each(|mask| *mask = u8::MAX);
+        }
+        let Anchor { word, offset, length, at, .. } = *anchor;
+        Self { value: halves(&value), mask: halves(&mask), word, offset, length, at }
+    }
+
+    /// Whether these bytes are those about it, as far as they are of the keyword.
+    #[inline(always)]
+    fn is_about(&self, about: About) -> bool {
+        let ([first, last], [value, after], [mask, mask_after]) = (about, self.value, self.mask);
+        first & mask == value && last & mask_after == after
     }
 }
 

@@ -1,6 +1,6 @@
 //! Where a keyword stands: every byte of every message comes by here, so almost all places end after one look-up.
 //!
-//! `three bytes of the text, hashed → which fourth bytes may follow (one byte of a table) → a mask of places → the
+//! `three bytes of the text, hashed → which fourth bytes may follow (one number of a table) → a mask of places → the
 //! keywords with this hash → the whole keyword`. Only every second place is looked at: of each keyword two times four bytes
 //! are known, those that are rarest in texts at an even place of it and at an odd one, so that one of them is met wherever
 //! it stands. It is not an Aho-Corasick automaton: thousands of keywords in any case of letters make one that fits in no
@@ -8,11 +8,12 @@
 
 use std::ops::{ControlFlow, Range};
 
+use super::lanes::{self, BLOCK, Followers, Windows};
+
 /// Keywords that are looked for together, in any case of letters.
 #[derive(Debug)]
 pub struct Prefilter {
-    /// For each hash of three bytes the low bits of the fourth that may follow.
-    followers: Box<[u8; SLOTS]>,
+    followers: Box<Followers>,
     /// A bit for the hash of each keyword of three bytes: at an odd place one is only seen from the byte before it.
     short: Box<[u8; SLOTS / 8]>,
     /// Where the anchors of each hash begin; the last is the end.
@@ -76,18 +77,13 @@ const FOLD: u32 = 0x2020_2020;
 const THREE: u32 = 0x00ff_ffff;
 const LAST_THREE: u32 = 0xffff_ff00;
 
-/// So many bytes are decided on together: half as many places.
-const BLOCK: usize = 64;
-/// How many bytes after a block are looked at with it: three belong to its last place.
-const AFTER: usize = 8;
-
 impl Prefilter {
     /// Takes keywords; they are told by their place.
     ///
     /// # Errors
     /// Keywords that are too short, too long or too many.
     pub fn new<'w>(words: impl IntoIterator<Item = &'w str>) -> Result<Self, PrefilterError> {
-        let mut followers: Box<[u8; SLOTS]> = Box::new([0; SLOTS]);
+        let mut followers: Box<Followers> = Box::new([0; _]);
         let mut short: Box<[u8; SLOTS / 8]> = Box::new([0; SLOTS / 8]);
         let mut bytes = Vec::new();
         let mut anchors = Vec::new();
@@ -110,7 +106,8 @@ impl Prefilter {
                         anchor_follower(&mut followers, anchor.value | u32::from(first) | FOLD);
                     }
                 } else if anchor.mask == THREE {
-                    followers.get_mut(slot(anchor.value)).into_iter().for_each(|follower| *follower = u8::MAX);
+                    let hash = lanes::hash_of_three(anchor.value | FOLD) as usize;
+                    followers.get_mut(hash).into_iter().for_each(|follower| *follower = u32::MAX);
                 } else {
                     anchor_follower(&mut followers, anchor.value);
                 }
@@ -134,7 +131,7 @@ impl Prefilter {
     pub fn hits(&self, text: &[u8], mut found: impl FnMut(Range<usize>, usize) -> ControlFlow<()>) -> ControlFlow<()> {
         let mut at = 0;
         while let Some(block) = text.get(at..).and_then(|rest| rest.first_chunk()) {
-            let mask = self.places(block);
+            let mask = lanes::following(&self.followers, block);
             if mask != 0 {
                 self.each(text, at, mask, &mut found)?;
             }
@@ -142,11 +139,11 @@ impl Prefilter {
         }
         // What is left over is shorter than a block and what follows one; nothing is found in the zeros after it.
         while at < text.len() {
-            let mut last = [0; BLOCK + AFTER];
+            let mut last = [0; size_of::<Windows>()];
             for (to, from) in last.iter_mut().zip(text.iter().skip(at)) {
                 *to = *from;
             }
-            self.each(text, at, self.places(&last), &mut found)?;
+            self.each(text, at, lanes::following(&self.followers, &last), &mut found)?;
             at += BLOCK;
         }
         ControlFlow::Continue(())
@@ -157,24 +154,7 @@ impl Prefilter {
         self.hits(text, |_, _| ControlFlow::Break(())).is_break()
     }
 
-    /// A bit for each second place where an anchor may begin.
-    #[inline]
-    fn places(&self, block: &[u8; BLOCK + AFTER]) -> u32 {
-        let (words, _) = block.as_chunks::<8>();
-        let words = words.iter().map(|word| u64::from_le_bytes(*word) | u64::from(FOLD) << 32 | u64::from(FOLD));
-        let mut mask = 0;
-        for (at, (word, next)) in words.clone().zip(words.skip(1)).enumerate() {
-            let windows = [word as u32, (word >> 16) as u32, (word >> 32) as u32, (word >> 48 | next << 16) as u32];
-            let mut bits = 0;
-            for (at, window) in windows.into_iter().enumerate() {
-                let followers = self.followers.get(slot(window)).copied().unwrap_or_default();
-                bits |= (u32::from(followers) >> (window >> 24 & 7) & 1) << at;
-            }
-            mask |= bits << (4 * at);
-        }
-        mask
-    }
-
+    #[inline(always)]
     fn each(
         &self,
         text: &[u8],
@@ -305,8 +285,9 @@ impl Anchor {
 }
 
 /// Lets the fourth of these bytes follow the first three.
-fn anchor_follower(followers: &mut [u8; SLOTS], window: u32) {
-    followers.get_mut(slot(window)).into_iter().for_each(|follower| *follower |= 1 << (window >> 24 & 7));
+fn anchor_follower(followers: &mut Followers, window: u32) {
+    let hash = lanes::hash_of_three(window) as usize;
+    followers.get_mut(hash).into_iter().for_each(|follower| *follower |= 1 << (window >> 24 & 31));
 }
 
 #[inline]

@@ -127,7 +127,7 @@ impl Prefilter {
     }
 
     /// Tells each place of each keyword once, and which keyword it is, until it is told to stop. The places rise but for
-    /// those that are less than a keyword apart.
+    /// those that are less than a keyword apart. In the middle of one character, many times, it tells each sixteenth.
     pub fn hits(&self, text: &[u8], mut found: impl FnMut(Range<usize>, usize) -> ControlFlow<()>) -> ControlFlow<()> {
         let mut at = 0;
         while let Some(block) = text.get(at..).and_then(|rest| rest.first_chunk()) {
@@ -204,12 +204,24 @@ impl Prefilter {
             return ControlFlow::Continue(());
         };
         let range = start..start + usize::from(entry.length);
+        if is_in_run_of_one(text, &range) {
+            return ControlFlow::Continue(());
+        }
         let word = self.bytes.get(entry.at as usize..entry.at as usize + usize::from(entry.length));
         match (word, text.get(range.clone())) {
             (Some(word), Some(there)) if there.eq_ignore_ascii_case(word) => found(range, usize::from(entry.word)),
             _ => ControlFlow::Continue(()),
         }
     }
+}
+
+/// Whether a keyword would be in the middle of one character, many times: what is tried around some of those is tried
+/// around all.
+fn is_in_run_of_one(text: &[u8], keyword: &Range<usize>) -> bool {
+    const EACH: usize = 16;
+    let around = keyword.start.checked_sub(1).and_then(|before| text.get(before..=keyword.end)).unwrap_or_default();
+    let [first, second, rest @ ..] = around else { return false };
+    first == second && !keyword.start.is_multiple_of(EACH) && rest.iter().all(|byte| byte == first)
 }
 
 /// What stands about a place; blanks where the text ends.
@@ -358,6 +370,7 @@ mod tests {
             let automaton = AhoCorasick::builder().ascii_case_insensitive(true).build(WORDS).unwrap();
             let mut expected: Vec<_> = automaton
                 .find_overlapping_iter(&text)
+                .filter(|hit| !is_in_run_of_one(&text, &hit.range()))
                 .map(|hit| (hit.start(), hit.end(), hit.pattern().as_usize()))
                 .collect();
             expected.sort_unstable();
@@ -373,6 +386,11 @@ mod tests {
                 assert_eq!(hits(&["ghp"], &text), [(distance, distance + 3, 0)]);
             }
         }
+    }
+
+    #[test]
+    fn one_character_many_times_is_told_now_and_then() {
+        assert_eq!(hits(&["aaaa"], &[b'a'; 50]), [(0, 4, 0), (16, 20, 0), (32, 36, 0), (46, 50, 0)]);
     }
 
     #[test]

@@ -16,6 +16,8 @@ const TRIES: usize = 8;
 #[derive(Debug, Default)]
 pub struct Values {
     from: Option<usize>,
+    /// The most bytes that one of them has of those of tokens.
+    solid: usize,
     found: SmallVec<[Value; TRIES]>,
 }
 
@@ -25,7 +27,7 @@ pub struct Value {
     /// Its first byte.
     pub at: usize,
     /// How many bytes from there are those of tokens, as far as a [`Rule::solid`](super::rule::Rule::solid) may tell.
-    pub solid: usize,
+    solid: usize,
 }
 
 impl Value {
@@ -36,19 +38,24 @@ impl Value {
 }
 
 impl Values {
-    /// The value that is so many from the nearest to a name that ends at `from`.
-    pub fn get(&mut self, text: &[u8], from: usize, index: usize) -> Option<Value> {
+    /// The values of a name that ends at `from`, the nearest first: those that have so many bytes of tokens.
+    pub fn of(&mut self, text: &[u8], from: usize, solid: usize) -> impl Iterator<Item = Value> + use<> {
         if self.from != Some(from) {
             self.from = Some(from);
+            self.solid = 0;
             self.found.clear();
             values(text, from, |at| {
                 let rest = text.get(at..).unwrap_or_default().iter();
-                let solid = rest.take(SOLID).take_while(|byte| is_token(**byte)).count();
-                self.found.push(Value { at, solid: if solid == SOLID { usize::MAX } else { solid } });
+                let solid = rest.take(SOLID).take_while(|byte| is_in(&TOKEN, **byte)).count();
+                let solid = if solid == SOLID { usize::MAX } else { solid };
+                self.solid = self.solid.max(solid);
+                self.found.push(Value { at, solid });
                 false
             });
         }
-        self.found.get(index).copied()
+        // Most names have none that is long enough.
+        let found = if self.solid >= solid { self.found.clone() } else { SmallVec::new() };
+        found.into_iter().filter(move |value| value.solid >= solid)
     }
 }
 
@@ -66,13 +73,21 @@ fn values(text: &[u8], from: usize, mut try_at: impl FnMut(usize) -> bool) {
     let mut before = b'k';
     let mut in_word = true;
     let mut escaped = None;
-    for (at, mut byte) in after.iter().copied().enumerate() {
+    let mut next = 0;
+    while let Some(mut byte) = after.get(next).copied() {
         // Most bytes only go on with what is there.
-        if in_word && is_value(byte) && byte != b'%' && before != b'%' && escaped != Some(at) && (assigned || at < NAME)
-        {
-            before = byte;
-            continue;
+        if in_word && before != b'%' && escaped != Some(next) {
+            let reach = if assigned { after.len() } else { NAME.min(after.len()) };
+            let word = after.get(next..reach).unwrap_or_default();
+            let length = word.iter().position(|byte| !is_in(&PLAIN, *byte)).unwrap_or(word.len());
+            if let Some(last) = length.checked_sub(1).and_then(|last| word.get(last)) {
+                before = *last;
+                next += length;
+                continue;
+            }
         }
+        let at = next;
+        next += 1;
         // What is escaped parts as what it stands for.
         if escaped == Some(at) {
             byte = parting(byte).unwrap_or(byte);
@@ -120,37 +135,57 @@ fn parting(escape: u8) -> Option<u8> {
 
 /// What a value may begin with; what stands before one may not.
 fn is_value(byte: u8) -> bool {
-    const VALUE: [bool; 256] = {
+    is_in(&VALUE, byte)
+}
+
+fn is_in(table: &[bool; 256], byte: u8) -> bool {
+    table.get(usize::from(byte)).copied().unwrap_or_default()
+}
+
+macro_rules! table {
+    ($of:expr) => {{
         let mut is = [false; 256];
         let mut rest: &mut [bool] = &mut is;
         let mut byte = 0_u8;
         while let Some((first, others)) = rest.split_first_mut() {
-            *first = byte.is_ascii_alphanumeric()
-                || byte >= 0x80
-                || matches!(
-                    byte,
-                    b'_' | b'-'
-                        | b'+'
-                        | b'/'
-                        | b'.'
-                        | b'~'
-                        | b'$'
-                        | b'!'
-                        | b'@'
-                        | b'#'
-                        | b'%'
-                        | b'^'
-                        | b'&'
-                        | b'*'
-                        | b'?'
-                        | b';'
-                );
+            *first = $of(byte);
             byte = byte.wrapping_add(1);
             rest = others;
         }
         is
-    };
-    VALUE.get(usize::from(byte)).copied().unwrap_or_default()
+    }};
+}
+
+static VALUE: [bool; 256] = table!(of_value);
+static PLAIN: [bool; 256] = table!(of_plain_value);
+static TOKEN: [bool; 256] = table!(is_token);
+
+/// What does not stand for something else.
+const fn of_plain_value(byte: u8) -> bool {
+    byte != b'%' && of_value(byte)
+}
+
+const fn of_value(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || byte >= 0x80
+        || matches!(
+            byte,
+            b'_' | b'-'
+                | b'+'
+                | b'/'
+                | b'.'
+                | b'~'
+                | b'$'
+                | b'!'
+                | b'@'
+                | b'#'
+                | b'%'
+                | b'^'
+                | b'&'
+                | b'*'
+                | b'?'
+                | b';'
+        )
 }
 
 /// Whether the name ends as those of digests and of identifiers do: `grafana@sha256:`, `heroku request_id=`.
@@ -184,10 +219,8 @@ fn names_no_secret(name: &[u8]) -> bool {
     let end = name.iter().rposition(u8::is_ascii_alphanumeric).map_or(0, |last| last + 1);
     let name = name.get(..end).unwrap_or_default();
     // Most names end otherwise.
-    if !name.last().is_some_and(|last| b"125646tymngd".contains(&last.to_ascii_lowercase())) {
-        return false;
-    }
-    ENDS.iter().any(|word| {
+    let Some(last) = name.last().map(u8::to_ascii_lowercase) else { return false };
+    ENDS.iter().filter(|word| word.last() == Some(&last)).any(|word| {
         let at = name.len().checked_sub(word.len());
         at.and_then(|at| name.get(at..)).is_some_and(|last| last.eq_ignore_ascii_case(word))
     })
@@ -196,7 +229,7 @@ fn names_no_secret(name: &[u8]) -> bool {
 /// Whether a word begins here that says what kind of value follows.
 fn is_scheme(text: &[u8]) -> bool {
     // Most words begin otherwise.
-    if !text.first().is_some_and(|first| b"btaki".contains(&first.to_ascii_lowercase())) {
+    if !matches!(text.first(), Some(b'b' | b't' | b'a' | b'k' | b'i' | b'B' | b'T' | b'A' | b'K' | b'I')) {
         return false;
     }
     const SCHEMES: [&[u8]; 8] = [b"bearer ", b"basic ", b"token ", b"bot ", b"apikey ", b"key ", b"is ", b"bearer%20"];
@@ -246,8 +279,7 @@ mod tests {
         for text in ["KEY@sha256:VALUE", "KEY commit VALUE", "KEY: {\"checksum\": \"VALUE\"}", "KEY request_id=VALUE"] {
             let mut of = Values::default();
             let text = text.as_bytes();
-            let values = (0..TRIES).map_while(|index| of.get(text, 3, index));
-            let secrets: Vec<_> = values.filter(|value| !value.is_no_secret(text, 3)).collect();
+            let secrets: Vec<_> = of.of(text, 3, 0).filter(|value| !value.is_no_secret(text, 3)).collect();
             assert!(!secrets.iter().any(|value| text[value.at..].starts_with(b"VALUE")), "{secrets:?}");
         }
     }

@@ -318,9 +318,10 @@ struct Search<'t> {
     blanks: Vec<Range<usize>>,
     /// For each rule the place before which it was tried: the same value has many names before it.
     done: Vec<Done>,
-    /// What blocks, and after how much is found it is counted again.
+    /// What blocks, of how much that was asked, and how much of that it was.
     blocks: &'t dyn Fn(&Match) -> bool,
-    next_count: usize,
+    seen: usize,
+    blocking: usize,
 }
 
 /// How far the values of names were tried by a rule.
@@ -348,7 +349,8 @@ impl<'t> Search<'t> {
             blanks: Vec::new(),
             done: Vec::new(),
             blocks,
-            next_count: MOST,
+            seen: 0,
+            blocking: 0,
         }
     }
 
@@ -367,9 +369,6 @@ impl<'t> Search<'t> {
 
     /// Tries the rules of a keyword where it stands.
     fn hit(&mut self, of: impl Iterator<Item = u32>, rules: &[Arc<Rule>], keyword: Range<usize>) -> ControlFlow<()> {
-        if is_in_run_of_one(self.text, &keyword) {
-            return ControlFlow::Continue(());
-        }
         if self.done.is_empty() {
             self.done = vec![Done::default(); rules.len()];
         }
@@ -382,9 +381,10 @@ impl<'t> Search<'t> {
                 }
                 self.try_rule(at, rule, keyword.clone());
             }
-            if self.found.len() >= self.next_count {
-                self.next_count = self.found.len() + MOST;
-                if self.found.iter().filter(|found| (self.blocks)(found)).count() > MOST {
+            if self.found.len() >= self.seen + MOST {
+                self.blocking += self.found.iter().skip(self.seen).filter(|found| (self.blocks)(found)).count();
+                self.seen = self.found.len();
+                if self.blocking > MOST {
                     return ControlFlow::Break(());
                 }
             }
@@ -410,16 +410,11 @@ impl<'t> Search<'t> {
                 self.try_in(rule_at, rule, window);
             }
             Reach::Assigned => {
-                for at in 0.. {
-                    let Some(value) = self.values.get(self.text, keyword.end, at) else { break };
-                    // What is shorter than a match begins none.
-                    if value.solid >= rule.solid
-                        && !value.is_no_secret(self.text, keyword.end)
-                        && self.try_value(rule_at, rule, value.at)
-                    {
-                        break;
-                    }
-                }
+                // What is shorter than a match begins none.
+                let mut values = self.values.of(self.text, keyword.end, rule.solid);
+                values.find(|value| {
+                    !value.is_no_secret(self.text, keyword.end) && self.try_value(rule_at, rule, value.at)
+                });
             }
             Reach::Nearby => {
                 self.try_in(
@@ -617,14 +612,6 @@ fn stands_alone(text: &[u8], range: &Range<usize>) -> bool {
         _ => true,
     };
     left && !after.is_some_and(|next| next.is_ascii_alphanumeric() || *next == b'_')
-}
-
-/// Whether a keyword is in the middle of one character, many times: what is tried around some of those is tried around all.
-fn is_in_run_of_one(text: &[u8], keyword: &Range<usize>) -> bool {
-    const EACH: usize = 16;
-    let around = keyword.start.checked_sub(1).and_then(|before| text.get(before..=keyword.end)).unwrap_or_default();
-    let [first, second, rest @ ..] = around else { return false };
-    first == second && rest.iter().all(|byte| byte == first) && !keyword.start.is_multiple_of(EACH)
 }
 
 /// Whether a word goes on right before a match.

@@ -2,7 +2,8 @@
 //! more than once.
 //!
 //! It is the one module with `unsafe` in it: instructions that every x86-64 processor has (SSE2 belongs to the architecture)
-//! and that the compiler only offers as such. Elsewhere the same is done byte by byte; a test holds one against the other.
+//! and that the compiler only offers as such, and some of AVX2, where the processor is asked first. Elsewhere the same is
+//! done byte by byte; a test holds one against the other.
 
 #![allow(unsafe_code)]
 
@@ -13,6 +14,45 @@ pub use sse2::Lanes;
 
 /// How many bytes a mask is of.
 pub const BLOCK: usize = 64;
+
+/// For each hash of three bytes a bit for each five low bits of the fourth that may follow.
+pub type Followers = [u32; 1 << FOLLOWERS_BITS];
+
+/// How many bits that hash has.
+pub const FOLLOWERS_BITS: u32 = 14;
+
+/// A block and as much behind it as belongs to its last place.
+pub type Windows = [u8; BLOCK + 8];
+
+/// The first three of four bytes, the first in the lowest place, as they are hashed.
+#[inline(always)]
+pub fn hash_of_three(window: u32) -> u32 {
+    window.wrapping_mul(MULTIPLIER) >> (u32::BITS - FOLLOWERS_BITS)
+}
+
+/// Knuth's, without the fourth byte of what it is multiplied with.
+const MULTIPLIER: u32 = 0x9e37_79b1 << 8;
+
+/// A bit for each second place of a block: whether the fourth byte from there may follow the three before it. Letters of
+/// both cases are alike.
+#[inline]
+pub fn following(followers: &Followers, bytes: &Windows) -> u32 {
+    #[cfg(target_arch = "x86_64")]
+    if avx2::is_there() {
+        return avx2::following(followers, bytes);
+    }
+    following_one_by_one(followers, bytes)
+}
+
+#[cfg_attr(target_arch = "x86_64", cold)]
+fn following_one_by_one(followers: &Followers, bytes: &Windows) -> u32 {
+    let windows = bytes.windows(4).step_by(2).take(BLOCK / 2).enumerate();
+    windows.fold(0, |mask, (at, window)| {
+        let window = window.iter().rev().fold(0, |window, byte| window << 8 | u32::from(byte | 0x20));
+        let follows = followers.get(hash_of_three(window) as usize).copied().unwrap_or_default();
+        mask | (follows >> (window >> 24 & 31) & 1) << at
+    })
+}
 
 /// A bit for each byte of which `is` says so.
 #[inline(always)]
@@ -95,6 +135,59 @@ mod sse2 {
     }
 }
 
+#[cfg(target_arch = "x86_64")]
+mod avx2 {
+    use std::arch::x86_64::{
+        _mm_loadu_si128, _mm256_and_si256, _mm256_castsi256_ps, _mm256_i32gather_epi32, _mm256_movemask_ps,
+        _mm256_mullo_epi32, _mm256_or_si256, _mm256_set_m128i, _mm256_set1_epi32, _mm256_setr_epi8,
+        _mm256_shuffle_epi8, _mm256_sllv_epi32, _mm256_srli_epi32, _mm256_xor_si256,
+    };
+
+    use super::{BLOCK, FOLLOWERS_BITS, Followers, MULTIPLIER, Windows};
+
+    /// Whether the processor has AVX2.
+    #[inline(always)]
+    pub fn is_there() -> bool {
+        is_x86_feature_detected!("avx2")
+    }
+
+    /// The same as one by one, eight places at once.
+    #[inline(always)]
+    pub fn following(followers: &Followers, bytes: &Windows) -> u32 {
+        debug_assert!(is_there());
+        // SAFETY: nobody calls this but where the processor has AVX2.
+        unsafe { eights(followers, bytes) }
+    }
+
+    #[target_feature(enable = "avx2")]
+    fn eights(followers: &Followers, bytes: &Windows) -> u32 {
+        const HASH: i32 = (u32::BITS - FOLLOWERS_BITS) as i32;
+        // Of each half the four bytes from each second place on.
+        let spread = _mm256_setr_epi8(
+            0, 1, 2, 3, 2, 3, 4, 5, 4, 5, 6, 7, 6, 7, 8, 9, 0, 1, 2, 3, 2, 3, 4, 5, 4, 5, 6, 7, 6, 7, 8, 9,
+        );
+        let fold = _mm256_set1_epi32(0x2020_2020);
+        let last = _mm256_set1_epi32(31);
+        let multiplier = _mm256_set1_epi32(MULTIPLIER as i32);
+        let mut mask = 0;
+        for at in (0..BLOCK).step_by(16).rev() {
+            let from = bytes.as_ptr().wrapping_add(at);
+            // SAFETY: 24 bytes from there on are of the array.
+            let halves =
+                unsafe { _mm256_set_m128i(_mm_loadu_si128(from.wrapping_add(8).cast()), _mm_loadu_si128(from.cast())) };
+            let windows = _mm256_or_si256(_mm256_shuffle_epi8(halves, spread), fold);
+            let hashes = _mm256_srli_epi32::<HASH>(_mm256_mullo_epi32(windows, multiplier));
+            // SAFETY: a hash has as many bits as the places of the table.
+            let follows = unsafe { _mm256_i32gather_epi32::<4>(followers.as_ptr().cast(), hashes) };
+            // The bit in the highest place of each.
+            let left = _mm256_xor_si256(_mm256_and_si256(_mm256_srli_epi32::<24>(windows), last), last);
+            let bits = _mm256_movemask_ps(_mm256_castsi256_ps(_mm256_sllv_epi32(follows, left)));
+            mask = mask << 8 | bits as u32;
+        }
+        mask
+    }
+}
+
 #[cfg(any(test, not(target_arch = "x86_64")))]
 mod bytes {
     /// Sixteen bytes; as an answer, all ones where it is yes.
@@ -140,7 +233,7 @@ mod bytes {
 mod tests {
     use proptest::prelude::*;
 
-    use super::{bytes, sse2};
+    use super::{BLOCK, Followers, Windows, avx2, bytes, following_one_by_one, hash_of_three, sse2};
 
     proptest! {
         #[test]
@@ -155,6 +248,19 @@ mod tests {
             prop_assert_eq!(fast.within(first, count).bits(), slow.within(first, count).bits());
             prop_assert_eq!(fast.folded().is(byte).bits(), slow.folded().is(byte).bits());
             prop_assert_eq!(fast.is(byte).or(fast.is(other)).bits(), slow.is(byte).or(slow.is(other)).bits());
+        }
+
+        #[test]
+        fn eight_at_once_are_what_each_is(text in prop::collection::vec(prop::sample::select(b"aBc_- \xff9".to_vec()), BLOCK + 8), some in any::<u64>()) {
+            let bytes: Windows = text.try_into().unwrap();
+            let mut followers: Box<Followers> = vec![0; size_of::<Followers>() / 4].try_into().unwrap();
+            for at in (0..BLOCK).filter(|at| some >> at & 1 == 1) {
+                let window = u32::from_le_bytes(*bytes[at..].first_chunk().unwrap()) | 0x2020_2020;
+                followers[hash_of_three(window) as usize] |= 1 << (window >> 24 & 31);
+            }
+            let slow = following_one_by_one(&followers, &bytes);
+            prop_assert!((0..BLOCK / 2).all(|at| some >> (2 * at) & 1 == 0 || slow >> at & 1 == 1));
+            prop_assert!(!avx2::is_there() || avx2::following(&followers, &bytes) == slow);
         }
     }
 }

@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 
 use super::escapes;
 use super::finding::Confidence;
-use super::lanes::{self, BLOCK, Lanes};
+use super::lanes::{self, BLOCK};
 use super::numbers::{Match, SEED_PHRASE};
 
 /// The longest phrase that is told, in bytes.
@@ -30,7 +30,7 @@ pub fn find(text: &[u8], found: &mut dyn FnMut(Match)) {
     let mut at = STRIDE - 1;
     let mut done = 0;
     while at < text.len() {
-        let Some(word) = Near::about(text, at).listed(text, at).filter(|word| word.start >= done) else {
+        let Some(word) = listed(text, at).filter(|word| word.start >= done) else {
             at += STRIDE;
             continue;
         };
@@ -215,35 +215,47 @@ fn previous(text: &[u8], word: &Range<usize>, floor: usize) -> Option<Range<usiz
     word_about(text, end - 1).filter(|word| word.start >= floor && word.end == end)
 }
 
+/// The word at a place, or right after what is between words there, if it is listed and so are the two after it or the
+/// two before it, as in any phrase.
+fn listed(text: &[u8], at: usize) -> Option<Range<usize>> {
+    let ahead = Near::about(text, at, Near::WORD);
+    let word = ahead.range(&ahead.word);
+    if word.start > at + MOST_BETWEEN || !ahead.is_listed(text, &ahead.word) {
+        return None;
+    }
+    let found = ahead.two(text, Near::next) || Near::about(text, at, Near::WORDS).two(text, Near::previous);
+    found.then_some(word)
+}
+
 /// The words about a place, by a bit for each letter: words of the list are in every text, and most places are done with
 /// after one look.
 struct Near {
     from: usize,
-    letters: u128,
+    letters: u64,
     /// The bits of the word at the place, or right after what is between words there.
     word: Range<u32>,
 }
 
 impl Near {
-    /// So much before a place is looked at, and the rest of 128 bytes after it: three words and what is between them.
-    const BEFORE: usize = 56;
+    /// A word and what is between words: as much before a place, so that the two after it are within a block, too.
+    const WORD: usize = LONGEST_WORD + MOST_BETWEEN;
+    /// As much before a place as three words and what is between them.
+    const WORDS: usize = 3 * Self::WORD;
 
-    fn about(text: &[u8], at: usize) -> Self {
-        let from = at.saturating_sub(Self::BEFORE);
+    #[inline(always)]
+    fn about(text: &[u8], at: usize, before: usize) -> Self {
+        let from = at.saturating_sub(before);
         let rest = text.get(from..).unwrap_or_default();
-        let mut end = [b' '; 2 * BLOCK];
-        let both = rest.first_chunk().unwrap_or_else(|| {
+        let mut end = [b' '; BLOCK];
+        let block = rest.first_chunk().unwrap_or_else(|| {
             end.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
             &end
         });
-        let (blocks, _) = both.as_chunks::<BLOCK>();
-        let mask = |is: fn(Lanes) -> Lanes| {
-            blocks.iter().rev().fold(0, |mask, block| mask << BLOCK | u128::from(lanes::mask(block, is)))
-        };
-        let mut letters = mask(|bytes| bytes.folded().within(b'a', 26));
-        let escapes = mask(|bytes| bytes.is(b'\\'));
+        let mut letters = lanes::mask(block, |bytes| bytes.folded().within(b'a', 26));
+        let escapes = lanes::mask(block, |bytes| bytes.is(b'\\'));
         if escapes != 0 {
-            letters &= !(escapes << 1 & mask(|bytes| bytes.is(b'n').or(bytes.is(b'r')).or(bytes.is(b't'))));
+            letters &=
+                !(escapes << 1 & lanes::mask(block, |bytes| bytes.is(b'n').or(bytes.is(b'r')).or(bytes.is(b't'))));
         }
         let place = (at - from) as u32;
         let inside = letters >> place & 1 == 1;
@@ -251,16 +263,7 @@ impl Near {
         Self { from, letters, word: start..Self::end(letters, start) }
     }
 
-    /// The word, if it is listed and so are the two before it or the two after it, as in any phrase.
-    fn listed(&self, text: &[u8], at: usize) -> Option<Range<usize>> {
-        let word = self.range(&self.word);
-        let found = word.start <= at + MOST_BETWEEN
-            && self.is_listed(text, &self.word)
-            && (self.two(text, Self::next) || self.two(text, Self::previous));
-        found.then_some(word)
-    }
-
-    fn two(&self, text: &[u8], then: fn(u128, &Range<u32>) -> Range<u32>) -> bool {
+    fn two(&self, text: &[u8], then: fn(u64, &Range<u32>) -> Range<u32>) -> bool {
         let first = then(self.letters, &self.word);
         self.is_listed(text, &first) && self.is_listed(text, &then(self.letters, &first))
     }
@@ -273,32 +276,32 @@ impl Near {
         self.from + word.start as usize..self.from + word.end as usize
     }
 
-    fn next(letters: u128, word: &Range<u32>) -> Range<u32> {
+    fn next(letters: u64, word: &Range<u32>) -> Range<u32> {
         let start = Self::after(letters, word.end);
         start..Self::end(letters, start)
     }
 
-    fn previous(letters: u128, word: &Range<u32>) -> Range<u32> {
-        let before = letters & 1_u128.checked_shl(word.start).map_or(u128::MAX, |bit| bit - 1);
-        match u128::BITS - before.leading_zeros() {
+    fn previous(letters: u64, word: &Range<u32>) -> Range<u32> {
+        let before = letters & 1_u64.checked_shl(word.start).map_or(u64::MAX, |bit| bit - 1);
+        match u64::BITS - before.leading_zeros() {
             0 => 0..0,
             end => Self::start(letters, end - 1)..end,
         }
     }
 
     /// The first letter from here on.
-    fn after(letters: u128, at: u32) -> u32 {
-        at + letters.checked_shr(at).unwrap_or(0).trailing_zeros().min(u128::BITS - at)
+    fn after(letters: u64, at: u32) -> u32 {
+        at + letters.checked_shr(at).unwrap_or(0).trailing_zeros().min(u64::BITS - at)
     }
 
     /// Where the word ends that begins here.
-    fn end(letters: u128, start: u32) -> u32 {
+    fn end(letters: u64, start: u32) -> u32 {
         start + letters.checked_shr(start).unwrap_or(0).trailing_ones()
     }
 
     /// Where the word begins of which this is a letter.
-    fn start(letters: u128, at: u32) -> u32 {
-        at + 1 - (letters << (u128::BITS - 1 - at)).leading_ones()
+    fn start(letters: u64, at: u32) -> u32 {
+        at + 1 - (letters << (u64::BITS - 1 - at)).leading_ones()
     }
 }
 

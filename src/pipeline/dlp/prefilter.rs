@@ -1,6 +1,6 @@
 //! Where a keyword stands: every byte of every message comes by here, so almost all places end after one look-up.
 //!
-//! `three bytes of the text, hashed → which fourth bytes may follow (one byte of a table) → a mask of places → the
+//! `three bytes of the text, hashed → which fourth bytes may follow (one number of a table) → a mask of places → the
 //! keywords with this hash → the whole keyword`. Only every second place is looked at: of each keyword two times four bytes
 //! are known, those that are rarest in texts at an even place of it and at an odd one, so that one of them is met wherever
 //! it stands. It is not an Aho-Corasick automaton: thousands of keywords in any case of letters make one that fits in no
@@ -8,18 +8,17 @@
 
 use std::ops::{ControlFlow, Range};
 
+use super::lanes::{self, BLOCK, Followers, Windows};
+
 /// Keywords that are looked for together, in any case of letters.
 #[derive(Debug)]
 pub struct Prefilter {
-    /// For each hash of three bytes the low bits of the fourth that may follow.
-    followers: Box<[u8; SLOTS]>,
+    followers: Box<Followers>,
     /// A bit for the hash of each keyword of three bytes: at an odd place one is only seen from the byte before it.
     short: Box<[u8; SLOTS / 8]>,
     /// Where the anchors of each hash begin; the last is the end.
     starts: Box<[u16]>,
-    /// Of each anchor its bytes and which of them count: they are compared before anything else of it is read.
-    values: Box<[(u32, u32)]>,
-    anchors: Box<[Anchor]>,
+    anchors: Box<[Entry]>,
     /// The keywords in lower case, one after the other.
     bytes: Box<[u8]>,
 }
@@ -38,6 +37,23 @@ struct Anchor {
     /// Where the keyword stands among all.
     at: u32,
 }
+
+/// An anchor with what stands about it in its keyword: there is little that has the same sixteen bytes and is another.
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    value: About,
+    mask: About,
+    word: u16,
+    offset: i8,
+    length: u8,
+    at: u32,
+}
+
+/// Four bytes before a place and twelve from it on, folded.
+type About = [u64; 2];
+
+/// How many of them are before it.
+const BEFORE: usize = 4;
 
 /// Why keywords cannot be looked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -61,18 +77,13 @@ const FOLD: u32 = 0x2020_2020;
 const THREE: u32 = 0x00ff_ffff;
 const LAST_THREE: u32 = 0xffff_ff00;
 
-/// So many bytes are decided on together: half as many places.
-const BLOCK: usize = 64;
-/// How many bytes after a block are looked at with it: three belong to its last place.
-const AFTER: usize = 8;
-
 impl Prefilter {
     /// Takes keywords; they are told by their place.
     ///
     /// # Errors
     /// Keywords that are too short, too long or too many.
     pub fn new<'w>(words: impl IntoIterator<Item = &'w str>) -> Result<Self, PrefilterError> {
-        let mut followers: Box<[u8; SLOTS]> = Box::new([0; SLOTS]);
+        let mut followers: Box<Followers> = Box::new([0; _]);
         let mut short: Box<[u8; SLOTS / 8]> = Box::new([0; SLOTS / 8]);
         let mut bytes = Vec::new();
         let mut anchors = Vec::new();
@@ -95,7 +106,8 @@ impl Prefilter {
                         anchor_follower(&mut followers, anchor.value | u32::from(first) | FOLD);
                     }
                 } else if anchor.mask == THREE {
-                    followers.get_mut(slot(anchor.value)).into_iter().for_each(|follower| *follower = u8::MAX);
+                    let hash = lanes::hash_of_three(anchor.value | FOLD) as usize;
+                    followers.get_mut(hash).into_iter().for_each(|follower| *follower = u32::MAX);
                 } else {
                     anchor_follower(&mut followers, anchor.value);
                 }
@@ -110,16 +122,16 @@ impl Prefilter {
             starts.push(u16::try_from(end).map_err(|_| PrefilterError::TooMany)?);
             end += anchors.iter().skip(end).take_while(|anchor| anchor.slot() == of).count();
         }
-        let values = anchors.iter().map(|anchor| (anchor.value, anchor.mask)).collect();
-        Ok(Self { followers, short, starts: starts.into(), values, anchors: anchors.into(), bytes: bytes.into() })
+        let anchors = anchors.iter().map(|anchor| Entry::of(anchor, &bytes)).collect();
+        Ok(Self { followers, short, starts: starts.into(), anchors, bytes: bytes.into() })
     }
 
     /// Tells each place of each keyword once, and which keyword it is, until it is told to stop. The places rise but for
-    /// those that are less than a keyword apart.
+    /// those that are less than a keyword apart. In the middle of one character, many times, it tells each seventeenth.
     pub fn hits(&self, text: &[u8], mut found: impl FnMut(Range<usize>, usize) -> ControlFlow<()>) -> ControlFlow<()> {
         let mut at = 0;
         while let Some(block) = text.get(at..).and_then(|rest| rest.first_chunk()) {
-            let mask = self.places(block);
+            let mask = lanes::following(&self.followers, block);
             if mask != 0 {
                 self.each(text, at, mask, &mut found)?;
             }
@@ -127,11 +139,11 @@ impl Prefilter {
         }
         // What is left over is shorter than a block and what follows one; nothing is found in the zeros after it.
         while at < text.len() {
-            let mut last = [0; BLOCK + AFTER];
+            let mut last = [0; size_of::<Windows>()];
             for (to, from) in last.iter_mut().zip(text.iter().skip(at)) {
                 *to = *from;
             }
-            self.each(text, at, self.places(&last), &mut found)?;
+            self.each(text, at, lanes::following(&self.followers, &last), &mut found)?;
             at += BLOCK;
         }
         ControlFlow::Continue(())
@@ -142,24 +154,7 @@ impl Prefilter {
         self.hits(text, |_, _| ControlFlow::Break(())).is_break()
     }
 
-    /// A bit for each second place where an anchor may begin.
-    #[inline]
-    fn places(&self, block: &[u8; BLOCK + AFTER]) -> u32 {
-        let (words, _) = block.as_chunks::<8>();
-        let words = words.iter().map(|word| u64::from_le_bytes(*word) | u64::from(FOLD) << 32 | u64::from(FOLD));
-        let mut mask = 0;
-        for (at, (word, next)) in words.clone().zip(words.skip(1)).enumerate() {
-            let windows = [word as u32, (word >> 16) as u32, (word >> 32) as u32, (word >> 48 | next << 16) as u32];
-            let mut bits = 0;
-            for (at, window) in windows.into_iter().enumerate() {
-                let followers = self.followers.get(slot(window)).copied().unwrap_or_default();
-                bits |= (u32::from(followers) >> (window >> 24 & 7) & 1) << at;
-            }
-            mask |= bits << (4 * at);
-        }
-        mask
-    }
-
+    #[inline(always)]
     fn each(
         &self,
         text: &[u8],
@@ -170,52 +165,108 @@ impl Prefilter {
         while mask != 0 {
             let place = at + 2 * mask.trailing_zeros() as usize;
             mask &= mask - 1;
-            let bytes = text.get(place..).unwrap_or_default();
-            let window = match *bytes {
-                [a, b, c, d, ..] => u32::from_le_bytes([a, b, c, d]),
-                [a, b, c] => u32::from_le_bytes([a, b, c, 0]),
-                _ => break,
-            } | FOLD;
+            if place + 3 > text.len() {
+                break;
+            }
+            let about = about(text, place);
+            let window = (about[0] >> (8 * BEFORE)) as u32;
             let (first, second) = (slot(window), slot(window >> 8));
-            self.anchored(text, place, window, first, found)?;
+            for entry in self.anchored(first).iter().filter(|entry| entry.is_about(about)) {
+                self.tell(text, place, entry, found)?;
+            }
             let is_short = self.short.get(second / 8).is_some_and(|bits| bits >> (second % 8) & 1 == 1);
             if is_short && second != first {
-                self.anchored(text, place, window, second, found)?;
+                for entry in self.anchored(second).iter().filter(|entry| entry.is_about(about)) {
+                    self.tell(text, place, entry, found)?;
+                }
             }
         }
         ControlFlow::Continue(())
     }
 
-    /// Tells the keywords with an anchor at this place, of those with this hash.
-    #[inline]
-    fn anchored(
+    /// The anchors with this hash.
+    #[inline(always)]
+    fn anchored(&self, slot: usize) -> &[Entry] {
+        let Some([start, end]) = self.starts.get(slot..slot + 2) else { return &[] };
+        self.anchors.get(usize::from(*start)..usize::from(*end)).unwrap_or_default()
+    }
+
+    /// Tells the keyword of which this is an anchor, if all of it stands there.
+    #[inline(never)]
+    fn tell(
         &self,
         text: &[u8],
         place: usize,
-        window: u32,
-        slot: usize,
+        entry: &Entry,
         found: &mut impl FnMut(Range<usize>, usize) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
-        let Some([start, end]) = self.starts.get(slot..slot + 2) else { return ControlFlow::Continue(()) };
-        if start == end {
+        let Some(start) = place.checked_add_signed(-isize::from(entry.offset)) else {
+            return ControlFlow::Continue(());
+        };
+        let range = start..start + usize::from(entry.length);
+        if is_in_run(text, &range) {
             return ControlFlow::Continue(());
         }
-        let of = usize::from(*start)..usize::from(*end);
-        for (at, (value, mask)) in of.clone().zip(self.values.get(of).unwrap_or_default()) {
-            if window & mask != *value {
-                continue;
-            }
-            let Some(anchor) = self.anchors.get(at) else { continue };
-            let Some(start) = place.checked_add_signed(-isize::from(anchor.offset)) else { continue };
-            let range = start..start + usize::from(anchor.length);
-            let word = self.bytes.get(anchor.at as usize..anchor.at as usize + usize::from(anchor.length));
-            let (Some(word), Some(there)) = (word, text.get(range.clone())) else { continue };
-            // It mostly is another word, from its first letters on.
-            if there.iter().zip(word).all(|(there, lower)| there.to_ascii_lowercase() == *lower) {
-                found(range, usize::from(anchor.word))?;
-            }
+        let word = self.bytes.get(entry.at as usize..entry.at as usize + usize::from(entry.length));
+        match (word, text.get(range.clone())) {
+            (Some(word), Some(there)) if there.eq_ignore_ascii_case(word) => found(range, usize::from(entry.word)),
+            _ => ControlFlow::Continue(()),
         }
-        ControlFlow::Continue(())
+    }
+}
+
+/// Whether a keyword would be in the middle of one character or of two in turn, many times: what is tried around some of
+/// those is tried around all.
+fn is_in_run(text: &[u8], keyword: &Range<usize>) -> bool {
+    /// Odd, so that each of two is tried.
+    const EACH: usize = 17;
+    let around = keyword.start.checked_sub(2).and_then(|before| text.get(before..keyword.end + 2)).unwrap_or_default();
+    let [first, second, rest @ ..] = around else { return false };
+    rest.as_chunks().0.iter().all(|[one, other]| one == first && other == second)
+        && rest.as_chunks::<2>().1.iter().all(|last| last == first)
+        && !keyword.start.is_multiple_of(EACH)
+}
+
+/// What stands about a place; blanks where the text ends.
+#[inline(always)]
+fn about(text: &[u8], place: usize) -> About {
+    let whole = place.checked_sub(BEFORE).and_then(|start| text.get(start..)).and_then(<[u8]>::first_chunk);
+    let halves = match whole {
+        Some(bytes) => halves(bytes),
+        None => {
+            let mut bytes = [0; 16];
+            let to = bytes.get_mut(BEFORE.saturating_sub(place)..).unwrap_or_default();
+            to.iter_mut().zip(text.iter().skip(place.saturating_sub(BEFORE))).for_each(|(to, from)| *to = *from);
+            halves(&bytes)
+        }
+    };
+    halves.map(|half| half | u64::from(FOLD) << 32 | u64::from(FOLD))
+}
+
+#[inline(always)]
+fn halves(bytes: &[u8; 16]) -> About {
+    let both = u128::from_le_bytes(*bytes);
+    [both as u64, (both >> 64) as u64]
+}
+
+impl Entry {
+    fn of(anchor: &Anchor, bytes: &[u8]) -> Self {
+        let (mut value, mut mask) = ([0; 16], [0; 16]);
+        let word = bytes.iter().skip(anchor.at as usize).take(usize::from(anchor.length));
+        for (at, byte) in (0..).zip(word) {
+            let about = (at - i32::from(anchor.offset) + BEFORE as i32).try_into().unwrap_or(usize::MAX);
+            value.get_mut(about).into_iter().for_each(|value| *value = byte | FOLD as u8);
+            mask.get_mut(about).into_iter().for_each(|mask| *mask = u8::MAX);
+        }
+        let Anchor { word, offset, length, at, .. } = *anchor;
+        Self { value: halves(&value), mask: halves(&mask), word, offset, length, at }
+    }
+
+    /// Whether these bytes are those about it, as far as they are of the keyword.
+    #[inline(always)]
+    fn is_about(&self, about: About) -> bool {
+        let ([first, last], [value, after], [mask, mask_after]) = (about, self.value, self.mask);
+        first & mask == value && last & mask_after == after
     }
 }
 
@@ -249,8 +300,9 @@ impl Anchor {
 }
 
 /// Lets the fourth of these bytes follow the first three.
-fn anchor_follower(followers: &mut [u8; SLOTS], window: u32) {
-    followers.get_mut(slot(window)).into_iter().for_each(|follower| *follower |= 1 << (window >> 24 & 7));
+fn anchor_follower(followers: &mut Followers, window: u32) {
+    let hash = lanes::hash_of_three(window) as usize;
+    followers.get_mut(hash).into_iter().for_each(|follower| *follower |= 1 << (window >> 24 & 31));
 }
 
 #[inline]
@@ -321,6 +373,7 @@ mod tests {
             let automaton = AhoCorasick::builder().ascii_case_insensitive(true).build(WORDS).unwrap();
             let mut expected: Vec<_> = automaton
                 .find_overlapping_iter(&text)
+                .filter(|hit| !is_in_run(&text, &hit.range()))
                 .map(|hit| (hit.start(), hit.end(), hit.pattern().as_usize()))
                 .collect();
             expected.sort_unstable();
@@ -336,6 +389,14 @@ mod tests {
                 assert_eq!(hits(&["ghp"], &text), [(distance, distance + 3, 0)]);
             }
         }
+    }
+
+    #[test]
+    fn one_character_many_times_is_told_now_and_then() {
+        let starts = |text: &[u8]| hits(&["aaaa"], text).iter().map(|(start, ..)| *start).collect::<Vec<_>>();
+        assert_eq!(starts(&[b'a'; 50]), [0, 1, 17, 34, 45, 46]);
+        assert_eq!(starts(&b"aA".repeat(25)), [0, 1, 17, 34, 45, 46]);
+        assert_eq!(starts(b"aaaaaaAAAAAAA"), [0, 1, 3, 4, 5, 8, 9]);
     }
 
     #[test]

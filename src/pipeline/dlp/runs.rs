@@ -4,6 +4,7 @@
 use std::ops::Range;
 
 use super::lanes::{self, BLOCK};
+use super::validate::are_drawn;
 
 /// The shortest run of characters of tokens that counts, in bytes.
 pub const LEAST: usize = 12;
@@ -15,11 +16,11 @@ const LONGER_THAN_WORDS: usize = 16;
 const BEFORE: usize = 160;
 
 /// Tells the parts of a text that have a run of [`LEAST`] or more characters of tokens, in order and apart from each other.
-/// Runs of small letters alone are words.
+/// Runs of small letters alone are words, unless they are long or make none.
 pub fn about(text: &[u8], mut found: impl FnMut(Range<usize>)) {
     let mut open: Option<Range<usize>> = None;
-    each(text, |run| {
-        if !text.get(run.clone()).is_some_and(may_be_token) {
+    each(text, |run, may_be_token| {
+        if !may_be_token && !text.get(run.clone()).is_some_and(is_drawn) {
             return;
         }
         let start = run.start.saturating_sub(BEFORE);
@@ -31,6 +32,58 @@ pub fn about(text: &[u8], mut found: impl FnMut(Range<usize>)) {
     open.into_iter().for_each(found);
 }
 
+/// Tells each run of [`LEAST`] or more, and whether it may be a token. A block without one costs a few steps for all of
+/// its bytes.
+fn each(text: &[u8], mut found: impl FnMut(Range<usize>, bool)) {
+    let mut done = 0;
+    let mut before: Option<(usize, Marks)> = None;
+    let nothing = (usize::MAX, Marks::default());
+    for (at, next) in lanes::blocks(text).map(|(at, block)| (at, Marks::of(&block))).chain([nothing]) {
+        let Some((block, marks)) = before.replace((at, next)) else { continue };
+        let mut begins = begins(marks.tokens, next.tokens) & rest(done, block);
+        while begins != 0 {
+            let first = begins.trailing_zeros();
+            let length = (both(marks.tokens, next.tokens) >> first).trailing_ones();
+            let start = block + first as usize;
+            if first + length == u128::BITS {
+                let behind = block + 2 * BLOCK;
+                done = behind + length_of(text.get(behind..).unwrap_or_default());
+                found(start..done, text.get(start..done).is_some_and(may_be_token));
+            } else {
+                done = start + length as usize;
+                let small = both(marks.small, next.small) >> first;
+                let varied = both(marks.varied, next.varied) >> first;
+                let is_number = text.get(start).is_some_and(u8::is_ascii_digit);
+                found(start..done, is_number || may_be_token_by(small, varied, length));
+            }
+            begins &= rest(done, block);
+        }
+    }
+}
+
+/// A bit for each byte of a block that is not before this place.
+fn rest(done: usize, block: usize) -> u64 {
+    u64::MAX.checked_shl(done.saturating_sub(block).try_into().unwrap_or(u64::BITS)).unwrap_or(0)
+}
+
+fn both(block: u64, next: u64) -> u128 {
+    u128::from(block) | u128::from(next) << BLOCK
+}
+
+/// How many characters of tokens these bytes begin with.
+fn length_of(text: &[u8]) -> usize {
+    let end = lanes::blocks(text).find_map(|(at, block)| match !Marks::of(&block).tokens {
+        0 => None,
+        others => Some(at + others.trailing_zeros() as usize),
+    });
+    end.unwrap_or(text.len())
+}
+
+/// Whether letters stand there that follow each other as in no words.
+fn is_drawn(run: &[u8]) -> bool {
+    run.split(|byte| !byte.is_ascii_lowercase()).any(|word| word.len() >= LEAST && are_drawn(word))
+}
+
 /// What is no word: it has a digit, or a capital behind another character, or is longer than words are.
 fn may_be_token(run: &[u8]) -> bool {
     let varied = |byte: &u8| byte.is_ascii_digit() || byte.is_ascii_uppercase();
@@ -39,55 +92,49 @@ fn may_be_token(run: &[u8]) -> bool {
         || run.split(|byte| !byte.is_ascii_lowercase()).any(|word| word.len() >= LONGER_THAN_WORDS)
 }
 
-/// Tells each run of [`LEAST`] or more. A block without one costs a few steps for all of its bytes.
-fn each(text: &[u8], mut found: impl FnMut(Range<usize>)) {
-    let mut open: Option<usize> = None;
-    let mut before: Option<(usize, u64)> = None;
-    for (at, next) in lanes::blocks(text).map(|(at, block)| (at, tokens(&block))).chain([(usize::MAX, 0)]) {
-        let Some((block, mask)) = before.replace((at, next)) else { continue };
-        let mut begins = begins(mask, next);
-        if let Some(start) = open {
-            let more = mask.trailing_ones();
-            if more == u64::BITS {
-                continue;
-            }
-            open = None;
-            found(start..block + more as usize);
-            begins &= u64::MAX << more;
-        }
-        while begins != 0 {
-            let first = begins.trailing_zeros();
-            let length = (mask >> first).trailing_ones();
-            let end = first + length;
-            if end == u64::BITS {
-                open = Some(block + first as usize);
-                break;
-            }
-            found(block + first as usize..block + end as usize);
-            begins &= u64::MAX << end;
-        }
-    }
-    open.into_iter().for_each(|start| found(start..text.len()));
+/// The same of as many as this, by a bit for each, where the first is no digit.
+fn may_be_token_by(small: u128, varied: u128, length: u32) -> bool {
+    const { assert!(LONGER_THAN_WORDS == 16) }
+    let run = (1_u128 << length) - 1;
+    let two = small & small >> 1 & run;
+    let four = two & two >> 2;
+    let eight = four & four >> 4;
+    varied & run & !1 != 0 || eight & eight >> 8 != 0
 }
 
 /// A bit for each byte that [`LEAST`] characters of tokens begin with, by a bit for each of those in this block and in the
 /// next.
 fn begins(block: u64, next: u64) -> u64 {
-    let all = u128::from(block) | u128::from(next) << BLOCK;
+    let all = both(block, next);
     let two = all & all >> 1;
     let four = two & two >> 2;
     let eight = four & four >> 4;
     (eight & four >> 8) as u64
 }
 
-/// A bit for each byte that is a character of tokens.
-#[inline(always)]
-fn tokens(block: &[u8; BLOCK]) -> u64 {
-    lanes::mask(block, |bytes| {
-        // `-`, `.`, `/`, the digits and `:` follow each other.
-        let letters = bytes.folded().within(b'a', 26).or(bytes.within(b'-', 14));
-        letters.or(bytes.is(b'_')).or(bytes.is(b'+')).or(bytes.is(b'=')).or(bytes.is(b'~'))
-    })
+/// A bit for each byte of a block.
+#[derive(Debug, Clone, Copy, Default)]
+struct Marks {
+    /// The characters of tokens.
+    tokens: u64,
+    /// The small letters.
+    small: u64,
+    /// Digits and capitals.
+    varied: u64,
+}
+
+impl Marks {
+    #[inline(always)]
+    fn of(block: &[u8; BLOCK]) -> Self {
+        let tokens = lanes::mask(block, |bytes| {
+            // `-`, `.`, `/`, the digits and `:` follow each other.
+            let letters = bytes.folded().within(b'a', 26).or(bytes.within(b'-', 14));
+            letters.or(bytes.is(b'_')).or(bytes.is(b'+')).or(bytes.is(b'=')).or(bytes.is(b'~'))
+        });
+        let small = lanes::mask(block, |bytes| bytes.within(b'a', 26));
+        let varied = lanes::mask(block, |bytes| bytes.within(b'A', 26).or(bytes.within(b'0', 10)));
+        Self { tokens, small, varied }
+    }
 }
 
 #[cfg(test)]
@@ -99,7 +146,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_long_run_is_found(text in prop::collection::vec(prop_oneof!["[A-Za-z0-9+/_.=~:-]{1,40}", "[ ;!]{1,3}", "\\PC", "[a-z]{60,140}"], 0..30)) {
+        fn every_long_run_is_found(text in prop::collection::vec(prop_oneof!["[A-Za-z0-9+/_.=~:-]{1,40}", "[ ;!]{1,3}", "\\PC", "[a-z]{60,140}", "[a-z/]{12,80}", "[0-9A-Z][a-z/]{11,50}"], 0..30)) {
             let text = text.concat().into_bytes();
             let mut expected = Vec::new();
             let mut at = 0;
@@ -110,13 +157,18 @@ mod tests {
                 at += run.len();
             }
             let mut found = Vec::new();
-            each(&text, |run| found.push(run));
+            each(&text, |run, may_be| found.push((run, may_be)));
+            let expected: Vec<_> = expected.into_iter().map(|run| (run.clone(), may_be_token(&text[run]))).collect();
             prop_assert_eq!(found, expected);
         }
 
         #[test]
         fn bytes_are_told_apart_as_one_by_one(block in prop::array::uniform::<_, 64>(any::<u8>())) {
-            prop_assert_eq!(tokens(&block), block.iter().rev().fold(0, |mask, byte| mask << 1 | u64::from(is_token(*byte))));
+            let of = |is: fn(&u8) -> bool| block.iter().rev().fold(0, |mask, byte| mask << 1 | u64::from(is(byte)));
+            let marks = Marks::of(&block);
+            prop_assert_eq!(marks.tokens, of(|byte| is_token(*byte)));
+            prop_assert_eq!(marks.small, of(u8::is_ascii_lowercase));
+            prop_assert_eq!(marks.varied, of(|byte| byte.is_ascii_digit() || byte.is_ascii_uppercase()));
         }
     }
 
@@ -132,6 +184,7 @@ mod tests {
         }
         assert_eq!(parts("a key: q8Zr3vTn5kLw."), [(0, 20)]);
         assert_eq!(parts("thisistheonewithoutaspace"), [(0, 25)]);
+        assert_eq!(parts("key: qzxkvjwpfhgtb"), [(0, 18)]);
         let far = format!("{0}q8Zr3vTn5kLw{0}{1}{0}q8Zr3vTn5kLw q8Zr3vTn5kLw", " ".repeat(200), "a ");
         assert_eq!(parts(&far), [(40, 212), (454, 639)]);
     }

@@ -18,6 +18,12 @@ const AGAIN: usize = 512;
 
 /// Reads a run, which may have line breaks in it.
 pub(super) fn read(text: &[u8], run: Range<usize>, ways: &mut Ways<'_, '_>) {
+    // Four quads of ASCII, and all heads of what is packed, have a capital or a digit but for one in millions; paths and
+    // names mostly have not.
+    let is_varied = |byte: &u8| byte.is_ascii_uppercase() || byte.is_ascii_digit();
+    if !text.get(run.clone()).is_some_and(|run| run.iter().any(is_varied)) {
+        return;
+    }
     packed_at_start(text, &run, ways);
     // Bit n of the history: whether the quad that began n characters ago was ASCII.
     let (mut history, mut last, mut before_last) = (0_u64, 0_u8, 0_u8);

@@ -21,8 +21,12 @@ pub(super) fn read_blanks(text: &[u8], edits: &mut Edits<'_>) {
     let (mut done, mut before, mut capitals_before) = (0, [b' '; BLOCK], 0);
     let fewest = if text.len() <= BLOCK { CAPITALS_OF_ONE } else { CAPITALS };
     for (start, block) in lanes::blocks(text) {
-        let capitals = lanes::mask(&block, |bytes| bytes.within(b'A', 26)).count_ones();
-        if capitals_before + capitals >= fewest && are_groups(&before, &block, fewest) {
+        let capitals = lanes::mask(&block, |bytes| bytes.within(b'A', 26));
+        // Most texts have none for a while.
+        let is_worth = capitals | capitals_before != 0
+            && capitals_before.count_ones() + capitals.count_ones() >= fewest
+            && are_groups(&before, &block, fewest);
+        if is_worth {
             around(text, start..text.len().min(start + BLOCK), &mut done, edits);
         }
         (before, capitals_before) = (block, capitals);
@@ -70,41 +74,62 @@ fn are_groups(first: &[u8; BLOCK], second: &[u8; BLOCK], fewest: u32) -> bool {
 fn around(text: &[u8], block: Range<usize>, done: &mut usize, edits: &mut Edits<'_>) {
     let start = block.start.max(*done);
     let back = text.get(*done..start).unwrap_or_default().iter().rev();
-    let mut at = start - back.take(LENGTHS.end * GROUPS).take_while(|byte| is_inner(**byte) || **byte == b' ').count();
-    while at < block.end {
-        let length = group(text, at);
-        if length == LENGTHS.end {
-            // What is longer is no group, nor is what is left of it.
-            let mut rest = text.get(at..block.end).unwrap_or_default().iter();
-            at += rest.position(|byte| !is_inner(*byte)).unwrap_or(block.end - at) + 1;
+    let mut from =
+        start - back.take(LENGTHS.end * GROUPS).take_while(|byte| is_inner(**byte) || **byte == b' ').count();
+    // The blank behind a group that begins in the block, and two as far from each other.
+    let end = text.len().min(block.end + (LENGTHS.end + 1) * GROUPS);
+    let (mut first, mut second) = (0, 0);
+    let part = text.get(from..end).unwrap_or_default();
+    let blanks = lanes::places(part, |bytes| bytes.is(b' ').or(bytes.within(b'\t', 2)));
+    let offset = from;
+    for third in blanks.map(|at| offset + at) {
+        let (of, distance) = (first, third - second);
+        let is_even = second - first == distance && second > first && first >= from;
+        (first, second) = (second, third);
+        if first >= block.end + LENGTHS.end {
+            break;
+        }
+        if !is_even || !(LENGTHS.start + 1..LENGTHS.end + 2).contains(&distance) {
             continue;
         }
-        let mut end = at + length;
-        let mut blanks: SmallVec<[Range<usize>; 16]> = SmallVec::new();
-        // What comes before the first group is of another length, or is taken for one of them.
-        while LENGTHS.contains(&length) {
-            let blank = end..end + blank(text, end);
-            let next = group(text, blank.end);
-            let is_other = blanks.last().is_some_and(|last| text.get(last.clone()) != text.get(blank.clone()));
-            if blank.is_empty() || next == 0 || next > length || is_other {
-                break;
-            }
-            end = blank.end + next;
-            blanks.push(blank);
-            if next < length {
-                break;
-            }
+        let Some(at) = (of + 1).checked_sub(distance).filter(|at| (from..block.end).contains(at)) else { continue };
+        let is_inside = at.checked_sub(1).and_then(|before| text.get(before)).is_some_and(|byte| is_inner(*byte));
+        if !is_inside && let Some(end) = groups(text, at, edits) {
+            (from, *done) = (end, end);
         }
-        let between: usize = blanks.iter().map(Range::len).sum();
-        if blanks.len() >= GROUPS && end - at - between >= LEAST {
-            for blank in blanks {
-                edits.replace(Step::Split, blank.start, blank.end, b"");
-            }
-            *done = end;
-        }
-        at = (at + length + 1).max(*done);
     }
-    *done = at;
+    *done = block.end.max(*done);
+}
+
+/// Takes out the blanks between the groups that begin here, if they are some; where they end.
+fn groups(text: &[u8], at: usize, edits: &mut Edits<'_>) -> Option<usize> {
+    let length = group(text, at);
+    if !LENGTHS.contains(&length) {
+        return None;
+    }
+    let mut end = at + length;
+    let mut blanks: SmallVec<[Range<usize>; 16]> = SmallVec::new();
+    loop {
+        let blank = end..end + blank(text, end);
+        let next = group(text, blank.end);
+        let is_other = blanks.last().is_some_and(|last| text.get(last.clone()) != text.get(blank.clone()));
+        if blank.is_empty() || next == 0 || next > length || is_other {
+            break;
+        }
+        end = blank.end + next;
+        blanks.push(blank);
+        if next < length {
+            break;
+        }
+    }
+    let between: usize = blanks.iter().map(Range::len).sum();
+    if blanks.len() < GROUPS || end - at - between < LEAST {
+        return None;
+    }
+    for blank in blanks {
+        edits.replace(Step::Split, blank.start, blank.end, b"");
+    }
+    Some(end)
 }
 
 /// How many bytes of a group begin here.

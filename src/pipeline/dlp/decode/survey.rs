@@ -12,7 +12,7 @@ pub(super) struct Survey {
     strange: bool,
     /// Maximal runs of the alphabets of base64, of at least [`LEAST`] characters.
     pub runs: Vec<Range<usize>>,
-    /// Maximal runs of hex digits and what separates them.
+    /// Maximal runs of hex digits and what separates them, of as many.
     pub pairs: Vec<Range<usize>>,
     /// Where every second byte is a space.
     pub spaced: Vec<usize>,
@@ -78,6 +78,9 @@ impl Survey {
         if pairs != 0 {
             each(pairs, marks.at, &mut self.pairs, |floor, at| around(text, floor, at, is_hexish));
         }
+        if marks.spaces & (marks.spaces >> 2 | 0b11 << (BLOCK - 2)) == 0 {
+            return;
+        }
         let all = u128::from(marks.spaces) | u128::from(next.spaces) << BLOCK;
         let four = all & all >> 2 & all >> 4 & all >> 6;
         let alone = four & !(all >> 1 | all >> 3 | all >> 5);
@@ -110,7 +113,10 @@ fn each(mut begins: u64, block: usize, runs: &mut Vec<Range<usize>>, run: impl F
         } else {
             let run = run(done, at);
             let end = run.end;
-            runs.push(run);
+            // At the end of a text the blanks behind it are no part of one.
+            if run.len() >= LEAST {
+                runs.push(run);
+            }
             end
         };
         begins &= u64::MAX.checked_shl((end.max(at + 1) - block).min(64) as u32).unwrap_or(0);
@@ -151,6 +157,18 @@ mod tests {
                 .map(|(range, _)| range)
                 .collect();
             prop_assert_eq!(Survey::of(&text).runs, expected);
+        }
+
+        #[test]
+        fn every_long_run_of_digits_is_found(text in prop::collection::vec(prop_oneof!["[0-9]{1,40}", "[0-9]{1,9}, ", "[yz!]{1,3}"], 0..30)) {
+            let text = text.concat().into_bytes();
+            let expected: Vec<_> = text
+                .chunk_by(|left, right| is_hexish(*left) == is_hexish(*right))
+                .scan(0, |at, run| { *at += run.len(); Some((*at - run.len()..*at, run)) })
+                .filter(|(range, run)| range.len() >= LEAST && run.iter().all(|byte| is_hexish(*byte)))
+                .map(|(range, _)| range)
+                .collect();
+            prop_assert_eq!(Survey::of(&text).pairs, expected);
         }
 
         #[test]

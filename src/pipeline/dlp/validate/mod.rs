@@ -8,6 +8,8 @@ mod ids;
 mod random;
 mod tokens;
 
+pub(super) use random::are_drawn;
+
 use serde::Deserialize;
 
 use ids::{americas, asia, europe, nordics, oceania, united_states};

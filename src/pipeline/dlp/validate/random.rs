@@ -42,6 +42,14 @@ fn makes_no_words(value: &[u8], most: usize) -> bool {
     has_both(value) && (pairs < FEW || known * 100 <= pairs * most)
 }
 
+/// Whether letters were drawn: fewer of their pairs are those of words than in any word.
+pub fn are_drawn(letters: &[u8]) -> bool {
+    const MOST: usize = 50;
+    let pairs = letters.iter().zip(letters.iter().skip(1));
+    let known = pairs.filter(|(one, next)| follows(**one, **next)).count();
+    known * 100 <= letters.len().saturating_sub(1) * MOST
+}
+
 /// Whether there are letters among the digits, and digits among the letters. One digit is in many a name, and a few
 /// letters are in many a number.
 fn has_both(value: &[u8]) -> bool {

@@ -75,7 +75,7 @@ fn parts(text: &[u8], at: usize, rest: &[u8], decoded: u8) -> bool {
         // A line is no end of what is wrapped: behind as much as a line of base64 or hex, or a soft break.
         (Some(b'n' | b'r' | b't'), _) => {
             let (before, after) = (text.get(..at).unwrap_or_default(), rest.get(1..).unwrap_or_default());
-            !is_wrapped(before) && !(is_piece(before.iter().rev()) && is_piece(after.iter()))
+            !(is_wrapped(before) || is_piece(before.iter().rev()) && is_piece(after.iter()))
         }
         (_, b'"' | b'\'' | b'`') => true,
         // What is escaped in an escape is a sign again, unless it only parts too.

@@ -396,7 +396,7 @@ mod tests {
         let starts = |text: &[u8]| hits(&["aaaa"], text).iter().map(|(start, ..)| *start).collect::<Vec<_>>();
         assert_eq!(starts(&[b'a'; 50]), [0, 1, 17, 34, 45, 46]);
         assert_eq!(starts(&b"aA".repeat(25)), [0, 1, 17, 34, 45, 46]);
-        assert_eq!(starts(b"aaaaaaAAAAAAA"), [0, 1, 3, 4, 5, 8, 9]);
+        assert_eq!(starts(b"aaaaaaaaAAAAAAAA"), [0, 1, 3, 4, 5, 6, 7, 8, 9, 11, 12]);
     }
 
     #[test]

@@ -45,8 +45,8 @@ impl Values {
             self.solid = 0;
             self.found.clear();
             values(text, from, |at| {
-                let rest = text.get(at..).unwrap_or_default().iter();
-                let solid = rest.take(SOLID).take_while(|byte| is_in(&TOKEN, **byte)).count();
+                let rest = text.get(at..text.len().min(at + SOLID)).unwrap_or_default();
+                let solid = rest.iter().position(|byte| !is_in(&TOKEN, *byte)).unwrap_or(rest.len());
                 let solid = if solid == SOLID { usize::MAX } else { solid };
                 self.solid = self.solid.max(solid);
                 self.found.push(Value { at, solid });
@@ -54,7 +54,10 @@ impl Values {
             });
         }
         // Most names have none that is long enough.
-        let found = if self.solid >= solid { self.found.clone() } else { SmallVec::new() };
+        let mut found = SmallVec::<[Value; TRIES]>::new();
+        if self.solid >= solid {
+            found.extend_from_slice(&self.found);
+        }
         found.into_iter().filter(move |value| value.solid >= solid)
     }
 }

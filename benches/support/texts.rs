@@ -99,7 +99,7 @@ fn chat(random: &mut Random, size: usize) -> String {
                 2 => text.push_str(&format!("\\\"{}\\\" asked {}: ", random.of(&NAMES), random.of(&NAMES))),
                 _ => {
                     for _ in 0..20 + random.below(60) {
-                        text.push_str(random.of(&words));
+                        text.push_str(random.often(&words));
                         text.push_str(random.of(&[" ", " ", " ", " ", " ", " ", ", ", ". "]));
                     }
                     text.push_str("\\n\\n");
@@ -164,6 +164,13 @@ impl Random {
 
     fn of<'a>(&mut self, all: &[&'a str]) -> &'a str {
         all[self.below(all.len() as u64) as usize]
+    }
+
+    /// The first more often than the last, as words are (Zipf 1935): drawn evenly, the words of a seed phrase would follow
+    /// each other, which they do in no text.
+    fn often<'a>(&mut self, all: &[&'a str]) -> &'a str {
+        let count = all.len() as u64;
+        all[(self.below(count) * self.below(count) / count) as usize]
     }
 
     fn word(&mut self, alphabet: &str, length: usize) -> String {

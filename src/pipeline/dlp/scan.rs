@@ -253,7 +253,7 @@ impl Lens {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::profile::{Profile, Selector};
     use super::super::rule::Rule;
     use super::super::surface::Layout;
@@ -261,8 +261,9 @@ mod tests {
 
     const RULES: &str = "[{id: vendor-token, keywords: [vnd_], pattern: 'vnd_[A-Za-z0-9]{16}'}]";
 
-    fn lens(actions: Actions) -> Lens {
-        let sources: Vec<_> = serde_yaml::from_str(RULES).unwrap();
+    /// What looks for these rules and does this.
+    pub fn lens_of(rules: &str, actions: Actions) -> Lens {
+        let sources: Vec<_> = serde_yaml::from_str(rules).unwrap();
         let rules = sources.into_iter().map(|source| Arc::new(Rule::new(source).unwrap())).collect();
         Lens {
             detector: Arc::new(Detector::new(rules).unwrap()),
@@ -286,11 +287,11 @@ mod tests {
     #[test]
     fn what_is_blocked_a_thousand_times_is_looked_at_no_further_and_what_is_replaced_is() {
         let text: String = (0..5 * detector::MOST).map(|at| format!("vnd_q8Zr3vTn5kLw{at:04} ")).collect();
-        let blocked = report(&lens(Profile::default_profile().requests), &text);
+        let blocked = report(&lens_of(RULES, Profile::default_profile().requests), &text);
         assert!((detector::MOST..2 * detector::MOST + 2).contains(&blocked.findings.len()));
         assert_eq!((blocked.action(), blocked.exhausted), (Action::Block, false));
         for action in [Action::Redact, Action::Monitor] {
-            let lens = lens(Actions::new([(Selector::Category("credentials".into()), action)]));
+            let lens = lens_of(RULES, Actions::new([(Selector::Category("credentials".into()), action)]));
             // And once more as groups of one length.
             assert!(report(&lens, &text).findings.len() >= 5 * detector::MOST);
         }
@@ -299,7 +300,7 @@ mod tests {
     #[test]
     fn what_is_let_pass_does_not_keep_anybody_from_looking_on() {
         let text = "vnd_q8Zr3vTn5kLw0000 ".repeat(2 * detector::MOST) + "vnd_q8Zr3vTn5kLw0001";
-        let mut lens = lens(Profile::default_profile().requests);
+        let mut lens = lens_of(RULES, Profile::default_profile().requests);
         let value = Some(Sha256::digest(b"vnd_q8Zr3vTn5kLw0000").into());
         lens.exemptions.push(Arc::new(Exemption { rule: None, host: None, path: None, agents: None, value }));
         assert_eq!(report(&lens, &text).findings.len(), 1);

@@ -375,9 +375,8 @@ impl Coded {
 
 #[cfg(test)]
 mod tests {
-    use super::super::detector::Detector;
     use super::super::profile::{Actions, Profile, Selector};
-    use super::super::rule::Rule;
+    use super::super::scan::tests::lens_of;
     use super::*;
 
     const RULES: &str = r#"
@@ -388,19 +387,7 @@ mod tests {
     const TOKEN: &str = "vnd_q8Zr3vTn5kLw0pXyC7dE1fGh";
 
     fn lens(actions: Actions) -> Lens {
-        let sources: Vec<_> = serde_yaml::from_str(RULES).unwrap();
-        let rules = sources.into_iter().map(|source| Arc::new(Rule::new(source).unwrap())).collect();
-        Lens {
-            detector: Arc::new(Detector::new(rules).unwrap()),
-            actions,
-            exemptions: Vec::new(),
-            examples_pass: false,
-            enforced: true,
-            key: Arc::new([0; 32]),
-            known: Arc::default(),
-            on_known: Action::Block,
-            on_canary: Action::Block,
-        }
+        lens_of(RULES, actions)
     }
 
     fn blocking() -> Lens {

@@ -252,31 +252,33 @@ impl Lens {
     }
 }
 
+/// What looks for these rules and does this.
 #[cfg(test)]
-pub(super) mod tests {
+pub(super) fn lens_of(rules: &str, actions: Actions) -> Lens {
+    use super::rule::Rule;
+
+    let sources: Vec<_> = serde_yaml::from_str(rules).unwrap();
+    let rules = sources.into_iter().map(|source| Arc::new(Rule::new(source).unwrap())).collect();
+    Lens {
+        detector: Arc::new(Detector::new(rules).unwrap()),
+        actions,
+        exemptions: Vec::new(),
+        examples_pass: false,
+        enforced: true,
+        key: Arc::new([0; 32]),
+        known: Arc::default(),
+        on_known: Action::Block,
+        on_canary: Action::Block,
+    }
+}
+
+#[cfg(test)]
+mod tests {
     use super::super::profile::{Profile, Selector};
-    use super::super::rule::Rule;
     use super::super::surface::Layout;
     use super::*;
 
     const RULES: &str = "[{id: vendor-token, keywords: [vnd_], pattern: 'vnd_[A-Za-z0-9]{16}'}]";
-
-    /// What looks for these rules and does this.
-    pub fn lens_of(rules: &str, actions: Actions) -> Lens {
-        let sources: Vec<_> = serde_yaml::from_str(rules).unwrap();
-        let rules = sources.into_iter().map(|source| Arc::new(Rule::new(source).unwrap())).collect();
-        Lens {
-            detector: Arc::new(Detector::new(rules).unwrap()),
-            actions,
-            exemptions: Vec::new(),
-            examples_pass: false,
-            enforced: true,
-            key: Arc::new([0; 32]),
-            known: Arc::default(),
-            on_known: Action::Block,
-            on_canary: Action::Block,
-        }
-    }
 
     fn report(lens: &Lens, text: &str) -> Report {
         let mut report = Report::default();

@@ -376,7 +376,7 @@ impl Coded {
 #[cfg(test)]
 mod tests {
     use super::super::profile::{Actions, Profile, Selector};
-    use super::super::scan::tests::lens_of;
+    use super::super::scan::lens_of;
     use super::*;
 
     const RULES: &str = r#"

@@ -44,6 +44,10 @@ impl Survey {
         if let Some(before) = before {
             survey.block(text, before, nothing);
         }
+        // Hex without a digit is words.
+        let has_digit =
+            |run: &Range<usize>| text.get(run.clone()).is_some_and(|run| run.iter().any(u8::is_ascii_digit));
+        survey.pairs.retain(has_digit);
         survey
     }
 
@@ -62,10 +66,7 @@ impl Survey {
         let printable =
             lanes::mask(block, |bytes| bytes.within(b' ', 95).or(bytes.within(b'\t', 2)).or(bytes.is(b'\r')));
         self.strange |= printable != u64::MAX;
-        // Hex without a digit is words.
-        let digits = lanes::mask(block, |bytes| bytes.within(b'0', 10));
-        let hexish = if digits == 0 { 0 } else { lanes::mask(block, hexish) };
-        Marks { at, alphabet, hexish, spaces: lanes::mask(block, |bytes| bytes.is(b' ')) }
+        Marks { at, alphabet, hexish: lanes::mask(block, hexish), spaces: lanes::mask(block, |bytes| bytes.is(b' ')) }
     }
 
     #[inline(always)]
@@ -160,12 +161,13 @@ mod tests {
         }
 
         #[test]
-        fn every_long_run_of_digits_is_found(text in prop::collection::vec(prop_oneof!["[0-9]{1,40}", "[0-9]{1,9}, ", "[yz!]{1,3}"], 0..30)) {
+        fn every_long_run_of_hex_is_found(text in prop::collection::vec(prop_oneof!["[0-9a-f]{1,40}", "[a-f, ]{1,30}", "[0-9]{1,9}, ", "[yz!]{1,3}"], 0..30)) {
             let text = text.concat().into_bytes();
             let expected: Vec<_> = text
                 .chunk_by(|left, right| is_hexish(*left) == is_hexish(*right))
                 .scan(0, |at, run| { *at += run.len(); Some((*at - run.len()..*at, run)) })
                 .filter(|(range, run)| range.len() >= LEAST && run.iter().all(|byte| is_hexish(*byte)))
+                .filter(|(_, run)| run.iter().any(u8::is_ascii_digit))
                 .map(|(range, _)| range)
                 .collect();
             prop_assert_eq!(Survey::of(&text).pairs, expected);

@@ -1,5 +1,6 @@
 //! Everything that is in one text: it is looked at as it is and as everything it decodes to.
 
+use std::cell::Cell;
 use std::collections::HashSet;
 use std::hash::{Hash, Hasher};
 use std::ops::Range;
@@ -137,12 +138,25 @@ impl Lens {
         // what is in one piece of it was looked at there.
         let joined = view.chain.contains(&Step::Split);
         let in_one_piece = |range: &Range<usize>| joined && view.surface(range.clone()).len() == range.len();
-        let blocks = |found: &Match| !split && self.action(found, view) == Action::Block;
-        for found in self.detector.find_with(&view.bytes, self.actions.wants_orders(), &blocks, &mut blanks) {
-            if split && (!found.is_structured() || found.confidence < Confidence::High || in_one_piece(&found.range)) {
-                continue;
+        let blocking = Cell::new(0);
+        let blocks = |found: &Match| {
+            let blocks = !split && self.action(found, view) == Action::Block;
+            blocking.set(blocking.get() + usize::from(blocks));
+            blocks
+        };
+        let mut note_all = |blocks: &dyn Fn(&Match) -> bool, report: &mut Report| {
+            for found in self.detector.find_with(&view.bytes, self.actions.wants_orders(), blocks, &mut blanks) {
+                let whole =
+                    found.is_structured() && found.confidence >= Confidence::High && !in_one_piece(&found.range);
+                if !split || whole {
+                    self.note(found, view, surface, report);
+                }
             }
-            self.note(found, view, surface, report);
+        };
+        note_all(&blocks, report);
+        // Of two that find the same one is named, and that one may be let pass: then nothing has ended the search.
+        if blocking.get() > detector::MOST && report.blocking == 0 {
+            note_all(&|_| false, report);
         }
         let mut note = |found: numbers::Match| {
             // One of ten numbers has the sum of a card: only what is beyond doubt counts where any may stand side by side.
@@ -297,6 +311,20 @@ mod tests {
             // And once more as groups of one length.
             assert!(report(&lens, &text).findings.len() >= 5 * detector::MOST);
         }
+    }
+
+    #[test]
+    fn what_another_rule_names_does_not_keep_anybody_from_looking_on() {
+        let rules = "[{id: vendor-token, keywords: [vnd_], pattern: 'vnd_[A-Za-z0-9]{16}'}, \
+            {id: named-token, keywords: [token], reach: assigned, pattern: 'vnd_[A-Za-z0-9]{16}'}, \
+            {id: other-token, keywords: [oth_], pattern: 'oth_[A-Za-z0-9]{16}'}]";
+        let text = "token: vnd_q8Zr3vTn5kLw0000 ".repeat(2 * detector::MOST) + "oth_q8Zr3vTn5kLw0001";
+        let actions = Actions::new([
+            (Selector::Rule("vendor-token".into()), Action::Off),
+            (Selector::Category("credentials".into()), Action::Block),
+        ]);
+        let report = report(&lens_of(rules, actions), &text);
+        assert_eq!(report.findings.iter().map(|found| &*found.rule).collect::<Vec<_>>(), ["other-token"]);
     }
 
     #[test]

@@ -32,6 +32,17 @@ pub const RULE: &str = "aws-access-key-id";
 /// A token of the right form.
 pub const TOKEN: &str = "ghp_9Kx2mQwR7tVbZ4nLc8YfJd3HsPa6Ge01uTiW";
 
+/// What attaché holds as a credential.
+pub const HELD: &str = "held-7Fq2mXw9Rt4Yv6Zb8Nc3Lk5Jh1";
+/// It goes into every request.
+pub const INJECTED: &str = r#"
+allowedDomains: [api.example.com]
+credentials:
+  - name: key
+    envVarKey: KEY
+    injections: [{domain: api.example.com, headerName: Authorization, headerFormat: "Bearer {value}"}]
+"#;
+
 /// A private key's form, around nothing.
 pub fn private_key() -> String {
     let line = "b3BlbnNzaC1rZXktdjEAAAAABG5vbmUAAAAEbm9uZQAAAAAAAAABAAAAMwAAAAtzc2gtZW\n";

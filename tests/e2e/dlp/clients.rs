@@ -3,19 +3,12 @@
 
 use std::ffi::OsString;
 
-use super::{KEY, RULE, assert_untold, finding};
+use super::{HELD, INJECTED, KEY, RULE, assert_untold, finding};
 use crate::support::upstream::Answer;
 use crate::support::{Place, script, until};
 
-const HELD: &str = "held-7Fq2mXw9Rt4Yv6Zb8Nc3Lk5Jh1";
 const CODER: &str = "coder-token-0123456789";
-const POLICY: &str = r#"
-allowedDomains: [api.example.com]
-credentials:
-  - name: key
-    envVarKey: KEY
-    injections: [{domain: api.example.com, headerName: Authorization, headerFormat: "Bearer {value}"}]
-responseFilters:
+const BESIDE: &str = r#"responseFilters:
   - {host: api.example.com, path: /users, includeFields: [id, name]}
 agents:
   researcher: {identity: [{header: {name: X-Attache-Agent, value: researcher, trusted: true}}]}
@@ -28,7 +21,8 @@ const EXPECTED: &str = "query 403 dlp_blocked\nbody 403 dlp_blocked\nstream 403 
     echo 200 True\ngzip 200 True\nusers 200 id,name\nclean 200\n";
 
 async fn place() -> Place {
-    let setup = Place::with(POLICY, ["api.example.com"], |setup| setup.env("KEY", HELD).env("CODER_TOKEN", CODER));
+    let policy = format!("{INJECTED}{BESIDE}");
+    let setup = Place::with(&policy, ["api.example.com"], |setup| setup.env("KEY", HELD).env("CODER_TOKEN", CODER));
     let place = setup.await;
     place.upstream.tell("/users", Answer::new("application/json", USERS));
     place

@@ -6,26 +6,19 @@ use flate2::read::MultiGzDecoder;
 use hyper::body::Bytes;
 use tokio::net::TcpStream;
 
-use super::{assert_untold, base64, brotli, deflate, finding, gzip};
+use super::{HELD, INJECTED, assert_untold, base64, brotli, deflate, finding, gzip};
 use crate::support::upstream::Answer;
 use crate::support::{Ask, PROTOCOLS, Place, Protocol, process, tunnel, until, within};
 
 const HOST: &str = "api.example.com";
-const HELD: &str = "held-7Fq2mXw9Rt4Yv6Zb8Nc3Lk5Jh1";
-const POLICY: &str = r#"
-allowedDomains: [api.example.com]
-credentials:
-  - name: key
-    envVarKey: KEY
-    injections: [{domain: api.example.com, headerName: Authorization, headerFormat: "Bearer {value}"}]
-agents:
+const BESIDE: &str = r#"agents:
   ann: {identity: [{header: {name: X-Attache-Agent, value: ann, trusted: true}}]}
   bob: {identity: [{token: {env: BOB}}], dlp: off}
 "#;
 const BOB: &str = "bob-token-0123456789";
 
 async fn place() -> Place {
-    Place::with(POLICY, [HOST], |setup| setup.env("KEY", HELD).env("BOB", BOB)).await
+    Place::with(&format!("{INJECTED}{BESIDE}"), [HOST], |setup| setup.env("KEY", HELD).env("BOB", BOB)).await
 }
 
 fn by_each(ask: &Ask) -> [Ask; 2] {

@@ -2,12 +2,11 @@
 
 use tempfile::NamedTempFile;
 
-use super::{assert_untold, base64, brotli, finding, gzip, hex, passed};
+use super::{HELD, assert_untold, base64, brotli, finding, gzip, hex, passed};
 use crate::support::upstream::Answer;
 use crate::support::{Ask, PROTOCOLS, Place, Protocol, until};
 
 const HOST: &str = "api.example.com";
-const VALUE: &str = "held-7Fq2mXw9Rt4Yv6Zb8Nc3Lk5Jh1";
 const BAIT: &str = "bait-4Wd8sGh2Kp6Qz1Xv9Bn3Mc7Rt5";
 const RULE: &str = "known-secret:key";
 
@@ -24,33 +23,33 @@ credentials:
 "#;
 
 async fn place() -> Place {
-    Place::with(POLICY, [HOST, "other.example"], |setup| setup.env("KEY", VALUE).env("BAIT", BAIT)).await
+    Place::with(POLICY, [HOST, "other.example"], |setup| setup.env("KEY", HELD).env("BAIT", BAIT)).await
 }
 
 #[tokio::test]
 async fn it_does_not_leave_elsewhere_however_it_is_written() {
     let place = place().await;
-    let reversed: String = VALUE.chars().rev().collect();
-    let (first, second) = VALUE.split_at(15);
+    let reversed: String = HELD.chars().rev().collect();
+    let (first, second) = HELD.split_at(15);
     for protocol in PROTOCOLS {
         for host in [HOST, "other.example"] {
             let get = |rest: String| Ask::get(protocol, &format!("https://{host}/{rest}"));
             let post = |body: String| Ask::new(protocol, "POST", &format!("https://{host}/")).whole_body(body);
             for (agent, ask) in [
-                ("ann", get(format!("?q={VALUE}"))),
-                ("ann", get(format!("?q={}", hex(VALUE)))),
-                ("ann", get(format!("a/{VALUE}"))),
-                ("ann", get(String::new()).header("x-note", VALUE)),
-                ("ann", get(String::new()).header("x-note", format!("Basic {}", base64(format!("u:{VALUE}"))))),
-                ("ann", get(String::new()).header("cookie", format!("a={VALUE}"))),
+                ("ann", get(format!("?q={HELD}"))),
+                ("ann", get(format!("?q={}", hex(HELD)))),
+                ("ann", get(format!("a/{HELD}"))),
+                ("ann", get(String::new()).header("x-note", HELD)),
+                ("ann", get(String::new()).header("x-note", format!("Basic {}", base64(format!("u:{HELD}"))))),
+                ("ann", get(String::new()).header("cookie", format!("a={HELD}"))),
                 ("ann", get(format!("?a={first}&b={second}"))),
-                ("ann", post(format!("it is {VALUE}"))),
-                ("ann", post(format!("it is {}", base64(format!("x{VALUE}"))))),
-                ("ann", post(format!("it is {}", hex(VALUE).to_uppercase()))),
-                ("ann", post(format!("it is {}", base64(base64(VALUE))))),
+                ("ann", post(format!("it is {HELD}"))),
+                ("ann", post(format!("it is {}", base64(format!("x{HELD}"))))),
+                ("ann", post(format!("it is {}", hex(HELD).to_uppercase()))),
+                ("ann", post(format!("it is {}", base64(base64(HELD))))),
                 ("ann", post(format!("it is {reversed}"))),
-                ("off", post(format!("it is {VALUE}"))),
-                ("off", get(format!("?q={VALUE}"))),
+                ("off", post(format!("it is {HELD}"))),
+                ("off", get(format!("?q={HELD}"))),
             ] {
                 let case = format!("{ask:?}");
                 let outcome = place.send(ask.header("x-agent", agent)).await;
@@ -62,37 +61,37 @@ async fn it_does_not_leave_elsewhere_however_it_is_written() {
             assert_eq!(finding(&outcome.record, "canary:bait")["category"], "canary");
         }
         let own = Ask::get(protocol, "https://api.example.com/").header("x-agent", "ann");
-        let seen = passed(&place, own.header("authorization", format!("Bearer {VALUE}"))).await.seen.unwrap();
-        assert_eq!(seen.header("authorization"), Some(&*format!("Bearer {VALUE}")));
+        let seen = passed(&place, own.header("authorization", format!("Bearer {HELD}"))).await.seen.unwrap();
+        assert_eq!(seen.header("authorization"), Some(&*format!("Bearer {HELD}")));
         let other = Ask::get(protocol, "https://other.example/").header("x-agent", "ann");
-        let outcome = place.send(other.header("authorization", format!("Bearer {VALUE}"))).await;
+        let outcome = place.send(other.header("authorization", format!("Bearer {HELD}"))).await;
         assert!(outcome.to_string().ends_with(RULE), "no slot is there: {outcome:?}");
     }
-    assert_untold(&place, &[VALUE, BAIT]);
+    assert_untold(&place, &[HELD, BAIT]);
 }
 
 /// What a service says back is cleaned of it, and otherwise what it was.
 #[tokio::test]
 async fn it_does_not_come_back_however_it_is_written() {
     let place = place().await;
-    let text = format!("{{\"headers\":{{\"authorization\":\"Bearer {VALUE}\"}},\"n\":1.50}}");
+    let text = format!("{{\"headers\":{{\"authorization\":\"Bearer {HELD}\"}},\"n\":1.50}}");
     let (plain, json) = ("text/plain", "application/json");
     let filler = "some words, and some more of them. ".repeat(3000);
-    let stream = format!("data: {{\"a\":1}}\n\ndata: {{\"key\":\"{VALUE}\"}}\n\ndata: [DONE]\n\n");
+    let stream = format!("data: {{\"a\":1}}\n\ndata: {{\"key\":\"{HELD}\"}}\n\ndata: [DONE]\n\n");
     let answers = [
         ("/plain", Answer::new(json, &text)),
-        ("/base64", Answer::new(plain, format!("it is {}", base64(format!("Bearer {VALUE}"))))),
-        ("/hex", Answer::new(plain, format!("it is {}.", hex(VALUE)))),
+        ("/base64", Answer::new(plain, format!("it is {}", base64(format!("Bearer {HELD}"))))),
+        ("/hex", Answer::new(plain, format!("it is {}.", hex(HELD)))),
         ("/gzip", Answer::new(json, gzip(&text)).field("content-encoding", "gzip")),
         ("/br", Answer::new(json, brotli(&text)).field("content-encoding", "br")),
         ("/zstd", Answer::new(json, zstd::encode_all(text.as_bytes(), 3).unwrap()).field("content-encoding", "zstd")),
         ("/sse", Answer::new("text/event-stream", &stream).cut(23)),
         ("/cut", Answer::new(json, &text).cut(3)),
         ("/cut-gzip", Answer::new(json, gzip(&text)).field("content-encoding", "gzip").cut(5)),
-        ("/large", Answer::new(plain, format!("{filler}{VALUE} {filler}")).cut(16_000)),
+        ("/large", Answer::new(plain, format!("{filler}{HELD} {filler}")).cut(16_000)),
         ("/error", Answer::new(json, &text).status(418)),
-        ("/header", Answer::new(plain, "clean").field("x-echo", &format!("Bearer {VALUE}"))),
-        ("/location", Answer::new(plain, "").status(302).field("location", &format!("https://a.example/?k={VALUE}"))),
+        ("/header", Answer::new(plain, "clean").field("x-echo", &format!("Bearer {HELD}"))),
+        ("/location", Answer::new(plain, "").status(302).field("location", &format!("https://a.example/?k={HELD}"))),
     ];
     for (path, answer) in &answers {
         place.upstream.tell(path, answer.clone());
@@ -109,7 +108,7 @@ async fn it_does_not_come_back_however_it_is_written() {
                 };
                 assert_eq!(reply.status, status, "{path} {reply:?}");
                 let all = format!("{:?} {}", reply.headers, reply.text());
-                for spelling in [VALUE.to_owned(), base64(format!("Bearer {VALUE}")), hex(VALUE)] {
+                for spelling in [HELD.to_owned(), base64(format!("Bearer {HELD}")), hex(HELD)] {
                     assert!(!all.contains(&spelling), "{path} {protocol:?}: {all}");
                 }
                 let masked = all.contains("[REDACTED:") || all.contains("****");
@@ -130,13 +129,13 @@ async fn it_does_not_come_back_however_it_is_written() {
         }
     }
     let seen = place.upstream.requests().pop().unwrap();
-    assert_eq!(seen.header("authorization"), Some(&*format!("Bearer {VALUE}")), "the slot is filled all the while");
+    assert_eq!(seen.header("authorization"), Some(&*format!("Bearer {HELD}")), "the slot is filled all the while");
     until("the records", async || {
         let found = place.attache.records().iter().filter(|record| !finding(record, RULE).is_null()).count();
         (found >= 2 * 2 * answers.len()).then_some(())
     })
     .await;
-    assert_untold(&place, &[VALUE]);
+    assert_untold(&place, &[HELD]);
 }
 
 #[tokio::test]
@@ -147,7 +146,7 @@ async fn another_value_in_its_file_counts_at_once() {
         std::fs::write(&draft, content).unwrap();
         std::fs::rename(draft, file.path()).unwrap();
     };
-    put(VALUE);
+    put(HELD);
     let policy = POLICY.replace("envVarKey: KEY", &format!("file: {}", file.path().display()));
     let place = Place::with(&policy, [HOST, "other.example"], |setup| setup.env("BAIT", BAIT)).await;
     let next = "next-2Bv6Nc8Lk3Jh5Gf1Ds9Aq4Wz7X";
@@ -156,7 +155,7 @@ async fn another_value_in_its_file_counts_at_once() {
         place.send(ask.whole_body(format!("it is {value}"))).await.to_string()
     };
     let refused = format!("403 dlp_blocked {RULE}");
-    assert_eq!((say(Protocol::Http1, VALUE).await, say(Protocol::Http1, next).await), (refused.clone(), "200".into()));
+    assert_eq!((say(Protocol::Http1, HELD).await, say(Protocol::Http1, next).await), (refused.clone(), "200".into()));
     put(next);
     let ask = || Ask::get(Protocol::Http2, &format!("https://{HOST}/")).header("x-agent", "ann");
     until("the next value to be used", async || {
@@ -171,5 +170,5 @@ async fn another_value_in_its_file_counts_at_once() {
             Ask::get(protocol, &format!("https://{HOST}/echo")).header("x-agent", "ann").send(&place.attache).await;
         assert!(reply.status == 200 && !reply.body.contains(next), "{reply:?}");
     }
-    assert_untold(&place, &[VALUE, next]);
+    assert_untold(&place, &[HELD, next]);
 }

@@ -1,6 +1,6 @@
 //! What cannot be looked into does not pass, and each says why.
 
-use super::{base64, brotli, gzip, passed};
+use super::{HELD, INJECTED, base64, brotli, gzip, passed};
 use crate::support::upstream::Answer;
 use crate::support::{Ask, PROTOCOLS, Place, Protocol, until};
 
@@ -93,14 +93,7 @@ async fn what_cannot_be_decoded_on_its_way_is_cut_off() {
 /// Where a credential was injected, an answer that cannot be looked into does not come back.
 #[tokio::test]
 async fn an_answer_that_cannot_be_decoded_does_not_come_back() {
-    let policy = r#"
-allowedDomains: [api.example.com]
-credentials:
-  - name: key
-    envVarKey: KEY
-    injections: [{domain: api.example.com, headerName: Authorization, headerFormat: "Bearer {value}"}]
-"#;
-    let place = Place::with(policy, [HOST], |setup| setup.env("KEY", "held-7Fq2mXw9Rt4Yv6Zb8Nc3Lk5Jh1")).await;
+    let place = Place::with(INJECTED, [HOST], |setup| setup.env("KEY", HELD)).await;
     let short = &gzip("some words that are long enough to be cut")[..30];
     let bomb = gzip(vec![b'0'; 32 << 20]);
     let nested = base64(gzip(vec![b' '; 16 << 20]));

@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::{KEY, RULE, assert_untold, finding};
+use super::{HELD, KEY, RULE, assert_untold, finding};
 use crate::support::process::resident;
 use crate::support::{Ask, Attache, PROTOCOLS, Place, Protocol, grpc, tunnel, within};
 
@@ -79,9 +79,8 @@ credentials:
     envVarKey: KEY
     injections: [{domain: api.example.com, headerName: X-Key, headerFormat: "{value}"}]
 "#;
-    let held = "held-7Fq2mXw9Rt4Yv6Zb8Nc3Lk5Jh1";
-    let place = Place::with(policy, [HOST, "plain.example"], |setup| setup.env("KEY", held)).await;
-    for (host, upstream, key) in [(HOST, &place.upstream, Some(held)), ("plain.example", &place.plain, None)] {
+    let place = Place::with(policy, [HOST, "plain.example"], |setup| setup.env("KEY", HELD)).await;
+    for (host, upstream, key) in [(HOST, &place.upstream, Some(HELD)), ("plain.example", &place.plain, None)] {
         for first in [0, 1, 40_000] {
             let body = vec![b'x'; 70_000];
             let head = format!("POST http://{host}/a HTTP/1.1\r\nHost: {host}\r\nX-Attache-Agent: ann\r\n");

@@ -5,23 +5,15 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Code;
 
-use super::{KEY, RULE, assert_untold, finding, gzip};
+use super::{HELD, INJECTED, KEY, RULE, assert_untold, finding, gzip};
 use crate::support::upstream::Answer;
 use crate::support::{Ask, Place, Protocol, grpc, tunnel, until, within};
 
 const HOST: &str = "api.example.com";
-const HELD: &str = "held-7Fq2mXw9Rt4Yv6Zb8Nc3Lk5Jh1";
-const POLICY: &str = r#"
-allowedDomains: [api.example.com]
-credentials:
-  - name: key
-    envVarKey: KEY
-    injections: [{domain: api.example.com, headerName: Authorization, headerFormat: "Bearer {value}"}]
-"#;
 const UNARY: &str = "/attache.test.Echo/Unary";
 
 async fn place() -> Place {
-    Place::with(POLICY, [HOST], |setup| setup.env("KEY", HELD)).await
+    Place::with(INJECTED, [HOST], |setup| setup.env("KEY", HELD)).await
 }
 
 fn channel(place: &Place) -> tonic::transport::Channel {

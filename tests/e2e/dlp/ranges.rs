@@ -1,10 +1,9 @@
 //! Who may choose which part of an answer comes back could fetch in pieces what is not given out whole.
 
-use super::{KEY, assert_untold, base64};
+use super::{HELD, KEY, assert_untold, base64};
 use crate::support::upstream::Answer;
 use crate::support::{Ask, PROTOCOLS, Place, Protocol};
 
-const HELD: &str = "held-7Fq2mXw9Rt4Yv6Zb8Nc3Lk5Jh1";
 const POLICY: &str = r#"
 allowedDomains: [api.example.com, free.example, slots.example]
 dlp:

@@ -31,8 +31,8 @@ pub enum Step {
 pub struct PathView<'a> {
     exact: &'a str,
     loose: Loose,
-    /// The looser spelling in which segments of parameters and blanks alone stay, where there are some.
-    whole: Option<Text>,
+    /// The looser spellings in which some parameters and blanks stay, where there are any.
+    fuller: SmallVec<[Text; 2]>,
 }
 
 /// A path that is being rewritten, always in ASCII. Most are short.
@@ -50,16 +50,17 @@ impl<'a> PathView<'a> {
     pub fn of(path: &'a str) -> Self {
         let odd = |b: u8| matches!(b, b'%' | b';' | b'*' | b'{' | b'}' | b' ');
         if path.bytes().any(odd) || path.contains("//") {
-            let loose = loosened(path, false);
-            let whole = loosened_whole(path);
-            return Self { exact: path, whole: (whole != loose).then_some(whole), loose: Loose::Other(loose) };
+            let loose = spelled(path, false, Keeps::Nothing);
+            let fuller = [Keeps::Bare, Keeps::All].map(|keeps| spelled(path, false, keeps));
+            let fuller = fuller.into_iter().filter(|text| *text != loose).collect();
+            return Self { exact: path, fuller, loose: Loose::Other(loose) };
         }
         let bare = if path == "/" { path } else { path.strip_suffix('/').unwrap_or(path) };
         let loose = match bare.len() == path.len() && !path.bytes().any(|b| b.is_ascii_uppercase()) {
             true => Loose::Same,
             false => Loose::Other(bare.bytes().map(|b| b.to_ascii_lowercase()).collect()),
         };
-        Self { exact: path, loose, whole: None }
+        Self { exact: path, loose, fuller: SmallVec::new() }
     }
 
     /// The path as it goes out.
@@ -69,7 +70,7 @@ impl<'a> PathView<'a> {
 
     /// The ways along which patterns that fit can be found.
     pub fn trails(&self) -> impl Iterator<Item = &str> {
-        std::iter::once(self.loose()).chain(self.whole.as_ref().map(as_str))
+        std::iter::once(self.loose()).chain(self.fuller.iter().map(as_str))
     }
 
     fn loose(&self) -> &str {
@@ -107,7 +108,7 @@ impl PathPattern {
             }
         }
         let normal = parse_path(text)?;
-        let loose = loosened(&normal, true);
+        let loose = spelled(&normal, true, Keeps::Nothing);
         let trail = trail(&normal, as_str(&loose));
         Ok(Self::of(Glob::parse(&normal), Glob::parse(as_str(&loose)), trail))
     }
@@ -137,7 +138,7 @@ impl PathPattern {
         // A final slash is there or not: `/a` is where `/a/**` begins.
         let fits =
             |spelling: &str| self.loose.matches(spelling) || (spelling != "/" && self.loose.matches_below(spelling));
-        fits(path.loose()) || path.whole.as_ref().is_some_and(|whole| fits(as_str(whole)))
+        path.trails().any(fits)
     }
 
     /// The way along which every path that it fits is found.
@@ -208,23 +209,25 @@ impl PathPattern {
     }
 }
 
+/// What a spelling keeps of `;parameters` and of the blanks at the end of segments, since some servers drop them and
+/// some do not.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Keeps {
+    Nothing,
+    /// Segments of which nothing would be left stay whole.
+    Bare,
+    All,
+}
+
 /// The spelling in which restricting patterns and paths meet. The signs that patterns give a meaning stay, or are
 /// put, in escapes, so that neither a path nor an escape in a pattern can be taken for a wildcard.
-fn loosened(path: &str, is_pattern: bool) -> Text {
-    spelled(path, is_pattern, false)
-}
-
-/// The same of a path, but segments of which nothing would be left stay whole, with their case folded.
-fn loosened_whole(path: &str) -> Text {
-    spelled(path, false, true)
-}
-
-fn spelled(path: &str, is_pattern: bool, keeps_bare: bool) -> Text {
+fn spelled(path: &str, is_pattern: bool, keeps: Keeps) -> Text {
     let mut text = Text::with_capacity(path.len());
     // `%2561` is `%61` to a server that decodes twice; deeper ones are malformed.
     for whole in as_str(&unescaped(as_str(&unescaped(path)))).split('/').skip(1) {
         let segment = match whole.split(';').next().unwrap_or_default().trim_end_matches(' ') {
-            "" if keeps_bare => whole,
+            _ if keeps == Keeps::All => whole,
+            "" if keeps == Keeps::Bare => whole,
             segment => segment,
         };
         if segment.is_empty() {
@@ -550,6 +553,15 @@ mod tests {
         assert!(restricts(&PathPattern::parse("/a%2Cb").unwrap(), "/a,b"));
         assert!(restricts(&PathPattern::parse("/a%2Ab").unwrap(), "/a*b"));
         assert!(!restricts(&PathPattern::parse("/a%2Ab").unwrap(), "/axb"));
+    }
+
+    #[test]
+    fn what_stands_in_parameters_is_met_in_any_case() {
+        let pattern = PathPattern::parse("/**secret**").unwrap();
+        for path in ["/x;secret", "/x;SECRET", "/a/b;v=%53ecret/c", "/;Secret/x;y", "/x;SECRET%20"] {
+            assert!(restricts(&pattern, path), "{path}");
+        }
+        assert!(!restricts(&pattern, "/x;secre/t"));
     }
 
     #[test]

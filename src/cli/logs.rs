@@ -192,7 +192,7 @@ impl<W: Write> Printer<W> {
 
 #[cfg(test)]
 mod tests {
-    use crate::journal::Journal;
+    use crate::journal::{Journal, Options};
     use crate::pipeline::audit::{Record, Verdict};
     use clap::Parser;
 
@@ -216,7 +216,7 @@ mod tests {
     #[test]
     fn the_last_ones_that_match_are_shown() {
         let folder = tempfile::tempdir().unwrap();
-        let journal = Journal::open(folder.path()).unwrap();
+        let journal = Journal::open(folder.path(), Options::default()).unwrap();
         for index in 0..30 {
             let verdict = if index % 2 == 0 { Verdict::Allow } else { Verdict::Deny };
             let mut exchange = filter::tests::exchange(verdict);

@@ -103,6 +103,7 @@ async fn serve(args: Args) -> Outcome {
         policy: args.common.origin(),
         agent: args.common.agent.clone(),
         state_dir: args.state_dir,
+        journal: args.common.record.options(),
         service: service.clone(),
         metrics: args.metrics.0,
         authority,
@@ -122,7 +123,10 @@ async fn serve(args: Args) -> Outcome {
         Address::Tcp(address) => address.to_string(),
     };
     let metrics = running.metrics.map(|address| address.to_string());
-    println!("{}", serde_json::json!({"service": place, "metrics": metrics, "pid": std::process::id()}));
+    let journal = serde_json::json!({"chain": running.journal().chain(), "publicKey": running.journal().public_key()});
+    let ready =
+        serde_json::json!({"service": place, "metrics": metrics, "pid": std::process::id(), "journal": journal});
+    println!("{ready}");
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}

@@ -21,7 +21,7 @@ use crate::pipeline::exchange::{Chunk, Effect, Event, Exchange, Now, Reply, Reso
 use crate::pipeline::message::{Door, Fields, Host};
 use crate::pipeline::policy::Reason;
 use crate::secrets::Fetch;
-use crate::store::{Soon, Store};
+use crate::store::{Coming, Soon, Store};
 use crate::telemetry::{Parent, Telemetry};
 
 /// What Envoy waits longer than a request is held: the decision after it takes its time too.
@@ -57,10 +57,19 @@ pub trait Resolve: Send + Sync {
 
 /// Puts decisions on record.
 pub trait Recorder: Send + Sync {
-    /// True once the record is where it survives this process.
-    fn record(&self, record: &DecisionRecord) -> bool;
+    /// Writes a decision.
+    fn record(&self, record: &DecisionRecord) -> Receipt;
     /// The same of what was found after the decision.
-    fn note(&self, record: &InspectionRecord) -> bool;
+    fn note(&self, record: &InspectionRecord) -> Receipt;
+}
+
+/// What became of a record.
+#[derive(Default)]
+pub struct Receipt {
+    /// Its number in the journal; none where it could not be written.
+    pub seq: Option<u64>,
+    /// Where being written is not enough: true once it is where it has to be, false if it cannot be brought there.
+    pub committed: Option<Coming<bool>>,
 }
 
 /// Tells people what waits for them and what was refused. It never keeps a request waiting.
@@ -207,9 +216,19 @@ impl Driver {
                 Effect::Reply(reply) => return self.reply(reply),
                 Effect::Record(record) => {
                     self.allowed = self.exchange.passes().then(|| record.clone());
-                    Event::Recorded(self.record(*record))
+                    match self.record(record) {
+                        Soon::Now(written) => Event::Recorded(written),
+                        Soon::Later(written) => {
+                            return Step::Wait(Box::pin(async move { Event::Recorded(written.await) }));
+                        }
+                    }
                 }
-                Effect::Note(record) => Event::Recorded(self.note(&record)),
+                Effect::Note(record) => match self.note(&record) {
+                    Soon::Now(written) => Event::Recorded(written),
+                    Soon::Later(written) => {
+                        return Step::Wait(Box::pin(async move { Event::Recorded(written.await) }));
+                    }
+                },
                 Effect::Pass(parts) => {
                     let replies = parts.into_iter().map(|part| translate::part(part, &self.request_id));
                     return Step::Replies(replies.collect());
@@ -272,20 +291,22 @@ impl Driver {
     }
 
     /// Puts a decision on record, then shows what is enforced: an allow without its record is none.
-    fn record(&self, mut record: DecisionRecord) -> bool {
-        let written = self.needs.recorder.record(&record);
-        if !written && record.decision == Verdict::Allow {
-            record.decision = Verdict::Error;
-            record.reason = Some(Reason::RecordFailed.as_str().into());
-            record.status = Some(Reason::RecordFailed.status());
-        }
-        self.needs.telemetry.decided(&record, self.parent.as_ref());
-        self.needs.herald.decided(&record);
-        written
+    fn record(&self, record: Box<DecisionRecord>) -> Soon<bool> {
+        let Receipt { seq, committed } = self.needs.recorder.record(&record);
+        let Some(committed) = committed else {
+            show(&self.needs, *record, seq.is_some(), self.parent.as_ref());
+            return Soon::Now(seq.is_some());
+        };
+        let (needs, parent) = (self.needs.clone(), self.parent.clone());
+        Soon::Later(Box::pin(async move {
+            let written = committed.await;
+            show(&needs, *record, written, parent.as_ref());
+            written
+        }))
     }
 
     /// Puts on record what was found after the decision, and tells who wants to know of a request that was cut off.
-    fn note(&self, found: &InspectionRecord) -> bool {
+    fn note(&self, found: &InspectionRecord) -> Soon<bool> {
         self.needs.telemetry.inspected(found);
         if let Some(allowed) = self.allowed.as_deref().filter(|_| found.action == InspectionAction::Blocked) {
             self.needs.herald.decided(&DecisionRecord {
@@ -300,7 +321,8 @@ impl Driver {
                 ..allowed.clone()
             });
         }
-        self.needs.recorder.note(found)
+        let Receipt { seq, committed } = self.needs.recorder.note(found);
+        committed.map_or(Soon::Now(seq.is_some()), Soon::Later)
     }
 
     fn reply(&mut self, reply: Reply) -> Step {
@@ -324,13 +346,28 @@ impl Drop for Driver {
                 let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner).take();
                 record.approval = asked.map(|ticket| ApprovalNote { ticket, by: None, why: None });
             }
-            self.record(*record);
+            // Nobody waits for it any more.
+            let written = self.needs.recorder.record(&record).seq.is_some();
+            show(&self.needs, *record, written, self.parent.as_ref());
         }
         for record in self.exchange.close(now()) {
             self.note(&record);
         }
         self.needs.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
+}
+
+/// Shows a decision as it is enforced. Where an allow is written and not where it has to be, what is enforced is written
+/// after it: so far as it is read, it was no allow.
+fn show(needs: &Needs, mut record: DecisionRecord, written: bool, parent: Option<&Parent>) {
+    if !written && record.decision == Verdict::Allow {
+        record.decision = Verdict::Error;
+        record.reason = Some(Reason::RecordFailed.as_str().into());
+        record.status = Some(Reason::RecordFailed.status());
+        needs.recorder.record(&record);
+    }
+    needs.telemetry.decided(&record, parent);
+    needs.herald.decided(&record);
 }
 
 fn now() -> Now {

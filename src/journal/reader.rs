@@ -509,7 +509,7 @@ mod tests {
     #[test]
     fn a_decision_and_its_outcome_are_one_exchange() {
         let folder = tempfile::tempdir().unwrap();
-        let journal = super::super::Journal::open(folder.path()).unwrap();
+        let journal = super::super::Journal::open(folder.path(), super::super::Options::default()).unwrap();
         let write = |record: &Record| journal.append(record).unwrap();
         write(&Record::Decision(Box::new(decision("r1", Verdict::Allow))));
         write(&Record::Decision(Box::new(decision("r2", Verdict::Deny))));

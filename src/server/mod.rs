@@ -25,9 +25,9 @@ use crate::certificates::discovery::{Discovery, Options as DiscoveryOptions};
 use crate::certificates::{Authority, Minter};
 use crate::config::{Origin, Problems};
 use crate::control::{Answered, Control, ControlServer};
-use crate::ext_proc::{ExternalProcessor, Held, Needs, Recorder, Resolve};
+use crate::ext_proc::{ExternalProcessor, Held, Needs, Receipt, Recorder, Resolve};
 use crate::https::Trust;
-use crate::journal::Journal;
+use crate::journal::{self, Journal, OpenError};
 use crate::live::Live;
 use crate::notify::{self, Notifier};
 use crate::peer::Peer;
@@ -57,6 +57,8 @@ pub struct Settings {
     pub agent: Option<String>,
     /// Where the journal and the control socket are.
     pub state_dir: PathBuf,
+    /// How the journal is kept.
+    pub journal: journal::Options,
     /// Where Envoy finds the service.
     pub service: Address,
     /// Where metrics and probes are served.
@@ -120,8 +122,8 @@ pub enum ServeError {
     Journal {
         /// Where.
         folder: PathBuf,
-        /// What the system says.
-        source: io::Error,
+        /// Why.
+        source: OpenError,
     },
     /// `--resolve` contradicts itself.
     #[error(transparent)]
@@ -160,6 +162,7 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
         policy,
         agent,
         state_dir,
+        journal,
         service,
         metrics,
         authority,
@@ -183,7 +186,7 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
     let live = Arc::new(Live::new(first));
     let resolver = Arc::new(Resolver::new(resolver)?);
     let folder = state_dir.join("journal");
-    let journal = Journal::open(&folder).map_err(|source| ServeError::Journal { folder, source })?;
+    let journal = Journal::open(&folder, journal).map_err(|source| ServeError::Journal { folder, source })?;
     let journal = Arc::new(journal);
     let ready = Arc::new(AtomicBool::new(true));
     let (stop, stopped) = watch::channel(false);
@@ -267,7 +270,7 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
     };
     tokio::spawn(policy::watch(source, kept, live.clone(), notifier.clone(), telemetry.clone()));
     tokio::spawn(policy::refresh_secrets(live.clone()));
-    tokio::spawn(keep_on_disk(journal.clone()));
+    tokio::spawn(keep(journal.clone()));
     tokio::spawn(crier.watch(store, telemetry.clone()));
     Ok(Running { live, journal, notifier, telemetry, stop, ready, sockets, workers, metrics })
 }
@@ -288,6 +291,11 @@ impl Running {
         &self.live
     }
 
+    /// Where everything is put on record.
+    pub fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
     /// Takes no more streams, lets those that are being decided end, and brings everything onto the disk.
     pub async fn drain(self) {
         self.ready.store(false, Ordering::Relaxed);
@@ -299,7 +307,7 @@ impl Running {
         for worker in self.workers {
             let _ = tokio::task::spawn_blocking(move || worker.join()).await;
         }
-        if let Err(error) = self.journal.sync() {
+        if let Err(error) = self.journal.close() {
             tracing::error!(%error, "the journal may not be on disk in full");
         }
         self.notifier.drain(LAST_WORDS).await;
@@ -372,12 +380,12 @@ async fn serve_control(
 }
 
 /// Bounds what a power cut can take to what was written in the last 200 ms.
-async fn keep_on_disk(journal: Arc<Journal>) {
+async fn keep(journal: Arc<Journal>) {
     loop {
         tokio::time::sleep(Duration::from_millis(200)).await;
         let journal = journal.clone();
-        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || journal.sync_if_written()).await {
-            tracing::error!(%error, "the journal cannot be brought onto the disk");
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || journal.upkeep()).await {
+            tracing::error!(%error, "the journal cannot be kept on the disk");
         }
     }
 }
@@ -424,22 +432,22 @@ fn resolved(answer: Result<Arc<crate::resolver::Answer>, ResolveError>) -> Resul
 }
 
 impl Recorder for Journal {
-    fn record(&self, record: &DecisionRecord) -> bool {
-        match self.append(record) {
-            Ok(()) => true,
-            Err(error) => {
-                tracing::error!(%error, request_id = %record.request_id, "a decision cannot be put on record");
-                false
-            }
-        }
+    fn record(&self, record: &DecisionRecord) -> Receipt {
+        self.receipt(self.append(record), &record.request_id)
     }
 
-    fn note(&self, record: &InspectionRecord) -> bool {
-        match self.append(record) {
-            Ok(()) => true,
+    fn note(&self, record: &InspectionRecord) -> Receipt {
+        self.receipt(self.append(record), &record.request_id)
+    }
+}
+
+impl Journal {
+    fn receipt(&self, appended: io::Result<u64>, request_id: &str) -> Receipt {
+        match appended {
+            Ok(seq) => Receipt { seq: Some(seq), committed: self.committed(seq) },
             Err(error) => {
-                tracing::error!(%error, request_id = %record.request_id, "what was found cannot be put on record");
-                false
+                tracing::error!(%error, request_id, "a record cannot be written");
+                Receipt::default()
             }
         }
     }

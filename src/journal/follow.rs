@@ -61,7 +61,7 @@ impl Follower {
 
     /// The next line that has been written to its end; none where there is none yet. Half a line that a dead writer left
     /// at the end of a segment is passed over once there is a later segment.
-    pub fn next(&mut self) -> io::Result<Option<Entry>> {
+    pub fn next_entry(&mut self) -> io::Result<Option<Entry>> {
         loop {
             if self.open.is_none() && !self.open_at_cursor()? {
                 return Ok(None);
@@ -129,7 +129,7 @@ mod tests {
     use super::*;
 
     fn rest(follower: &mut Follower) -> Vec<i64> {
-        let entries = std::iter::from_fn(|| follower.next().unwrap());
+        let entries = std::iter::from_fn(|| follower.next_entry().unwrap());
         let number = |entry: Entry| serde_json::from_slice::<serde_json::Value>(&entry.line).ok()?["n"].as_i64();
         entries.filter_map(number).collect()
     }

@@ -36,6 +36,7 @@ fn a_rendered_file_has_no_finding() {
         listen: "[::1]:4000".parse().unwrap(),
         service_socket: "/tmp/a b/service.sock".into(),
         admin_socket: "/tmp/a b/admin.sock".into(),
+        access_log: "/tmp/a b/envoy-access.jsonl".into(),
         upstream_ca: "/tmp/it's #1.pem".into(),
         proxy_tls: None,
     };

@@ -14,6 +14,8 @@ use crate::pipeline::audit::{
     Verdict, Would,
 };
 
+/// The reason of a decision that was never made.
+const UNRECONCILED: &str = "unreconciled";
 /// How long a refusal waits for its outcome before it is shown without. An allowed request waits until it ends.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// The same by the times on record, for what is read long after. Envoy reports in batches, so that it is more.
@@ -45,6 +47,10 @@ pub enum Standing {
     Blocked,
     /// There was no verdict, or no answer from the upstream.
     Failed,
+    /// Forwarded, and nobody can say any more what came of it.
+    Unknown,
+    /// Forwarded by Envoy without a decision: policy was bypassed.
+    Unreconciled,
 }
 
 impl Standing {
@@ -54,6 +60,8 @@ impl Standing {
             Self::Allowed => "allowed",
             Self::Blocked => "blocked",
             Self::Failed => "failed",
+            Self::Unknown => "unknown",
+            Self::Unreconciled => "unreconciled",
         }
     }
 }
@@ -63,9 +71,11 @@ impl Exchange {
     pub fn standing(&self) -> Standing {
         match self.decision.decision {
             Verdict::Deny | Verdict::RateLimited | Verdict::Pending => Standing::Blocked,
+            Verdict::Error if self.decision.reason.as_deref() == Some(UNRECONCILED) => Standing::Unreconciled,
             Verdict::Error => Standing::Failed,
             Verdict::Allow if self.cut().is_some() => Standing::Blocked,
             Verdict::Allow => match &self.outcome {
+                Some(outcome) if !outcome.known => Standing::Unknown,
                 // Envoy's own answers carry a flag: the upstream gave none.
                 Some(outcome) if outcome.status == 0 || (outcome.status >= 500 && !outcome.flags.is_empty()) => {
                     Standing::Failed
@@ -75,10 +85,16 @@ impl Exchange {
         }
     }
 
+    /// True once Envoy has said how it ended.
+    fn has_ended(&self) -> bool {
+        self.outcome.as_ref().is_some_and(|outcome| outcome.known)
+    }
+
     /// Takes a second decision about the same exchange: Envoy's report that none reached it. An allow that was on
     /// record was then never carried out; a refusal knows better why it was one.
     fn correct(&mut self, reported: DecisionRecord) {
-        if self.decision.decision == Verdict::Allow {
+        let bypassed = reported.reason.as_deref() == Some(UNRECONCILED);
+        if self.decision.decision == Verdict::Allow || bypassed {
             self.decision.decision = reported.decision;
             self.decision.reason = reported.reason;
             self.decision.detail = reported.detail;
@@ -121,6 +137,7 @@ impl Serialize for Exchange {
             path: &'a str,
             query: Option<&'a str>,
             decision: Verdict,
+            standing: &'static str,
             reason: Option<&'a str>,
             detail: Option<&'a str>,
             rule: Option<&'a str>,
@@ -148,7 +165,7 @@ impl Serialize for Exchange {
         let cut = self.cut();
         let found = inspections.iter().flat_map(|inspection| &inspection.findings);
         let findings: Vec<_> = decision.findings.iter().chain(found).collect();
-        let outcome = outcome.as_ref();
+        let outcome = outcome.as_ref().filter(|outcome| outcome.known);
         let connected = outcome.and_then(|outcome| outcome.upstream.as_deref());
         Flat {
             time: decision.time,
@@ -160,6 +177,7 @@ impl Serialize for Exchange {
             path: &decision.path,
             query: decision.query.as_deref(),
             decision: decision.decision,
+            standing: self.standing().as_str(),
             reason: self.reason(),
             detail: decision.detail.as_deref().or(cut.and_then(|cut| cut.detail.as_deref())),
             // What cut it, where something did: the entry that let it go said nothing of that.
@@ -284,7 +302,8 @@ impl Reader {
             let refused = exchange.decision.decision != Verdict::Allow;
             let waited =
                 self.latest.duration_since(exchange.decision.time).is_ok_and(|time| time >= PATIENCE_ON_RECORD);
-            if exchange.outcome.is_some() || (refused && (waited || full)) {
+            // What is unknown may yet be known further on.
+            if exchange.has_ended() || (refused && (waited || full)) {
                 if let Some(exchange) = self.remove(place) {
                     show(exchange)?;
                 }
@@ -364,8 +383,14 @@ impl Reader {
             }
             Some(Record::Outcome(outcome)) => {
                 self.latest = self.latest.max(outcome.time);
-                let place = self.places.remove(&outcome.request_id)?;
-                self.waiting.get_mut(&place)?.exchange.outcome = Some(*outcome);
+                let place = *self.places.get(&outcome.request_id)?;
+                let exchange = &mut self.waiting.get_mut(&place)?.exchange;
+                if !outcome.known {
+                    exchange.outcome.get_or_insert(*outcome);
+                    return None;
+                }
+                self.places.remove(&outcome.request_id);
+                exchange.outcome = Some(*outcome);
                 Some(place)
             }
             Some(Record::Inspection(inspection)) => {
@@ -503,6 +528,7 @@ mod tests {
             upstream: Some("192.0.2.1:443".into()),
             flags: flags.into(),
             details: String::new(),
+            known: true,
         }
     }
 

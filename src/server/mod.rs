@@ -29,13 +29,14 @@ use crate::ext_proc::{ExternalProcessor, Held, Needs, Receipt, Recorder, Resolve
 use crate::https::Trust;
 use crate::journal::{self, Journal, OpenError};
 use crate::live::Live;
-use crate::notify::{self, Notifier};
+use crate::notify::{self, Event, Notifier};
 use crate::peer::Peer;
 use crate::pipeline::audit::{DecisionRecord, InspectionRecord};
 use crate::pipeline::exchange::{ResolveFailure, Resolved};
 use crate::pipeline::guard;
 use crate::pipeline::message::Host;
 use crate::pipeline::policy::Reason;
+use crate::reconcile::{ENVOY_FILE, Ledger, Source, Watch};
 use crate::resolver::{Lookup, Options as ResolverOptions, ResolveError, Resolver, StatedError};
 use crate::secrets::Environment;
 use crate::store::{Memory, Redis, RedisOptions, RedisOptionsError, Store};
@@ -61,6 +62,8 @@ pub struct Settings {
     pub journal: journal::Options,
     /// Where Envoy finds the service.
     pub service: Address,
+    /// The file Envoy writes its access log to.
+    pub access_log: PathBuf,
     /// Where metrics and probes are served.
     pub metrics: Option<SocketAddr>,
     /// The CA that signs leaf certificates.
@@ -152,6 +155,7 @@ pub struct Running {
     ready: Arc<AtomicBool>,
     sockets: Vec<PathBuf>,
     workers: Vec<std::thread::JoinHandle<()>>,
+    watch: Watch,
     /// Where metrics are served, once bound.
     pub metrics: Option<SocketAddr>,
 }
@@ -164,6 +168,7 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
         state_dir,
         journal,
         service,
+        access_log,
         metrics,
         authority,
         resolver,
@@ -175,8 +180,8 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
     let collector = telemetry::collector()?;
     let telemetry = Telemetry::new(collector.as_deref())?;
     let memory = Arc::new(guard::Memory::new(&RandomState::new()));
-    let source = policy::PolicySource { origin: policy.clone(), agent, environment: Arc::new(environment), memory };
-    let loaded = source.load().map_err(ServeError::Policy)?;
+    let policies = policy::PolicySource { origin: policy.clone(), agent, environment: Arc::new(environment), memory };
+    let loaded = policies.load().map_err(ServeError::Policy)?;
     // A supervisor has said it already.
     if supervisor.is_none() {
         loaded.warn();
@@ -188,6 +193,7 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
     let folder = state_dir.join("journal");
     let journal = Journal::open(&folder, journal).map_err(|source| ServeError::Journal { folder, source })?;
     let journal = Arc::new(journal);
+    let watched = state_dir.join("journal");
     let ready = Arc::new(AtomicBool::new(true));
     let (stop, stopped) = watch::channel(false);
     let in_flight = Arc::new(AtomicUsize::new(0));
@@ -198,24 +204,35 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_service_status("attache", tonic_health::ServingStatus::Serving).await;
     let store = open(store).await?;
-    let notifier = notifier(source.environment.clone(), telemetry.clone());
+    let notifier = notifier(policies.environment.clone(), telemetry.clone());
     notifier.replace(notifications);
     let crier = Arc::new(herald::Crier::new(journal.clone(), notifier.clone()));
+    let alarm = {
+        let notifier = notifier.clone();
+        Box::new(move |record: &DecisionRecord| {
+            const EVERYBODY: [&str; 0] = [];
+            notifier.send(Event::Unreconciled(Box::new(record.clone())), &EVERYBODY);
+        })
+    };
+    let ledger = Arc::new(Ledger::new(journal.clone(), live.clone(), telemetry.clone(), alarm));
+    let recorder = Recording { journal: journal.clone(), ledger: ledger.clone() };
     let needs = Needs {
         live: live.clone(),
         resolver: Arc::new(Names(resolver.clone())),
         store: store.clone(),
         held: Held::default(),
         herald: crier.clone(),
-        recorder: journal.clone(),
+        recorder: Arc::new(recorder),
         telemetry: telemetry.clone(),
         in_flight: in_flight.clone(),
     };
     let services = workers::Services {
         in_flight,
         ext_proc: ExternalProcessor::new(needs),
+        envoys: ledger.envoys().clone(),
         access_log: AccessLogServer::new(AccessLog {
             journal: journal.clone(),
+            ledger: ledger.clone(),
             live: live.clone(),
             resolver,
             telemetry: telemetry.clone(),
@@ -225,6 +242,16 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
         health: health_service,
     };
     let (workers, queues) = workers::start(workers.max(1), services, &stopped).map_err(ServeError::Worker)?;
+
+    let envoy = supervisor.as_ref().map(|supervisor| supervisor.envoy.clone());
+    let source = Source {
+        file: access_log,
+        mode: if let Address::Socket { mode, .. } = &service { *mode } else { 0o600 },
+        cursor: state_dir.join(ENVOY_FILE).with_extension("cursor"),
+        journal: watched,
+        envoy: envoy.map(|envoy| Box::new(move || *envoy.borrow()) as Box<dyn Fn() -> Option<Pid> + Send>),
+    };
+    let watch = Watch::start(ledger, source).map_err(ServeError::Worker)?;
 
     let mut sockets = Vec::new();
     let guard = supervisor.clone().map_or(Guard::Anyone, |s| Guard::Only(s.envoy));
@@ -268,11 +295,11 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
         }
         None => None,
     };
-    tokio::spawn(policy::watch(source, kept, live.clone(), notifier.clone(), telemetry.clone()));
+    tokio::spawn(policy::watch(policies, kept, live.clone(), notifier.clone(), telemetry.clone()));
     tokio::spawn(policy::refresh_secrets(live.clone()));
     tokio::spawn(keep(journal.clone()));
     tokio::spawn(crier.watch(store, telemetry.clone()));
-    Ok(Running { live, journal, notifier, telemetry, stop, ready, sockets, workers, metrics })
+    Ok(Running { live, journal, notifier, telemetry, stop, ready, sockets, workers, watch, metrics })
 }
 
 /// The store there is to be. One that does not answer yet is no reason not to start: most requests do not need it.
@@ -307,6 +334,8 @@ impl Running {
         for worker in self.workers {
             let _ = tokio::task::spawn_blocking(move || worker.join()).await;
         }
+        let watch = self.watch;
+        let _ = tokio::task::spawn_blocking(move || watch.finish()).await;
         if let Err(error) = self.journal.close() {
             tracing::error!(%error, "the journal may not be on disk in full");
         }
@@ -431,20 +460,31 @@ fn resolved(answer: Result<Arc<crate::resolver::Answer>, ResolveError>) -> Resul
     }
 }
 
-impl Recorder for Journal {
+/// Puts decisions on record, and remembers what Envoy owes of them.
+struct Recording {
+    journal: Arc<Journal>,
+    ledger: Arc<Ledger>,
+}
+
+impl Recorder for Recording {
     fn record(&self, record: &DecisionRecord) -> Receipt {
-        self.receipt(self.append(record), &record.request_id)
+        self.ledger.decides(record);
+        let receipt = self.receipt(self.journal.append(record), &record.request_id);
+        if receipt.seq.is_none() {
+            self.ledger.failed(record);
+        }
+        receipt
     }
 
     fn note(&self, record: &InspectionRecord) -> Receipt {
-        self.receipt(self.append(record), &record.request_id)
+        self.receipt(self.journal.append(record), &record.request_id)
     }
 }
 
-impl Journal {
+impl Recording {
     fn receipt(&self, appended: io::Result<u64>, request_id: &str) -> Receipt {
         match appended {
-            Ok(seq) => Receipt { seq: Some(seq), committed: self.committed(seq) },
+            Ok(seq) => Receipt { seq: Some(seq), committed: self.journal.committed(seq) },
             Err(error) => {
                 tracing::error!(%error, request_id, "a record cannot be written");
                 Receipt::default()

@@ -42,6 +42,10 @@ struct Inner {
     in_force: Mutex<String>,
     certificates: Counter<u64>,
     undecided: Counter<u64>,
+    unreconciled: Counter<u64>,
+    outcomes_unknown: Counter<u64>,
+    open_exchanges: Gauge<u64>,
+    handshake_failures: Counter<u64>,
     inspections: Counter<u64>,
     approvals_pending: Gauge<u64>,
     approvals_oldest: Gauge<f64>,
@@ -139,6 +143,22 @@ impl Telemetry {
                 .u64_counter("attache_undecided_requests")
                 .with_description("Requests Envoy reported that no decision was asked for or given")
                 .build(),
+            unreconciled: meter
+                .u64_counter("attache_unreconciled_exchanges")
+                .with_description("Requests that Envoy forwarded without a decision: policy is bypassed")
+                .build(),
+            outcomes_unknown: meter
+                .u64_counter("attache_outcomes_unknown")
+                .with_description("Allowed requests of which nobody can say how they ended")
+                .build(),
+            open_exchanges: meter
+                .u64_gauge("attache_open_exchanges")
+                .with_description("Allowed requests that have not ended")
+                .build(),
+            handshake_failures: meter
+                .u64_counter("attache_tls_handshake_failures")
+                .with_description("TLS handshakes of agents that failed")
+                .build(),
             inspections: meter
                 .u64_counter("attache_inspections")
                 .with_description("Messages in which something was found after their heads had gone on")
@@ -202,9 +222,29 @@ impl Telemetry {
         }
     }
 
-    /// Shows a request that no decision stands behind.
-    pub fn undecided(&self) {
-        self.0.undecided.add(1, &[]);
+    /// Shows a request that Envoy refused itself, without a decision.
+    pub fn undecided(&self, reason: &'static str) {
+        self.0.undecided.add(1, &[KeyValue::new("reason", reason)]);
+    }
+
+    /// Shows a request that Envoy forwarded without a decision.
+    pub fn unreconciled(&self) {
+        self.0.unreconciled.add(1, &[]);
+    }
+
+    /// Shows an allowed request of which nobody can say how it ended.
+    pub fn outcome_unknown(&self) {
+        self.0.outcomes_unknown.add(1, &[]);
+    }
+
+    /// Shows how many allowed requests have not ended.
+    pub fn open_exchanges(&self, count: u64) {
+        self.0.open_exchanges.record(count, &[]);
+    }
+
+    /// Shows a TLS handshake of an agent's that failed.
+    pub fn handshake_failed(&self, reason: &'static str) {
+        self.0.handshake_failures.add(1, &[KeyValue::new("reason", reason)]);
     }
 
     /// Shows what was found in a message after its head had gone on.

@@ -16,7 +16,8 @@ pub struct Filter {
     #[arg(long, value_name = "NAME")]
     agent: Option<String>,
 
-    /// Only those that ended so: allowed, blocked, limited, pending, failed, or an HTTP status code
+    /// Only those that ended so: allowed, blocked, limited, pending, failed, unknown,
+    /// unreconciled, or an HTTP status code
     #[arg(long, value_name = "STATUS")]
     status: Option<Status>,
 
@@ -82,10 +83,12 @@ impl FromStr for Status {
             "allowed" => Ok(Self::Standing(Standing::Allowed)),
             "blocked" => Ok(Self::Standing(Standing::Blocked)),
             "failed" => Ok(Self::Standing(Standing::Failed)),
+            "unknown" => Ok(Self::Standing(Standing::Unknown)),
+            "unreconciled" => Ok(Self::Standing(Standing::Unreconciled)),
             "limited" | "pending" => Ok(Self::None),
             _ => match text.parse() {
                 Ok(code @ 100..=599) => Ok(Self::Code(code)),
-                _ => Err("neither allowed, blocked, limited, pending or failed, nor an HTTP status code".into()),
+                _ => Err("neither allowed, blocked, limited, pending, failed, unknown or unreconciled, nor an HTTP status code".into()),
             },
         }
     }
@@ -190,6 +193,7 @@ pub mod tests {
             upstream: None,
             flags: flags.into(),
             details: String::new(),
+            known: true,
         }
     }
 

@@ -122,7 +122,11 @@ fn cells(exchange: &Exchange, short_time: bool) -> [String; COLUMNS] {
         or_dash(&url(exchange)),
         or_dash(&why(exchange)),
         or_dash(&credentials(exchange)),
-        exchange.outcome.as_ref().map_or_else(|| "-".to_owned(), |outcome| duration(outcome.duration_ms)),
+        exchange
+            .outcome
+            .as_ref()
+            .filter(|outcome| outcome.known)
+            .map_or_else(|| "-".to_owned(), |outcome| duration(outcome.duration_ms)),
     ]
 }
 
@@ -174,7 +178,8 @@ fn colour(standing: Standing) -> &'static str {
     match standing {
         Standing::Allowed => "\u{1b}[32m",
         Standing::Blocked => "\u{1b}[31m",
-        Standing::Failed => "\u{1b}[33m",
+        Standing::Failed | Standing::Unknown => "\u{1b}[33m",
+        Standing::Unreconciled => "\u{1b}[1;31m",
     }
 }
 

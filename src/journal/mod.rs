@@ -13,6 +13,7 @@ pub mod follow;
 mod keeper;
 mod line;
 pub mod mark;
+pub mod ocsf;
 pub mod reader;
 pub mod segment;
 mod writer;

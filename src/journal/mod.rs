@@ -16,6 +16,7 @@ pub mod mark;
 pub mod ocsf;
 pub mod reader;
 pub mod segment;
+pub mod verify;
 mod writer;
 
 use std::cell::RefCell;

@@ -4,6 +4,7 @@ use std::str::FromStr;
 use std::time::SystemTime;
 
 use crate::journal::reader::{Exchange, Standing};
+use crate::pipeline::audit::ApprovalRecord;
 use crate::pipeline::policy::Reason;
 use clap::builder::PossibleValuesParser;
 use jiff::civil::DateTime;
@@ -54,6 +55,15 @@ impl Filter {
             && self.status.is_none_or(|status| status.admits(exchange))
             && self.host.as_ref().is_none_or(|host| host.admits(&decision.host))
             && self.since.is_none_or(|since| decision.time >= since)
+    }
+
+    /// Whether what a person was asked is to be shown. What only requests have asks for requests.
+    pub fn admits_approval(&self, approval: &ApprovalRecord) -> bool {
+        let Self { agent, status, host, rule, reason, since } = self;
+        (status.is_none() && rule.is_none() && reason.is_none())
+            && agent.as_ref().is_none_or(|agent| **agent == *approval.agent)
+            && host.as_ref().is_none_or(|host| host.admits(&approval.host))
+            && since.is_none_or(|since| approval.time >= since)
     }
 }
 

@@ -1,0 +1,129 @@
+//! `attache audit export`: the record in the form that another system reads.
+
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use serde_json::Value;
+
+use super::super::logs::filter::Filter;
+use super::super::output::json_line;
+use super::super::{Failure, Outcome};
+use super::{Place, csv};
+use crate::journal::chain::Sealed;
+use crate::journal::follow::{Cursor, Follower};
+use crate::journal::mark::Mark;
+use crate::journal::ocsf;
+use crate::journal::reader::{Exchange, Reader};
+use crate::pipeline::audit::Record;
+
+/// Write the record for another system
+///
+/// One event for each request, in the order they were decided, joined with what was found in it and what became of it.
+/// Filters that are given must all apply. Nothing that was found is shown, only where and by which rule.
+///
+/// ocsf: the Open Cybersecurity Schema Framework 1.8, one event a line. A request is an HTTP Activity (4002); where
+/// something was found in it a Data Security Finding (2006) follows. What people were asked (Entity Management, 3004)
+/// stands at the end, unless a filter asks for what only requests have.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  attache audit export -o ocsf --since 1d >events.jsonl
+  attache audit export -o csv --agent researcher --status blocked >blocked.csv
+  attache audit export -o json | jq -r .host | sort | uniq -c
+
+Exit codes:
+  0  written, also where nothing matches
+  1  there is no journal, or it cannot be read
+  2  an option cannot be understood, or several state directories could be meant")]
+pub struct Args {
+    #[command(flatten)]
+    place: Place,
+
+    #[command(flatten)]
+    filter: Filter,
+
+    /// Form of the output
+    #[arg(short, long, value_enum, value_name = "FORMAT")]
+    output: Format,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    /// Events of OCSF 1.8, one a line.
+    Ocsf,
+    /// One object a line, as `attache logs -o json`.
+    Json,
+    /// Comma-separated values (RFC 4180) with a header.
+    Csv,
+}
+
+/// Runs the command.
+pub fn run(args: &Args) -> Outcome {
+    let folder = args.place.folder()?;
+    let mut out = BufWriter::new(io::stdout().lock());
+    export(args, &folder, &mut out)?;
+    out.flush()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn export(args: &Args, folder: &Path, out: &mut impl Write) -> Result<(), Failure> {
+    let unreadable = |error: io::Error| {
+        let folder = folder.display();
+        match error.kind() {
+            // Only stdout is a pipe.
+            io::ErrorKind::BrokenPipe => error.into(),
+            io::ErrorKind::NotFound => Failure::runtime(format!("there is no journal in `{folder}`")),
+            _ => Failure::runtime(format!("the journal in `{folder}` cannot be exported: {error}")),
+        }
+    };
+    let mut reader = Reader::open(folder).map_err(unreadable)?;
+    if args.output == Format::Csv {
+        csv::header(out)?;
+    }
+    let mut show =
+        |exchange: Exchange| if args.filter.admits(&exchange) { write(args.output, &exchange, out) } else { Ok(()) };
+    reader.replay(Instant::now(), &mut show).map_err(unreadable)?;
+    reader.rest(&mut show).map_err(unreadable)?;
+    if args.output == Format::Ocsf {
+        approvals(&args.filter, folder, out).map_err(unreadable)?;
+    }
+    if reader.unreadable > 0 {
+        eprintln!("warning: left out {} lines that cannot be read; see `attache audit verify`", reader.unreadable);
+    }
+    Ok(())
+}
+
+fn write(format: Format, exchange: &Exchange, out: &mut impl Write) -> io::Result<()> {
+    match format {
+        Format::Ocsf => ocsf::events(exchange).iter().try_for_each(|event| writeln!(out, "{}", json_line(event)?)),
+        Format::Json => writeln!(out, "{}", json_line(exchange)?),
+        Format::Csv => csv::row(out, &serde_json::to_value(exchange)?),
+    }
+}
+
+/// What people were asked, and said: no exchange, and so not what a reader shows.
+fn approvals(filter: &Filter, folder: &Path, out: &mut impl Write) -> io::Result<()> {
+    let mut lines = Follower::new(folder, Cursor::default());
+    let mut chain: Box<str> = Box::default();
+    while let Some(entry) = lines.next_entry()? {
+        if entry.line.starts_with(b"{\"type\":\"segment\"") {
+            if let Ok(Mark::Segment(segment)) = serde_json::from_slice(&entry.line) {
+                chain = segment.chain;
+            }
+        } else if entry.line.starts_with(b"{\"type\":\"approval\"")
+            && let Ok(Record::Approval(approval)) = serde_json::from_slice(&entry.line)
+            && filter.admits_approval(&approval)
+        {
+            let mut events: Vec<Value> = ocsf::record(&Record::Approval(approval));
+            for event in &mut events {
+                if let Some(sealed) = Sealed::parse(&entry.line) {
+                    ocsf::place(event, &chain, sealed.seq);
+                }
+                writeln!(out, "{}", json_line(event)?)?;
+            }
+        }
+    }
+    Ok(())
+}

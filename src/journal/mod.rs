@@ -338,4 +338,6 @@ fn new_chain() -> Result<Box<str>, OpenError> {
 }
 
 #[cfg(test)]
+mod crashes;
+#[cfg(test)]
 mod tests;

@@ -95,6 +95,8 @@ pub struct Verifier<'a> {
     awaited: Option<u64>,
     place: Place,
     number: u64,
+    /// The number of the first segment, in which there may be no record.
+    begins: Option<u64>,
     /// The segment before it that had a record, and where that was.
     before: Option<u64>,
     segments: u64,
@@ -150,6 +152,7 @@ impl<'a> Verifier<'a> {
             awaited: None,
             place: Place::default(),
             number: 0,
+            begins: None,
             before: None,
             segments: 0,
             records: 0,
@@ -175,6 +178,7 @@ impl<'a> Verifier<'a> {
             return Err(self.bad(Problem::SegmentsMissing(self.number + 1, number - 1)));
         }
         self.segments += 1;
+        self.begins.get_or_insert(number);
         self.number = number;
         Ok(())
     }
@@ -410,23 +414,24 @@ impl<'a> Verifier<'a> {
     /// What the journal has removed itself, where it does not begin with its first record.
     fn removed(&self) -> Result<Option<Removed>, Box<Bad>> {
         let Some((file, oldest)) = &self.oldest else { return Ok(None) };
-        if oldest.segment == 0 && oldest.after.is_none() {
+        let begins = self.begins.unwrap_or(oldest.segment);
+        if begins == 0 && oldest.after.is_none() {
             return Ok(None);
         }
         let says = |removal: &&Removal| {
             let Retention { segments: (first, last), through, .. } = &removal.retention;
-            match oldest.segment.checked_sub(1) {
+            match begins.checked_sub(1) {
                 Some(before) if before == *last => *through == oldest.after || through.is_none(),
                 // Its word was given, and not all of it kept.
-                _ => (*first..=*last).contains(&oldest.segment),
+                _ => (*first..=*last).contains(&begins),
             }
         };
         let by = self.removals.iter().rev().find(says);
         match by {
-            Some(by) => Ok(Some(Removed { through: oldest.segment.saturating_sub(1), signed: by.signed })),
+            Some(by) => Ok(Some(Removed { through: begins.saturating_sub(1), signed: by.signed })),
             None => {
                 let place = Place { file: file.clone(), line: 1, seq: self.chains.first().map(|c| c.first) };
-                let problem = Problem::BeginningMissing(oldest.segment, oldest.after.clone());
+                let problem = Problem::BeginningMissing(begins, oldest.after.clone());
                 Err(Box::new(Bad { place: Some(place), problem }))
             }
         }

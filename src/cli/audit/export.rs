@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::super::logs::filter::Filter;
 use super::super::output::json_line;
 use super::super::{Failure, Outcome};
-use super::{Place, csv};
+use super::csv;
 use crate::journal::chain::Sealed;
 use crate::journal::follow::{Cursor, Follower};
 use crate::journal::mark::Mark;
@@ -39,9 +39,6 @@ Exit codes:
   2  an option cannot be understood, or several state directories could be meant")]
 pub struct Args {
     #[command(flatten)]
-    place: Place,
-
-    #[command(flatten)]
     filter: Filter,
 
     /// Form of the output
@@ -60,10 +57,9 @@ enum Format {
 }
 
 /// Runs the command.
-pub fn run(args: &Args) -> Outcome {
-    let folder = args.place.folder()?;
+pub fn run(args: &Args, folder: &Path) -> Outcome {
     let mut out = BufWriter::new(io::stdout().lock());
-    export(args, &folder, &mut out)?;
+    export(args, folder, &mut out)?;
     out.flush()?;
     Ok(ExitCode::SUCCESS)
 }
@@ -126,4 +122,92 @@ fn approvals(filter: &Filter, folder: &Path, out: &mut impl Write) -> io::Result
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::time::SystemTime;
+
+    use clap::Parser;
+
+    use super::super::super::logs::filter::tests::exchange;
+    use super::*;
+    use crate::journal::{Journal, Options};
+    use crate::pipeline::audit::{ApprovalEvent, ApprovalRecord, Verdict};
+
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn exported(folder: &Path, options: &[&str]) -> String {
+        let args = Command::parse_from([&["export"], options].concat()).args;
+        let mut out = Vec::new();
+        export(&args, folder, &mut out).map_err(|failure| failure.message).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    fn journal(folder: &Path) {
+        let journal = Journal::open(folder, Options::default()).unwrap();
+        for (id, verdict) in [("r1", Verdict::Allow), ("r2", Verdict::Deny)] {
+            let mut decision = exchange(verdict).decision;
+            decision.request_id = id.into();
+            journal.append(&decision).unwrap();
+        }
+        let approval = ApprovalRecord {
+            ticket: "apr_1".into(),
+            time: SystemTime::now(),
+            event: ApprovalEvent::Asked,
+            agent: "nobody".into(),
+            method: "GET".into(),
+            scheme: "https".into(),
+            host: "h".into(),
+            port: 443,
+            path: "/".into(),
+            query: None,
+            body_sha256: "00".into(),
+            rules: vec!["ask".into()],
+            fingerprint: None,
+            by: None,
+            why: None,
+        };
+        journal.append(&Record::Approval(Box::new(approval))).unwrap();
+    }
+
+    #[test]
+    fn each_form_has_every_exchange_once() {
+        let folder = tempfile::tempdir().unwrap();
+        journal(folder.path());
+        let json = exported(folder.path(), &["-o", "json"]);
+        assert_eq!(json.lines().count(), 2);
+        let csv = exported(folder.path(), &["-o", "csv"]);
+        assert!(csv.starts_with("time,agent,") && csv.matches("\r\n").count() == 3, "{csv}");
+        let columns = csv.lines().next().unwrap().split(',').count();
+        assert!(csv.lines().all(|line| line.split(',').count() >= columns), "{csv}");
+        let events: Vec<Value> =
+            exported(folder.path(), &["-o", "ocsf"]).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let classes: Vec<_> = events.iter().map(|event| event["class_uid"].as_u64().unwrap()).collect();
+        assert_eq!(classes, [4002, 4002, 3004]);
+        assert_eq!(events[2]["metadata"]["sequence"], 3, "the number of its line");
+        let blocked = exported(folder.path(), &["-o", "ocsf", "--status", "blocked"]);
+        assert_eq!(blocked.lines().count(), 1);
+        assert_eq!(exported(folder.path(), &["-o", "ocsf", "--agent", "nobody"]).lines().count(), 1);
+        assert_eq!(exported(folder.path(), &["-o", "json", "--agent", "nobody"]), "");
+    }
+
+    #[test]
+    fn every_key_of_an_exchange_is_a_column() {
+        let value = serde_json::to_value(exchange(Verdict::Allow)).unwrap();
+        let keys: BTreeSet<_> = value.as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(keys, csv::COLUMNS.into_iter().collect());
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_is_named() {
+        let args = Command::parse_from(["export", "-o", "json"]).args;
+        let failure = export(&args, Path::new("/no/such/journal"), &mut Vec::new()).unwrap_err();
+        assert!(failure.code == 1 && failure.message.contains("/no/such/journal"), "{failure:?}");
+    }
 }

@@ -23,6 +23,9 @@ Examples:
   attache audit verify --checkpoint /mnt/elsewhere/checkpoints.jsonl
   attache audit export -o ocsf --since 1d >events.jsonl")]
 pub struct Args {
+    #[command(flatten)]
+    place: Place,
+
     #[command(subcommand)]
     command: Command,
 }
@@ -30,16 +33,29 @@ pub struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     Verify(verify::Args),
-    Checkpoint(verify::CheckpointArgs),
+    /// Print the newest checkpoint of the journal
+    ///
+    /// One line of JSON: keep it where whoever can write to the journal cannot, and give it to `attache audit verify
+    /// --checkpoint`. Checkpoints are signed every ten seconds in which something was recorded, and at the end.
+    #[command(after_help = "\
+Example:
+  attache audit checkpoint | ssh elsewhere 'cat >>checkpoints.jsonl'
+
+Exit codes:
+  0  the checkpoint is on stdout
+  1  there is none yet, or no journal, or it cannot be read
+  2  several state directories could be meant")]
+    Checkpoint,
     Export(export::Args),
 }
 
 /// Runs the command.
 pub fn run(args: Args) -> Outcome {
+    let folder = args.place.folder()?;
     match args.command {
-        Command::Verify(args) => verify::run(&args),
-        Command::Checkpoint(args) => verify::checkpoint(&args),
-        Command::Export(args) => export::run(&args),
+        Command::Verify(args) => verify::run(&args, &folder),
+        Command::Checkpoint => verify::checkpoint(&folder),
+        Command::Export(args) => export::run(&args, &folder),
     }
 }
 
@@ -50,13 +66,16 @@ struct Place {
     state_dir: StateDir,
 
     /// The journal's folder, where it is not in a state directory: a copy, or a backup
-    #[arg(long, value_name = "DIR", conflicts_with = "state_dir")]
+    #[arg(long, value_name = "DIR", global = true)]
     journal: Option<PathBuf>,
 }
 
 impl Place {
     fn folder(&self) -> Result<PathBuf, Failure> {
         match &self.journal {
+            Some(_) if self.state_dir.state_dir.is_some() => {
+                Err(Failure::usage("--journal and --state-dir name two journals: leave one out"))
+            }
             Some(folder) => Ok(folder.clone()),
             None => Ok(self.state_dir.find()?.join("journal")),
         }

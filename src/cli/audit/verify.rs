@@ -11,7 +11,6 @@ use serde_json::{Value, json};
 
 use super::super::output::{Format, json_line, printable};
 use super::super::{Failure, Outcome};
-use super::Place;
 use crate::journal::checkpoint::{Checkpoint, PublicKey};
 use crate::journal::verify::{Bad, Chain, Expected, Report, VerifyError, newest_checkpoint, verify};
 
@@ -42,9 +41,6 @@ Exit codes:
   2  an option cannot be understood, or several state directories could be meant
   4  the journal does not hold: the first bad record is named")]
 pub struct Args {
-    #[command(flatten)]
-    place: Place,
-
     /// A checkpoint that was kept elsewhere: a file of them, one a line; `-` for standard input; or its JSON. Its
     /// record has to be there. May be repeated
     #[arg(long = "checkpoint", value_name = "FILE|-|JSON")]
@@ -60,31 +56,12 @@ pub struct Args {
     output: Format,
 }
 
-/// Print the newest checkpoint of the journal
-///
-/// One line of JSON: keep it where whoever can write to the journal cannot, and give it to `attache audit verify
-/// --checkpoint`. Checkpoints are signed every ten seconds in which something was recorded, and at the end.
-#[derive(Debug, clap::Args)]
-#[command(after_help = "\
-Example:
-  attache audit checkpoint | ssh elsewhere 'cat >>checkpoints.jsonl'
-
-Exit codes:
-  0  the checkpoint is on stdout
-  1  there is none yet, or no journal, or it cannot be read
-  2  several state directories could be meant")]
-pub struct CheckpointArgs {
-    #[command(flatten)]
-    place: Place,
-}
-
 /// Runs `attache audit verify`.
-pub fn run(args: &Args) -> Outcome {
-    let folder = args.place.folder()?;
+pub fn run(args: &Args, folder: &Path) -> Outcome {
     let expected = Expected { keys: keys(&args.keys)?, checkpoints: checkpoints(&args.checkpoints)? };
     let began = Instant::now();
     let mut progress = Progress::new();
-    let verified = verify(&folder, &expected, &mut |done, total| progress.at(done, total));
+    let verified = verify(folder, &expected, &mut |done, total| progress.at(done, total));
     progress.end();
     let mut out = io::stdout().lock();
     match (verified, args.output) {
@@ -94,7 +71,7 @@ pub fn run(args: &Args) -> Outcome {
             extend(&mut value, serde_json::to_value(&report).map_err(Failure::runtime)?);
             writeln!(out, "{}", json_line(&value)?)?;
         }
-        (Err(VerifyError::Bad(bad)), Format::Text) => return Err(Failure::exit(4, complaint(&folder, &bad))),
+        (Err(VerifyError::Bad(bad)), Format::Text) => return Err(Failure::exit(4, complaint(folder, &bad))),
         (Err(VerifyError::Bad(bad)), Format::Json) => {
             let mut value = json!({ "verified": false });
             extend(&mut value, serde_json::to_value(&bad).map_err(Failure::runtime)?);
@@ -107,9 +84,8 @@ pub fn run(args: &Args) -> Outcome {
 }
 
 /// Runs `attache audit checkpoint`.
-pub fn checkpoint(args: &CheckpointArgs) -> Outcome {
-    let folder = args.place.folder()?;
-    let Some(checkpoint) = newest_checkpoint(&folder)? else {
+pub fn checkpoint(folder: &Path) -> Outcome {
+    let Some(checkpoint) = newest_checkpoint(folder)? else {
         let folder = folder.display();
         return Err(Failure::runtime(format!(
             "the journal in `{folder}` has no checkpoint yet: the first is signed ten seconds after the first record"

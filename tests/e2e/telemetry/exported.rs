@@ -6,7 +6,7 @@ use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 
-use crate::dlp::{KEY, RULE, TOKEN, gzip, hex, private_key};
+use crate::dlp::{KEY, RULE, TOKEN, gzip, hex};
 use crate::support::collector::{Received, Taken, number, text};
 use crate::support::upstream::Answer;
 use crate::support::{Ask, Attache, Collector, Place, Protocol, curl, free_address, until};
@@ -14,7 +14,7 @@ use crate::support::{Ask, Attache, Collector, Place, Protocol, curl, free_addres
 const HOST: &str = "api.example.com";
 const POLICY: &str = r#"
 allowedDomains: [api.example.com]
-dlp: {profiles: {default: {responses: {credentials: redact, crypto: block}}}}
+dlp: {profiles: {default: {responses: {credentials: redact, pii: block}}}}
 rules:
   - {name: Cap, host: api.example.com, path: /capped, action: {rateLimit: {requests: 1, per: hour}}}
   - {name: Asked, host: api.example.com, path: /asked, action: {approval: {hold: 0s, expires: 10m}}}
@@ -25,6 +25,7 @@ credentials:
 "#;
 const HELD: &str = "held-7Fq2mXw9Rt4Yv6Zb8Nc3Lk5Jh1";
 const QUERY: &str = "q-value-5d1f0c9b7a";
+const NUMBER: &str = "her social security number is 536-22-8714.";
 const COLLECTORS: &str = "collector-token-81c2";
 
 /// The metrics of which something has happened by the end of the day, as scrapers know them.
@@ -94,7 +95,7 @@ impl Day {
         let post = |path: &str| Ask::new(Protocol::Http1, "POST", &url(path));
         let answers = [
             ("/redacted", Answer::new("application/json", format!(r#"{{"key":"{KEY}"}}"#))),
-            ("/blocked", Answer::new("text/plain", private_key())),
+            ("/blocked", Answer::new("text/plain", "clean").field("x-note", NUMBER)),
         ];
         answers.map(|(path, answer)| self.place.upstream.tell(path, answer));
         self.send(get(&format!("/plain?token={QUERY}")), 200).await;
@@ -111,7 +112,7 @@ impl Day {
         let late = [vec![b' '; 1 << 20], format!(" {KEY} ").into_bytes()].concat();
         let cut = post("/stream").streamed_body(late).send(&self.place.attache).await;
         assert_ne!(cut.status, 200, "{cut:?}");
-        self.send(post("/odd").body("no such coding").header("content-encoding", "odd"), 415).await;
+        self.send(post("/odd").body("no such coding").header("content-encoding", "odd"), 403).await;
         self.send(get("/capped"), 200).await;
         self.send(get("/capped"), 429).await;
         self.send(get("/asked"), 403).await;
@@ -140,7 +141,9 @@ async fn what_happens_is_told_and_what_is_secret_is_not() {
         METRICS.iter().all(|name| text.lines().any(|line| line.starts_with(name))).then_some(text)
     });
     let scraped = scraped.await;
-    let decisions = crate::support::records(&day.place.attache).len();
+    // A handshake is no request, and what Envoy refuses itself is not decided.
+    let decided = |record: &serde_json::Value| record["method"] != "TLS" && record["reason"] != "malformed_request";
+    let decisions = crate::support::records(&day.place.attache).iter().filter(|record| decided(record)).count();
     let taken = day.collector.wait("spans and metrics of all", |taken| {
         ours(taken, "egress.decision").len() >= decisions
             && !ours(taken, "egress.inspection").is_empty()
@@ -234,8 +237,7 @@ fn assert_told(taken: &Taken) {
 fn assert_unsaid(attache: &Attache, taken: &Taken, scraped: &str) {
     let contains = |bytes: &[u8], text: &str| bytes.windows(text.len()).any(|window| window == text.as_bytes());
     assert!(contains(&taken.bytes, "egress.decision") && contains(&taken.bytes, "attache_requests"));
-    let private = private_key();
-    for secret in [HELD, QUERY, KEY, TOKEN, COLLECTORS, private.lines().nth(1).unwrap()] {
+    for secret in [HELD, QUERY, KEY, TOKEN, COLLECTORS, "536-22-8714"] {
         let percent: String = secret.bytes().map(|byte| format!("%{byte:02X}")).collect();
         let reversed: String = secret.chars().rev().collect();
         // Whole groups of three bytes, wherever they stand in what was encoded.
@@ -251,7 +253,10 @@ fn assert_unsaid(attache: &Attache, taken: &Taken, scraped: &str) {
                 ("/metrics", scraped.as_bytes()),
                 ("stderr", attache.stderr().as_bytes()),
             ] {
-                assert!(!contains(bytes, start), "`{spelling}` is in what {name} was told");
+                let at = bytes.windows(start.len()).position(|window| window == start.as_bytes());
+                let around =
+                    at.map(|at| String::from_utf8_lossy(&bytes[at.saturating_sub(200)..bytes.len().min(at + 80)]));
+                assert!(around.is_none(), "`{spelling}` is in what {name} was told: {around:?}");
             }
         }
     }

@@ -169,13 +169,47 @@ pub fn known_method(method: &str) -> Option<&'static str> {
     KNOWN.into_iter().find(|known| *known == method)
 }
 
+/// The other methods of IANA's registry. Whatever else stands there may be anything.
+const REGISTERED: [&str; 31] = [
+    "ACL",
+    "BASELINE-CONTROL",
+    "BIND",
+    "CHECKIN",
+    "CHECKOUT",
+    "COPY",
+    "LABEL",
+    "LINK",
+    "LOCK",
+    "MERGE",
+    "MKACTIVITY",
+    "MKCALENDAR",
+    "MKCOL",
+    "MKREDIRECTREF",
+    "MKWORKSPACE",
+    "MOVE",
+    "ORDERPATCH",
+    "PRI",
+    "PROPFIND",
+    "PROPPATCH",
+    "QUERY",
+    "REBIND",
+    "REPORT",
+    "SEARCH",
+    "UNBIND",
+    "UNCHECKOUT",
+    "UNLINK",
+    "UNLOCK",
+    "UPDATE",
+    "UPDATEREDIRECTREF",
+    "VERSION-CONTROL",
+];
+
 fn decision_attributes(record: &DecisionRecord, facts: Facts, fault: Option<&'static str>) -> Vec<KeyValue> {
     let mut all = Attributes(Vec::with_capacity(24));
     let method = known_method(&record.method);
     all.add("http.request.method", method.unwrap_or(OTHER_METHOD));
-    if method.is_none() && !record.method.is_empty() {
-        all.add("http.request.method_original", record.method.to_string());
-    }
+    let original = || REGISTERED.into_iter().find(|known| **known == *record.method);
+    all.maybe("http.request.method_original", method.is_none().then(original).flatten());
     all.add("server.address", record.host.to_string());
     all.maybe("server.port", record.port.map(i64::from));
     all.maybe("url.scheme", record.scheme.as_ref().map(text));

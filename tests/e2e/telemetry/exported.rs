@@ -113,6 +113,8 @@ impl Day {
         let cut = post("/stream").streamed_body(late).send(&self.place.attache).await;
         assert_ne!(cut.status, 200, "{cut:?}");
         self.send(post("/odd").body("no such coding").header("content-encoding", "odd"), 403).await;
+        // Whatever becomes of it: a method is no place to hide one from those who watch.
+        Ask::new(Protocol::Http2, KEY, &url("/leak-in-method")).send(&self.place.attache).await;
         self.send(get("/capped"), 200).await;
         self.send(get("/capped"), 429).await;
         self.send(get("/asked"), 403).await;

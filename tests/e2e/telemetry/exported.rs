@@ -97,7 +97,9 @@ impl Day {
             ("/redacted", Answer::new("application/json", format!(r#"{{"key":"{KEY}"}}"#))),
             ("/blocked", Answer::new("text/plain", "clean").field("x-note", NUMBER)),
         ];
-        answers.map(|(path, answer)| self.place.upstream.tell(path, answer));
+        for (path, answer) in answers {
+            self.place.upstream.tell(path, answer);
+        }
         self.send(get(&format!("/plain?token={QUERY}")), 200).await;
         self.send(post("/clean").body(r#"{"a":"clean"}"#), 200).await;
         self.send(get("/redacted"), 200).await;

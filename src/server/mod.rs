@@ -280,6 +280,7 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
         policy: policy.policy.clone(),
         ready: is_ready.clone(),
         store: store.clone(),
+        journal: journal.folder().to_owned(),
         answered,
     };
     let path = state_dir.join("control.sock");

@@ -28,7 +28,10 @@ pub fn logs(folder: PathBuf, request: LogsRequest) -> Result<Answers<LoggedExcha
     Ok(on_a_thread(move |out| {
         let give = |exchange: Exchange| out.give(logged(&exchange).map_err(std::io::Error::other)?);
         let mut reader = recall(&folder, &query, None, &mut { give })?;
-        while query.follow {
+        if !query.follow {
+            return Ok(());
+        }
+        loop {
             std::thread::sleep(INTERVAL);
             out.still_wanted()?;
             for exchange in reader.poll(false, Instant::now())? {
@@ -37,7 +40,6 @@ pub fn logs(folder: PathBuf, request: LogsRequest) -> Result<Answers<LoggedExcha
                 }
             }
         }
-        Ok(())
     }))
 }
 

@@ -80,8 +80,12 @@ impl Filter {
     }
 }
 
+/// In what is shown of it, or in its URL, of which host and path stand apart there.
 fn stands_in(text: &str, exchange: &Exchange) -> bool {
-    serde_json::to_string(exchange).is_ok_and(|shown| shown.to_lowercase().contains(text))
+    let decision = &exchange.decision;
+    let url = format!("{}://{}{}", decision.scheme.as_deref().unwrap_or_default(), decision.host, decision.path);
+    let shown = serde_json::to_string(exchange).unwrap_or_default();
+    url.to_lowercase().contains(text) || shown.to_lowercase().contains(text)
 }
 
 /// How an exchange has to have ended.
@@ -249,7 +253,13 @@ mod tests {
     fn a_text_is_found_wherever_it_stands() {
         let mut exchange = Exchange::new(decision("ann", "a.example", 1));
         exchange.decision.detail = Some("Not On The List".into());
-        for (text, expected) in [("on the list", true), ("/a.example", true), ("rules[ann]", true), ("bob", false)] {
+        for (text, expected) in [
+            ("on the list", true),
+            ("/a.example", true),
+            ("a.example/a.ex", true),
+            ("rules[ann]", true),
+            ("bob", false),
+        ] {
             let filter = Filter { text: Some(text.into()), ..Filter::default() };
             assert_eq!(filter.admits(&exchange), expected, "{text}");
         }

@@ -36,6 +36,7 @@ fn a_rendered_file_has_no_finding() {
         listen: "[::1]:4000".parse().unwrap(),
         service_socket: "/tmp/a b/service.sock".into(),
         admin_socket: "/tmp/a b/admin.sock".into(),
+        access_log: "/tmp/a b/envoy-access.jsonl".into(),
         upstream_ca: "/tmp/it's #1.pem".into(),
         proxy_tls: None,
     };
@@ -650,6 +651,7 @@ fn envoy_starts_from_the_shipped_file_and_not_without_what_it_needs() {
         listen: "[::1]:10080".parse().unwrap(),
         service_socket: directory.path().join("service socket"),
         admin_socket: directory.path().join("admin # socket"),
+        access_log: directory.path().join("access #1 log.jsonl"),
         upstream_ca: upstream_ca.clone(),
         proxy_tls: None,
     };

@@ -25,7 +25,9 @@ fuzz_target!(|text: &str| {
     }
     // What some server takes for the same path. Upper case would change the escapes of what is no letter.
     let bare = path.trim_end_matches('/');
-    for spelled in [format!("{bare}/"), format!("{bare};x=1"), format!("{bare}%20"), lower(&path), upper(&path)] {
+    // Neither does any server keep some parameters and drop others.
+    let parameter = if unescaped.contains(';') { "" } else { ";x=1" };
+    for spelled in [format!("{bare}/"), format!("{bare}{parameter}"), format!("{bare}%20"), lower(&path), upper(&path)] {
         if let Ok(spelled) = parse_path(&spelled) {
             assert!(pattern.restricts(&PathView::of(&spelled)), "`{path}` is restricted, `{spelled}` is not");
         }

@@ -16,6 +16,7 @@ mod isolate;
 mod logs;
 mod output;
 mod proxy_tls;
+mod record;
 mod rehearse;
 mod run;
 mod running;

@@ -15,6 +15,7 @@ use super::stack::Common;
 use super::{Failure, Outcome};
 use crate::certificates::{Authority, keep};
 use crate::peer::forbid_inspection;
+use crate::reconcile::ENVOY_FILE;
 use crate::secrets::Environment;
 use crate::server::{self, Address, ServeError, Settings, Supervisor};
 use crate::supervisor::handover::{self, Message, Receiver};
@@ -40,6 +41,10 @@ pub struct Args {
     /// Serve Envoy on TCP instead. Whoever reaches this address can ask for credentials: keep agents away from it.
     #[arg(long, value_name = "ADDR:PORT", env = "ATTACHE_TCP")]
     tcp: Option<SocketAddr>,
+    /// The file Envoy writes its access log to, which is held against the record [default: envoy-access.jsonl beside the
+    /// socket, or in STATE_DIR].
+    #[arg(long, value_name = "FILE", env = "ATTACHE_ACCESS_LOG")]
+    access_log: Option<PathBuf>,
     /// Where metrics and probes are served; `off` for nowhere.
     #[arg(long, value_name = "ADDR:PORT", env = "ATTACHE_METRICS", default_value = "127.0.0.1:9464")]
     metrics: Metrics,
@@ -100,6 +105,10 @@ async fn serve(args: Args) -> Outcome {
             mode: args.socket_mode,
         },
     };
+    let access_log = args.access_log.unwrap_or_else(|| match &service {
+        Address::Socket { path, .. } => path.with_file_name(ENVOY_FILE),
+        Address::Tcp(_) => args.state_dir.join(ENVOY_FILE),
+    });
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let store = args.common.store.options(&environment)?;
     let settings = Settings {
@@ -107,7 +116,9 @@ async fn serve(args: Args) -> Outcome {
         agent: args.common.agent.clone(),
         envoy_admin: args.envoy_admin.unwrap_or_else(|| args.state_dir.join("admin.sock")),
         state_dir: args.state_dir,
+        journal: args.common.record.options(),
         service: service.clone(),
+        access_log,
         metrics: args.metrics.0,
         authority,
         resolver: args.common.resolver()?,
@@ -126,7 +137,10 @@ async fn serve(args: Args) -> Outcome {
         Address::Tcp(address) => address.to_string(),
     };
     let metrics = running.metrics.map(|address| address.to_string());
-    println!("{}", serde_json::json!({"service": place, "metrics": metrics, "pid": std::process::id()}));
+    let journal = serde_json::json!({"chain": running.journal().chain(), "publicKey": running.journal().public_key()});
+    let ready =
+        serde_json::json!({"service": place, "metrics": metrics, "pid": std::process::id(), "journal": journal});
+    println!("{ready}");
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}

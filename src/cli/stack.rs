@@ -5,6 +5,7 @@ use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 
+use super::record::RecordFlags;
 use super::store::{StoreFlags, URL_VARIABLE};
 use super::{Failure, agent_env, proxy_tls, state};
 use crate::certificates::authorities_in;
@@ -38,6 +39,8 @@ pub struct Common {
     pub dns_server: Vec<SocketAddr>,
     #[command(flatten)]
     pub store: StoreFlags,
+    #[command(flatten)]
+    pub record: RecordFlags,
 }
 
 /// An address with a port, or one alone, which means port 53.
@@ -73,6 +76,7 @@ impl Common {
         self.resolve.iter().for_each(|stated| add("--resolve", stated.to_string()));
         self.dns_server.iter().for_each(|server| add("--dns-server", server.to_string()));
         args.extend(self.store.for_serve());
+        args.extend(self.record.for_serve());
         args
     }
 }

@@ -23,7 +23,7 @@ use crate::pipeline::limit::Excess;
 use crate::pipeline::message::{Door, Fields, Host};
 use crate::pipeline::policy::Reason;
 use crate::secrets::Fetch;
-use crate::store::{Soon, Store};
+use crate::store::{Coming, Soon, Store};
 use crate::telemetry::{Facts, Telemetry, Trail};
 
 /// What Envoy waits longer than a request is held: the decision after it takes its time too.
@@ -59,10 +59,19 @@ pub trait Resolve: Send + Sync {
 
 /// Puts decisions on record.
 pub trait Recorder: Send + Sync {
-    /// True once the record is where it survives this process.
-    fn record(&self, record: &DecisionRecord) -> bool;
+    /// Writes a decision.
+    fn record(&self, record: &DecisionRecord) -> Receipt;
     /// The same of what was found after the decision.
-    fn note(&self, record: &InspectionRecord) -> bool;
+    fn note(&self, record: &InspectionRecord) -> Receipt;
+}
+
+/// What became of a record.
+#[derive(Default)]
+pub struct Receipt {
+    /// Its number in the journal; none where it could not be written.
+    pub seq: Option<u64>,
+    /// Where being written is not enough: true once it is where it has to be, false if it cannot be brought there.
+    pub committed: Option<Coming<bool>>,
 }
 
 /// Tells people what waits for them and what was refused. It never keeps a request waiting.
@@ -214,9 +223,19 @@ impl Driver {
                 Effect::Reply(reply) => return self.reply(reply),
                 Effect::Record(record) => {
                     self.allowed = self.exchange.passes().then(|| record.clone());
-                    Event::Recorded(self.record(*record))
+                    match self.record(record) {
+                        Soon::Now(written) => Event::Recorded(written),
+                        Soon::Later(written) => {
+                            return Step::Wait(Box::pin(async move { Event::Recorded(written.await) }));
+                        }
+                    }
                 }
-                Effect::Note(record) => Event::Recorded(self.note(&record)),
+                Effect::Note(record) => match self.note(&record) {
+                    Soon::Now(written) => Event::Recorded(written),
+                    Soon::Later(written) => {
+                        return Step::Wait(Box::pin(async move { Event::Recorded(written.await) }));
+                    }
+                },
                 Effect::Pass(parts) => {
                     let replies = parts.into_iter().map(|part| translate::part(part, &self.request_id));
                     return Step::Replies(replies.collect());
@@ -297,21 +316,28 @@ impl Driver {
     }
 
     /// Puts a decision on record, then shows what is enforced: an allow without its record is none.
-    fn record(&mut self, mut record: DecisionRecord) -> bool {
-        let written = self.needs.recorder.record(&record);
-        if !written && record.decision == Verdict::Allow {
-            record.decision = Verdict::Error;
-            record.reason = Some(Reason::RecordFailed.as_str().into());
-            record.status = Some(Reason::RecordFailed.status());
-        }
-        let facts = Facts { scanned: self.exchange.scanned(Direction::Request), seq: None };
-        self.needs.telemetry.decided(&record, facts, &mut self.trail);
-        self.needs.herald.decided(&record);
-        written
+    fn record(&self, record: Box<DecisionRecord>) -> Soon<bool> {
+        let Receipt { seq, committed } = self.needs.recorder.record(&record);
+        let facts = self.facts(seq);
+        let Some(committed) = committed else {
+            show(&self.needs, *record, facts, &self.trail);
+            return Soon::Now(seq.is_some());
+        };
+        let (needs, trail) = (self.needs.clone(), self.trail.clone());
+        Soon::Later(Box::pin(async move {
+            let written = committed.await;
+            show(&needs, *record, Facts { seq: seq.filter(|_| written), ..facts }, &trail);
+            written
+        }))
+    }
+
+    /// What telemetry shows of a decision beside its record, which has this number where it is written.
+    fn facts(&self, seq: Option<u64>) -> Facts {
+        Facts { scanned: self.exchange.scanned(Direction::Request), seq }
     }
 
     /// Puts on record what was found after the decision, and tells who wants to know of a request that was cut off.
-    fn note(&self, found: &InspectionRecord) -> bool {
+    fn note(&self, found: &InspectionRecord) -> Soon<bool> {
         self.needs.telemetry.inspected(found, &self.trail);
         if let Some(allowed) = self.allowed.as_deref().filter(|_| found.action == InspectionAction::Blocked) {
             self.needs.herald.decided(&DecisionRecord {
@@ -326,7 +352,8 @@ impl Driver {
                 ..allowed.clone()
             });
         }
-        self.needs.recorder.note(found)
+        let Receipt { seq, committed } = self.needs.recorder.note(found);
+        committed.map_or(Soon::Now(seq.is_some()), Soon::Later)
     }
 
     fn reply(&mut self, reply: Reply) -> Step {
@@ -350,7 +377,9 @@ impl Drop for Driver {
                 let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner).take();
                 record.approval = asked.map(|ticket| ApprovalNote { ticket, by: None, why: None });
             }
-            self.record(*record);
+            // Nobody waits for it any more.
+            let facts = self.facts(self.needs.recorder.record(&record).seq);
+            show(&self.needs, *record, facts, &self.trail);
         }
         for record in self.exchange.close(now()) {
             self.note(&record);
@@ -360,6 +389,19 @@ impl Drop for Driver {
         }
         self.needs.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
+}
+
+/// Shows a decision as it is enforced. Where an allow is written and not where it has to be, what is enforced is written
+/// after it: so far as it is read, it was no allow.
+fn show(needs: &Needs, mut record: DecisionRecord, mut facts: Facts, trail: &Trail) {
+    if facts.seq.is_none() && record.decision == Verdict::Allow {
+        record.decision = Verdict::Error;
+        record.reason = Some(Reason::RecordFailed.as_str().into());
+        record.status = Some(Reason::RecordFailed.status());
+        facts.seq = needs.recorder.record(&record).seq;
+    }
+    needs.telemetry.decided(&record, facts, trail);
+    needs.herald.decided(&record);
 }
 
 fn now() -> Now {

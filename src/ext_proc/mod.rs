@@ -21,7 +21,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::pipeline::exchange::Event;
 use drive::{Driver, Step};
-pub use drive::{Herald, Needs, Recorder, Resolve};
+pub use drive::{Herald, Needs, Receipt, Recorder, Resolve};
 pub use held::Held;
 use wire::ProcessingResponse;
 pub use wire::{Part, ProcessingRequest};

@@ -18,6 +18,8 @@ pub enum Kind {
     ApprovalDecided,
     /// A request was refused.
     Blocked,
+    /// Envoy forwarded a request that was never decided.
+    Unreconciled,
 }
 
 impl Kind {
@@ -27,6 +29,7 @@ impl Kind {
             Self::ApprovalRequested => "approval.requested",
             Self::ApprovalDecided => "approval.decided",
             Self::Blocked => "request.blocked",
+            Self::Unreconciled => "request.unreconciled",
         }
     }
 }
@@ -40,6 +43,8 @@ pub enum Event {
     ApprovalDecided(Box<ApprovalDecided>),
     /// A request was refused.
     Blocked(Box<DecisionRecord>),
+    /// A request was forwarded that was never decided.
+    Unreconciled(Box<DecisionRecord>),
 }
 
 impl Event {
@@ -49,6 +54,7 @@ impl Event {
             Self::ApprovalRequested(_) => Kind::ApprovalRequested,
             Self::ApprovalDecided(_) => Kind::ApprovalDecided,
             Self::Blocked(_) => Kind::Blocked,
+            Self::Unreconciled(_) => Kind::Unreconciled,
         }
     }
 
@@ -65,7 +71,7 @@ impl Event {
         match self {
             Self::ApprovalRequested(data) => serde_json::to_vec(&Envelope { r#type, timestamp, data }),
             Self::ApprovalDecided(data) => serde_json::to_vec(&Envelope { r#type, timestamp, data }),
-            Self::Blocked(data) => serde_json::to_vec(&Envelope { r#type, timestamp, data }),
+            Self::Blocked(data) | Self::Unreconciled(data) => serde_json::to_vec(&Envelope { r#type, timestamp, data }),
         }
     }
 }

@@ -361,6 +361,31 @@ pub struct OutcomeRecord {
     pub flags: String,
     /// Envoy's response code details.
     pub details: String,
+    /// False where Envoy never said, and no longer can: the rest is then 0 and empty. A later record that knows counts.
+    #[serde(default = "known", skip_serializing_if = "Clone::clone")]
+    pub known: bool,
+}
+
+impl OutcomeRecord {
+    /// What became of an exchange, where nobody can say it any more.
+    pub fn unknown(request_id: Arc<str>, time: SystemTime) -> Self {
+        Self {
+            request_id,
+            time,
+            status: 0,
+            bytes_sent: 0,
+            bytes_received: 0,
+            duration_ms: 0.0,
+            upstream: None,
+            flags: String::new(),
+            details: String::new(),
+            known: false,
+        }
+    }
+}
+
+fn known() -> bool {
+    true
 }
 
 /// A query with its values taken out: `a=1&b` becomes `a=***&b`. What is too long to be a name is a value.
@@ -521,6 +546,7 @@ mod tests {
             upstream: None,
             flags: String::new(),
             details: "via_upstream".into(),
+            known: true,
         }));
         let line = serde_json::to_string(&outcome).unwrap();
         assert!(line.contains(r#""time":"2023-11-14T22:13:20.123456Z""#), "{line}");

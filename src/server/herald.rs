@@ -204,6 +204,7 @@ mod tests {
     use crate::telemetry::Settings;
 
     use super::*;
+    use crate::journal::{Options, segment};
 
     struct Place {
         folder: tempfile::TempDir,
@@ -213,7 +214,7 @@ mod tests {
     impl Place {
         fn new() -> Self {
             let folder = tempfile::tempdir().unwrap();
-            let journal = Arc::new(Journal::open(folder.path()).unwrap());
+            let journal = Arc::new(Journal::open(folder.path(), Options::default()).unwrap());
             let environment = Arc::new(Environment::default());
             let observe: crate::notify::Observe = Arc::new(|_, _| {});
             let notifier = Notifier::new(crate::https::Trust::System, environment, Timing::default(), observe);
@@ -254,9 +255,10 @@ mod tests {
         fn events(&self) -> Vec<ApprovalEvent> {
             self.crier.expire(&[], SystemTime::now() + Duration::from_secs(3600));
             assert!(self.crier.questions().is_empty());
-            let file = std::fs::read_dir(self.folder.path()).unwrap().next().unwrap().unwrap().path();
+            let file = segment::list(self.folder.path()).unwrap().remove(0).path;
             let text = std::fs::read_to_string(file).unwrap();
-            let events = text.lines().map(|line| match serde_json::from_str(line).unwrap() {
+            // The first line is the journal's own.
+            let events = text.lines().skip(1).map(|line| match serde_json::from_str(line).unwrap() {
                 Record::Approval(record) => record.event,
                 other => panic!("{other:?}"),
             });

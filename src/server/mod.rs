@@ -25,21 +25,22 @@ use crate::certificates::discovery::{Discovery, Options as DiscoveryOptions};
 use crate::certificates::{Authority, Minter};
 use crate::config::{Origin, Problems};
 use crate::control::{Answered, Control, ControlServer};
-use crate::ext_proc::{ExternalProcessor, Held, Needs, Recorder, Resolve};
+use crate::ext_proc::{ExternalProcessor, Held, Needs, Receipt, Recorder, Resolve};
 use crate::https::Trust;
-use crate::journal::Journal;
+use crate::journal::{self, Journal, OpenError};
 use crate::live::Live;
-use crate::notify::{self, Notifier};
+use crate::notify::{self, Event, Notifier};
 use crate::peer::Peer;
 use crate::pipeline::audit::{DecisionRecord, InspectionRecord};
 use crate::pipeline::exchange::{ResolveFailure, Resolved};
 use crate::pipeline::guard;
 use crate::pipeline::message::Host;
 use crate::pipeline::policy::Reason;
+use crate::reconcile::{ENVOY_FILE, Ledger, Source, Watch};
 use crate::resolver::{Lookup, Options as ResolverOptions, ResolveError, Resolver, StatedError};
 use crate::secrets::Environment;
 use crate::store::{Memory, Redis, RedisOptions, RedisOptionsError, Store};
-use crate::telemetry::{self, EnvoyAdmin, Port, Relay, Telemetry, TelemetryError};
+use crate::telemetry::{self, EnvoyAdmin, JournalFacts, Port, Relay, Telemetry, TelemetryError};
 pub use listen::MAX_SOCKET_PATH;
 use listen::{Accepted, Guard};
 
@@ -57,8 +58,12 @@ pub struct Settings {
     pub agent: Option<String>,
     /// Where the journal and the control socket are.
     pub state_dir: PathBuf,
+    /// How the journal is kept.
+    pub journal: journal::Options,
     /// Where Envoy finds the service.
     pub service: Address,
+    /// The file Envoy writes its access log to.
+    pub access_log: PathBuf,
     /// Where metrics and probes are served.
     pub metrics: Option<SocketAddr>,
     /// Envoy's admin socket, for its statistics.
@@ -122,8 +127,8 @@ pub enum ServeError {
     Journal {
         /// Where.
         folder: PathBuf,
-        /// What the system says.
-        source: io::Error,
+        /// Why.
+        source: OpenError,
     },
     /// `--resolve` contradicts itself.
     #[error(transparent)]
@@ -149,6 +154,7 @@ pub struct Running {
     ready: Arc<AtomicBool>,
     sockets: Vec<PathBuf>,
     workers: Vec<std::thread::JoinHandle<()>>,
+    watch: Watch,
     /// Where metrics are served, once bound.
     pub metrics: Option<SocketAddr>,
 }
@@ -159,7 +165,9 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
         policy,
         agent,
         state_dir,
+        journal,
         service,
+        access_log,
         metrics,
         envoy_admin,
         authority,
@@ -172,8 +180,8 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
     let shown = telemetry::Settings::of_process().map_err(TelemetryError::from)?;
     let telemetry = Telemetry::new(&shown)?;
     let memory = Arc::new(guard::Memory::new(&RandomState::new()));
-    let source = policy::PolicySource { origin: policy.clone(), agent, environment: Arc::new(environment), memory };
-    let loaded = source.load().map_err(ServeError::Policy)?;
+    let policies = policy::PolicySource { origin: policy.clone(), agent, environment: Arc::new(environment), memory };
+    let loaded = policies.load().map_err(ServeError::Policy)?;
     // A supervisor has said it already.
     if supervisor.is_none() {
         loaded.warn();
@@ -183,8 +191,9 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
     let live = Arc::new(Live::new(first));
     let resolver = Arc::new(Resolver::new(resolver)?);
     let folder = state_dir.join("journal");
-    let journal = Journal::open(&folder).map_err(|source| ServeError::Journal { folder, source })?;
+    let journal = Journal::open(&folder, journal).map_err(|source| ServeError::Journal { folder, source })?;
     let journal = Arc::new(journal);
+    let watched = state_dir.join("journal");
     let ready = Arc::new(AtomicBool::new(true));
     let (stop, stopped) = watch::channel(false);
     let in_flight = Arc::new(AtomicUsize::new(0));
@@ -195,24 +204,35 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_service_status("attache", tonic_health::ServingStatus::Serving).await;
     let store = open(store).await?;
-    let notifier = notifier(source.environment.clone(), telemetry.clone());
+    let notifier = notifier(policies.environment.clone(), telemetry.clone());
     notifier.replace(notifications);
     let crier = Arc::new(herald::Crier::new(journal.clone(), notifier.clone(), telemetry.clone()));
+    let alarm = {
+        let notifier = notifier.clone();
+        Box::new(move |record: &DecisionRecord| {
+            const EVERYBODY: [&str; 0] = [];
+            notifier.send(Event::Unreconciled(Box::new(record.clone())), &EVERYBODY);
+        })
+    };
+    let ledger = Arc::new(Ledger::new(journal.clone(), live.clone(), telemetry.clone(), alarm));
+    let recorder = Recording { journal: journal.clone(), ledger: ledger.clone() };
     let needs = Needs {
         live: live.clone(),
         resolver: Arc::new(Names(resolver.clone())),
         store: store.clone(),
         held: Held::default(),
         herald: crier.clone(),
-        recorder: journal.clone(),
+        recorder: Arc::new(recorder),
         telemetry: telemetry.clone(),
         in_flight: in_flight.clone(),
     };
     let services = workers::Services {
         in_flight,
         ext_proc: ExternalProcessor::new(needs),
+        envoys: ledger.envoys().clone(),
         access_log: AccessLogServer::new(AccessLog {
             journal: journal.clone(),
+            ledger: ledger.clone(),
             live: live.clone(),
             resolver,
             telemetry: telemetry.clone(),
@@ -222,6 +242,16 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
         health: health_service,
     };
     let (workers, queues) = workers::start(workers.max(1), services, &stopped).map_err(ServeError::Worker)?;
+
+    let envoy = supervisor.as_ref().map(|supervisor| supervisor.envoy.clone());
+    let source = Source {
+        file: access_log,
+        mode: if let Address::Socket { mode, .. } = &service { *mode } else { 0o600 },
+        cursor: state_dir.join(ENVOY_FILE).with_extension("cursor"),
+        journal: watched,
+        envoy: envoy.map(|envoy| Box::new(move || *envoy.borrow()) as Box<dyn Fn() -> Option<Pid> + Send>),
+    };
+    let watch = Watch::start(ledger, source).map_err(ServeError::Worker)?;
 
     let mut sockets = Vec::new();
     let guard = supervisor.clone().map_or(Guard::Anyone, |s| Guard::Only(s.envoy));
@@ -250,6 +280,7 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
         policy: policy.policy.clone(),
         ready: is_ready.clone(),
         store: store.clone(),
+        journal: journal.folder().to_owned(),
         answered,
     };
     let path = state_dir.join("control.sock");
@@ -268,11 +299,12 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
         None => None,
     };
     telemetry.observe_ready(is_ready);
-    tokio::spawn(policy::watch(source, kept, live.clone(), notifier.clone(), telemetry.clone()));
+    telemetry.observe_journal(journal_facts(journal.clone()));
+    tokio::spawn(policy::watch(policies, kept, live.clone(), notifier.clone(), telemetry.clone()));
     tokio::spawn(policy::refresh_secrets(live.clone()));
-    tokio::spawn(keep_on_disk(journal.clone()));
+    tokio::spawn(keep(journal.clone()));
     tokio::spawn(crier.watch(store));
-    Ok(Running { live, journal, notifier, telemetry, stop, ready, sockets, workers, metrics })
+    Ok(Running { live, journal, notifier, telemetry, stop, ready, sockets, workers, watch, metrics })
 }
 
 /// The store there is to be. One that does not answer yet is no reason not to start: most requests do not need it.
@@ -291,6 +323,11 @@ impl Running {
         &self.live
     }
 
+    /// Where everything is put on record.
+    pub fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
     /// Takes no more streams, lets those that are being decided end, and brings everything onto the disk.
     pub async fn drain(self) {
         self.ready.store(false, Ordering::Relaxed);
@@ -302,7 +339,9 @@ impl Running {
         for worker in self.workers {
             let _ = tokio::task::spawn_blocking(move || worker.join()).await;
         }
-        if let Err(error) = self.journal.sync() {
+        let watch = self.watch;
+        let _ = tokio::task::spawn_blocking(move || watch.finish()).await;
+        if let Err(error) = self.journal.close() {
             tracing::error!(%error, "the journal may not be on disk in full");
         }
         self.notifier.drain(LAST_WORDS).await;
@@ -375,12 +414,12 @@ async fn serve_control(
 }
 
 /// Bounds what a power cut can take to what was written in the last 200 ms.
-async fn keep_on_disk(journal: Arc<Journal>) {
+async fn keep(journal: Arc<Journal>) {
     loop {
         tokio::time::sleep(Duration::from_millis(200)).await;
         let journal = journal.clone();
-        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || journal.sync_if_written()).await {
-            tracing::error!(%error, "the journal cannot be brought onto the disk");
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || journal.upkeep()).await {
+            tracing::error!(%error, "the journal cannot be kept on the disk");
         }
     }
 }
@@ -426,23 +465,42 @@ fn resolved(answer: Result<Arc<crate::resolver::Answer>, ResolveError>) -> Resul
     }
 }
 
-impl Recorder for Journal {
-    fn record(&self, record: &DecisionRecord) -> bool {
-        match self.append(record) {
-            Ok(()) => true,
-            Err(error) => {
-                tracing::error!(%error, request_id = %record.request_id, "a decision cannot be put on record");
-                false
-            }
+/// How the journal is doing, for whoever looks at metrics.
+fn journal_facts(journal: Arc<Journal>) -> telemetry::Ask<JournalFacts> {
+    Arc::new(move || {
+        let journal::Facts { records, bytes, errors, size, segments, unsynced, checkpoint } = journal.facts();
+        JournalFacts { records, bytes, errors, size, segments, unsynced, checkpoint }
+    })
+}
+
+/// Puts decisions on record, and remembers what Envoy owes of them.
+struct Recording {
+    journal: Arc<Journal>,
+    ledger: Arc<Ledger>,
+}
+
+impl Recorder for Recording {
+    fn record(&self, record: &DecisionRecord) -> Receipt {
+        self.ledger.decides(record);
+        let receipt = self.receipt(self.journal.append(record), &record.request_id);
+        if receipt.seq.is_none() {
+            self.ledger.failed(record);
         }
+        receipt
     }
 
-    fn note(&self, record: &InspectionRecord) -> bool {
-        match self.append(record) {
-            Ok(()) => true,
+    fn note(&self, record: &InspectionRecord) -> Receipt {
+        self.receipt(self.journal.append(record), &record.request_id)
+    }
+}
+
+impl Recording {
+    fn receipt(&self, appended: io::Result<u64>, request_id: &str) -> Receipt {
+        match appended {
+            Ok(seq) => Receipt { seq: Some(seq), committed: self.journal.committed(seq) },
             Err(error) => {
-                tracing::error!(%error, request_id = %record.request_id, "what was found cannot be put on record");
-                false
+                tracing::error!(%error, request_id, "a record cannot be written");
+                Receipt::default()
             }
         }
     }

@@ -95,7 +95,7 @@ impl Telemetry {
     }
 
     /// Shows a decision.
-    pub fn decided(&self, record: &DecisionRecord, facts: Facts, trail: &mut Trail) {
+    pub fn decided(&self, record: &DecisionRecord, facts: Facts, trail: &Trail) {
         let Inner { metrics, traces, .. } = &*self.0;
         // What is only watched counts under what it would have been refused for.
         let would = record.would.as_ref();
@@ -180,8 +180,8 @@ impl Telemetry {
     }
 
     /// Shows a request that no decision stands behind, and why Envoy refused it.
-    pub fn undecided(&self, reason: Cow<'static, str>) {
-        self.0.metrics.undecided.add(1, &[Label::of(reason)]);
+    pub fn undecided(&self, reason: &'static str) {
+        self.0.metrics.undecided.add(1, &[Label::Word(reason)]);
     }
 
     /// Shows a request that Envoy forwarded without a decision.
@@ -195,8 +195,8 @@ impl Telemetry {
     }
 
     /// Shows how many decisions wait for their outcome.
-    pub fn open_exchanges(&self, count: usize) {
-        self.0.metrics.open_exchanges.record(count as u64, &[]);
+    pub fn open_exchanges(&self, count: u64) {
+        self.0.metrics.open_exchanges.record(count, &[]);
     }
 
     /// Shows a TLS handshake of an agent that came to nothing. The reason is a word of ours.

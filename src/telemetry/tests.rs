@@ -28,7 +28,7 @@ fn note(action: &'static str) -> FindingNote {
 }
 
 fn decided(telemetry: &Telemetry, record: &DecisionRecord) {
-    telemetry.decided(record, Facts::default(), &mut Trail::default());
+    telemetry.decided(record, Facts::default(), &Trail::default());
 }
 
 /// The value of the one sample of this name with these labels, which are all it has.
@@ -98,7 +98,7 @@ fn everything_that_can_happen_is_counted_under_its_name() {
     shown.scanned(Direction::Request, 0);
     shown.limited(&"limits[0]".into(), true);
     shown.limited(&"limits[0]".into(), false);
-    shown.undecided("malformed_request".into());
+    shown.undecided("malformed_request");
     shown.unreconciled();
     shown.outcome_unknown();
     shown.open_exchanges(3);

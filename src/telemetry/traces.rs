@@ -1,5 +1,6 @@
 //! The span of a decision, and those of what is found after it. Envoy owns the HTTP spans; these lie under them.
 
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use opentelemetry::trace::{
@@ -21,16 +22,16 @@ pub struct Traces {
 
 /// The spans around an exchange. Nothing at all where none are made.
 #[derive(Debug, Clone, Default)]
-pub struct Trail(Option<Box<Spans>>);
+pub struct Trail(Option<Arc<Spans>>);
 
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 struct Spans {
     /// Envoy's.
     parent: Option<SpanContext>,
     /// The one that the agent says its request is part of: never trusted, only linked to.
-    agent: Option<SpanContext>,
-    /// That of the decision.
-    decision: Option<SpanContext>,
+    agent: OnceLock<SpanContext>,
+    /// That of the decision, once it is made.
+    decision: OnceLock<SpanContext>,
 }
 
 impl Traces {
@@ -41,12 +42,12 @@ impl Traces {
         if self.follows_envoy && parent.as_ref().is_some_and(|parent| !parent.is_sampled()) {
             return Trail(None);
         }
-        Trail(Some(Box::new(Spans { parent, ..Spans::default() })))
+        Trail(Some(Arc::new(Spans { parent, ..Spans::default() })))
     }
 
     /// The span of a decision.
-    pub fn decided(&self, record: &DecisionRecord, facts: Facts, trail: &mut Trail) {
-        let Some(spans) = trail.0.as_deref_mut() else { return };
+    pub fn decided(&self, record: &DecisionRecord, facts: Facts, trail: &Trail) {
+        let Some(spans) = trail.0.as_deref() else { return };
         let start = record.time.checked_sub(Duration::from_micros(record.decision_micros)).unwrap_or(record.time);
         let fault = fault(record);
         let mut builder = SpanBuilder::from_name("egress.decision")
@@ -54,14 +55,15 @@ impl Traces {
             .with_start_time(start)
             .with_attributes(decision_attributes(record, facts, fault))
             .with_events(record.findings.iter().map(|note| event(note, record.time)).collect());
-        builder.links = spans.agent.clone().map(|agent| vec![Link::new(agent, Vec::new(), 0)]);
+        builder.links = spans.agent.get().cloned().map(|agent| vec![Link::new(agent, Vec::new(), 0)]);
         let mut span = self.tracer.build_with_context(builder, &under(spans.parent.as_ref()));
         // A refusal is no error: its status stays unset.
         if let Some(fault) = fault {
             span.set_status(Status::error(fault));
         }
         span.end_with_timestamp(record.time);
-        spans.decision = Some(span.span_context().clone());
+        // Of two, as where the first could not be written, the first is linked to.
+        let _ = spans.decision.set(span.span_context().clone());
     }
 
     /// The span of what was found after the decision; none where nothing was found and nothing was cut.
@@ -75,17 +77,18 @@ impl Traces {
             .with_start_time(record.time)
             .with_attributes(inspection_attributes(record))
             .with_events(record.findings.iter().map(|note| event(note, record.time)).collect());
-        builder.links = spans.decision.clone().map(|decision| vec![Link::new(decision, Vec::new(), 0)]);
-        let parent = spans.parent.as_ref().or(spans.decision.as_ref());
+        builder.links = spans.decision.get().cloned().map(|decision| vec![Link::new(decision, Vec::new(), 0)]);
+        let parent = spans.parent.as_ref().or(spans.decision.get());
         self.tracer.build_with_context(builder, &under(parent)).end_with_timestamp(record.time);
     }
 }
 
 impl Trail {
     /// Takes note of the agent's own trace context (W3C `traceparent`), if it can be read.
-    pub fn link<'a>(&mut self, header: impl FnOnce() -> Option<&'a [u8]>) {
-        if let Some(spans) = self.0.as_deref_mut() {
-            spans.agent = header().and_then(|header| traceparent(std::str::from_utf8(header).ok()?));
+    pub fn link<'a>(&self, header: impl FnOnce() -> Option<&'a [u8]>) {
+        let Some(spans) = self.0.as_deref() else { return };
+        if let Some(agent) = header().and_then(|header| traceparent(std::str::from_utf8(header).ok()?)) {
+            let _ = spans.agent.set(agent);
         }
     }
 }

@@ -51,7 +51,7 @@ impl<'a> PathView<'a> {
         let odd = |b: u8| matches!(b, b'%' | b';' | b'*' | b'{' | b'}' | b' ');
         if path.bytes().any(odd) || path.contains("//") {
             let loose = spelled(path, false, Keeps::Nothing);
-            let fuller = [Keeps::Bare, Keeps::All].map(|keeps| spelled(path, false, keeps));
+            let fuller = [Keeps::Bare, Keeps::Parameters].map(|keeps| spelled(path, false, keeps));
             let fuller = fuller.into_iter().filter(|text| *text != loose).collect();
             return Self { exact: path, fuller, loose: Loose::Other(loose) };
         }
@@ -216,7 +216,8 @@ enum Keeps {
     Nothing,
     /// Segments of which nothing would be left stay whole.
     Bare,
-    All,
+    /// Every parameter, but no blank.
+    Parameters,
 }
 
 /// The spelling in which restricting patterns and paths meet. The signs that patterns give a meaning stay, or are
@@ -226,7 +227,7 @@ fn spelled(path: &str, is_pattern: bool, keeps: Keeps) -> Text {
     // `%2561` is `%61` to a server that decodes twice; deeper ones are malformed.
     for whole in as_str(&unescaped(as_str(&unescaped(path)))).split('/').skip(1) {
         let segment = match whole.split(';').next().unwrap_or_default().trim_end_matches(' ') {
-            _ if keeps == Keeps::All => whole,
+            _ if keeps == Keeps::Parameters => whole.trim_end_matches(' '),
             "" if keeps == Keeps::Bare => whole,
             segment => segment,
         };

@@ -50,7 +50,7 @@ impl Bench {
     }
 
     fn decided(&self, record: &DecisionRecord, facts: Facts) -> SpanData {
-        self.traces.decided(record, facts, &mut self.trail(None));
+        self.traces.decided(record, facts, &self.trail(None));
         self.take()
     }
 
@@ -191,9 +191,9 @@ fn findings_are_events_without_what_was_found() {
 #[test]
 fn the_agents_own_trace_is_linked_and_never_a_parent() {
     let bench = Bench::new(true);
-    let mut trail = bench.trail(Some(PARENT));
+    let trail = bench.trail(Some(PARENT));
     trail.link(|| Some(AGENTS.as_bytes()));
-    bench.traces.decided(&record(Verdict::Allow), Facts::default(), &mut trail);
+    bench.traces.decided(&record(Verdict::Allow), Facts::default(), &trail);
     let span = bench.take();
     assert_eq!(span.span_context.trace_id().to_string(), "4bf92f3577b34da6a3ce929d0e0e4736");
     assert_eq!(span.parent_span_id.to_string(), "00f067aa0ba902b7");
@@ -219,8 +219,8 @@ fn what_is_found_later_is_a_span_beside_the_decisions() {
         bytes: 4096,
     };
     for (parent, under_decision) in [(Some(PARENT), false), (None, true)] {
-        let mut trail = bench.trail(parent);
-        bench.traces.decided(&record(Verdict::Allow), Facts::default(), &mut trail);
+        let trail = bench.trail(parent);
+        bench.traces.decided(&record(Verdict::Allow), Facts::default(), &trail);
         let decision = bench.take();
         bench.traces.inspected(&inspection(InspectionAction::Blocked, vec![note()]), &trail);
         let span = bench.take();
@@ -251,7 +251,7 @@ fn envoys_sampling_is_followed_unless_told_otherwise() {
     for (follows, parent, made) in [(true, PARENT, 1), (true, UNSAMPLED, 0), (false, PARENT, 1), (false, UNSAMPLED, 1)]
     {
         let bench = Bench::new(follows);
-        bench.traces.decided(&record(Verdict::Allow), Facts::default(), &mut bench.trail(Some(parent)));
+        bench.traces.decided(&record(Verdict::Allow), Facts::default(), &bench.trail(Some(parent)));
         assert_eq!(bench.kept.0.lock().unwrap().len(), made, "{follows} {parent}");
     }
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ::attache::config::{self, compile};
-use ::attache::ext_proc::{ExternalProcessor, Held, Herald, Needs, Recorder, Resolve};
+use ::attache::ext_proc::{ExternalProcessor, Held, Herald, Needs, Receipt, Recorder, Resolve};
 use ::attache::live::{InForce, Live};
 use ::attache::pipeline::approval::{Petition, Ticket};
 use ::attache::pipeline::audit::{DecisionRecord, InspectionRecord};
@@ -211,13 +211,13 @@ impl Herald for Nobody {
 }
 
 impl Recorder for Records {
-    fn record(&self, record: &DecisionRecord) -> bool {
+    fn record(&self, record: &DecisionRecord) -> Receipt {
         self.decisions.lock().unwrap().push(record.clone());
-        true
+        Receipt { seq: Some(0), committed: None }
     }
 
-    fn note(&self, record: &InspectionRecord) -> bool {
+    fn note(&self, record: &InspectionRecord) -> Receipt {
         self.inspections.lock().unwrap().push(record.clone());
-        true
+        Receipt { seq: Some(0), committed: None }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ::attache::config::{self, compile};
-use ::attache::ext_proc::{ExternalProcessor, Herald, Needs, Recorder, Resolve};
+use ::attache::ext_proc::{ExternalProcessor, Herald, Needs, Receipt, Recorder, Resolve};
 use ::attache::live::{InForce, Live};
 use ::attache::pipeline::approval::{Petition, Ticket};
 use ::attache::pipeline::audit::{DecisionRecord, InspectionRecord};
@@ -192,15 +192,15 @@ impl Resolve for Names {
 }
 
 impl Recorder for Recorded {
-    fn record(&self, record: &DecisionRecord) -> bool {
-        let refuses = self.1.load(Ordering::Relaxed);
-        if !refuses {
-            self.0.lock().unwrap().push(record.clone());
+    fn record(&self, record: &DecisionRecord) -> Receipt {
+        if self.1.load(Ordering::Relaxed) {
+            return Receipt::default();
         }
-        !refuses
+        self.0.lock().unwrap().push(record.clone());
+        Receipt { seq: Some(0), committed: None }
     }
 
-    fn note(&self, _: &InspectionRecord) -> bool {
-        true
+    fn note(&self, _: &InspectionRecord) -> Receipt {
+        Receipt { seq: Some(0), committed: None }
     }
 }

@@ -29,7 +29,7 @@ const NUMBER: &str = "her social security number is 536-22-8714.";
 const COLLECTORS: &str = "collector-token-81c2";
 
 /// The metrics of which something has happened by the end of the day, as scrapers know them.
-const METRICS: [&str; 27] = [
+const METRICS: [&str; 35] = [
     "attache_requests_total",
     "attache_decision_duration_seconds_bucket",
     "attache_dlp_findings_total",
@@ -45,6 +45,14 @@ const METRICS: [&str; 27] = [
     "attache_policy_reloads_total",
     "attache_policy_last_reload_timestamp_seconds",
     "attache_policy_last_reload_successful",
+    "attache_journal_records_total",
+    "attache_journal_bytes_total",
+    "attache_journal_errors_total",
+    "attache_journal_size_bytes",
+    "attache_journal_segments",
+    "attache_journal_unsynced_seconds",
+    "attache_tls_handshake_failures_total",
+    "attache_open_exchanges",
     "attache_unreconciled_exchanges_total",
     "attache_outcomes_unknown_total",
     "attache_undecided_requests_total",
@@ -195,6 +203,7 @@ fn assert_told(taken: &Taken) {
         decisions.iter().copied().filter(|span| span.attribute("url.path") == Some(path)).collect()
     };
     for span in &decisions {
+        assert!(number(&span.span.attributes, "attache.audit.seq").is_some(), "{span:?}");
         let status = span.span.status.clone().unwrap_or_default();
         assert_eq!(status.code(), StatusCode::Unset, "a refusal is no error: {span:?}");
         assert_eq!(span.attribute("error.type"), None);

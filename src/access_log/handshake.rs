@@ -1,0 +1,139 @@
+//! TLS handshakes that failed: they never become requests, and are on record all the same.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use super::wire::Handshake;
+use super::{AccessLog, Gathered};
+use crate::pipeline::agent::Origin;
+use crate::pipeline::audit::{DecisionRecord, Record, Verdict};
+use crate::pipeline::message::{Fields, Host};
+use crate::pipeline::policy::{Reason, Ruleset};
+use crate::pipeline::session::Session;
+use crate::reconcile::unnamed;
+
+/// What of BoringSSL's words goes on record, in bytes.
+const LONGEST: usize = 200;
+
+/// Why a handshake failed, as far as an operator can do something about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Failure {
+    /// The agent does not trust attaché's CA.
+    CaNotTrusted,
+    /// There is no certificate for the name.
+    NoCertificate,
+    /// The two have no version or cipher in common, or what came was no TLS.
+    Protocol,
+    /// The agent went away.
+    Closed,
+    /// Something else.
+    Other,
+}
+
+impl Failure {
+    /// By what BoringSSL calls it.
+    fn of(text: &str) -> Self {
+        let text = text.to_ascii_uppercase();
+        let has = |names: &[&str]| names.iter().any(|name| text.contains(name));
+        if has(&["UNKNOWN_CA", "CERTIFICATE_UNKNOWN", "BAD_CERTIFICATE", "UNSUPPORTED_CERTIFICATE", "DECRYPT_ERROR"]) {
+            Self::CaNotTrusted
+        } else if has(&["NO_CERTIFICATE_SET", "CERT_CB_ERROR", "NO_CERTIFICATE", "CERTIFICATE_UNOBTAINABLE"]) {
+            Self::NoCertificate
+        } else if has(&["CLOSE", "RESET", "EOF", "TIMEOUT", "USER_CANCELLED"]) {
+            Self::Closed
+        } else if has(&["PROTOCOL", "VERSION", "CIPHER", "HTTP_REQUEST", "HTTPS_PROXY", "RECORD", "DECODE", "ALERT"]) {
+            Self::Protocol
+        } else {
+            Self::Other
+        }
+    }
+
+    /// As the metric and the record write it.
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::CaNotTrusted => "ca_not_trusted",
+            Self::NoCertificate => "no_certificate",
+            Self::Protocol => "protocol",
+            Self::Closed => "closed",
+            Self::Other => "other",
+        }
+    }
+}
+
+impl AccessLog {
+    /// Puts a failed handshake on record, unless its name was refused: that is on record from when it was asked for.
+    pub(super) fn refuse(&self, handshake: &Handshake<'_>, gathered: &mut Gathered<'_>) {
+        let live = self.live.load();
+        let rules = &live.rules;
+        if has_no_certificate(handshake.server_name, rules) {
+            self.telemetry.handshake_failed(Failure::NoCertificate.as_str());
+            return;
+        }
+        let failure = Failure::of(handshake.failure);
+        self.telemetry.handshake_failed(failure.as_str());
+        let now = SystemTime::now();
+        let session = handshake.session.and_then(Session::decode);
+        let origin = Origin {
+            session: session.as_ref(),
+            peer: session.as_ref().and_then(|session| session.peer.as_ref()),
+            source: session.as_ref().map(|session| &*session.source),
+            now,
+        };
+        let caller = rules.agents.identify_fields(&Fields::default(), false, &origin).ok().flatten();
+        let source = session.as_ref().map(|session| session.source.clone());
+        let host = match (handshake.server_name, &session) {
+            ("", Some(session)) => session.authority.host.to_string(),
+            (name, _) => name.to_owned(),
+        };
+        let words = handshake.failure.chars().take(LONGEST).collect::<String>();
+        let id: Arc<str> = unnamed(handshake.start_time).into();
+        gathered.urgent = true;
+        gathered.records.push(Record::Decision(Box::new(DecisionRecord {
+            agent: caller.as_ref().map(|caller| rules.agents.name(caller.agent).clone()),
+            identity: caller.as_ref().map(|caller| caller.how.as_str().into()),
+            source: source.or_else(|| handshake.downstream.map(|address| address.to_string().into())),
+            method: "TLS".into(),
+            scheme: Some("https".into()),
+            host: host.into(),
+            port: session.as_ref().and_then(|session| session.authority.port),
+            reason: Some(Reason::HandshakeFailed.as_str().into()),
+            detail: Some(format!("{}: {words}", failure.as_str()).into()),
+            ..DecisionRecord::new(id, now, Verdict::Deny, rules.revision.clone())
+        })));
+    }
+}
+
+/// Whether this name's certificate was refused when Envoy asked for it.
+fn has_no_certificate(name: &str, rules: &Ruleset) -> bool {
+    match name {
+        "" => rules.literal_hosts().is_empty(),
+        name => !Host::parse(name).is_ok_and(|host| rules.may_intercept(&host)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_known_by_its_words() {
+        for (words, expected) in [
+            (
+                "TLS_error:|268436504:SSL routines:OPENSSL_internal:TLSV1_ALERT_UNKNOWN_CA:TLS_error_end",
+                "ca_not_trusted",
+            ),
+            (
+                "TLS_error:|268436498:SSL routines:OPENSSL_internal:SSLV3_ALERT_CERTIFICATE_UNKNOWN:TLS_error_end",
+                "ca_not_trusted",
+            ),
+            ("TLS_error:|268435696:SSL routines:OPENSSL_internal:UNSUPPORTED_PROTOCOL:TLS_error_end", "protocol"),
+            ("TLS_error:|268435610:SSL routines:OPENSSL_internal:NO_SHARED_CIPHER:TLS_error_end", "protocol"),
+            ("TLS_error:|268435612:SSL routines:OPENSSL_internal:NO_CERTIFICATE_SET:TLS_error_end", "no_certificate"),
+            ("connection closed during handshake", "closed"),
+            ("", "other"),
+            ("something new", "other"),
+        ] {
+            assert_eq!(Failure::of(words).as_str(), expected, "{words}");
+        }
+    }
+}

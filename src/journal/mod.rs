@@ -9,12 +9,15 @@
 pub mod chain;
 pub mod checkpoint;
 mod commit;
+pub mod exchange;
+pub mod filter;
 pub mod follow;
 mod keeper;
 mod line;
 pub mod mark;
 pub mod ocsf;
 pub mod reader;
+pub mod recall;
 pub mod segment;
 pub mod verify;
 mod writer;

@@ -10,8 +10,8 @@ use std::time::SystemTime;
 
 use serde_json::{Map, Value, json};
 
+use super::exchange::{Exchange, Standing};
 use super::mark::Mark;
-use super::reader::{Exchange, Standing};
 use crate::pipeline::audit::{
     ApprovalEvent, ApprovalRecord, DecisionRecord, FindingNote, InspectionAction, InspectionRecord, OutcomeRecord,
     Record, Verdict,
@@ -35,16 +35,21 @@ pub fn events(exchange: &Exchange) -> Vec<Value> {
     if exchange.standing() == Standing::Unreconciled {
         events.push(bypassed(decision));
     }
-    events.into_iter().map(without_nulls).collect()
+    let sequence = exchange.seq.map(|seq| json!({ "sequence": seq }));
+    let placed = |mut event: Value| {
+        if let (Some(metadata), Some(sequence)) = (event.get_mut("metadata"), &sequence) {
+            *metadata = with(metadata.take(), sequence.clone());
+        }
+        without_nulls(event)
+    };
+    events.into_iter().map(placed).collect()
 }
 
 /// The events of a single record, for who has to pass it on before the rest of its exchange is known.
 /// `metadata.correlation_uid` joins them.
 pub fn record(record: &Record) -> Vec<Value> {
     match record {
-        Record::Decision(decision) => {
-            events(&Exchange { decision: (**decision).clone(), inspections: Vec::new(), outcome: None })
-        }
+        Record::Decision(decision) => events(&Exchange::new((**decision).clone())),
         Record::Outcome(outcome) => vec![without_nulls(end(outcome))],
         Record::Inspection(inspection) => vec![without_nulls(inspected(inspection))],
         Record::Approval(approval) => vec![without_nulls(asked(approval))],
@@ -473,7 +478,7 @@ fn policy(revision: &str) -> Value {
 
 /// What OCSF has no word for.
 fn own(exchange: &Exchange) -> Value {
-    let Exchange { decision, inspections, outcome } = exchange;
+    let Exchange { decision, inspections, outcome, .. } = exchange;
     let some = |names: &[_]| (!names.is_empty()).then(|| json!(names));
     let credential = some(&decision.credential);
     let placeholders = some(&decision.placeholders);

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::super::output::printable;
 
 /// The columns: the keys of an exchange in the order they are read in.
-pub const COLUMNS: [&str; 32] = [
+pub const COLUMNS: [&str; 33] = [
     "time",
     "agent",
     "method",
@@ -40,6 +40,7 @@ pub const COLUMNS: [&str; 32] = [
     "identity",
     "source",
     "decisionMicros",
+    "seq",
 ];
 
 /// Writes the first line.

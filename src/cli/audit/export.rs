@@ -3,7 +3,6 @@
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::Instant;
 
 use serde_json::Value;
 
@@ -12,10 +11,12 @@ use super::super::output::json_line;
 use super::super::{Failure, Outcome};
 use super::csv;
 use crate::journal::chain::Sealed;
+use crate::journal::exchange::Exchange;
+use crate::journal::filter;
 use crate::journal::follow::{Cursor, Follower};
 use crate::journal::mark::Mark;
 use crate::journal::ocsf;
-use crate::journal::reader::{Exchange, Reader};
+use crate::journal::recall::{Query, recall};
 use crate::pipeline::audit::Record;
 
 /// Write the record for another system
@@ -74,19 +75,21 @@ fn export(args: &Args, folder: &Path, out: &mut impl Write) -> Result<(), Failur
             _ => Failure::runtime(format!("the journal in `{folder}` cannot be exported: {error}")),
         }
     };
-    let mut reader = Reader::open(folder).map_err(unreadable)?;
+    let query = Query { filter: args.filter.wanted(), ..Query::default() };
+    // Before anything is written.
+    std::fs::read_dir(folder).map_err(unreadable)?;
     if args.output == Format::Csv {
         csv::header(out)?;
     }
-    let mut show =
-        |exchange: Exchange| if args.filter.admits(&exchange) { write(args.output, &exchange, out) } else { Ok(()) };
-    reader.replay(Instant::now(), &mut show).map_err(unreadable)?;
-    reader.rest(&mut show).map_err(unreadable)?;
+    let mut show = |exchange: Exchange| write(args.output, &exchange, out);
+    let reader = recall(folder, &query, None, &mut show).map_err(unreadable)?;
     if args.output == Format::Ocsf {
-        approvals(&args.filter, folder, out).map_err(unreadable)?;
+        approvals(&query.filter, folder, out).map_err(unreadable)?;
     }
-    if reader.unreadable > 0 {
-        eprintln!("warning: left out {} lines that cannot be read; see `attache audit verify`", reader.unreadable);
+    let left_out = reader.unreadable();
+    if left_out > 0 {
+        let lines = if left_out == 1 { "1 line".to_owned() } else { format!("{left_out} lines") };
+        eprintln!("warning: left out what cannot be read: {lines}; see `attache audit verify`");
     }
     Ok(())
 }
@@ -100,7 +103,7 @@ fn write(format: Format, exchange: &Exchange, out: &mut impl Write) -> io::Resul
 }
 
 /// What people were asked, and said: no exchange, and so not what a reader shows.
-fn approvals(filter: &Filter, folder: &Path, out: &mut impl Write) -> io::Result<()> {
+fn approvals(filter: &filter::Filter, folder: &Path, out: &mut impl Write) -> io::Result<()> {
     let mut lines = Follower::new(folder, Cursor::default());
     let mut chain: Box<str> = Box::default();
     while let Some(entry) = lines.next_entry()? {
@@ -131,8 +134,8 @@ mod tests {
 
     use clap::Parser;
 
-    use super::super::super::logs::filter::tests::exchange;
     use super::*;
+    use super::super::super::logs::filter::tests::exchange;
     use crate::journal::{Journal, Options};
     use crate::pipeline::audit::{ApprovalEvent, ApprovalRecord, Verdict};
 

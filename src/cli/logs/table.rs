@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use crate::journal::reader::{Exchange, Standing};
+use crate::journal::exchange::{Exchange, Standing};
 use jiff::Timestamp;
 use unicode_width::UnicodeWidthStr;
 
@@ -12,7 +12,7 @@ const COLUMNS: usize = 9;
 const HEADINGS: [&str; COLUMNS] =
     ["TIME (UTC)", "AGENT", "STATUS", "CODE", "METHOD", "URL", "REASON OR RULE", "CREDENTIAL", "TIME TAKEN"];
 /// On a terminal, how wide a column may get before its text is cut; the URL gets what is left.
-const WIDEST: [usize; COLUMNS] = [24, 20, 7, 4, 12, usize::MAX, 36, 20, 10];
+const WIDEST: [usize; COLUMNS] = [24, 20, 12, 4, 12, usize::MAX, 36, 20, 10];
 const STATUS: usize = 2;
 const URL: usize = 5;
 /// What a URL gets on even the narrowest terminal.

@@ -105,7 +105,7 @@ fn inspection(action: InspectionAction) -> InspectionRecord {
 }
 
 fn allowed() -> Exchange {
-    Exchange { decision: full(Verdict::Allow), inspections: Vec::new(), outcome: Some(ended()) }
+    Exchange { outcome: Some(ended()), seq: Some(7), ..Exchange::new(full(Verdict::Allow)) }
 }
 
 #[test]
@@ -131,6 +131,7 @@ fn an_exchange_is_an_http_activity() {
         ("/firewall_rule/name", json!("api")),
         ("/metadata/version", json!("1.8.0")),
         ("/metadata/uid", json!("r1")),
+        ("/metadata/sequence", json!(7)),
         ("/unmapped/credential", json!(["key"])),
     ] {
         assert_eq!(event.pointer(path), Some(&expected), "{path}\n{event:#}");

@@ -134,8 +134,8 @@ mod tests {
 
     use clap::Parser;
 
-    use super::*;
     use super::super::super::logs::filter::tests::exchange;
+    use super::*;
     use crate::journal::{Journal, Options};
     use crate::pipeline::audit::{ApprovalEvent, ApprovalRecord, Verdict};
 

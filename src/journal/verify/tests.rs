@@ -572,3 +572,48 @@ fn the_newest_checkpoint_is_found_in_an_earlier_segment_too() {
     fill(&open, 3..30);
     assert_eq!(newest_checkpoint(folder.path()).unwrap().unwrap().signature, newest.signature);
 }
+
+#[test]
+fn the_way_to_verify_by_hand_is_right() {
+    let page = include_str!("../../../docs/audit.md");
+    let script = page.split("```python\n").nth(1).unwrap().split("```").next().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    journal(folder.path());
+    let run = |folder: &Path| {
+        let mut python = std::process::Command::new("python3");
+        let output = python.arg("-c").arg(script).arg(folder).output().expect("python3 must be installed");
+        (
+            output.status.success(),
+            String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap(),
+        )
+    };
+    let files = Files::read(folder.path());
+    let (holds, said) = run(folder.path());
+    assert!(holds && said.contains(&format!("{} records hold", files.count() - 1)), "{said}");
+    assert!(said.contains("12 bytes of half a line"), "{said}");
+    type Tamper = fn(&mut Files);
+    let tampers: [(&str, Tamper); 3] = [
+        ("was changed", |files| {
+            let (file, line) = record(files, 3);
+            files.0[file].1.remove(line);
+        }),
+        ("does not go on", |files| drop(files.0[0].1.pop())),
+        ("is forged", |files| {
+            let (file, line) = checkpoint_of(files, 0);
+            let mut value: Value = serde_json::from_slice(&files.0[file].1[line]).unwrap();
+            value["time"] = json!("2020-01-01T00:00:00.000000Z");
+            files.0[file].1[line] = format!("{value}\n").into();
+            rewrite_marks(files, (file, line));
+        }),
+    ];
+    for (expected, tamper) in tampers {
+        let mut changed = files.clone();
+        tamper(&mut changed);
+        let folder = tempfile::tempdir().unwrap();
+        for (name, lines) in &changed.0 {
+            fs::write(folder.path().join(name), lines.concat()).unwrap();
+        }
+        let (holds, said) = run(folder.path());
+        assert!(!holds && said.contains(expected), "{expected}: {said}");
+    }
+}

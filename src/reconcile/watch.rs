@@ -239,7 +239,7 @@ impl Watcher {
             // Nobody says which process it is: that it is the same cannot be excluded.
             (None, true) => true,
             (Some(envoy), true) => match envoy().map(identity) {
-                Some(current) => former.envoy.as_ref() == Some(&current),
+                Some(current) => former.envoy.as_ref().is_none_or(|former| *former == current),
                 None if is_late => false,
                 None => return,
             },

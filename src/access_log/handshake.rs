@@ -24,7 +24,7 @@ enum Failure {
     NoCertificate,
     /// The two have no version or cipher in common, or what came was no TLS.
     Protocol,
-    /// The agent went away.
+    /// The agent went away before its first request.
     Closed,
     /// Something else.
     Other,
@@ -67,6 +67,10 @@ impl Failure {
 impl AccessLog {
     /// Puts a failed handshake on record, unless its name was refused: that is on record from when it was asked for.
     pub(super) fn refuse(&self, handshake: &Handshake<'_>, gathered: &mut Gathered<'_>) {
+        // A connection that ends badly has a failure too.
+        if handshake.received > 0 {
+            return;
+        }
         tracing::debug!(sni = handshake.server_name, failure = handshake.failure, "a TLS handshake has failed");
         let live = self.live.load();
         let rules = &live.rules;

@@ -108,7 +108,9 @@ impl Ledger {
         // A decision that Envoy names and nobody here knows is not believed for that: the file, which comes later, is
         // held against the record.
         let is_news = report.decision.is_none();
-        if self.open.finish(&report.outcome.request_id, is_news, Instant::now()) == Known::Over {
+        let went_nowhere = report.decision != Some("allow") && report.outcome.upstream.is_none();
+        let known = self.open.finish(&report.outcome.request_id, is_news || went_nowhere, Instant::now());
+        if known == Known::Over {
             return false;
         }
         if is_news {

@@ -148,9 +148,7 @@ impl Watcher {
                 None => unreadable += 1,
                 Some(entry) => {
                     let Some(id) = entry.request_id() else { return unreadable += 1 };
-                    // What was refused and went nowhere owes nothing.
-                    let is_refused = entry.decision.as_deref().is_some_and(|decision| decision != "allow");
-                    if ledger.open.confirm(&id) != Known::Over && !(is_refused && !entry.has_upstream()) {
+                    if ledger.open.confirm(&id) != Known::Over {
                         let id = id.as_ref().into();
                         waiting.push_back(Waiting { at, due: now + PATIENCE, id, entry });
                     }

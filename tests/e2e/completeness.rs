@@ -196,6 +196,13 @@ agents:
     // A name that is refused has its own record, and no second one.
     let stream = tunnel::connect(attache.proxy(), "api.example.com:443", &[("X-Agent", "ann")]).await.unwrap();
     assert!(tunnel::tls(stream, Some("other.example"), &attache.ca_pem(), &[]).await.is_err());
+    // Nor has a connection that ended badly after its handshake one of a handshake.
+    let stream = tunnel::connect(attache.proxy(), "api.example.com:443", &[("X-Agent", "ann")]).await.unwrap();
+    let mut stream = tunnel::tls(stream, Some("api.example.com"), &attache.ca_pem(), &["http/1.1"]).await.unwrap();
+    let head = b"GET /late HTTP/1.1\r\nHost: api.example.com\r\n\r\n";
+    assert!(tunnel::raw(&mut stream, head).await.starts_with("HTTP/1.1 200"));
+    stream.get_ref().0.set_zero_linger().unwrap();
+    drop(stream);
     // A later failure is reported later.
     curl(["--proxy", &proxy, "--proxy-header", "X-Agent: ann", "https://api.example.com/"]).await;
     let failures = |records: &[Value]| records.iter().filter(|record| record["reason"] == "handshake_failed").count();
@@ -203,7 +210,7 @@ agents:
     let refused = attache.records_of("other.example");
     assert_eq!(refused.len(), 1, "{refused:?}");
     assert_eq!(refused[0]["reason"], "certificate_refused");
-    assert!(upstream.connections().is_empty());
+    assert_eq!(upstream.requests().len(), 1);
 }
 
 /// `attache serve` and an Envoy of its own, whose bootstrap a test may change.

@@ -145,6 +145,7 @@ pub struct Handshake<'a> {
 }
 
 /// What a message tells of.
+#[allow(clippy::large_enum_variant, reason = "it is handed over at once and never kept")]
 pub enum Logged<'a> {
     /// A request.
     Request(Entry<'a>),

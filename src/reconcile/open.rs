@@ -22,10 +22,12 @@ pub const GRACE: Duration = Duration::from_secs(10);
 
 /// The table.
 pub struct Open {
-    parts: Box<[Mutex<HashMap<Arc<str>, State>>]>,
+    parts: Box<[Mutex<Part>]>,
     hasher: RandomState,
     count: AtomicUsize,
 }
+
+type Part = HashMap<Arc<str>, State>;
 
 /// Which connections of Envoy's an exchange may still be reported on: those that were numbered before it began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -150,7 +152,7 @@ impl Open {
         (lost, running)
     }
 
-    fn part(&self, id: &str) -> MutexGuard<'_, HashMap<Arc<str>, State>> {
+    fn part(&self, id: &str) -> MutexGuard<'_, Part> {
         let number = self.hasher.hash_one(id) as usize % PARTS;
         // There are as many as the number is below.
         #[allow(clippy::indexing_slicing, reason = "the remainder is below the length")]

@@ -168,7 +168,9 @@ impl Watcher {
 
     fn settle(&mut self, now: Instant, last: bool) {
         let (mut records, mut strangers) = (Vec::new(), Vec::new());
-        while let Some(waiting) = self.waiting.pop_front_if(|waiting| last || waiting.due <= now) {
+        while self.waiting.front().is_some_and(|waiting| last || waiting.due <= now)
+            && let Some(waiting) = self.waiting.pop_front()
+        {
             match self.ledger.open.confirm(&waiting.id) {
                 Known::Over => {}
                 Known::Running => {

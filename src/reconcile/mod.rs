@@ -105,14 +105,18 @@ impl Ledger {
 
     /// Takes what Envoy reports, and adds what is to be put on record. True if nothing else has that on record.
     pub fn take(&self, report: Report<'_>, records: &mut Vec<Record>) -> bool {
-        if self.open.finish(&report.outcome.request_id, Instant::now()) == Known::Over {
+        // A decision that Envoy names and nobody here knows is not believed for that: the file, which comes later, is
+        // held against the record.
+        let is_news = report.decision.is_none();
+        let went_nowhere = report.decision != Some("allow") && report.outcome.upstream.is_none();
+        let known = self.open.finish(&report.outcome.request_id, is_news || went_nowhere, Instant::now());
+        if known == Known::Over {
             return false;
         }
-        if report.decision.is_none() {
+        if is_news {
             let decision = if report.was_forwarded() { self.unreconciled(&report) } else { self.undecided(&report) };
             records.push(Record::Decision(Box::new(decision)));
         }
-        let is_news = report.decision.is_none();
         records.push(Record::Outcome(Box::new(report.outcome)));
         is_news
     }

@@ -148,9 +148,7 @@ impl Watcher {
                 None => unreadable += 1,
                 Some(entry) => {
                     let Some(id) = entry.request_id() else { return unreadable += 1 };
-                    // What was refused and went nowhere owes nothing.
-                    let is_refused = entry.decision.as_deref().is_some_and(|decision| decision != "allow");
-                    if ledger.open.confirm(&id) != Known::Over && !(is_refused && !entry.has_upstream()) {
+                    if ledger.open.confirm(&id) != Known::Over {
                         let id = id.as_ref().into();
                         waiting.push_back(Waiting { at, due: now + PATIENCE, id, entry });
                     }
@@ -170,7 +168,9 @@ impl Watcher {
 
     fn settle(&mut self, now: Instant, last: bool) {
         let (mut records, mut strangers) = (Vec::new(), Vec::new());
-        while let Some(waiting) = self.waiting.pop_front_if(|waiting| last || waiting.due <= now) {
+        while self.waiting.front().is_some_and(|waiting| last || waiting.due <= now)
+            && let Some(waiting) = self.waiting.pop_front()
+        {
             match self.ledger.open.confirm(&waiting.id) {
                 Known::Over => {}
                 Known::Running => {
@@ -239,7 +239,7 @@ impl Watcher {
             // Nobody says which process it is: that it is the same cannot be excluded.
             (None, true) => true,
             (Some(envoy), true) => match envoy().map(identity) {
-                Some(current) => former.envoy.as_ref() == Some(&current),
+                Some(current) => former.envoy.as_ref().is_none_or(|former| *former == current),
                 None if is_late => false,
                 None => return,
             },

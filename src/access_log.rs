@@ -77,9 +77,10 @@ impl AccessLog {
         }
         let outcome = outcome(entry);
         if common.decision.is_none() {
-            self.telemetry.undecided();
+            let record = self.undecided(entry, &outcome);
+            record.reason.iter().for_each(|reason| self.telemetry.undecided(reason));
             gathered.urgent = true;
-            gathered.records.push(Record::Decision(Box::new(self.undecided(entry, &outcome))));
+            gathered.records.push(Record::Decision(Box::new(record)));
         }
         gathered.records.push(Record::Outcome(Box::new(outcome)));
     }

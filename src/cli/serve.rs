@@ -22,7 +22,7 @@ use crate::supervisor::handover::{self, Message, Receiver};
 /// Run the policy service that Envoy asks: the process of a sidecar.
 ///
 /// Serves Envoy's External Processing, certificate discovery (delta ADS) and access log over a Unix socket, metrics
-/// and probes over HTTP (/metrics, /livez, /readyz), and operators on a control socket. Reloads the policy when it
+/// and probes over HTTP (/metrics, /metrics/envoy, /livez, /readyz), and operators on a control socket. Reloads the policy when it
 /// changes. SIGTERM drains and ends it. `attache up` starts this together with an Envoy.
 #[derive(clap::Args)]
 pub struct Args {
@@ -43,6 +43,9 @@ pub struct Args {
     /// Where metrics and probes are served; `off` for nowhere.
     #[arg(long, value_name = "ADDR:PORT", env = "ATTACHE_METRICS", default_value = "127.0.0.1:9464")]
     metrics: Metrics,
+    /// The Unix socket of Envoy's admin interface; its statistics are at /metrics/envoy [default: STATE_DIR/admin.sock].
+    #[arg(long, value_name = "PATH", env = "ATTACHE_ENVOY_ADMIN")]
+    envoy_admin: Option<PathBuf>,
     /// Keep the CA's certificate and key in this directory, so that agents go on trusting it after a restart. It
     /// should be in memory, and no agent may see it. Without it the CA lasts as long as this process.
     #[arg(long, value_name = "DIR", env = "ATTACHE_CA_DIR")]
@@ -102,6 +105,7 @@ async fn serve(args: Args) -> Outcome {
     let settings = Settings {
         policy: args.common.origin(),
         agent: args.common.agent.clone(),
+        envoy_admin: args.envoy_admin.unwrap_or_else(|| args.state_dir.join("admin.sock")),
         state_dir: args.state_dir,
         service: service.clone(),
         metrics: args.metrics.0,
@@ -114,7 +118,7 @@ async fn serve(args: Args) -> Outcome {
     };
     let running = server::start(settings).await.map_err(|error| match error {
         ServeError::Policy(problems) => Failure::usage(format!("the policy is wrong\n{problems}")),
-        ServeError::Resolve(_) | ServeError::Store(_) => Failure::usage(error),
+        ServeError::Resolve(_) | ServeError::Store(_) | ServeError::Telemetry(_) => Failure::usage(error),
         other => Failure::runtime(other),
     })?;
     let place = match &service {

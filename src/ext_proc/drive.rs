@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use smallvec::SmallVec;
 use tonic::Status;
 use tonic::metadata::MetadataMap;
 
@@ -15,14 +16,15 @@ use super::held::Held;
 use super::translate::{self, Phase};
 use super::wire::{Attributes, Head, HttpBody, Part, ProcessingRequest, ProcessingResponse};
 use crate::live::Live;
-use crate::pipeline::approval::{Asked, Petition, Standing, Ticket};
-use crate::pipeline::audit::{ApprovalNote, DecisionRecord, InspectionAction, InspectionRecord, Verdict};
+use crate::pipeline::approval::{Asked, NotAdmitted, Petition, Standing, Ticket};
+use crate::pipeline::audit::{ApprovalNote, DecisionRecord, Direction, InspectionAction, InspectionRecord, Verdict};
 use crate::pipeline::exchange::{Chunk, Effect, Event, Exchange, Now, Reply, ResolveFailure, Resolved, Shows};
+use crate::pipeline::limit::Excess;
 use crate::pipeline::message::{Door, Fields, Host};
 use crate::pipeline::policy::Reason;
 use crate::secrets::Fetch;
 use crate::store::{Soon, Store};
-use crate::telemetry::{Parent, Telemetry};
+use crate::telemetry::{Facts, Telemetry, Trail};
 
 /// What Envoy waits longer than a request is held: the decision after it takes its time too.
 const SLACK: Duration = Duration::from_secs(10);
@@ -75,7 +77,7 @@ pub trait Herald: Send + Sync {
 pub struct Driver {
     needs: Arc<Needs>,
     door: Door,
-    parent: Option<Parent>,
+    trail: Trail,
     exchange: Exchange,
     request_id: Arc<str>,
     phase: Phase,
@@ -87,6 +89,8 @@ pub struct Driver {
     shows: Shows,
     /// What is on record of it, as long as something of it is shown.
     allowed: Option<Box<DecisionRecord>>,
+    /// The limits that are being charged.
+    charging: SmallVec<[Arc<str>; 2]>,
     /// What the request waits for, as soon as it has a name.
     asked: Arc<Mutex<Option<Ticket>>>,
 }
@@ -106,12 +110,12 @@ pub enum Step {
 impl Driver {
     pub fn new(needs: Arc<Needs>, door: Door, metadata: &MetadataMap) -> Self {
         let exchange = Exchange::new(needs.live.load().rules.clone(), now());
-        let parent = needs.telemetry.parent(metadata);
+        let trail = needs.telemetry.trail(metadata);
         needs.in_flight.fetch_add(1, Ordering::Relaxed);
         Self {
             needs,
             door,
-            parent,
+            trail,
             exchange,
             request_id: "".into(),
             phase: Phase::Head,
@@ -119,6 +123,7 @@ impl Driver {
             holding: false,
             shows: Shows::default(),
             allowed: None,
+            charging: SmallVec::new(),
             asked: Arc::default(),
         }
     }
@@ -149,6 +154,7 @@ impl Driver {
             return Step::End(Status::invalid_argument("a second `request_headers` on one stream"));
         }
         self.owed = true;
+        self.trail.link(|| incoming.fields.get("x-agent-traceparent"));
         self.request_id = incoming.request_id.clone();
         self.on(Event::Request(incoming))
     }
@@ -193,6 +199,7 @@ impl Driver {
     }
 
     fn run(&mut self, event: Event) -> Step {
+        self.limited(&event);
         let live = self.needs.live.load();
         let effect = self.exchange.on(event, &live.rules, now());
         drop(live);
@@ -231,15 +238,33 @@ impl Driver {
                     Soon::Now(room) => Event::Looked(room),
                     Soon::Later(room) => return Step::Wait(Box::pin(async move { Event::Looked(room.await) })),
                 },
-                Effect::Admit { charges, redeem } => match self.needs.store.admit(&charges, redeem) {
-                    Soon::Now(admitted) => Event::Admitted(admitted),
-                    Soon::Later(admitted) => {
-                        return Step::Wait(Box::pin(async move { Event::Admitted(admitted.await) }));
+                Effect::Admit { charges, redeem } => {
+                    self.charging = charges.iter().map(|charge| charge.limit.rule.clone()).collect();
+                    match self.needs.store.admit(&charges, redeem) {
+                        Soon::Now(admitted) => Event::Admitted(admitted),
+                        Soon::Later(admitted) => {
+                            return Step::Wait(Box::pin(async move { Event::Admitted(admitted.await) }));
+                        }
                     }
-                },
+                }
                 Effect::Ask(petition) => return self.ask(*petition),
             };
+            self.limited(&event);
             effect = self.exchange.on(event, &live.rules, now());
+        }
+    }
+
+    /// Shows what limits said.
+    fn limited(&mut self, event: &Event) {
+        match event {
+            Event::Looked(Err(Excess::Reached { rule, .. }))
+            | Event::Admitted(Err(NotAdmitted::Excess(Excess::Reached { rule, .. }))) => {
+                self.needs.telemetry.limited(rule, false);
+            }
+            Event::Admitted(Ok(_)) => {
+                self.charging.iter().for_each(|rule| self.needs.telemetry.limited(rule, true));
+            }
+            _ => {}
         }
     }
 
@@ -272,21 +297,22 @@ impl Driver {
     }
 
     /// Puts a decision on record, then shows what is enforced: an allow without its record is none.
-    fn record(&self, mut record: DecisionRecord) -> bool {
+    fn record(&mut self, mut record: DecisionRecord) -> bool {
         let written = self.needs.recorder.record(&record);
         if !written && record.decision == Verdict::Allow {
             record.decision = Verdict::Error;
             record.reason = Some(Reason::RecordFailed.as_str().into());
             record.status = Some(Reason::RecordFailed.status());
         }
-        self.needs.telemetry.decided(&record, self.parent.as_ref());
+        let facts = Facts { scanned: self.exchange.scanned(Direction::Request), seq: None };
+        self.needs.telemetry.decided(&record, facts, &mut self.trail);
         self.needs.herald.decided(&record);
         written
     }
 
     /// Puts on record what was found after the decision, and tells who wants to know of a request that was cut off.
     fn note(&self, found: &InspectionRecord) -> bool {
-        self.needs.telemetry.inspected(found);
+        self.needs.telemetry.inspected(found, &self.trail);
         if let Some(allowed) = self.allowed.as_deref().filter(|_| found.action == InspectionAction::Blocked) {
             self.needs.herald.decided(&DecisionRecord {
                 time: found.time,
@@ -328,6 +354,9 @@ impl Drop for Driver {
         }
         for record in self.exchange.close(now()) {
             self.note(&record);
+        }
+        for direction in [Direction::Request, Direction::Response] {
+            self.needs.telemetry.scanned(direction, self.exchange.scanned(direction));
         }
         self.needs.in_flight.fetch_sub(1, Ordering::Relaxed);
     }

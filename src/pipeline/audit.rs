@@ -326,6 +326,18 @@ pub enum ApprovalEvent {
     Expired,
 }
 
+impl ApprovalEvent {
+    /// As records and metrics write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Asked => "asked",
+            Self::Approved => "approved",
+            Self::Refused => "refused",
+            Self::Expired => "expired",
+        }
+    }
+}
+
 /// What became of one exchange, as Envoy's access log says.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -20,6 +20,7 @@ const GLANCE: Duration = Duration::from_secs(1);
 pub struct Crier {
     journal: Arc<Journal>,
     notifier: Notifier,
+    telemetry: Telemetry,
     /// The questions this service asked, until one request went out for them or their time is over.
     asked: Mutex<HashMap<Ticket, Asked>>,
 }
@@ -75,8 +76,8 @@ impl Herald for Crier {
 }
 
 impl Crier {
-    pub fn new(journal: Arc<Journal>, notifier: Notifier) -> Self {
-        Self { journal, notifier, asked: Mutex::default() }
+    pub fn new(journal: Arc<Journal>, notifier: Notifier, telemetry: Telemetry) -> Self {
+        Self { journal, notifier, telemetry, asked: Mutex::default() }
     }
 
     /// A person has answered a question.
@@ -98,11 +99,11 @@ impl Crier {
     }
 
     /// Shows how much waits, and notes what nobody answered in time, until the process ends.
-    pub async fn watch(self: Arc<Self>, store: Arc<dyn Store>, telemetry: Telemetry) {
+    pub async fn watch(self: Arc<Self>, store: Arc<dyn Store>) {
         loop {
             tokio::time::sleep(GLANCE).await;
             match store.pending().await {
-                Ok(pending) => telemetry.approvals(pending.count, pending.oldest),
+                Ok(pending) => self.telemetry.approvals(pending.count, pending.oldest),
                 Err(error) => tracing::debug!(%error, "it is not known how many requests wait for a person"),
             }
             let now = SystemTime::now();
@@ -164,6 +165,7 @@ impl Crier {
             Standing::Refused(answered) => (ApprovalEvent::Refused, Some(answered)),
             Standing::Expired => (ApprovalEvent::Expired, None),
         };
+        self.telemetry.approval(event.as_str());
         let record = ApprovalRecord {
             ticket: ticket.clone(),
             time: SystemTime::now(),

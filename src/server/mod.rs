@@ -39,7 +39,7 @@ use crate::pipeline::policy::Reason;
 use crate::resolver::{Lookup, Options as ResolverOptions, ResolveError, Resolver, StatedError};
 use crate::secrets::Environment;
 use crate::store::{Memory, Redis, RedisOptions, RedisOptionsError, Store};
-use crate::telemetry::{self, Relay, Telemetry, TelemetryError};
+use crate::telemetry::{self, EnvoyAdmin, Port, Relay, Telemetry, TelemetryError};
 pub use listen::MAX_SOCKET_PATH;
 use listen::{Accepted, Guard};
 
@@ -61,6 +61,8 @@ pub struct Settings {
     pub service: Address,
     /// Where metrics and probes are served.
     pub metrics: Option<SocketAddr>,
+    /// Envoy's admin socket, for its statistics.
+    pub envoy_admin: PathBuf,
     /// The CA that signs leaf certificates.
     pub authority: Authority,
     /// How names are looked up.
@@ -132,9 +134,6 @@ pub enum ServeError {
     /// Telemetry cannot be set up.
     #[error(transparent)]
     Telemetry(#[from] TelemetryError),
-    /// The collector's address is none.
-    #[error("`OTEL_EXPORTER_OTLP_ENDPOINT` is no address of a collector: {0}")]
-    Collector(#[from] tonic::transport::Error),
     /// A thread cannot be started.
     #[error("a worker cannot be started: {0}")]
     Worker(io::Error),
@@ -162,6 +161,7 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
         state_dir,
         service,
         metrics,
+        envoy_admin,
         authority,
         resolver,
         workers,
@@ -169,8 +169,8 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
         store,
         supervisor,
     } = settings;
-    let collector = telemetry::collector()?;
-    let telemetry = Telemetry::new(collector.as_deref())?;
+    let shown = telemetry::Settings::of_process().map_err(TelemetryError::from)?;
+    let telemetry = Telemetry::new(&shown)?;
     let memory = Arc::new(guard::Memory::new(&RandomState::new()));
     let source = policy::PolicySource { origin: policy.clone(), agent, environment: Arc::new(environment), memory };
     let loaded = source.load().map_err(ServeError::Policy)?;
@@ -190,14 +190,14 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
     let in_flight = Arc::new(AtomicUsize::new(0));
 
     let gate = gate::Gate { live: live.clone(), journal: journal.clone(), telemetry: telemetry.clone() };
-    let trace_percent = if collector.is_some() { 100 } else { 0 };
+    let trace_percent = if shown.traces.is_some() { shown.sampler.percent() } else { 0 };
     let options = DiscoveryOptions { trace_percent, ..DiscoveryOptions::default() };
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_service_status("attache", tonic_health::ServingStatus::Serving).await;
     let store = open(store).await?;
     let notifier = notifier(source.environment.clone(), telemetry.clone());
     notifier.replace(notifications);
-    let crier = Arc::new(herald::Crier::new(journal.clone(), notifier.clone()));
+    let crier = Arc::new(herald::Crier::new(journal.clone(), notifier.clone(), telemetry.clone()));
     let needs = Needs {
         live: live.clone(),
         resolver: Arc::new(Names(resolver.clone())),
@@ -218,7 +218,7 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
             telemetry: telemetry.clone(),
         }),
         discovery: Discovery::new(Minter::new(authority, LEAF_LIFETIME), Arc::new(gate), options).into_service(),
-        relay: Relay::new(collector.as_deref())?,
+        relay: Relay::new(shown.traces.as_ref()),
         health: health_service,
     };
     let (workers, queues) = workers::start(workers.max(1), services, &stopped).map_err(ServeError::Worker)?;
@@ -260,15 +260,18 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
         Some(address) => {
             let listener = tcp(address).await?;
             let bound = listener.local_addr().ok();
-            tokio::spawn(telemetry::serve_http(listener, telemetry.clone(), is_ready));
+            let port =
+                Port { telemetry: telemetry.clone(), ready: is_ready.clone(), envoy: EnvoyAdmin::at(envoy_admin) };
+            tokio::spawn(telemetry::serve_http(listener, port));
             bound
         }
         None => None,
     };
+    telemetry.observe_ready(is_ready);
     tokio::spawn(policy::watch(source, kept, live.clone(), notifier.clone(), telemetry.clone()));
     tokio::spawn(policy::refresh_secrets(live.clone()));
     tokio::spawn(keep_on_disk(journal.clone()));
-    tokio::spawn(crier.watch(store, telemetry.clone()));
+    tokio::spawn(crier.watch(store));
     Ok(Running { live, journal, notifier, telemetry, stop, ready, sockets, workers, metrics })
 }
 

@@ -3,6 +3,7 @@
 //! Envoy sends them to attaché, so that the bootstrap needs no collector's address and Envoy no way out of its own.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
@@ -12,34 +13,57 @@ use prost::bytes::Buf;
 use tonic::body::Body;
 use tonic::codec::{Codec, DecodeBuf, Decoder};
 use tonic::codegen::{BoxFuture, Service, StdError};
+use tonic::metadata::KeyAndValueRef;
 use tonic::server::{Grpc, UnaryService};
-use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
+use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 use tonic_prost::{ProstCodec, ProstEncoder};
 
+use super::export::Health;
 use super::scrub::{TRACES, scrub};
+use super::settings::Collector;
 
 const METHOD: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 
 /// The OTLP trace service that Envoy exports to.
 #[derive(Debug, Clone)]
-pub struct Relay(Option<TraceServiceClient<Channel>>);
+pub struct Relay(Option<Arc<Way>>);
+
+#[derive(Debug)]
+struct Way {
+    collector: Collector,
+    client: TraceServiceClient<Channel>,
+    health: Health,
+}
 
 impl Relay {
     /// A relay to a collector; without one, spans are dropped. Needs a tokio runtime.
-    pub fn new(collector: Option<&str>) -> Result<Self, tonic::transport::Error> {
-        let Some(address) = collector else { return Ok(Self(None)) };
-        let mut endpoint = Endpoint::from_shared(address.to_owned())?;
-        if address.starts_with("https://") {
-            endpoint = endpoint.tls_config(ClientTlsConfig::new().with_native_roots())?;
-        }
-        Ok(Self(Some(TraceServiceClient::new(endpoint.connect_lazy()))))
+    pub fn new(collector: Option<&Collector>) -> Self {
+        Self(collector.map(|collector| {
+            let client = TraceServiceClient::new(collector.channel());
+            Arc::new(Way { collector: collector.clone(), client, health: Health::of("envoy's spans") })
+        }))
     }
 
     async fn pass_on(self, spans: ExportTraceServiceRequest) -> Result<Response<ExportTraceServiceResponse>, Status> {
-        match self.0 {
-            Some(mut collector) => collector.export(spans).await,
-            None => Ok(Response::new(ExportTraceServiceResponse::default())),
+        let Some(way) = self.0 else { return Ok(Response::new(ExportTraceServiceResponse::default())) };
+        let mut request = Request::new(spans);
+        request.set_timeout(way.collector.timeout());
+        for header in way.collector.headers().iter() {
+            if let KeyAndValueRef::Ascii(name, value) = header {
+                request.metadata_mut().append(name, value.clone());
+            }
+        }
+        match way.client.clone().export(request).await {
+            Ok(taken) => {
+                way.health.took();
+                // What the collector says beside it is not Envoy's business.
+                Ok(Response::new(taken.into_inner()))
+            }
+            Err(status) => {
+                way.health.refused(&status.code());
+                Err(Status::new(status.code(), "the collector did not take the spans"))
+            }
         }
     }
 }

@@ -201,6 +201,7 @@ mod tests {
     use crate::pipeline::approval::Answered;
     use crate::pipeline::audit::ApprovalNote;
     use crate::secrets::Environment;
+    use crate::telemetry::Settings;
 
     use super::*;
 
@@ -216,7 +217,7 @@ mod tests {
             let environment = Arc::new(Environment::default());
             let observe: crate::notify::Observe = Arc::new(|_, _| {});
             let notifier = Notifier::new(crate::https::Trust::System, environment, Timing::default(), observe);
-            Self { folder, crier: Crier::new(journal, notifier) }
+            Self { folder, crier: Crier::new(journal, notifier, Telemetry::new(&Settings::default()).unwrap()) }
         }
 
         fn ask(&self) {

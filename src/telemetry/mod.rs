@@ -73,6 +73,7 @@ impl Telemetry {
         let scraped = opentelemetry_prometheus::exporter()
             .with_registry(registry.clone())
             .without_target_info()
+            .scope_info_enabled(false)
             .build()
             .map_err(|error| TelemetryError::Metrics(error.to_string()))?;
         let mut meters = SdkMeterProvider::builder().with_reader(scraped).with_resource(resource.clone());

@@ -24,6 +24,15 @@ GREEN, YELLOW, RED = "green", "yellow", "red"
 NONE_ALLOWED = [(None, GREEN), (1, RED)]
 
 
+def named(label, text, expr):
+    """Gives the series without this label a name."""
+    return f'label_replace({expr}, "{label}", "{text}", "{label}", "")'
+
+
+def by_agent(expr):
+    return named("agent", "not identified", expr)
+
+
 def overview():
     requests = f"attache_requests_total{{{AGENT}}}"
     refused = f"attache_requests_total{{{AGENT},{REFUSED}}}"
@@ -46,16 +55,16 @@ def overview():
         row("Requests",
             series("By decision", "What was enforced. `pending` waits for a person; `error` is a fault of attaché's own, and refused.",
                    "reqps", (f"sum by (decision) (rate({requests}{RATE}))", "{{decision}}"), stacked=True),
-            series("By agent", "Who asks. An empty name: callers that were not identified.", "reqps",
-                   (f"sum by (agent) (rate({requests}{RATE}))", "{{agent}}"), stacked=True),
+            series("By agent", "Who asks.", "reqps",
+                   (by_agent(f"sum by (agent) (rate({requests}{RATE}))"), "{{agent}}"), stacked=True),
             series("Refused, by agent", "The part of each agent's requests that was refused. A sudden rise: it does something new, or a policy changed.",
-                   "percentunit", (f"sum by (agent) (rate({refused}{RATE})) / sum by (agent) (rate({requests}{RATE}))", "{{agent}}"),
+                   "percentunit", (by_agent(f"sum by (agent) (rate({refused}{RATE})) / sum by (agent) (rate({requests}{RATE}))"), "{{agent}}"),
                    steps=[(None, GREEN), (0.2, YELLOW), (0.5, RED)], top=1)),
         row("What is refused",
             bars("Reasons", "Why requests were refused, most frequent first. docs/policy.md and the answers' `hint` explain each.", "short",
                  f"topk(10, sum by (reason) (increase({refused}[$__range])))", "{{reason}}"),
-            bars("Rules", "Which lines of the policy refused. Without one: nothing in the policy allows it.", "short",
-                 f"topk(10, sum by (rule) (increase({refused}[$__range])))", "{{rule}}"),
+            bars("Rules", "Which lines of the policy refused. Without a line: nothing allows it, or it is its form that is refused.", "short",
+                 named("rule", "no line of its own", f"topk(10, sum by (rule) (increase({refused}[$__range])))"), "{{rule}}"),
             table("Agents, reasons and rules", "The twenty most frequent refusals.", "short",
                   f"topk(20, sum by (agent, decision, reason, rule) (increase({refused}[$__range])) > 0)")),
         row("Monitor mode",
@@ -262,7 +271,7 @@ def audit():
             series("Gaps", "In a minute: outcomes that were never heard, and requests without a decision.", "short",
                    (f"60 * sum(rate(attache_outcomes_unknown_total{{{ME}}}{RATE}))", "outcome unknown"),
                    (f"60 * sum(rate(attache_unreconciled_exchanges_total{{{ME}}}{RATE}))", "no decision"), steps=NONE_ALLOWED),
-            series("Records for each decision", "Between one and two in daily work: what is refused has one, what passes two. Less than one: records are missing.", "short",
+            series("Records for each decision", "What is refused has one, what passes has two, findings and questions have more. Less than one: records are missing.", "short",
                    (f"sum(rate(attache_journal_records_total{{{ME}}}{RATE})) / sum(rate(attache_requests_total{{{ME}}}{RATE}))", "records"))),
     ])
 

@@ -160,8 +160,11 @@ fn text(text: &Cow<'static, str>) -> StringValue {
     }
 }
 
+/// What stands for every other method.
+pub const OTHER_METHOD: &str = "_OTHER";
+
 /// The methods of RFC 9110 and PATCH (RFC 5789): the others are `_OTHER`, as semantic conventions want it.
-fn known_method(method: &str) -> Option<&'static str> {
+pub fn known_method(method: &str) -> Option<&'static str> {
     const KNOWN: [&str; 9] = ["GET", "POST", "CONNECT", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE"];
     KNOWN.into_iter().find(|known| *known == method)
 }
@@ -169,7 +172,7 @@ fn known_method(method: &str) -> Option<&'static str> {
 fn decision_attributes(record: &DecisionRecord, facts: Facts, fault: Option<&'static str>) -> Vec<KeyValue> {
     let mut all = Attributes(Vec::with_capacity(24));
     let method = known_method(&record.method);
-    all.add("http.request.method", method.unwrap_or("_OTHER"));
+    all.add("http.request.method", method.unwrap_or(OTHER_METHOD));
     if method.is_none() && !record.method.is_empty() {
         all.add("http.request.method_original", record.method.to_string());
     }

@@ -380,7 +380,7 @@ def dashboard(name, title, what, rows, agent=False):
             "expr": f"changes(attache_policy_last_reload_timestamp_seconds{{{ME}}}[1m]) > 0", "step": "60s",
         }]},
         "links": [{"type": "dashboards", "title": "Attaché", "tags": ["attache"], "asDropdown": True, "includeVars": True,
-                   "keepTime": True}],
+                   "keepTime": True, "icon": "external link", "targetBlank": False, "tooltip": "", "url": ""}],
     }
 
 
@@ -393,7 +393,7 @@ def fitting(items):
 
 def variable(name, label, query):
     # Empty labels are met by `.*` alone: callers that nobody identified have no agent.
-    return {"name": name, "label": label, "type": "query", "datasource": SOURCE, "query": {"query": query, "refId": name},
+    return {"name": name, "label": label, "type": "query", "datasource": SOURCE, "query": {"qryType": 1, "query": query, "refId": name},
             "definition": query, "refresh": 2, "sort": 1, "multi": True, "includeAll": True, "allValue": ".*",
             "current": {"text": ["All"], "value": ["$__all"]}, "hide": 0}
 

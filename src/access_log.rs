@@ -78,7 +78,7 @@ impl AccessLog {
         let outcome = outcome(entry);
         if common.decision.is_none() {
             let record = self.undecided(entry, &outcome);
-            record.reason.iter().for_each(|reason| self.telemetry.undecided(reason));
+            record.reason.iter().for_each(|reason| self.telemetry.undecided(reason.clone()));
             gathered.urgent = true;
             gathered.records.push(Record::Decision(Box::new(record)));
         }

@@ -2,6 +2,7 @@
 //!
 //! The SDK's own counters hash every label of every measurement, which was a fortieth of all that a request takes.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -69,10 +70,10 @@ impl Count {
 
 impl Label {
     /// The text of a record, which is a word of ours unless it was read back from somewhere.
-    pub fn of(text: &std::borrow::Cow<'static, str>) -> Self {
+    pub fn of(text: Cow<'static, str>) -> Self {
         match text {
-            std::borrow::Cow::Borrowed(word) => Self::Word(word),
-            std::borrow::Cow::Owned(text) => Self::Name(text.as_str().into()),
+            Cow::Borrowed(word) => Self::Word(word),
+            Cow::Owned(text) => Self::Name(text.into()),
         }
     }
 

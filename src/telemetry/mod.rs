@@ -104,7 +104,7 @@ impl Telemetry {
         let labels = [
             Label::Word(record.decision.as_str()),
             Label::Word(traces::mode(record)),
-            reason.map_or(Label::Word(""), Label::of),
+            reason.map_or(Label::Word(""), |reason| Label::of(reason.clone())),
             Label::or_none(record.agent.as_ref()),
             Label::or_none(rule),
         ];
@@ -128,7 +128,7 @@ impl Telemetry {
         let labels = [
             Label::Word(record.direction.as_str()),
             Label::Word(record.action.as_str()),
-            record.reason.as_ref().map_or(Label::Word(""), Label::of),
+            record.reason.clone().map_or(Label::Word(""), Label::of),
         ];
         metrics.inspections.add(1, &labels);
         self.found(&record.findings, record.direction);
@@ -143,7 +143,7 @@ impl Telemetry {
             let labels = [
                 Label::Name(note.rule.clone()),
                 Label::Name(note.category.as_ref().into()),
-                Label::of(&note.action),
+                Label::of(note.action.clone()),
                 Label::Word(direction.as_str()),
             ];
             self.0.metrics.findings.add(1, &labels);
@@ -180,7 +180,7 @@ impl Telemetry {
     }
 
     /// Shows a request that no decision stands behind, and why Envoy refused it.
-    pub fn undecided(&self, reason: &Cow<'static, str>) {
+    pub fn undecided(&self, reason: Cow<'static, str>) {
         self.0.metrics.undecided.add(1, &[Label::of(reason)]);
     }
 

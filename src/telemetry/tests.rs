@@ -98,7 +98,7 @@ fn everything_that_can_happen_is_counted_under_its_name() {
     shown.scanned(Direction::Request, 0);
     shown.limited(&"limits[0]".into(), true);
     shown.limited(&"limits[0]".into(), false);
-    shown.undecided(&"malformed_request".into());
+    shown.undecided("malformed_request".into());
     shown.unreconciled();
     shown.outcome_unknown();
     shown.open_exchanges(3);
@@ -201,6 +201,32 @@ fn journal_and_sinks_are_asked_at_each_scrape() {
         for (outcome, count) in [("delivered", 5.0), ("dropped", 1.0)] {
             let labels = [("sink", sink), ("outcome", outcome)];
             assert_eq!(sample(&text, "attache_sink_records_total", &labels), Some(count), "{text}");
+        }
+    }
+}
+
+/// The words in a text that begin like this and go on with letters, dots and underscores.
+fn words<'a>(text: &'a str, prefix: &str) -> std::collections::BTreeSet<&'a str> {
+    let is_part = |c: char| c.is_ascii_lowercase() || c == '_' || c == '.';
+    let words = text.split(|c: char| !is_part(c)).map(|word| word.trim_end_matches('.'));
+    words.filter(|word| word.starts_with(prefix) && word.len() > prefix.len()).collect()
+}
+
+#[test]
+fn the_page_names_every_metric_and_attribute_and_no_other() {
+    const PAGE: &str = include_str!("../../docs/telemetry.md");
+    let metrics: std::collections::BTreeSet<_> =
+        words(PAGE, "attache_").into_iter().map(|name| name.trim_end_matches("_total")).collect();
+    let registered = words(include_str!("metrics.rs"), "attache_");
+    assert!(registered.len() > 30, "{registered:?}");
+    assert_eq!(metrics, registered);
+    for prefix in ["attache.", "gen_ai.", "http.re", "server.", "url."] {
+        let written = words(include_str!("traces.rs"), prefix);
+        assert!(!written.is_empty());
+        let explained = words(PAGE, prefix);
+        assert!(written.is_subset(&explained), "{:?} are not explained", written.difference(&explained));
+        if prefix == "attache." {
+            assert_eq!(explained, written);
         }
     }
 }

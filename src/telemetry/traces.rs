@@ -1,13 +1,12 @@
 //! The span of a decision, and those of what is found after it. Envoy owns the HTTP spans; these lie under them.
 
-use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
 
 use opentelemetry::trace::{
     Event as SpanEvent, Link, Span, SpanBuilder, SpanContext, SpanId, SpanKind, Status, TraceContextExt, TraceFlags,
     TraceId, TraceState, Tracer,
 };
-use opentelemetry::{Context, KeyValue, StringValue, Value};
+use opentelemetry::{Context, KeyValue, Value};
 use opentelemetry_sdk::trace::SdkTracer;
 use tonic::metadata::MetadataMap;
 
@@ -152,14 +151,6 @@ impl Attributes {
     }
 }
 
-/// A text of a record, copied only where it is not a word of ours.
-fn text(text: &Cow<'static, str>) -> StringValue {
-    match text {
-        Cow::Borrowed(word) => (*word).into(),
-        Cow::Owned(text) => text.clone().into(),
-    }
-}
-
 /// What stands for every other method.
 pub const OTHER_METHOD: &str = "_OTHER";
 
@@ -169,16 +160,50 @@ pub fn known_method(method: &str) -> Option<&'static str> {
     KNOWN.into_iter().find(|known| *known == method)
 }
 
+/// The other methods of IANA's registry. Whatever else stands there may be anything.
+const REGISTERED: [&str; 31] = [
+    "ACL",
+    "BASELINE-CONTROL",
+    "BIND",
+    "CHECKIN",
+    "CHECKOUT",
+    "COPY",
+    "LABEL",
+    "LINK",
+    "LOCK",
+    "MERGE",
+    "MKACTIVITY",
+    "MKCALENDAR",
+    "MKCOL",
+    "MKREDIRECTREF",
+    "MKWORKSPACE",
+    "MOVE",
+    "ORDERPATCH",
+    "PRI",
+    "PROPFIND",
+    "PROPPATCH",
+    "QUERY",
+    "REBIND",
+    "REPORT",
+    "SEARCH",
+    "UNBIND",
+    "UNCHECKOUT",
+    "UNLINK",
+    "UNLOCK",
+    "UPDATE",
+    "UPDATEREDIRECTREF",
+    "VERSION-CONTROL",
+];
+
 fn decision_attributes(record: &DecisionRecord, facts: Facts, fault: Option<&'static str>) -> Vec<KeyValue> {
     let mut all = Attributes(Vec::with_capacity(24));
     let method = known_method(&record.method);
     all.add("http.request.method", method.unwrap_or(OTHER_METHOD));
-    if method.is_none() && !record.method.is_empty() {
-        all.add("http.request.method_original", record.method.to_string());
-    }
+    let original = || REGISTERED.into_iter().find(|known| **known == *record.method);
+    all.maybe("http.request.method_original", method.is_none().then(original).flatten());
     all.add("server.address", record.host.to_string());
     all.maybe("server.port", record.port.map(i64::from));
-    all.maybe("url.scheme", record.scheme.as_ref().map(text));
+    all.maybe("url.scheme", record.scheme.clone());
     all.add("url.path", record.path.to_string());
     all.maybe("http.response.status_code", record.status.map(i64::from));
     all.maybe("error.type", fault);
@@ -189,11 +214,11 @@ fn decision_attributes(record: &DecisionRecord, facts: Facts, fault: Option<&'st
     all.add("attache.request.id", record.request_id.clone());
     all.add("attache.decision", record.decision.as_str());
     all.add("attache.mode", mode(record));
-    all.maybe("attache.reason", record.reason.as_ref().map(text));
+    all.maybe("attache.reason", record.reason.clone());
     all.maybe("attache.rule.id", record.rule.clone());
     if let Some(would) = &record.would {
         all.add("attache.would", would.decision.as_str());
-        all.add("attache.would.reason", text(&would.reason));
+        all.add("attache.would.reason", would.reason.clone());
         all.maybe("attache.would.rule.id", would.rule.clone());
     }
     all.add("attache.policy.revision", record.policy_revision.clone());
@@ -215,7 +240,7 @@ fn inspection_attributes(record: &InspectionRecord) -> Vec<KeyValue> {
     all.add("attache.request.id", record.request_id.clone());
     all.add("attache.inspection.direction", record.direction.as_str());
     all.add("attache.inspection.action", record.action.as_str());
-    all.maybe("attache.reason", record.reason.as_ref().map(text));
+    all.maybe("attache.reason", record.reason.clone());
     all.maybe("attache.rule.id", record.rule.clone());
     all.add("attache.body.scanned_bytes", i64::try_from(record.bytes).unwrap_or(i64::MAX));
     // What the agent gets instead is the answer to its request, whichever message was looked into.
@@ -229,8 +254,8 @@ fn event(note: &FindingNote, time: SystemTime) -> SpanEvent {
     let attributes = vec![
         KeyValue::new("attache.dlp.rule.id", note.rule.clone()),
         KeyValue::new("attache.dlp.category", note.category.to_string()),
-        KeyValue::new("attache.dlp.confidence", text(&note.confidence)),
-        KeyValue::new("attache.dlp.action", text(&note.action)),
+        KeyValue::new("attache.dlp.confidence", note.confidence.clone()),
+        KeyValue::new("attache.dlp.action", note.action.clone()),
         KeyValue::new("attache.dlp.location", note.location.to_string()),
     ];
     SpanEvent::new("attache.dlp.finding", time, attributes, 0)

@@ -256,6 +256,33 @@ mod tests {
     use opentelemetry_sdk::Resource;
     use opentelemetry_sdk::trace::SdkTracerProvider;
 
+    #[tokio::test]
+    async fn keeps_log_records_and_metrics_with_their_resource() {
+        use opentelemetry_proto::tonic::collector::logs::v1::logs_service_client::LogsServiceClient;
+        use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_client::MetricsServiceClient;
+        use opentelemetry_proto::tonic::logs::v1::{ResourceLogs, ScopeLogs};
+        use opentelemetry_proto::tonic::metrics::v1::{ResourceMetrics, ScopeMetrics};
+
+        let collector = Collector::start().await;
+        let record = LogRecord { event_name: "decision".to_owned(), ..LogRecord::default() };
+        let scope_logs = vec![ScopeLogs { log_records: vec![record.clone()], ..ScopeLogs::default() }];
+        let resource_logs = vec![ResourceLogs { scope_logs, ..ResourceLogs::default() }];
+        let mut logs = LogsServiceClient::connect(collector.endpoint()).await.unwrap();
+        logs.export(ExportLogsServiceRequest { resource_logs }).await.unwrap();
+        let metric = Metric { name: "counted".to_owned(), ..Metric::default() };
+        let scope_metrics = vec![ScopeMetrics { metrics: vec![metric.clone()], ..ScopeMetrics::default() }];
+        let resource_metrics = vec![ResourceMetrics { scope_metrics, ..ResourceMetrics::default() }];
+        let mut metrics = MetricsServiceClient::connect(collector.endpoint()).await.unwrap();
+        metrics.export(ExportMetricsServiceRequest { resource_metrics }).await.unwrap();
+
+        let taken = collector.taken();
+        assert_eq!((&taken.logs[0].record, &taken.logs[0].resource), (&record, &super::Resource::default()));
+        assert_eq!((&taken.metrics[0].metric, &taken.metrics[0].resource), (&metric, &super::Resource::default()));
+        collector.refuse(true);
+        assert!(logs.export(ExportLogsServiceRequest::default()).await.is_err());
+        assert_eq!((collector.taken().refused, collector.taken().logs.len()), (1, 1));
+    }
+
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn keeps_what_the_real_exporter_sends() {
         let collector = Collector::start().await;

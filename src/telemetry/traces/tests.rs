@@ -161,7 +161,8 @@ fn a_method_that_is_not_known_makes_no_value_of_its_own() {
     for (method, value, original) in [
         ("PATCH", "PATCH", None),
         ("PROPFIND", "_OTHER", Some("PROPFIND")),
-        ("get", "_OTHER", Some("get")),
+        ("get", "_OTHER", None),
+        ("AKIAIOSFODNN7EXAMPLE", "_OTHER", None),
         ("", "_OTHER", None),
     ] {
         let span = bench.decided(&DecisionRecord { method: method.into(), ..record(Verdict::Allow) }, Facts::default());

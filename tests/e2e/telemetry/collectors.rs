@@ -102,9 +102,11 @@ async fn sampling_and_exporters_are_followed_and_the_record_is_complete_all_the_
         (&[("OTEL_SDK_DISABLED", "true")], false, false),
     ] {
         let (upstream, collector) = (Upstream::https(["api.example.com"]).await, Collector::start().await);
-        let mut attache = attache(&upstream, &collector.endpoint(), variables).await;
+        let never = "3600000";
+        let held = [("OTEL_BSP_SCHEDULE_DELAY", never), ("OTEL_METRIC_EXPORT_INTERVAL", never)];
+        let mut attache = attache(&upstream, &collector.endpoint(), &[variables, &held[..]].concat()).await;
         ask(&attache, 3).await;
-        // What is held is sent at the end.
+        // Only what is sent at the end arrives, and it does.
         assert!(attache.stop().await.success());
         let taken = collector.taken();
         assert_eq!(taken.spans.iter().any(|s| s.span.name == "egress.decision"), spans, "{variables:?}");

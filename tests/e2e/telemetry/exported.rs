@@ -97,7 +97,9 @@ impl Day {
             ("/redacted", Answer::new("application/json", format!(r#"{{"key":"{KEY}"}}"#))),
             ("/blocked", Answer::new("text/plain", "clean").field("x-note", NUMBER)),
         ];
-        answers.map(|(path, answer)| self.place.upstream.tell(path, answer));
+        for (path, answer) in answers {
+            self.place.upstream.tell(path, answer);
+        }
         self.send(get(&format!("/plain?token={QUERY}")), 200).await;
         self.send(post("/clean").body(r#"{"a":"clean"}"#), 200).await;
         self.send(get("/redacted"), 200).await;
@@ -113,6 +115,8 @@ impl Day {
         let cut = post("/stream").streamed_body(late).send(&self.place.attache).await;
         assert_ne!(cut.status, 200, "{cut:?}");
         self.send(post("/odd").body("no such coding").header("content-encoding", "odd"), 403).await;
+        // Whatever becomes of it: a method is no place to hide one from those who watch.
+        Ask::new(Protocol::Http2, KEY, &url("/leak-in-method")).send(&self.place.attache).await;
         self.send(get("/capped"), 200).await;
         self.send(get("/capped"), 429).await;
         self.send(get("/asked"), 403).await;

@@ -50,12 +50,12 @@ fn only_a_long_path_costs_allocations() {
         ("/v1/items%20of%20mine", 0),
         ("/v1/items;x=1", 0),
         ("/;/v1/%2561/", 0),
-        ("/X;y/%61/y%20/", 0),
+        ("/X;y/%51/y%20/", 0),
         (&*format!("/v1/{long}"), 0),
         // One for what leads up to the pattern's first piece, and one for each of its three.
         (&*format!("/x/{long}/y"), 4),
         // The looser spelling, with and without segments that are blank, each step towards it one.
-        (&*format!("/v1/{long}/%20"), 6),
+        (&*format!("/v1/{long}/%20"), 5),
     ] {
         let request = ["GET", "api.example.com", path].map(str::to_owned);
         let [admitted, refused] = [request.clone(), request.clone()];

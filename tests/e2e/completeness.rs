@@ -152,6 +152,30 @@ async fn what_a_killed_envoy_had_is_unknown() {
 }
 
 #[tokio::test]
+async fn what_both_had_when_they_were_killed_is_unknown_after_the_next_start() {
+    let upstream = Upstream::https(["api.example.com"]).await;
+    let state = tempfile::tempdir().unwrap();
+    let setup = || Attache::up(POLICY).resolve("api.example.com", &upstream).state_dir(state.path());
+    let attache = setup().start().await;
+    assert_eq!(attache.curl(["https://api.example.com/before"]).await.status, 200);
+    // By now it is kept which Envoy this is.
+    until("the cursor", async || state.path().join("envoy-access.cursor").exists().then_some(())).await;
+    let (envoy, service) = (attache.envoy().await, attache.service().await);
+    let (_, ()) = tokio::join!(attache.curl(["https://api.example.com/hang"]), async {
+        upstream.wait_until("both", |seen| seen.len() == 2).await;
+        for pid in [service, envoy] {
+            assert!(process::signal(pid, Signal::KILL));
+        }
+    });
+    drop(attache);
+    let attache = setup().start().await;
+    let unknown = |record: &Value| record["path"] == "/hang" && record["standing"] == "unknown";
+    attache.wait_record("the end of what both had", unknown).await;
+    let before = attache.wait_record("the one before", |record| record["path"] == "/before").await;
+    assert_eq!(before["standing"], "allowed", "{before}");
+}
+
+#[tokio::test]
 async fn an_exchange_may_outlast_the_service_that_let_it_go() {
     let upstream = Upstream::https(["api.example.com"]).await;
     let attache = Attache::up(POLICY).resolve("api.example.com", &upstream).start().await;

@@ -311,6 +311,7 @@ mod tests {
     use std::io::Write;
 
     use super::*;
+    use crate::journal::exchange::UNRECONCILED;
     use crate::pipeline::audit::{DecisionRecord, OutcomeRecord};
 
     /// A segment's name.
@@ -404,7 +405,7 @@ mod tests {
     #[test]
     fn what_is_unknown_is_known_as_soon_as_somebody_says_it() {
         let folder = tempfile::tempdir().unwrap();
-        let journal = super::super::Journal::open(folder.path()).unwrap();
+        let journal = super::super::Journal::open(folder.path(), super::super::Options::default()).unwrap();
         let unknown = Record::Outcome(Box::new(OutcomeRecord::unknown("r1".into(), SystemTime::UNIX_EPOCH)));
         journal.append(&Record::Decision(Box::new(decision("r1", Verdict::Allow)))).unwrap();
         journal.append(&unknown).unwrap();
@@ -434,7 +435,7 @@ mod tests {
     #[test]
     fn a_request_that_nobody_decided_counts_above_what_was_decided() {
         for before in [Verdict::Allow, Verdict::Deny] {
-            let mut exchange = Exchange { decision: decision("r", before), inspections: Vec::new(), outcome: None };
+            let mut exchange = Exchange::new(decision("r", before));
             let mut reported = decision("r", Verdict::Error);
             reported.reason = Some(UNRECONCILED.into());
             exchange.correct(reported);

@@ -142,7 +142,7 @@ impl Watcher {
         let unknown = self.ledger.sweep(now);
         self.unwritten.extend(unknown);
         match self.ledger.journal.append_all(&self.unwritten) {
-            Ok(()) => {
+            Ok(_) => {
                 self.unwritten.clear();
                 self.keep();
             }

@@ -322,6 +322,8 @@ fn weakenings() -> Vec<(String, Value, &'static str)> {
         add(format!("{manager}/local_reply_config/mappers/0/status_code"), json!(200), "documented");
         add(format!("{manager}/access_log/0/filter"), json!({"not_health_check_filter": {}}), "some outcomes");
         add(format!("{manager}/access_log/0/typed_config/common_config/log_name"), json!(door), "which door");
+        add(format!("{manager}/access_log/1/filter/metadata_filter/matcher/filter"), json!("other"), "loses");
+        add(format!("{manager}/access_log/2/typed_config/log_format/json_format/upstream"), json!("-"), "loses");
         add(
             format!("{manager}/access_log/-"),
             json!({"name": "f", "typed_config": {"@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog", "path": "/dev/stdout", "log_format": {"text_format_source": {"inline_string": "%REQ(:PATH)%"}}}}),

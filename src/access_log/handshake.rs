@@ -7,8 +7,8 @@ use super::wire::Handshake;
 use super::{AccessLog, Gathered};
 use crate::pipeline::agent::Origin;
 use crate::pipeline::audit::{DecisionRecord, Record, Verdict};
-use crate::pipeline::message::{Fields, Host};
-use crate::pipeline::policy::{Reason, Ruleset};
+use crate::pipeline::message::Fields;
+use crate::pipeline::policy::Reason;
 use crate::pipeline::session::Session;
 use crate::reconcile::unnamed;
 
@@ -20,11 +20,11 @@ const LONGEST: usize = 200;
 enum Failure {
     /// The agent does not trust attaché's CA.
     CaNotTrusted,
-    /// There is no certificate for the name.
+    /// attaché gave no certificate for the name: the gate for names has put that on record.
     NoCertificate,
     /// The two have no version or cipher in common, or what came was no TLS.
     Protocol,
-    /// The agent went away.
+    /// The agent went away before its first request.
     Closed,
     /// Something else.
     Other,
@@ -35,13 +35,17 @@ impl Failure {
     fn of(text: &str) -> Self {
         let text = text.to_ascii_uppercase();
         let has = |names: &[&str]| names.iter().any(|name| text.contains(name));
-        if has(&["UNKNOWN_CA", "CERTIFICATE_UNKNOWN", "BAD_CERTIFICATE", "UNSUPPORTED_CERTIFICATE", "DECRYPT_ERROR"]) {
+        // OpenSSL's clients send their alert in the clear where TLS 1.3 wants it encrypted.
+        let in_the_clear = ["DECRYPTION_FAILED_OR_BAD_RECORD_MAC", "BAD_PACKET_LENGTH"];
+        if has(&["UNKNOWN_CA", "CERTIFICATE_UNKNOWN", "BAD_CERTIFICATE", "UNSUPPORTED_CERTIFICATE", "DECRYPT_ERROR"])
+            || has(&in_the_clear)
+        {
             Self::CaNotTrusted
-        } else if has(&["NO_CERTIFICATE_SET", "CERT_CB_ERROR", "NO_CERTIFICATE", "CERTIFICATE_UNOBTAINABLE"]) {
+        } else if has(&["CONNECTION_REJECTED"]) {
             Self::NoCertificate
         } else if has(&["CLOSE", "RESET", "EOF", "TIMEOUT", "USER_CANCELLED"]) {
             Self::Closed
-        } else if has(&["PROTOCOL", "VERSION", "CIPHER", "HTTP_REQUEST", "HTTPS_PROXY", "RECORD", "DECODE", "ALERT"]) {
+        } else if has(&["PROTOCOL", "VERSION", "CIPHER", "HTTP_REQUEST", "MESSAGE", "RECORD", "DECODE", "ALERT"]) {
             Self::Protocol
         } else {
             Self::Other
@@ -63,14 +67,18 @@ impl Failure {
 impl AccessLog {
     /// Puts a failed handshake on record, unless its name was refused: that is on record from when it was asked for.
     pub(super) fn refuse(&self, handshake: &Handshake<'_>, gathered: &mut Gathered<'_>) {
-        let live = self.live.load();
-        let rules = &live.rules;
-        if has_no_certificate(handshake.server_name, rules) {
-            self.telemetry.handshake_failed(Failure::NoCertificate.as_str());
+        // A connection that ends badly has a failure too.
+        if handshake.received > 0 {
             return;
         }
+        tracing::debug!(sni = handshake.server_name, failure = handshake.failure, "a TLS handshake has failed");
+        let live = self.live.load();
+        let rules = &live.rules;
         let failure = Failure::of(handshake.failure);
         self.telemetry.handshake_failed(failure.as_str());
+        if failure == Failure::NoCertificate {
+            return;
+        }
         let now = SystemTime::now();
         let session = handshake.session.and_then(Session::decode);
         let origin = Origin {
@@ -103,14 +111,6 @@ impl AccessLog {
     }
 }
 
-/// Whether this name's certificate was refused when Envoy asked for it.
-fn has_no_certificate(name: &str, rules: &Ruleset) -> bool {
-    match name {
-        "" => rules.literal_hosts().is_empty(),
-        name => !Host::parse(name).is_ok_and(|host| rules.may_intercept(&host)),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -126,10 +126,16 @@ mod tests {
                 "TLS_error:|268436498:SSL routines:OPENSSL_internal:SSLV3_ALERT_CERTIFICATE_UNKNOWN:TLS_error_end",
                 "ca_not_trusted",
             ),
+            (
+                "TLS_error:|268435568:SSL routines:OPENSSL_internal:BAD_PACKET_LENGTH|268435595:SSL \
+                 routines:OPENSSL_internal:DECRYPTION_FAILED_OR_BAD_RECORD_MAC:TLS_error_end",
+                "ca_not_trusted",
+            ),
             ("TLS_error:|268435696:SSL routines:OPENSSL_internal:UNSUPPORTED_PROTOCOL:TLS_error_end", "protocol"),
             ("TLS_error:|268435610:SSL routines:OPENSSL_internal:NO_SHARED_CIPHER:TLS_error_end", "protocol"),
-            ("TLS_error:|268435612:SSL routines:OPENSSL_internal:NO_CERTIFICATE_SET:TLS_error_end", "no_certificate"),
-            ("connection closed during handshake", "closed"),
+            ("TLS_error:|268435589:SSL routines:OPENSSL_internal:CONNECTION_REJECTED:TLS_error_end", "no_certificate"),
+            ("TLS_error|error:10000096:SSL routines:OPENSSL_internal:EXCESSIVE_MESSAGE_SIZE:TLS_error_end", "protocol"),
+            ("TLS_error:|33554536:system library:OPENSSL_internal:Connection reset by peer:TLS_error_end", "closed"),
             ("", "other"),
             ("something new", "other"),
         ] {

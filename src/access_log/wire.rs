@@ -140,9 +140,12 @@ pub struct Handshake<'a> {
     pub downstream: Option<SocketAddr>,
     /// What went wrong, in BoringSSL's words.
     pub failure: &'a str,
+    /// How much came through it, in bytes: where it was anything, the handshake had been a success.
+    pub received: u64,
 }
 
 /// What a message tells of.
+#[allow(clippy::large_enum_variant, reason = "it is handed over at once and never kept")]
 pub enum Logged<'a> {
     /// A request.
     Request(Entry<'a>),
@@ -170,8 +173,18 @@ impl<'a> Handshake<'a> {
     fn read(message: &'a [u8]) -> Result<Self, Malformed> {
         let mut read = Self::default();
         for field in fields(message) {
-            let (1, Value::Bytes(common)) = field? else { continue };
-            for field in fields(common) {
+            let (number, Value::Bytes(part)) = field? else { continue };
+            if number == 2 {
+                for field in fields(part) {
+                    if let (1, Value::Varint(received_bytes)) = field? {
+                        read.received = received_bytes;
+                    }
+                }
+            }
+            if number != 1 {
+                continue;
+            }
+            for field in fields(part) {
                 match field? {
                     (2, Value::Bytes(address)) => read.downstream = socket_address(address)?,
                     (4, Value::Bytes(tls_properties)) => {
@@ -298,7 +311,7 @@ impl<'a> Answered<'a> {
         let mut read = Self::default();
         for field in fields(message) {
             match field? {
-                (1, Value::Bytes(code)) => read.response_code = u16::try_from(number(code)?).ok(),
+                (1, Value::Bytes(code)) => read.response_code = u16::try_from(unsigned(code)?).ok(),
                 (3, Value::Varint(bytes)) => read.response_body_bytes = bytes,
                 (6, Value::Bytes(details)) => read.response_code_details = text(details)?,
                 _ => {}
@@ -309,7 +322,7 @@ impl<'a> Answered<'a> {
 }
 
 /// A `google.protobuf.UInt32Value`.
-fn number(message: &[u8]) -> Result<u64, Malformed> {
+fn unsigned(message: &[u8]) -> Result<u64, Malformed> {
     let mut read = 0;
     for field in fields(message) {
         if let (1, Value::Varint(value)) = field? {
@@ -486,7 +499,9 @@ mod tests {
             downstream_transport_failure_reason: "TLS_error".into(),
             ..Default::default()
         };
-        let entry = data::TcpAccessLogEntry { common_properties: Some(common), connection_properties: None };
+        let properties = data::ConnectionProperties { received_bytes: 7, sent_bytes: 8 };
+        let entry =
+            data::TcpAccessLogEntry { common_properties: Some(common), connection_properties: Some(properties) };
         let written = service::StreamAccessLogsMessage {
             identifier: None,
             log_entries: Some(message::LogEntries::TcpLogs(message::TcpAccessLogEntries { log_entry: vec![entry] })),
@@ -500,6 +515,7 @@ mod tests {
                 session: Some("2;a.example:443;127.0.0.1:5;;;"),
                 downstream: None,
                 failure: "TLS_error",
+                received: 7,
             };
             assert_eq!(handshake, expected);
             read += 1;

@@ -22,10 +22,12 @@ pub const GRACE: Duration = Duration::from_secs(10);
 
 /// The table.
 pub struct Open {
-    parts: Box<[Mutex<HashMap<Arc<str>, State>>]>,
+    parts: Box<[Mutex<Part>]>,
     hasher: RandomState,
     count: AtomicUsize,
 }
+
+type Part = HashMap<Arc<str>, State>;
 
 /// Which connections of Envoy's an exchange may still be reported on: those that were numbered before it began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,15 +81,15 @@ impl Open {
         }
     }
 
-    /// Its end was reported: by Envoy's stream, before the file has it.
-    pub fn finish(&self, id: &Arc<str>, now: Instant) -> Known {
+    /// Its end was reported: by Envoy's stream, before the file has it. A stranger is remembered with `anybody` alone.
+    pub fn finish(&self, id: &Arc<str>, anybody: bool, now: Instant) -> Known {
         let mut part = self.part(id);
         if let Some(state) = part.get_mut(id) {
             let was_running = matches!(state, State::Running { .. });
             *state = State::Over { since: now };
             return if was_running { Known::Running } else { Known::Over };
         }
-        if self.count.load(Ordering::Relaxed) < MOST {
+        if anybody && self.count.load(Ordering::Relaxed) < MOST {
             part.insert(id.clone(), State::Over { since: now });
             self.count.fetch_add(1, Ordering::Relaxed);
         }
@@ -150,7 +152,7 @@ impl Open {
         (lost, running)
     }
 
-    fn part(&self, id: &str) -> MutexGuard<'_, HashMap<Arc<str>, State>> {
+    fn part(&self, id: &str) -> MutexGuard<'_, Part> {
         let number = self.hasher.hash_one(id) as usize % PARTS;
         // There are as many as the number is below.
         #[allow(clippy::indexing_slicing, reason = "the remainder is below the length")]
@@ -175,12 +177,14 @@ mod tests {
         let (open, now) = (Open::default(), Instant::now());
         open.begin(&id("a"), Mark::Below(1), now);
         assert_eq!(open.confirm("a"), Known::Running, "the file may be first");
-        assert_eq!(open.finish(&id("a"), now), Known::Running);
-        assert_eq!(open.finish(&id("a"), now), Known::Over);
+        assert_eq!(open.finish(&id("a"), false, now), Known::Running);
+        assert_eq!(open.finish(&id("a"), false, now), Known::Over);
         assert_eq!(open.confirm("a"), Known::Over);
         assert_eq!(open.confirm("a"), Known::Stranger, "nothing stays of what both have reported");
-        assert_eq!(open.finish(&id("b"), now), Known::Stranger);
+        assert_eq!(open.finish(&id("b"), true, now), Known::Stranger);
         assert_eq!(open.confirm("b"), Known::Over);
+        assert_eq!(open.finish(&id("c"), false, now), Known::Stranger);
+        assert_eq!(open.confirm("c"), Known::Stranger, "that it was decided is yet to be seen");
         open.begin(&id("c"), Mark::Below(1), now);
         open.forget("c");
         assert_eq!(open.confirm("c"), Known::Stranger);
@@ -229,8 +233,8 @@ mod tests {
             assert!(open.begin(&id(&number.to_string()), Mark::Below(1), start));
         }
         assert!(!open.begin(&id("more"), Mark::Below(1), start));
-        assert_eq!(open.finish(&id("more"), start), Known::Stranger);
-        assert_eq!(open.finish(&id("5"), start), Known::Running, "what is watched ends as ever");
+        assert_eq!(open.finish(&id("more"), true, start), Known::Stranger);
+        assert_eq!(open.finish(&id("5"), false, start), Known::Running, "what is watched ends as ever");
         let (lost, running) = open.sweep(0, start + REMEMBERED);
         assert_eq!((lost.len(), running), (0, MOST as u64 - 1));
         assert!(open.begin(&id("more"), Mark::Below(1), start), "there is room again");

@@ -300,6 +300,8 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
     };
     telemetry.observe_ready(is_ready);
     telemetry.observe_journal(journal_facts(journal.clone()));
+    let secrets = live.clone();
+    telemetry.observe_expiries(Arc::new(move || secrets.load().secrets.expiries()));
     tokio::spawn(policy::watch(policies, kept, live.clone(), notifier.clone(), telemetry.clone()));
     tokio::spawn(policy::refresh_secrets(live.clone()));
     tokio::spawn(keep(journal.clone()));

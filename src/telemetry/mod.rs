@@ -253,6 +253,11 @@ impl Telemetry {
         let _ = self.0.metrics.observed.journal.set(facts);
     }
 
+    /// Shows when credentials end, of those that say so.
+    pub fn observe_expiries(&self, expiries: Ask<Vec<(Arc<str>, SystemTime)>>) {
+        let _ = self.0.metrics.observed.expiries.set(expiries);
+    }
+
     /// Shows how far a sink has come, under the name that policy or its kind gives it.
     pub fn observe_sink(&self, name: &str, facts: Ask<SinkFacts>) {
         let mut sinks = self.0.metrics.observed.sinks.lock().unwrap_or_else(PoisonError::into_inner);

@@ -18,6 +18,7 @@ mod audit_verify;
 mod bad_input;
 mod bodies;
 mod clients;
+mod completeness;
 mod concurrency;
 mod credentials;
 mod dlp;

@@ -10,6 +10,7 @@ use std::time::SystemTime;
 
 use serde_json::{Map, Value, json};
 
+use super::chain::Sealed;
 use super::exchange::{Exchange, Standing};
 use super::mark::Mark;
 use crate::pipeline::audit::{
@@ -43,6 +44,19 @@ pub fn events(exchange: &Exchange) -> Vec<Value> {
         without_nulls(event)
     };
     events.into_iter().map(placed).collect()
+}
+
+/// The events of a line of the journal, which belongs to this chain; none where it is no line of ours.
+pub fn line(line: &[u8], chain: &str) -> Vec<Value> {
+    let Some(sealed) = Sealed::parse(line) else { return Vec::new() };
+    let mut events = match serde_json::from_slice(line) {
+        Ok(read) => record(&read),
+        Err(_) => serde_json::from_slice(line).map(|read| vec![mark(&read)]).unwrap_or_default(),
+    };
+    for event in &mut events {
+        place(event, chain, sealed.seq);
+    }
+    events
 }
 
 /// The events of a single record, for who has to pass it on before the rest of its exchange is known.

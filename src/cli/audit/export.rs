@@ -4,13 +4,10 @@ use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use serde_json::Value;
-
 use super::super::logs::filter::Filter;
 use super::super::output::json_line;
 use super::super::{Failure, Outcome};
 use super::csv;
-use crate::journal::chain::Sealed;
 use crate::journal::exchange::Exchange;
 use crate::journal::filter;
 use crate::journal::follow::{Cursor, Follower};
@@ -115,12 +112,8 @@ fn approvals(filter: &filter::Filter, folder: &Path, out: &mut impl Write) -> io
             && let Ok(Record::Approval(approval)) = serde_json::from_slice(&entry.line)
             && filter.admits_approval(&approval)
         {
-            let mut events: Vec<Value> = ocsf::record(&Record::Approval(approval));
-            for event in &mut events {
-                if let Some(sealed) = Sealed::parse(&entry.line) {
-                    ocsf::place(event, &chain, sealed.seq);
-                }
-                writeln!(out, "{}", json_line(event)?)?;
+            for event in ocsf::line(&entry.line, &chain) {
+                writeln!(out, "{}", json_line(&event)?)?;
             }
         }
     }
@@ -133,6 +126,7 @@ mod tests {
     use std::time::SystemTime;
 
     use clap::Parser;
+    use serde_json::Value;
 
     use super::super::super::logs::filter::tests::exchange;
     use super::*;

@@ -251,6 +251,23 @@ fn an_event_says_which_line_it_comes_from() {
 }
 
 #[test]
+fn every_line_of_a_journal_is_an_event() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = super::super::Journal::open(folder.path(), super::super::Options::default()).unwrap();
+    journal.append(&full(Verdict::Allow)).unwrap();
+    journal.append(&ended()).unwrap();
+    journal.close().unwrap();
+    let path = super::super::segment::list(folder.path()).unwrap().remove(0).path;
+    let text = std::fs::read_to_string(path).unwrap();
+    let events: Vec<_> = text.lines().flat_map(|text| line(text.as_bytes(), journal.chain())).collect();
+    check(&events);
+    let sequence: Vec<_> = events.iter().map(|event| event["metadata"]["sequence"].as_u64().unwrap()).collect();
+    let classes: Vec<_> = events.iter().map(|event| event["class_uid"].as_u64().unwrap()).collect();
+    assert_eq!((sequence, classes), (vec![0, 1, 2, 3], vec![0, 4002, 4002, 0]));
+    assert_eq!(line(b"{}", "c"), [Value::Null; 0]);
+}
+
+#[test]
 fn the_schema_refuses_what_is_wrong() {
     let good = events(&allowed()).remove(0);
     type Change = fn(&mut Value);

@@ -12,9 +12,9 @@ use crate::journal::verify::VerifyError;
 
 /// Verify the record, and export it
 ///
-/// Every record carries a hash over all before it, and every ten seconds the service signs how far it has come. So
-/// nobody changes, removes or adds a record without `verify` finding it; a checkpoint that is kept elsewhere also shows
-/// a cut-off end.
+/// Every record carries a hash over all before it, and every ten seconds the service signs how far it has come: a record
+/// that is changed, removed or added is found by `verify`. That the end was cut off, or all of it written anew, shows by
+/// a checkpoint or key that was kept elsewhere.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:

@@ -69,6 +69,9 @@ pub struct SinkFacts {
     pub records: Vec<(&'static str, u64)>,
 }
 
+/// When each credential ends that says so.
+pub type Expiries = Vec<(Arc<str>, SystemTime)>;
+
 /// Asks for facts, at each scrape and export. It must neither wait nor panic.
 pub type Ask<T> = Arc<dyn Fn() -> T + Send + Sync>;
 
@@ -78,7 +81,7 @@ pub struct Observed {
     pub journal: OnceLock<Ask<JournalFacts>>,
     pub sinks: Mutex<Vec<(Arc<str>, Ask<SinkFacts>)>>,
     pub ready: OnceLock<Ask<bool>>,
-    pub expiries: OnceLock<Ask<Vec<(Arc<str>, SystemTime)>>>,
+    pub expiries: OnceLock<Ask<Expiries>>,
 }
 
 /// From 0.1 ms to 1 s, in seconds.

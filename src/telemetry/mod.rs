@@ -28,7 +28,7 @@ pub use envoy::Admin as EnvoyAdmin;
 pub use export::resource;
 pub use http::{Port, serve as serve_http};
 use metrics::Metrics;
-pub use metrics::{Ask, JournalFacts, SinkFacts};
+pub use metrics::{Ask, Expiries, JournalFacts, SinkFacts};
 pub use relay::Relay;
 pub use settings::{Collector, Sampler, Settings, SettingsError};
 use traces::Traces;
@@ -254,7 +254,7 @@ impl Telemetry {
     }
 
     /// Shows when credentials end, of those that say so.
-    pub fn observe_expiries(&self, expiries: Ask<Vec<(Arc<str>, SystemTime)>>) {
+    pub fn observe_expiries(&self, expiries: Ask<Expiries>) {
         let _ = self.0.metrics.observed.expiries.set(expiries);
     }
 

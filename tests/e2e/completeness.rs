@@ -325,7 +325,7 @@ impl Place {
         let length = self.file().len();
         until("the file to be read", async || {
             let cursor: Value = serde_json::from_slice(&std::fs::read(self.path("envoy-access.cursor")).ok()?).ok()?;
-            (cursor["offset"] == length).then_some(())
+            (cursor["offset"].as_u64()? >= length as u64).then_some(())
         })
         .await;
     }

@@ -4,6 +4,7 @@ mod gate;
 mod herald;
 mod listen;
 mod policy;
+mod sink;
 mod workers;
 
 use std::hash::RandomState;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
+use futures_util::future::join_all;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustix::process::Pid;
@@ -38,10 +40,12 @@ use crate::pipeline::message::Host;
 use crate::pipeline::policy::Reason;
 use crate::resolver::{Lookup, Options as ResolverOptions, ResolveError, Resolver, StatedError};
 use crate::secrets::Environment;
+use crate::sinks::{self, Sink};
 use crate::store::{Memory, Redis, RedisOptions, RedisOptionsError, Store};
 use crate::telemetry::{self, Relay, Telemetry, TelemetryError};
 pub use listen::MAX_SOCKET_PATH;
 use listen::{Accepted, Guard};
+pub use sink::{First as FirstRecord, Kind as SinkKind, SinkError, Sinks};
 
 /// How long a leaf certificate is valid.
 const LEAF_LIFETIME: Duration = Duration::from_secs(24 * 3600);
@@ -59,6 +63,8 @@ pub struct Settings {
     pub state_dir: PathBuf,
     /// How the journal is kept.
     pub journal: journal::Options,
+    /// Where records go, besides the journal.
+    pub sinks: Sinks,
     /// Where Envoy finds the service.
     pub service: Address,
     /// Where metrics and probes are served.
@@ -147,6 +153,9 @@ pub struct Running {
     live: Arc<Live>,
     journal: Arc<Journal>,
     notifier: Notifier,
+    room: sinks::Room,
+    to_open: Sinks,
+    sinks: Vec<Sink>,
     telemetry: Telemetry,
     stop: watch::Sender<bool>,
     ready: Arc<AtomicBool>,
@@ -163,6 +172,7 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
         agent,
         state_dir,
         journal,
+        sinks,
         service,
         metrics,
         authority,
@@ -198,7 +208,8 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_service_status("attache", tonic_health::ServingStatus::Serving).await;
     let store = open(store).await?;
-    let notifier = notifier(source.environment.clone(), telemetry.clone());
+    let room = sinks::Room::new(journal.clone(), sinks::Pace::default()).map_err(ServeError::Worker)?;
+    let notifier = notifier(source.environment.clone(), telemetry.clone(), room.clone());
     notifier.replace(notifications);
     let crier = Arc::new(herald::Crier::new(journal.clone(), notifier.clone()));
     let needs = Needs {
@@ -271,8 +282,22 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
     tokio::spawn(policy::watch(source, kept, live.clone(), notifier.clone(), telemetry.clone()));
     tokio::spawn(policy::refresh_secrets(live.clone()));
     tokio::spawn(keep(journal.clone()));
+    tokio::spawn(herald::watch_journal(journal.clone(), notifier.clone()));
     tokio::spawn(crier.watch(store, telemetry.clone()));
-    Ok(Running { live, journal, notifier, telemetry, stop, ready, sockets, workers, metrics })
+    Ok(Running {
+        live,
+        journal,
+        notifier,
+        room,
+        to_open: sinks,
+        sinks: Vec::new(),
+        telemetry,
+        stop,
+        ready,
+        sockets,
+        workers,
+        metrics,
+    })
 }
 
 /// The store there is to be. One that does not answer yet is no reason not to start: most requests do not need it.
@@ -296,6 +321,15 @@ impl Running {
         &self.journal
     }
 
+    /// Sets the sinks to work. Standard output is theirs from now on.
+    ///
+    /// # Errors
+    /// When one cannot be set up.
+    pub fn open_sinks(&mut self) -> io::Result<()> {
+        self.sinks = std::mem::take(&mut self.to_open).open(&self.room)?;
+        Ok(())
+    }
+
     /// Takes no more streams, lets those that are being decided end, and brings everything onto the disk.
     pub async fn drain(self) {
         self.ready.store(false, Ordering::Relaxed);
@@ -310,16 +344,21 @@ impl Running {
         if let Err(error) = self.journal.close() {
             tracing::error!(%error, "the journal may not be on disk in full");
         }
-        self.notifier.drain(LAST_WORDS).await;
+        self.room.close();
+        let taken = async { join_all(self.sinks.iter().map(Sink::ended)).await };
+        let (_, taken) = tokio::join!(self.notifier.drain(LAST_WORDS), tokio::time::timeout(LAST_WORDS, taken));
+        if taken.is_err() {
+            tracing::warn!("not every sink has taken all records before the end; the next start goes on there");
+        }
         let telemetry = self.telemetry.clone();
         let _ = tokio::task::spawn_blocking(move || telemetry.flush()).await;
     }
 }
 
 /// Delivers what people are told, and shows what becomes of it.
-fn notifier(environment: Arc<Environment>, telemetry: Telemetry) -> Notifier {
+fn notifier(environment: Arc<Environment>, telemetry: Telemetry, room: sinks::Room) -> Notifier {
     let observe: notify::Observe = Arc::new(move |channel, outcome| telemetry.notified(channel, outcome.as_str()));
-    Notifier::new(Trust::System, environment, notify::Timing::default(), observe)
+    Notifier::new(Trust::System, environment, notify::Timing::default(), observe, room)
 }
 
 async fn tcp(address: SocketAddr) -> Result<TcpListener, ServeError> {

@@ -5,6 +5,7 @@
 mod http;
 mod relay;
 mod scrub;
+mod settings;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -23,6 +24,7 @@ use tonic::metadata::MetadataMap;
 
 pub use http::serve as serve_http;
 pub use relay::Relay;
+pub use settings::{Collector, Settings, SettingsError};
 
 use crate::pipeline::audit::{DecisionRecord, InspectionRecord};
 

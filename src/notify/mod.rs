@@ -115,10 +115,14 @@ const RECORDS: &str = "webhook-";
 const APPROVALS: &str = "approvals-";
 
 impl Notifier {
-    /// One without channels. `environment` has the secrets that stand in variables, the room's journal what is told.
+    /// One without channels, which delivers what is urgent on the tokio runtime that it is made in. `environment` has the
+    /// secrets that stand in variables, the room's journal what is told.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
     pub fn new(trust: Trust, environment: Arc<Environment>, timing: Timing, observe: Observe, room: Room) -> Self {
         let courier = Arc::new(Courier::new(trust, environment, timing, observe));
-        let (lines, runtime) = (ArcSwap::default(), room.handle().clone());
+        let (lines, runtime) = (ArcSwap::default(), Handle::current());
         Self(Arc::new(Inner { lines, replacing: Mutex::default(), courier, runtime, room }))
     }
 

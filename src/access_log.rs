@@ -1,5 +1,6 @@
 //! Envoy's Access Log Service: what became of each exchange.
 
+mod handshake;
 mod wire;
 
 use std::net::SocketAddr;
@@ -15,12 +16,12 @@ use tonic::{Status, Streaming};
 use crate::journal::Journal;
 use crate::live::Live;
 use crate::pipeline::address::socket_text;
-use crate::pipeline::audit::{DecisionRecord, OutcomeRecord, Record, Verdict, redacted_authority, redacted_target};
-use crate::pipeline::policy::{Class, Reason};
+use crate::pipeline::audit::{OutcomeRecord, Record};
+use crate::reconcile::{Asked, Ledger, Report, is_named, unnamed};
 use crate::resolver::Resolver;
 use crate::telemetry::Telemetry;
 pub use wire::AccessLogServer;
-use wire::{Common, Entry, each_entry};
+use wire::{Common, Entry, Logged, each_entry};
 
 /// How long an outcome may wait for others to be written together with: a write is most of what one costs. Nobody waits
 /// for outcomes, as Envoy does for a decision, which is written before its answer.
@@ -32,11 +33,13 @@ const MANY: usize = 256;
 pub struct AccessLog {
     /// Where outcomes are put on record.
     pub journal: Arc<Journal>,
+    /// Knows whose outcomes they are.
+    pub ledger: Arc<Ledger>,
     /// The policy in force.
     pub live: Arc<Live>,
     /// Learns which addresses do not answer.
     pub resolver: Arc<Resolver>,
-    /// Where undecided requests are shown.
+    /// Where failed handshakes are shown.
     pub telemetry: Telemetry,
 }
 
@@ -58,8 +61,11 @@ impl AccessLog {
             if gathered.records.is_empty() {
                 due.as_mut().reset(tokio::time::Instant::now() + GATHER);
             }
-            each_entry(&message, |entry| self.take(&entry, &mut gathered))
-                .map_err(|malformed| Status::internal(malformed.to_string()))?;
+            each_entry(&message, |logged| match logged {
+                Logged::Request(entry) => self.take(&entry, &mut gathered),
+                Logged::Handshake(handshake) => self.refuse(&handshake, &mut gathered),
+            })
+            .map_err(|malformed| Status::internal(malformed.to_string()))?;
             if gathered.urgent || gathered.records.len() >= MANY {
                 gathered.write();
             }
@@ -75,50 +81,24 @@ impl AccessLog {
         if let Some(address) = unreachable(common) {
             self.resolver.failed(address, Instant::now());
         }
-        let outcome = outcome(entry);
-        if common.decision.is_none() {
-            self.telemetry.undecided();
-            gathered.urgent = true;
-            gathered.records.push(Record::Decision(Box::new(self.undecided(entry, &outcome))));
-        }
-        gathered.records.push(Record::Outcome(Box::new(outcome)));
-    }
-
-    /// The record of a request that Envoy answered itself, before or instead of a decision.
-    fn undecided(&self, entry: &Entry<'_>, outcome: &OutcomeRecord) -> DecisionRecord {
-        let request = &entry.request;
-        let method = match RequestMethod::try_from(request.request_method) {
+        let asked = &entry.request;
+        let method = match RequestMethod::try_from(asked.request_method) {
             Ok(RequestMethod::MethodUnspecified) | Err(_) => "",
             Ok(method) => method.as_str_name(),
         };
-        let (path, query) = redacted_target(request.path);
-        let status = (outcome.status != 0).then_some(outcome.status);
-        // The same words as in the bootstrap's own answers.
-        let protocol_error = entry.common.response_flags.downstream_protocol_error;
-        let reason = match status {
-            // 501 is Envoy's answer to a transfer coding that it does not know.
-            Some(400..=499 | 501) => Reason::MalformedRequest,
-            Some(_) => Reason::NoVerdict,
-            None if protocol_error => Reason::MalformedRequest,
-            None => Reason::ClientGone,
+        let report = Report {
+            outcome: outcome(entry),
+            decision: common.decision,
+            protocol_error: common.response_flags.downstream_protocol_error,
+            asked: Asked {
+                method,
+                scheme: asked.scheme,
+                authority: asked.authority,
+                path: asked.path,
+                source: common.downstream,
+            },
         };
-        let live = self.live.load();
-        let agents = &live.rules.agents;
-        let decision = if reason.class() == Class::Unavailable { Verdict::Error } else { Verdict::Deny };
-        DecisionRecord {
-            // Who showed what, Envoy does not say; a sidecar of one agent knows all the same.
-            agent: agents.fixed().map(|id| agents.name(id).clone()),
-            source: entry.common.downstream.map(|a| a.to_string().into()),
-            method: method.into(),
-            scheme: Some(request.scheme).filter(|s| !s.is_empty()).map(|s| s.to_owned().into()),
-            host: redacted_authority(request.authority).into(),
-            path,
-            query,
-            reason: Some(reason.as_str().into()),
-            detail: Some(outcome.details.clone().into()),
-            status,
-            ..DecisionRecord::new(outcome.request_id.clone(), outcome.time, decision, live.rules.revision.clone())
-        }
+        gathered.urgent |= self.ledger.take(report, &mut gathered.records);
     }
 }
 
@@ -149,13 +129,10 @@ impl Drop for Gathered<'_> {
 fn outcome(entry: &Entry<'_>) -> OutcomeRecord {
     let Entry { common, request, response } = entry;
     let status = response.response_code.unwrap_or(0);
-    // What Envoy refuses before it asks has no id yet; the bootstrap's answer to it is named after its start as well.
-    let named = Some(request.request_id).filter(|id| !id.is_empty() && !(400..500).contains(&status));
-    let start = common.start_time;
-    let unnamed = || format!("envoy-{}{:09}", start.as_secs(), start.subsec_nanos()).into();
+    let named = Some(request.request_id).filter(|id| !id.is_empty() && is_named(status));
     let duration = common.duration.or(common.time_to_last_downstream_tx_byte).unwrap_or_default();
     OutcomeRecord {
-        request_id: common.id.or(named).map_or_else(unnamed, Into::into),
+        request_id: common.id.or(named).map_or_else(|| unnamed(common.start_time).into(), Into::into),
         time: SystemTime::now(),
         status,
         bytes_sent: request.request_body_bytes,
@@ -164,6 +141,7 @@ fn outcome(entry: &Entry<'_>) -> OutcomeRecord {
         upstream: common.upstream.map(socket_text),
         flags: short(&common.response_flags),
         details: response.response_code_details.to_owned(),
+        known: true,
     }
 }
 

@@ -20,6 +20,7 @@ pub mod notify;
 pub mod peer;
 pub mod pipeline;
 mod protobuf;
+pub mod reconcile;
 pub mod rehearsal;
 pub mod resolver;
 pub mod secrets;

@@ -36,6 +36,7 @@ fn a_rendered_file_has_no_finding() {
         listen: "[::1]:4000".parse().unwrap(),
         service_socket: "/tmp/a b/service.sock".into(),
         admin_socket: "/tmp/a b/admin.sock".into(),
+        access_log: "/tmp/a b/envoy-access.jsonl".into(),
         upstream_ca: "/tmp/it's #1.pem".into(),
         proxy_tls: None,
     };
@@ -321,6 +322,8 @@ fn weakenings() -> Vec<(String, Value, &'static str)> {
         add(format!("{manager}/local_reply_config/mappers/0/status_code"), json!(200), "documented");
         add(format!("{manager}/access_log/0/filter"), json!({"not_health_check_filter": {}}), "some outcomes");
         add(format!("{manager}/access_log/0/typed_config/common_config/log_name"), json!(door), "which door");
+        add(format!("{manager}/access_log/1/filter/metadata_filter/matcher/filter"), json!("other"), "loses");
+        add(format!("{manager}/access_log/2/typed_config/log_format/json_format/upstream"), json!("-"), "loses");
         add(
             format!("{manager}/access_log/-"),
             json!({"name": "f", "typed_config": {"@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog", "path": "/dev/stdout", "log_format": {"text_format_source": {"inline_string": "%REQ(:PATH)%"}}}}),
@@ -650,6 +653,7 @@ fn envoy_starts_from_the_shipped_file_and_not_without_what_it_needs() {
         listen: "[::1]:10080".parse().unwrap(),
         service_socket: directory.path().join("service socket"),
         admin_socket: directory.path().join("admin # socket"),
+        access_log: directory.path().join("access #1 log.jsonl"),
         upstream_ca: upstream_ca.clone(),
         proxy_tls: None,
     };

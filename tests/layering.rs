@@ -105,7 +105,8 @@ const TABLE: &[(&str, &[&str])] = &[
     ("grpc", &[]),
     ("protobuf", &[]),
     ("ext_proc", &[CORE, "secrets", "live", "store", "telemetry", "grpc", "protobuf"]),
-    ("access_log", &[CORE, "live", "resolver", "journal", "telemetry", "grpc", "protobuf"]),
+    ("reconcile", &[CORE, "live", "journal", "telemetry"]),
+    ("access_log", &[CORE, "live", "resolver", "journal", "telemetry", "grpc", "protobuf", "reconcile"]),
     ("control", &["pipeline::policy", "pipeline::approval", "config", "live", "store", "journal", "peer"]),
     // What holds it together, and what a person starts.
     ("envoy", &[]),
@@ -126,11 +127,12 @@ const TABLE: &[(&str, &[&str])] = &[
             "peer",
             "certificates",
             "ext_proc",
+            "reconcile",
             "access_log",
             "control",
         ],
     ),
-    ("supervisor", &["secrets", "certificates", "envoy"]),
+    ("supervisor", &["secrets", "certificates", "reconcile", "envoy"]),
     (
         "cli",
         &[
@@ -144,6 +146,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "journal",
             "peer",
             "certificates",
+            "reconcile",
             "control",
             "envoy",
             "server",

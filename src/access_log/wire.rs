@@ -127,18 +127,108 @@ pub struct Answered<'a> {
     pub response_code_details: &'a str,
 }
 
-/// Reads the entries of a `StreamAccessLogsMessage`; those of connections (`tcp_logs`) are left out.
-pub fn each_entry(message: &[u8], mut take: impl FnMut(Entry<'_>)) -> Result<(), Malformed> {
+/// A TLS handshake that failed, from the log of connections (`TCPAccessLogEntry`).
+#[derive(Debug, Default, PartialEq)]
+pub struct Handshake<'a> {
+    /// When the connection began, since 1970.
+    pub start_time: Duration,
+    /// The name that was asked for.
+    pub server_name: &'a str,
+    /// What attaché learnt when the tunnel was opened (`pipeline::session`).
+    pub session: Option<&'a str>,
+    /// Where the connection came from, where that is an address of a socket.
+    pub downstream: Option<SocketAddr>,
+    /// What went wrong, in BoringSSL's words.
+    pub failure: &'a str,
+    /// How much came through it, in bytes: where it was anything, the handshake had been a success.
+    pub received: u64,
+}
+
+/// What a message tells of.
+#[allow(clippy::large_enum_variant, reason = "it is handed over at once and never kept")]
+pub enum Logged<'a> {
+    /// A request.
+    Request(Entry<'a>),
+    /// A connection that never carried one.
+    Handshake(Handshake<'a>),
+}
+
+/// Reads the entries of a `StreamAccessLogsMessage`: `http_logs` and `tcp_logs`.
+pub fn each_entry(message: &[u8], mut take: impl FnMut(Logged<'_>)) -> Result<(), Malformed> {
     for field in fields(message) {
-        if let (2, Value::Bytes(http_logs)) = field? {
-            for field in fields(http_logs) {
-                if let (1, Value::Bytes(log_entry)) = field? {
-                    take(Entry::read(log_entry)?);
-                }
+        let (kind, Value::Bytes(logs)) = field? else { continue };
+        for field in fields(logs) {
+            let (1, Value::Bytes(log_entry)) = field? else { continue };
+            match kind {
+                2 => take(Logged::Request(Entry::read(log_entry)?)),
+                3 => take(Logged::Handshake(Handshake::read(log_entry)?)),
+                _ => {}
             }
         }
     }
     Ok(())
+}
+
+impl<'a> Handshake<'a> {
+    fn read(message: &'a [u8]) -> Result<Self, Malformed> {
+        let mut read = Self::default();
+        for field in fields(message) {
+            let (number, Value::Bytes(part)) = field? else { continue };
+            if number == 2 {
+                for field in fields(part) {
+                    if let (1, Value::Varint(received_bytes)) = field? {
+                        read.received = received_bytes;
+                    }
+                }
+            }
+            if number != 1 {
+                continue;
+            }
+            for field in fields(part) {
+                match field? {
+                    (2, Value::Bytes(address)) => read.downstream = socket_address(address)?,
+                    (4, Value::Bytes(tls_properties)) => {
+                        for field in fields(tls_properties) {
+                            if let (3, Value::Bytes(name)) = field? {
+                                read.server_name = text(name)?;
+                            }
+                        }
+                    }
+                    (5, Value::Bytes(time)) => read.start_time = duration(time)?,
+                    (21, Value::Bytes(filter_state)) => {
+                        let (name, object) = entry(filter_state)?;
+                        if name == "attache.session" {
+                            read.session = packed_text(object)?;
+                        }
+                    }
+                    (28, Value::Bytes(failure)) => read.failure = text(failure)?,
+                    _ => {}
+                }
+            }
+        }
+        Ok(read)
+    }
+}
+
+/// The text of a `google.protobuf.StringValue` in an `Any`.
+fn packed_text(any: &[u8]) -> Result<Option<&str>, Malformed> {
+    let (mut kind, mut value) = ("", &[][..]);
+    for field in fields(any) {
+        match field? {
+            (1, Value::Bytes(url)) => kind = text(url)?,
+            (2, Value::Bytes(bytes)) => value = bytes,
+            _ => {}
+        }
+    }
+    let mut found = None;
+    if kind.ends_with("/google.protobuf.StringValue") {
+        for field in fields(value) {
+            if let (1, Value::Bytes(bytes)) = field? {
+                found = Some(text(bytes)?);
+            }
+        }
+    }
+    Ok(found)
 }
 
 impl<'a> Entry<'a> {
@@ -221,7 +311,7 @@ impl<'a> Answered<'a> {
         let mut read = Self::default();
         for field in fields(message) {
             match field? {
-                (1, Value::Bytes(code)) => read.response_code = u16::try_from(number(code)?).ok(),
+                (1, Value::Bytes(code)) => read.response_code = u16::try_from(unsigned(code)?).ok(),
                 (3, Value::Varint(bytes)) => read.response_body_bytes = bytes,
                 (6, Value::Bytes(details)) => read.response_code_details = text(details)?,
                 _ => {}
@@ -232,7 +322,7 @@ impl<'a> Answered<'a> {
 }
 
 /// A `google.protobuf.UInt32Value`.
-fn number(message: &[u8]) -> Result<u64, Malformed> {
+fn unsigned(message: &[u8]) -> Result<u64, Malformed> {
     let mut read = 0;
     for field in fields(message) {
         if let (1, Value::Varint(value)) = field? {
@@ -386,12 +476,52 @@ mod tests {
                 response_code_details: "via_upstream",
             },
         };
-        each_entry(&written.encode_to_vec(), |entry| {
+        each_entry(&written.encode_to_vec(), |logged| {
+            let Logged::Request(entry) = logged else { panic!("it is a request") };
             assert_eq!(entry, expected);
             read += 1;
         })
         .unwrap();
         assert_eq!(read, 2);
+    }
+
+    #[test]
+    fn a_failed_handshake_is_read_as_envoy_writes_it() {
+        let session = google::Any {
+            type_url: "type.googleapis.com/google.protobuf.StringValue".into(),
+            value: google::StringValue { value: "2;a.example:443;127.0.0.1:5;;;".into() }.encode_to_vec(),
+        };
+        let other = google::Any { type_url: "type.googleapis.com/other".into(), value: vec![10, 1, b'x'] };
+        let common = data::AccessLogCommon {
+            tls_properties: Some(data::TlsProperties { tls_sni_hostname: "a.example".into(), ..Default::default() }),
+            start_time: Some(google::Timestamp { seconds: 5, nanos: 50 }),
+            filter_state_objects: HashMap::from([("attache.session".into(), session), ("other".into(), other)]),
+            downstream_transport_failure_reason: "TLS_error".into(),
+            ..Default::default()
+        };
+        let properties = data::ConnectionProperties { received_bytes: 7, sent_bytes: 8 };
+        let entry =
+            data::TcpAccessLogEntry { common_properties: Some(common), connection_properties: Some(properties) };
+        let written = service::StreamAccessLogsMessage {
+            identifier: None,
+            log_entries: Some(message::LogEntries::TcpLogs(message::TcpAccessLogEntries { log_entry: vec![entry] })),
+        };
+        let mut read = 0;
+        each_entry(&written.encode_to_vec(), |logged| {
+            let Logged::Handshake(handshake) = logged else { panic!("it is a connection") };
+            let expected = Handshake {
+                start_time: Duration::new(5, 50),
+                server_name: "a.example",
+                session: Some("2;a.example:443;127.0.0.1:5;;;"),
+                downstream: None,
+                failure: "TLS_error",
+                received: 7,
+            };
+            assert_eq!(handshake, expected);
+            read += 1;
+        })
+        .unwrap();
+        assert_eq!(read, 1);
     }
 
     #[test]

@@ -66,6 +66,10 @@ struct Render {
     #[arg(long, value_name = "PATH", default_value_os_t = Bootstrap::default().admin_socket)]
     admin_socket: PathBuf,
 
+    /// Where Envoy writes its access log, which attaché holds against its own record; agents must not reach it
+    #[arg(long, value_name = "FILE", default_value_os_t = Bootstrap::default().access_log)]
+    access_log: PathBuf,
+
     /// CAs that the certificates of upstreams have to come from, in PEM
     #[arg(long, value_name = "FILE", default_value_os_t = Bootstrap::default().upstream_ca)]
     upstream_ca: PathBuf,
@@ -118,6 +122,7 @@ impl Render {
             listen: self.listen,
             service_socket: self.service_socket.clone(),
             admin_socket: self.admin_socket.clone(),
+            access_log: self.access_log.clone(),
             upstream_ca: self.upstream_ca.clone(),
             proxy_tls: self.proxy_tls.as_given(),
         };

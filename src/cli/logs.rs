@@ -3,19 +3,24 @@
 mod filter;
 mod table;
 
-use std::collections::VecDeque;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, IsTerminal, Write};
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::journal::reader::{Exchange, Reader};
+use crate::control;
+use crate::journal::exchange::Exchange;
+use crate::journal::reader::Reader;
+use crate::journal::recall::{Progress, Query, Tell, recall};
 use tokio::signal::unix::{SignalKind, signal};
+use tonic::Code;
 
 use super::output::{colours, json_line, reader_gone, terminal_width};
 use super::state::StateDir;
-use super::{Failure, Outcome};
+use super::{Failure, Outcome, running};
 use filter::Filter;
 use table::Table;
 
@@ -37,11 +42,13 @@ Examples:
   attache logs --agent researcher --status blocked
   attache logs --follow --host '*.github.com'
   attache logs --since 1h -o json | jq -r 'select(.status >= 500) | .path'
+  attache logs --since 2026-11-20T09:00 --until 2026-11-20T10:00 --text refunds
 
 Exit codes:
   0  shown, also where nothing matches
   1  there is no journal, or it cannot be read
-  2  an option cannot be understood, or several state directories could be meant")]
+  2  an option cannot be understood, or several state directories could be meant
+  5  with --control: the service does not answer")]
 pub struct Args {
     #[command(flatten)]
     state_dir: StateDir,
@@ -57,9 +64,20 @@ pub struct Args {
     #[arg(short, long)]
     follow: bool,
 
+    /// Ask the running service over its control socket, in place of reading the journal's files
+    #[arg(long)]
+    control: bool,
+
     /// Form of the output
     #[arg(short, long, value_enum, default_value = "table", value_name = "FORMAT")]
     output: Format,
+}
+
+impl Args {
+    fn query(&self) -> Query {
+        let limit = self.limit.map(NonZeroUsize::get).or(self.follow.then_some(TAIL));
+        Query { filter: self.filter.wanted(), limit, follow: self.follow }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -76,47 +94,76 @@ pub fn run(args: Args) -> Outcome {
 }
 
 async fn show(args: &Args) -> Outcome {
-    let journal = args.state_dir.find()?.join("journal");
-    let mut reader = Reader::open(&journal).map_err(|error| unreadable(&journal, &error))?;
     let mut printer = Printer::new(args.output, io::stdout().lock());
-    replay(args, &mut reader, &mut printer).map_err(|error| explain(&journal, error))?;
+    if args.control {
+        return ask(args, &mut printer).await;
+    }
+    let journal = args.state_dir.find()?.join("journal");
+    let mut reader = replay(args, &journal, &mut printer).map_err(|error| explain(&journal, error))?;
     warn(&reader, 0);
     if args.follow {
-        let warned = reader.unreadable;
+        let warned = reader.unreadable();
         follow(args, &mut reader, &mut printer).await.map_err(|error| explain(&journal, error))?;
         warn(&reader, warned);
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn replay(args: &Args, reader: &mut Reader, printer: &mut Printer<impl Write>) -> io::Result<()> {
-    let limit = args.limit.map(NonZeroUsize::get).or(args.follow.then_some(TAIL));
-    let mut last = VecDeque::new();
+fn replay(args: &Args, journal: &Path, printer: &mut Printer<impl Write>) -> io::Result<Reader> {
+    let progress = Shown::new();
     let mut show = |exchange: Exchange| {
-        if !args.filter.admits(&exchange) {
-            return Ok(());
-        }
-        match limit {
-            None => return printer.show(&exchange),
-            Some(limit) if last.len() == limit => drop(last.pop_front()),
-            Some(_) => {}
-        }
-        last.push_back(exchange);
-        Ok(())
+        progress.make_way();
+        printer.show(&exchange)
     };
-    reader.replay(Instant::now(), &mut show)?;
-    if args.follow {
-        // What has ended, behind something that has not.
-        reader.poll(false, Instant::now())?.into_iter().try_for_each(show)?;
-    } else {
-        reader.rest(&mut show)?;
+    let reader = recall(journal, &args.query(), progress.tell().as_ref(), &mut show)?;
+    progress.clear();
+    printer.flush()?;
+    Ok(reader)
+}
+
+/// How far it is, on a terminal, where that takes long enough to wonder.
+struct Shown {
+    on: Arc<AtomicBool>,
+    /// What is found goes to the same terminal.
+    is_shared: bool,
+}
+
+impl Shown {
+    /// What takes longer than a moment, in bytes.
+    const WORTH_A_WORD: u64 = 256 << 20;
+
+    fn new() -> Self {
+        let on = Arc::new(AtomicBool::new(io::stderr().is_terminal()));
+        Self { on, is_shared: io::stdout().is_terminal() }
     }
-    last.iter().try_for_each(|exchange| printer.show(exchange))?;
-    printer.flush()
+
+    fn tell(&self) -> Option<Tell> {
+        let on = self.on.clone();
+        Some(Arc::new(move |Progress { read, total }| {
+            if total >= Self::WORTH_A_WORD && on.load(Ordering::Relaxed) {
+                let percent = read.saturating_mul(100) / total;
+                eprint!("\rreading the journal: {percent} % of {} MiB\u{1b}[K", total >> 20);
+            }
+        }))
+    }
+
+    /// Something is about to be printed.
+    fn make_way(&self) {
+        if self.is_shared {
+            self.clear();
+        }
+    }
+
+    fn clear(&self) {
+        if self.on.swap(false, Ordering::Relaxed) {
+            eprint!("\r\u{1b}[K");
+        }
+    }
 }
 
 async fn follow(args: &Args, reader: &mut Reader, printer: &mut Printer<impl Write>) -> io::Result<()> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let filter = args.filter.wanted();
     let mut ticks = tokio::time::interval(INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -129,7 +176,7 @@ async fn follow(args: &Args, reader: &mut Reader, printer: &mut Printer<impl Wri
             return Ok(());
         }
         for exchange in reader.poll(false, Instant::now())? {
-            if args.filter.admits(&exchange) {
+            if filter.admits(&exchange) {
                 printer.show(&exchange)?;
             }
         }
@@ -137,8 +184,47 @@ async fn follow(args: &Args, reader: &mut Reader, printer: &mut Printer<impl Wri
     }
 }
 
+/// The same over the control socket.
+async fn ask(args: &Args, printer: &mut Printer<impl Write>) -> Outcome {
+    let socket = running::socket(&args.state_dir)?;
+    let (query, call) = (args.query(), socket.clone());
+    let asked = running::ask(&socket, async move { control::logs(&call, &query).await }).await?;
+    let mut answers = asked.map_err(|refused| match refused.status.code() {
+        Code::InvalidArgument => Failure::usage(refused.status.message()),
+        _ => refused.into(),
+    })?;
+    let (mut interrupt, mut terminate) = (
+        signal(SignalKind::interrupt()).map_err(Failure::runtime)?,
+        signal(SignalKind::terminate()).map_err(Failure::runtime)?,
+    );
+    let mut ticks = tokio::time::interval(INTERVAL);
+    loop {
+        let answer = tokio::select! {
+            answer = answers.message() => answer,
+            _ = ticks.tick() => {
+                printer.flush()?;
+                if reader_gone() {
+                    return Ok(ExitCode::SUCCESS);
+                }
+                continue;
+            }
+            _ = interrupt.recv() => return Ok(ExitCode::SUCCESS),
+            _ = terminate.recv() => return Ok(ExitCode::SUCCESS),
+        };
+        let lost = |error: tonic::Status| {
+            Failure::unreachable(format!("the service behind `{}` has gone: {}", socket.display(), error.message()))
+        };
+        let Some(logged) = answer.map_err(lost)? else { break };
+        let exchange = control::record::exchange(&logged)
+            .map_err(|error| Failure::runtime(format!("the service's answer cannot be read: {error}")))?;
+        printer.show(&exchange)?;
+    }
+    printer.flush()?;
+    Ok(ExitCode::SUCCESS)
+}
+
 fn warn(reader: &Reader, warned: u64) {
-    let more = reader.unreadable.saturating_sub(warned);
+    let more = reader.unreadable().saturating_sub(warned);
     if more > 0 {
         let lines = if more == 1 { "1 line".to_owned() } else { format!("{more} lines") };
         eprintln!("warning: left out what cannot be read in the journal: {lines}");
@@ -208,7 +294,7 @@ mod tests {
         let args = Command::parse_from([&["logs"], options].concat()).args;
         let mut out = Vec::new();
         let mut printer = Printer::new(args.output, &mut out);
-        replay(&args, &mut Reader::open(journal).unwrap(), &mut printer).unwrap();
+        replay(&args, journal, &mut printer).unwrap();
         drop(printer);
         String::from_utf8(out).unwrap().lines().map(ToOwned::to_owned).collect()
     }

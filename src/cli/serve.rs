@@ -15,6 +15,7 @@ use super::stack::Common;
 use super::{Failure, Outcome};
 use crate::certificates::{Authority, keep};
 use crate::peer::forbid_inspection;
+use crate::reconcile::ENVOY_FILE;
 use crate::secrets::Environment;
 use crate::server::{self, Address, ServeError, Settings, Supervisor};
 use crate::supervisor::handover::{self, Message, Receiver};
@@ -22,7 +23,7 @@ use crate::supervisor::handover::{self, Message, Receiver};
 /// Run the policy service that Envoy asks: the process of a sidecar.
 ///
 /// Serves Envoy's External Processing, certificate discovery (delta ADS) and access log over a Unix socket, metrics
-/// and probes over HTTP (/metrics, /livez, /readyz), and operators on a control socket. Reloads the policy when it
+/// and probes over HTTP (/metrics, /metrics/envoy, /livez, /readyz), and operators on a control socket. Reloads the policy when it
 /// changes. SIGTERM drains and ends it. `attache up` starts this together with an Envoy.
 #[derive(clap::Args)]
 pub struct Args {
@@ -40,9 +41,16 @@ pub struct Args {
     /// Serve Envoy on TCP instead. Whoever reaches this address can ask for credentials: keep agents away from it.
     #[arg(long, value_name = "ADDR:PORT", env = "ATTACHE_TCP")]
     tcp: Option<SocketAddr>,
+    /// The file Envoy writes its access log to, which is held against the record [default: envoy-access.jsonl beside the
+    /// socket, or in STATE_DIR].
+    #[arg(long, value_name = "FILE", env = "ATTACHE_ACCESS_LOG")]
+    access_log: Option<PathBuf>,
     /// Where metrics and probes are served; `off` for nowhere.
     #[arg(long, value_name = "ADDR:PORT", env = "ATTACHE_METRICS", default_value = "127.0.0.1:9464")]
     metrics: Metrics,
+    /// The Unix socket of Envoy's admin interface; its statistics are at /metrics/envoy [default: STATE_DIR/admin.sock].
+    #[arg(long, value_name = "PATH", env = "ATTACHE_ENVOY_ADMIN")]
+    envoy_admin: Option<PathBuf>,
     /// Keep the CA's certificate and key in this directory, so that agents go on trusting it after a restart. It
     /// should be in memory, and no agent may see it. Without it the CA lasts as long as this process.
     #[arg(long, value_name = "DIR", env = "ATTACHE_CA_DIR")]
@@ -99,6 +107,10 @@ async fn serve(args: Args) -> Outcome {
             mode: args.socket_mode,
         },
     };
+    let access_log = args.access_log.unwrap_or_else(|| match &service {
+        Address::Socket { path, .. } => path.with_file_name(ENVOY_FILE),
+        Address::Tcp(_) => args.state_dir.join(ENVOY_FILE),
+    });
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let store = args.common.store.options(&environment)?;
     let sinks = args.sinks.sinks()?;
@@ -106,9 +118,11 @@ async fn serve(args: Args) -> Outcome {
         sinks,
         policy: args.common.origin(),
         agent: args.common.agent.clone(),
+        envoy_admin: args.envoy_admin.unwrap_or_else(|| args.state_dir.join("admin.sock")),
         state_dir: args.state_dir,
         journal: args.common.record.options(),
         service: service.clone(),
+        access_log,
         metrics: args.metrics.0,
         authority,
         resolver: args.common.resolver()?,
@@ -119,7 +133,7 @@ async fn serve(args: Args) -> Outcome {
     };
     let mut running = server::start(settings).await.map_err(|error| match error {
         ServeError::Policy(problems) => Failure::usage(format!("the policy is wrong\n{problems}")),
-        ServeError::Resolve(_) | ServeError::Store(_) => Failure::usage(error),
+        ServeError::Resolve(_) | ServeError::Store(_) | ServeError::Telemetry(_) => Failure::usage(error),
         other => Failure::runtime(other),
     })?;
     let place = match &service {

@@ -169,6 +169,7 @@ pub async fn bring_up(
     let mut serve = flags.common.for_serve(&origin);
     serve.extend(sinks);
     serve.extend(["--state-dir".into(), ".".into(), "--metrics".into(), flags.metrics.clone()]);
+    serve.extend(["--envoy-admin".into(), "admin.sock".into()]);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let upstream_ca = UPSTREAM_CA.into();
     let plan = Plan { listen, state_dir, envoy, upstream_ca, proxy_tls, serve, environment, threads: cores.min(4) };

@@ -1,6 +1,7 @@
 //! Our own API for operators, on a Unix socket that agents are refused.
 
 mod approvals;
+pub mod record;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,8 +10,9 @@ use std::time::SystemTime;
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint, Uri};
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
+use crate::journal::recall::Query;
 use crate::live::Live;
 use crate::store::{Open, Store};
 
@@ -22,7 +24,11 @@ pub mod api {
 
 use api::control_client::ControlClient;
 pub use api::control_server::ControlServer;
-use api::{AnswerApprovalRequest, Approval, ListApprovalsReply, ListApprovalsRequest, StatusReply, StatusRequest};
+use api::{
+    AnswerApprovalRequest, Approval, ListApprovalsReply, ListApprovalsRequest, LoggedExchange, LogsRequest,
+    StatusReply, StatusRequest, WatchRequest, WatchedRecord,
+};
+use record::Answers;
 
 /// The service.
 pub struct Control {
@@ -34,6 +40,8 @@ pub struct Control {
     pub ready: Arc<dyn Fn() -> bool + Send + Sync>,
     /// Where approvals are kept.
     pub store: Arc<dyn Store>,
+    /// The folder of the journal.
+    pub journal: PathBuf,
     /// Told of each answer that counts, before whoever gave it is.
     pub answered: Answered,
 }
@@ -67,6 +75,18 @@ impl api::control_server::Control for Control {
     async fn answer_approval(&self, request: Request<AnswerApprovalRequest>) -> Result<Response<Approval>, Status> {
         approvals::answer(&*self.store, &self.answered, request).await.map(Response::new)
     }
+
+    type LogsStream = Answers<LoggedExchange>;
+
+    async fn logs(&self, request: Request<LogsRequest>) -> Result<Response<Self::LogsStream>, Status> {
+        record::logs(self.journal.clone(), request.into_inner()).map(Response::new)
+    }
+
+    type WatchStream = Answers<WatchedRecord>;
+
+    async fn watch(&self, _: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        record::watch(&self.journal).map(Response::new)
+    }
 }
 
 /// Asks a running service how it is doing.
@@ -85,6 +105,19 @@ pub async fn list_approvals(socket: &Path) -> Result<Vec<Approval>, Status> {
 /// As the service's definition says of `AnswerApproval`.
 pub async fn answer_approval(socket: &Path, answer: AnswerApprovalRequest) -> Result<Approval, Status> {
     Ok(client(socket).await?.answer_approval(answer).await?.into_inner())
+}
+
+/// Asks a running service for what is on record.
+///
+/// # Errors
+/// As the service's definition says of `Logs`.
+pub async fn logs(socket: &Path, query: &Query) -> Result<Streaming<LoggedExchange>, Status> {
+    Ok(client(socket).await?.logs(record::request(query)).await?.into_inner())
+}
+
+/// Asks a running service for every record from now on.
+pub async fn watch(socket: &Path) -> Result<Streaming<WatchedRecord>, Status> {
+    Ok(client(socket).await?.watch(WatchRequest {}).await?.into_inner())
 }
 
 async fn client(socket: &Path) -> Result<ControlClient<Channel>, Status> {

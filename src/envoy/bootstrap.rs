@@ -19,6 +19,8 @@ pub struct Bootstrap {
     pub service_socket: PathBuf,
     /// The Unix socket of Envoy's admin interface, which Envoy makes with mode 0600.
     pub admin_socket: PathBuf,
+    /// The file Envoy writes its access log to, for attaché to hold against its own record.
+    pub access_log: PathBuf,
     /// The PEM bundle of CAs that upstream certificates have to come from.
     pub upstream_ca: PathBuf,
     /// TLS between agents and the proxy; without it they speak plain HTTP to it, which is for one machine or pod.
@@ -42,6 +44,7 @@ impl Default for Bootstrap {
             listen: SocketAddr::from(([127, 0, 0, 1], 10080)),
             service_socket: "/run/attache/service.sock".into(),
             admin_socket: "/run/attache/admin.sock".into(),
+            access_log: "/run/attache/envoy-access.jsonl".into(),
             upstream_ca: "/etc/ssl/certs/ca-certificates.crt".into(),
             proxy_tls: None,
         }
@@ -58,6 +61,7 @@ impl Bootstrap {
             (LISTEN, listen_address(self.listen)),
             (SERVICE_SOCKET, quoted_socket(&self.service_socket)?),
             (ADMIN_SOCKET, quoted_socket(&self.admin_socket)?),
+            (ACCESS_LOG, quoted(&self.access_log)?),
             (UPSTREAM_CA, quoted(&self.upstream_ca)?),
         ];
         if let Some(tls) = &self.proxy_tls {
@@ -144,6 +148,7 @@ pub enum RenderError {
 const LISTEN: &str = r#"{address: "127.0.0.1", port_value: 10080}"#;
 const SERVICE_SOCKET: &str = r#""/run/attache/service.sock""#;
 const ADMIN_SOCKET: &str = r#""/run/attache/admin.sock""#;
+const ACCESS_LOG: &str = r#""/run/attache/envoy-access.jsonl""#;
 const UPSTREAM_CA: &str = r#""/etc/ssl/certs/ca-certificates.crt""#;
 
 const PROXY_CHAIN: &str = r"    # Agents on other machines: `attache envoy render --proxy-tls-cert …` puts TLS here, `--client-ca …` asks for theirs.
@@ -191,8 +196,16 @@ mod tests {
 
     #[test]
     fn each_marker_has_its_one_place() {
-        for marker in [LISTEN, SERVICE_SOCKET, ADMIN_SOCKET, UPSTREAM_CA, PROXY_CHAIN, PROXY_FILTERS, PROXY_ATTRIBUTES]
-        {
+        for marker in [
+            LISTEN,
+            SERVICE_SOCKET,
+            ADMIN_SOCKET,
+            ACCESS_LOG,
+            UPSTREAM_CA,
+            PROXY_CHAIN,
+            PROXY_FILTERS,
+            PROXY_ATTRIBUTES,
+        ] {
             assert_eq!(SHIPPED.matches(marker).count(), 1, "{marker}");
         }
     }
@@ -209,6 +222,7 @@ mod tests {
             // The value of one place looks like the marker of another.
             service_socket: r#"/tmp/a "/run/attache/admin.sock" b"#.into(),
             admin_socket: "/tmp/it's # {not}: a\\comment\t.sock".into(),
+            access_log: "/tmp/l: #o'g\".jsonl".into(),
             upstream_ca: "/tmp/é ü/ca.pem".into(),
             proxy_tls: Some(ProxyTls {
                 certificate: "/tmp/c: {e}\"r\"t.pem".into(),
@@ -233,6 +247,13 @@ mod tests {
             ),
             bootstrap.upstream_ca.to_str().unwrap()
         );
+        for log in ["0/filter_chains/0/filters/0", "1/filter_chains/0/filters/0", "1/filter_chains/1/filters/0"] {
+            for entry in [1, 2] {
+                let path =
+                    format!("/static_resources/listeners/{log}/typed_config/access_log/{entry}/typed_config/path");
+                assert_eq!(at(&path), bootstrap.access_log.to_str().unwrap());
+            }
+        }
         let tls = "/static_resources/listeners/0/filter_chains/0/transport_socket/typed_config";
         for (field, value) in [
             ("common_tls_context/tls_certificates/0/certificate_chain/filename", "/tmp/c: {e}\"r\"t.pem"),

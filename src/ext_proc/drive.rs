@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use smallvec::SmallVec;
 use tonic::Status;
 use tonic::metadata::MetadataMap;
 
@@ -15,14 +16,15 @@ use super::held::Held;
 use super::translate::{self, Phase};
 use super::wire::{Attributes, Head, HttpBody, Part, ProcessingRequest, ProcessingResponse};
 use crate::live::Live;
-use crate::pipeline::approval::{Asked, Petition, Standing, Ticket};
-use crate::pipeline::audit::{ApprovalNote, DecisionRecord, InspectionAction, InspectionRecord, Verdict};
+use crate::pipeline::approval::{Asked, NotAdmitted, Petition, Standing, Ticket};
+use crate::pipeline::audit::{ApprovalNote, DecisionRecord, Direction, InspectionRecord, Verdict};
 use crate::pipeline::exchange::{Chunk, Effect, Event, Exchange, Now, Reply, ResolveFailure, Resolved, Shows};
+use crate::pipeline::limit::Excess;
 use crate::pipeline::message::{Door, Fields, Host};
 use crate::pipeline::policy::Reason;
 use crate::secrets::Fetch;
 use crate::store::{Coming, Soon, Store};
-use crate::telemetry::{Parent, Telemetry};
+use crate::telemetry::{Facts, Telemetry, Trail};
 
 /// What Envoy waits longer than a request is held: the decision after it takes its time too.
 const SLACK: Duration = Duration::from_secs(10);
@@ -84,7 +86,7 @@ pub trait Herald: Send + Sync {
 pub struct Driver {
     needs: Arc<Needs>,
     door: Door,
-    parent: Option<Parent>,
+    trail: Trail,
     exchange: Exchange,
     request_id: Arc<str>,
     phase: Phase,
@@ -94,8 +96,8 @@ pub struct Driver {
     holding: bool,
     /// What Envoy was told to show.
     shows: Shows,
-    /// What is on record of it, as long as something of it is shown.
-    allowed: Option<Box<DecisionRecord>>,
+    /// The limits that are being charged.
+    charging: SmallVec<[Arc<str>; 2]>,
     /// What the request waits for, as soon as it has a name.
     asked: Arc<Mutex<Option<Ticket>>>,
 }
@@ -115,19 +117,19 @@ pub enum Step {
 impl Driver {
     pub fn new(needs: Arc<Needs>, door: Door, metadata: &MetadataMap) -> Self {
         let exchange = Exchange::new(needs.live.load().rules.clone(), now());
-        let parent = needs.telemetry.parent(metadata);
+        let trail = needs.telemetry.trail(metadata);
         needs.in_flight.fetch_add(1, Ordering::Relaxed);
         Self {
             needs,
             door,
-            parent,
+            trail,
             exchange,
             request_id: "".into(),
             phase: Phase::Head,
             owed: false,
             holding: false,
             shows: Shows::default(),
-            allowed: None,
+            charging: SmallVec::new(),
             asked: Arc::default(),
         }
     }
@@ -158,6 +160,7 @@ impl Driver {
             return Step::End(Status::invalid_argument("a second `request_headers` on one stream"));
         }
         self.owed = true;
+        self.trail.link(|| incoming.fields.get("x-agent-traceparent"));
         self.request_id = incoming.request_id.clone();
         self.on(Event::Request(incoming))
     }
@@ -202,6 +205,7 @@ impl Driver {
     }
 
     fn run(&mut self, event: Event) -> Step {
+        self.limited(&event);
         let live = self.needs.live.load();
         let effect = self.exchange.on(event, &live.rules, now());
         drop(live);
@@ -214,15 +218,12 @@ impl Driver {
             let live = self.needs.live.load();
             let event = match effect {
                 Effect::Reply(reply) => return self.reply(reply),
-                Effect::Record(record) => {
-                    self.allowed = self.exchange.passes().then(|| record.clone());
-                    match self.record(record) {
-                        Soon::Now(written) => Event::Recorded(written),
-                        Soon::Later(written) => {
-                            return Step::Wait(Box::pin(async move { Event::Recorded(written.await) }));
-                        }
+                Effect::Record(record) => match self.record(record) {
+                    Soon::Now(written) => Event::Recorded(written),
+                    Soon::Later(written) => {
+                        return Step::Wait(Box::pin(async move { Event::Recorded(written.await) }));
                     }
-                }
+                },
                 Effect::Note(record) => match self.note(&record) {
                     Soon::Now(written) => Event::Recorded(written),
                     Soon::Later(written) => {
@@ -250,15 +251,33 @@ impl Driver {
                     Soon::Now(room) => Event::Looked(room),
                     Soon::Later(room) => return Step::Wait(Box::pin(async move { Event::Looked(room.await) })),
                 },
-                Effect::Admit { charges, redeem } => match self.needs.store.admit(&charges, redeem) {
-                    Soon::Now(admitted) => Event::Admitted(admitted),
-                    Soon::Later(admitted) => {
-                        return Step::Wait(Box::pin(async move { Event::Admitted(admitted.await) }));
+                Effect::Admit { charges, redeem } => {
+                    self.charging = charges.iter().map(|charge| charge.limit.rule.clone()).collect();
+                    match self.needs.store.admit(&charges, redeem) {
+                        Soon::Now(admitted) => Event::Admitted(admitted),
+                        Soon::Later(admitted) => {
+                            return Step::Wait(Box::pin(async move { Event::Admitted(admitted.await) }));
+                        }
                     }
-                },
+                }
                 Effect::Ask(petition) => return self.ask(*petition),
             };
+            self.limited(&event);
             effect = self.exchange.on(event, &live.rules, now());
+        }
+    }
+
+    /// Shows what limits said.
+    fn limited(&mut self, event: &Event) {
+        match event {
+            Event::Looked(Err(Excess::Reached { rule, .. }))
+            | Event::Admitted(Err(NotAdmitted::Excess(Excess::Reached { rule, .. }))) => {
+                self.needs.telemetry.limited(rule, false);
+            }
+            Event::Admitted(Ok(_)) => {
+                self.charging.iter().for_each(|rule| self.needs.telemetry.limited(rule, true));
+            }
+            _ => {}
         }
     }
 
@@ -293,34 +312,27 @@ impl Driver {
     /// Puts a decision on record, then shows what is enforced: an allow without its record is none.
     fn record(&self, record: Box<DecisionRecord>) -> Soon<bool> {
         let Receipt { seq, committed } = self.needs.recorder.record(&record);
+        let facts = self.facts(seq);
         let Some(committed) = committed else {
-            show(&self.needs, *record, seq.is_some(), self.parent.as_ref());
+            show(&self.needs, *record, facts, &self.trail);
             return Soon::Now(seq.is_some());
         };
-        let (needs, parent) = (self.needs.clone(), self.parent.clone());
+        let (needs, trail) = (self.needs.clone(), self.trail.clone());
         Soon::Later(Box::pin(async move {
             let written = committed.await;
-            show(&needs, *record, written, parent.as_ref());
+            show(&needs, *record, Facts { seq: seq.filter(|_| written), ..facts }, &trail);
             written
         }))
     }
 
-    /// Puts on record what was found after the decision, and tells who wants to know of a request that was cut off.
+    /// What telemetry shows of a decision beside its record, which has this number where it is written.
+    fn facts(&self, seq: Option<u64>) -> Facts {
+        Facts { scanned: self.exchange.scanned(Direction::Request), seq }
+    }
+
+    /// Puts on record what was found after the decision.
     fn note(&self, found: &InspectionRecord) -> Soon<bool> {
-        self.needs.telemetry.inspected(found);
-        if let Some(allowed) = self.allowed.as_deref().filter(|_| found.action == InspectionAction::Blocked) {
-            self.needs.herald.decided(&DecisionRecord {
-                time: found.time,
-                decision: Verdict::Deny,
-                reason: found.reason.clone(),
-                detail: found.detail.clone(),
-                rule: found.rule.clone(),
-                status: found.status,
-                findings: found.findings.clone(),
-                approval: None,
-                ..allowed.clone()
-            });
-        }
+        self.needs.telemetry.inspected(found, &self.trail);
         let Receipt { seq, committed } = self.needs.recorder.note(found);
         committed.map_or(Soon::Now(seq.is_some()), Soon::Later)
     }
@@ -347,11 +359,14 @@ impl Drop for Driver {
                 record.approval = asked.map(|ticket| ApprovalNote { ticket, by: None, why: None });
             }
             // Nobody waits for it any more.
-            let written = self.needs.recorder.record(&record).seq.is_some();
-            show(&self.needs, *record, written, self.parent.as_ref());
+            let facts = self.facts(self.needs.recorder.record(&record).seq);
+            show(&self.needs, *record, facts, &self.trail);
         }
         for record in self.exchange.close(now()) {
             self.note(&record);
+        }
+        for direction in [Direction::Request, Direction::Response] {
+            self.needs.telemetry.scanned(direction, self.exchange.scanned(direction));
         }
         self.needs.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
@@ -359,14 +374,14 @@ impl Drop for Driver {
 
 /// Shows a decision as it is enforced. Where an allow is written and not where it has to be, what is enforced is written
 /// after it: so far as it is read, it was no allow.
-fn show(needs: &Needs, mut record: DecisionRecord, written: bool, parent: Option<&Parent>) {
-    if !written && record.decision == Verdict::Allow {
+fn show(needs: &Needs, mut record: DecisionRecord, mut facts: Facts, trail: &Trail) {
+    if facts.seq.is_none() && record.decision == Verdict::Allow {
         record.decision = Verdict::Error;
         record.reason = Some(Reason::RecordFailed.as_str().into());
         record.status = Some(Reason::RecordFailed.status());
-        needs.recorder.record(&record);
+        facts.seq = needs.recorder.record(&record).seq;
     }
-    needs.telemetry.decided(&record, parent);
+    needs.telemetry.decided(&record, facts, trail);
     needs.herald.decided(&record);
 }
 

@@ -34,9 +34,8 @@ pub struct Follower {
     open: Option<(u64, BufReader<File>)>,
     /// Segments after the open one, as of the last look.
     later: VecDeque<SegmentFile>,
-    /// The beginning of a line that has not been written to its end.
-    partial: Vec<u8>,
-    /// Lines that were too long to be ours.
+    line: Vec<u8>,
+    /// Lines that were too long to be ours, or were not written to their end.
     pub skipped: u64,
 }
 
@@ -45,7 +44,7 @@ impl Follower {
     /// end of its segment, which is then another one, at the segment's begin.
     pub fn new(folder: &Path, from: Cursor) -> Self {
         let folder = folder.to_owned();
-        Self { folder, cursor: from, open: None, later: VecDeque::new(), partial: Vec::new(), skipped: 0 }
+        Self { folder, cursor: from, open: None, later: VecDeque::new(), line: Vec::new(), skipped: 0 }
     }
 
     /// The end of the journal as it is now: a follower that begins there sees only what is yet to come.
@@ -59,31 +58,39 @@ impl Follower {
         self.cursor
     }
 
-    /// The next line that has been written to its end; none where there is none yet. Half a line that a dead writer left
-    /// at the end of a segment is passed over once there is a later segment.
+    /// The next line that has been written to its end, with its own copy of the text.
     pub fn next_entry(&mut self) -> io::Result<Option<Entry>> {
+        let line = self.next_line()?.map(<[u8]>::to_vec);
+        Ok(line.map(|line| Entry { line, after: self.cursor }))
+    }
+
+    /// The next line that has been written to its end, without its line feed; none where there is none yet. Half a line
+    /// that a dead writer left at the end of a segment is passed over once there is a later segment.
+    pub fn next_line(&mut self) -> io::Result<Option<&[u8]>> {
         loop {
             if self.open.is_none() && !self.open_at_cursor()? {
                 return Ok(None);
             }
             let Some((number, reader)) = &mut self.open else { return Ok(None) };
-            let room = LONGEST_LINE.saturating_sub(self.partial.len() as u64);
-            reader.take(room).read_until(b'\n', &mut self.partial)?;
-            if self.partial.last() == Some(&b'\n') {
-                let length = self.partial.len() as u64;
-                let mut line = std::mem::take(&mut self.partial);
-                line.pop();
+            self.line.clear();
+            reader.take(LONGEST_LINE).read_until(b'\n', &mut self.line)?;
+            let length = self.line.len() as u64;
+            if self.line.last() == Some(&b'\n') {
+                self.line.pop();
                 self.cursor = Cursor { segment: *number, offset: self.cursor.offset + length };
-                return Ok(Some(Entry { line, after: self.cursor }));
+                return Ok(Some(&self.line));
             }
-            if self.partial.len() as u64 >= LONGEST_LINE {
-                self.cursor.offset += self.partial.len() as u64;
-                self.partial.clear();
+            if length >= LONGEST_LINE {
+                self.cursor.offset += length;
                 self.skipped += 1;
                 continue;
             }
-            // At the end of what there is. It is the segment's end where there is a later one, since a writer never
-            // comes back; but what it wrote before it left may be newer than what was read.
+            // Half a line may yet be taken back, and another one written in its place.
+            if length > 0 {
+                reader.seek(SeekFrom::Start(self.cursor.offset))?;
+            }
+            // It is the segment's end where there is a later one, since a writer never comes back; but what it wrote
+            // before it left may be newer than what was read.
             if self.later.is_empty() {
                 self.later = segment::list(&self.folder)?.into_iter().filter(|s| s.number > *number).collect();
                 if self.later.is_empty() {
@@ -92,8 +99,9 @@ impl Follower {
                 continue;
             }
             let Some(next) = self.later.pop_front() else { return Ok(None) };
+            self.skipped += u64::from(length > 0);
             self.cursor = Cursor { segment: next.number, offset: 0 };
-            (self.open, self.partial) = (None, Vec::new());
+            self.open = None;
         }
     }
 
@@ -116,7 +124,6 @@ impl Follower {
         file.seek(SeekFrom::Start(self.cursor.offset))?;
         self.open = Some((segment.number, BufReader::with_capacity(64 * 1024, file)));
         self.later = VecDeque::new();
-        self.partial.clear();
         Ok(true)
     }
 }

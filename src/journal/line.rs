@@ -127,7 +127,8 @@ impl Line for InspectionRecord {
 
 impl Line for OutcomeRecord {
     fn write(&self, line: &mut Vec<u8>) -> serde_json::Result<()> {
-        let Self { request_id, time, status, bytes_sent, bytes_received, duration_ms, upstream, flags, details } = self;
+        let Self { request_id, time, status, bytes_sent, bytes_received, duration_ms, upstream, flags, details, known } =
+            self;
         let mut object = Object::start(line, "outcome");
         object.text("requestId", request_id)?;
         object.time("time", *time)?;
@@ -138,6 +139,9 @@ impl Line for OutcomeRecord {
         object.text_or_null("upstream", upstream.as_deref())?;
         object.text("flags", flags)?;
         object.text("details", details)?;
+        if !known {
+            object.value("known", known)?;
+        }
         object.end();
         Ok(())
     }
@@ -278,6 +282,7 @@ mod tests {
             upstream: some.then(|| text.into()),
             flags: text.into(),
             details: text.into(),
+            known: some,
         }
     }
 

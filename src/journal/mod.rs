@@ -9,11 +9,14 @@
 pub mod chain;
 pub mod checkpoint;
 mod commit;
+pub mod exchange;
+pub mod filter;
 pub mod follow;
 mod keeper;
 mod line;
 pub mod mark;
 pub mod reader;
+pub mod recall;
 pub mod segment;
 mod writer;
 

@@ -1,18 +1,17 @@
 //! Reading the journal back: decisions joined with their outcomes, one [`Exchange`] each.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
-use crate::pipeline::audit::{
-    ApprovalNote, DecisionRecord, Direction, FindingNote, InspectionAction, InspectionRecord, OutcomeRecord, Record,
-    Verdict, Would,
-};
+use super::chain::Sealed;
+pub use super::exchange::{Exchange, Standing};
+use super::follow::{Cursor, Follower};
+use crate::pipeline::audit::{Record, Verdict};
 
 /// How long a refusal waits for its outcome before it is shown without. An allowed request waits until it ends.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -20,181 +19,14 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const PATIENCE_ON_RECORD: Duration = Duration::from_secs(30);
 /// How many exchanges one that goes on may hold up, and how many may go on.
 const WINDOW: u64 = 10_000;
-/// The files kept open, from the newest: one that was replaced may still be written to while its service drains.
-const STILL_OPEN: usize = 4;
-/// In bytes; Envoy's limit on a request's head keeps ours far below.
-const LONGEST_LINE: u64 = 4 * 1024 * 1024;
 
-/// One exchange, as far as the journal knows it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Exchange {
-    /// What was decided.
-    pub decision: DecisionRecord,
-    /// What was found in its messages after their heads had gone on.
-    pub inspections: Vec<InspectionRecord>,
-    /// What became of it, once Envoy has said so.
-    pub outcome: Option<OutcomeRecord>,
-}
-
-/// How an exchange ended, in one word.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
-    /// Forwarded, and answered by the upstream.
-    Allowed,
-    /// Refused by policy, identity or form.
-    Blocked,
-    /// There was no verdict, or no answer from the upstream.
-    Failed,
-}
-
-impl Standing {
-    /// As tables and filters write it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Allowed => "allowed",
-            Self::Blocked => "blocked",
-            Self::Failed => "failed",
-        }
-    }
-}
-
-impl Exchange {
-    /// How it ended.
-    pub fn standing(&self) -> Standing {
-        match self.decision.decision {
-            Verdict::Deny | Verdict::RateLimited | Verdict::Pending => Standing::Blocked,
-            Verdict::Error => Standing::Failed,
-            Verdict::Allow if self.cut().is_some() => Standing::Blocked,
-            Verdict::Allow => match &self.outcome {
-                // Envoy's own answers carry a flag: the upstream gave none.
-                Some(outcome) if outcome.status == 0 || (outcome.status >= 500 && !outcome.flags.is_empty()) => {
-                    Standing::Failed
-                }
-                _ => Standing::Allowed,
-            },
-        }
-    }
-
-    /// Takes a second decision about the same exchange: Envoy's report that none reached it. An allow that was on
-    /// record was then never carried out; a refusal knows better why it was one.
-    fn correct(&mut self, reported: DecisionRecord) {
-        if self.decision.decision == Verdict::Allow {
-            self.decision.decision = reported.decision;
-            self.decision.reason = reported.reason;
-            self.decision.detail = reported.detail;
-            self.decision.status = reported.status;
-        }
-    }
-
-    /// What cut one of its messages off after the head had gone on.
-    pub fn cut(&self) -> Option<&InspectionRecord> {
-        self.inspections.iter().find(|inspection| inspection.action == InspectionAction::Blocked)
-    }
-
-    /// Why it was refused, or cut off.
-    pub fn reason(&self) -> Option<&str> {
-        self.decision.reason.as_deref().or_else(|| self.cut()?.reason.as_deref())
-    }
-
-    /// The HTTP status the agent got, where one is known.
-    pub fn status(&self) -> Option<u16> {
-        let reported = self.outcome.as_ref().map(|o| o.status).filter(|s| *s != 0);
-        reported.or(self.decision.status).or_else(|| self.cut()?.status)
-    }
-}
-
-impl Serialize for Exchange {
-    /// One flat object: who wanted what, what was decided, and what became of it. Null is what is not known, or not
-    /// yet; `cut` is the message that was cut off when its head had gone on, `bytes` are the response's, `duration` is
-    /// in milliseconds, `details` are Envoy's.
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        #[derive(Serialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Flat<'a> {
-            #[serde(with = "crate::pipeline::audit::rfc3339")]
-            time: SystemTime,
-            agent: Option<&'a str>,
-            method: &'a str,
-            scheme: Option<&'a str>,
-            host: &'a str,
-            port: Option<u16>,
-            path: &'a str,
-            query: Option<&'a str>,
-            decision: Verdict,
-            reason: Option<&'a str>,
-            detail: Option<&'a str>,
-            rule: Option<&'a str>,
-            would: Option<&'a Would>,
-            watched: Option<&'a [Arc<str>]>,
-            approval: Option<&'a ApprovalNote>,
-            credential: Option<String>,
-            placeholders: Option<String>,
-            cut: Option<Direction>,
-            findings: Option<Vec<&'a FindingNote>>,
-            status: Option<u16>,
-            request_bytes: Option<u64>,
-            bytes: Option<u64>,
-            duration: Option<f64>,
-            upstream: Option<&'a str>,
-            flags: Option<&'a str>,
-            details: Option<&'a str>,
-            policy_revision: &'a str,
-            request_id: &'a str,
-            identity: Option<&'a str>,
-            source: Option<&'a str>,
-            decision_micros: u64,
-        }
-        let Self { decision, inspections, outcome } = self;
-        let cut = self.cut();
-        let found = inspections.iter().flat_map(|inspection| &inspection.findings);
-        let findings: Vec<_> = decision.findings.iter().chain(found).collect();
-        let outcome = outcome.as_ref();
-        let connected = outcome.and_then(|outcome| outcome.upstream.as_deref());
-        Flat {
-            time: decision.time,
-            agent: decision.agent.as_deref(),
-            method: &decision.method,
-            scheme: decision.scheme.as_deref(),
-            host: &decision.host,
-            port: decision.port,
-            path: &decision.path,
-            query: decision.query.as_deref(),
-            decision: decision.decision,
-            reason: self.reason(),
-            detail: decision.detail.as_deref().or(cut.and_then(|cut| cut.detail.as_deref())),
-            // What cut it, where something did: the entry that let it go said nothing of that.
-            rule: cut.map_or(&decision.rule, |cut| &cut.rule).as_deref(),
-            would: decision.would.as_ref(),
-            watched: (!decision.watched.is_empty()).then_some(&decision.watched),
-            approval: decision.approval.as_ref(),
-            credential: (!decision.credential.is_empty()).then(|| decision.credential.join(",")),
-            placeholders: (!decision.placeholders.is_empty()).then(|| decision.placeholders.join(",")),
-            cut: cut.map(|cut| cut.direction),
-            findings: (!findings.is_empty()).then_some(findings),
-            status: self.status(),
-            request_bytes: outcome.map(|outcome| outcome.bytes_sent),
-            bytes: outcome.map(|outcome| outcome.bytes_received),
-            duration: outcome.map(|outcome| outcome.duration_ms),
-            upstream: connected.or(decision.upstream.as_deref()),
-            flags: outcome.map(|outcome| outcome.flags.as_str()),
-            details: outcome.map(|outcome| outcome.details.as_str()),
-            policy_revision: &decision.policy_revision,
-            request_id: &decision.request_id,
-            identity: decision.identity.as_deref(),
-            source: decision.source.as_deref(),
-            decision_micros: decision.decision_micros,
-        }
-        .serialize(serializer)
-    }
-}
-
-/// Reads a journal from its first line, and goes on where it left off when it has grown.
+/// Reads a journal from a place in it, and goes on where it left off when it has grown.
 ///
 /// Holds one record for each exchange that has not ended, and at most 10,000 more: a journal may be larger than
 /// memory.
 pub struct Reader {
-    folder: PathBuf,
-    files: BTreeMap<PathBuf, Tail>,
+    lines: Follower,
+    sieve: Option<Sieve>,
     /// By their place in the order of decisions.
     waiting: BTreeMap<u64, Waiting>,
     places: HashMap<Arc<str>, u64>,
@@ -205,12 +37,23 @@ pub struct Reader {
     /// The latest time on record.
     latest: SystemTime,
     window: u64,
-    /// Lines that could not be read: torn by a full disk, or not ours.
-    pub unreadable: u64,
+    unreadable: u64,
+    /// How much has been read, in bytes.
+    read: u64,
+    tell: Option<Tell>,
 }
+
+/// Told how much has been read, in bytes, now and then.
+pub type Tell = Box<dyn Fn(u64) + Send>;
+
+/// How much is read between two words about it, in bytes.
+const A_WHILE: u64 = 8 << 20;
 
 /// Takes the exchanges that a [`Reader`] has read.
 pub type Show<'a> = &'a mut dyn FnMut(Exchange) -> io::Result<()>;
+
+/// Whether the line of a decision is worth more than a glance; it must hold for every one that matters.
+pub type Sieve = Box<dyn Fn(&[u8]) -> bool + Send>;
 
 struct Waiting {
     exchange: Exchange,
@@ -218,12 +61,17 @@ struct Waiting {
 }
 
 impl Reader {
-    /// Opens the journal in a folder.
+    /// Opens the journal in a folder, at its first line.
     pub fn open(folder: &Path) -> io::Result<Self> {
+        Self::open_at(folder, Cursor::default())
+    }
+
+    /// Opens the journal in a folder, at a place in it. Of exchanges that were decided before, nothing is shown.
+    pub fn open_at(folder: &Path, from: Cursor) -> io::Result<Self> {
         std::fs::read_dir(folder)?;
         Ok(Self {
-            folder: folder.to_owned(),
-            files: BTreeMap::new(),
+            lines: Follower::new(folder, from),
+            sieve: None,
             waiting: BTreeMap::new(),
             places: HashMap::new(),
             next: 0,
@@ -231,7 +79,25 @@ impl Reader {
             latest: SystemTime::UNIX_EPOCH,
             window: WINDOW,
             unreadable: 0,
+            read: 0,
+            tell: None,
         })
+    }
+
+    /// Reads only what a sieve lets through, and all that is about it: most of what a line costs is its reading.
+    pub fn only(mut self, sieve: Option<Sieve>) -> Self {
+        self.sieve = sieve;
+        self
+    }
+
+    /// How many lines could not be read: torn by a full disk, or not ours.
+    pub fn unreadable(&self) -> u64 {
+        self.unreadable + self.lines.skipped
+    }
+
+    /// Says how far it is while it reads what there is.
+    pub fn tell(&mut self, tell: Tell) {
+        self.tell = Some(tell);
     }
 
     /// Reads what there is, and shows the exchanges in the order they were decided, each as soon as those before it
@@ -284,7 +150,8 @@ impl Reader {
             let refused = exchange.decision.decision != Verdict::Allow;
             let waited =
                 self.latest.duration_since(exchange.decision.time).is_ok_and(|time| time >= PATIENCE_ON_RECORD);
-            if exchange.outcome.is_some() || (refused && (waited || full)) {
+            // What is unknown may yet be known further on.
+            if exchange.has_ended() || (refused && (waited || full)) {
                 if let Some(exchange) = self.remove(place) {
                     show(exchange)?;
                 }
@@ -314,40 +181,25 @@ impl Reader {
 
     /// Takes in what is new; `each` is called after each record, with the place of the exchange that it ended.
     fn read(&mut self, now: Instant, each: &mut dyn FnMut(&mut Self, Option<u64>) -> io::Result<()>) -> io::Result<()> {
-        for entry in std::fs::read_dir(&self.folder)? {
-            let path = entry?.path();
-            if path.extension().is_some_and(|e| e == "jsonl") && !self.files.contains_key(&path) {
-                self.files.insert(path, Tail::default());
+        loop {
+            let Some(line) = self.lines.next_line()? else { return Ok(()) };
+            let read = self.read + line.len() as u64 + 1;
+            if let Some(tell) = self.tell.as_ref().filter(|_| read / A_WHILE > self.read / A_WHILE) {
+                tell(read);
             }
+            self.read = read;
+            let record = match Glance::at(line).is_idle(&self.places, self.sieve.as_ref(), line) {
+                true => continue,
+                false => Parsed::of(line),
+            };
+            let ended = self.take(record, now);
+            each(self, ended)?;
         }
-        let mut files = std::mem::take(&mut self.files);
-        let old = files.len().saturating_sub(STILL_OPEN);
-        let read = files.iter_mut().enumerate().try_for_each(|(index, (path, tail))| {
-            while let Some(line) = tail.next_line(path)? {
-                let ended = self.take(line, now);
-                each(self, ended)?;
-            }
-            if index < old {
-                self.unreadable += u64::from(tail.close());
-            }
-            Ok(())
-        });
-        self.files = files;
-        read
     }
 
-    fn take(&mut self, line: Line<'_>, now: Instant) -> Option<u64> {
-        let record = match line {
-            Line::Whole(line) if line.trim_ascii().is_empty() => return None,
-            Line::Whole(line) => match serde_json::from_slice(line) {
-                Ok(record) => Some(record),
-                Err(_) if is_of_another_kind(line) => return None,
-                Err(_) => None,
-            },
-            Line::TooLong => None,
-        };
+    fn take(&mut self, record: Parsed, now: Instant) -> Option<u64> {
         match record {
-            Some(Record::Decision(decision)) => {
+            Parsed::Record(Record::Decision(decision), seq) => {
                 self.latest = self.latest.max(decision.time);
                 let known = self.places.get(&decision.request_id).and_then(|place| self.waiting.get_mut(place));
                 if let Some(Waiting { exchange, .. }) = known
@@ -357,18 +209,24 @@ impl Reader {
                     return None;
                 }
                 self.places.insert(decision.request_id.clone(), self.next);
-                let exchange = Exchange { decision: *decision, inspections: Vec::new(), outcome: None };
+                let exchange = Exchange { seq, ..Exchange::new(*decision) };
                 self.waiting.insert(self.next, Waiting { exchange, since: now });
                 self.next += 1;
                 None
             }
-            Some(Record::Outcome(outcome)) => {
+            Parsed::Record(Record::Outcome(outcome), _) => {
                 self.latest = self.latest.max(outcome.time);
-                let place = self.places.remove(&outcome.request_id)?;
-                self.waiting.get_mut(&place)?.exchange.outcome = Some(*outcome);
+                let place = *self.places.get(&outcome.request_id)?;
+                let exchange = &mut self.waiting.get_mut(&place)?.exchange;
+                if !outcome.known {
+                    exchange.outcome.get_or_insert(*outcome);
+                    return None;
+                }
+                self.places.remove(&outcome.request_id);
+                exchange.outcome = Some(*outcome);
                 Some(place)
             }
-            Some(Record::Inspection(inspection)) => {
+            Parsed::Record(Record::Inspection(inspection), _) => {
                 let known = self.places.get(&inspection.request_id).and_then(|place| self.waiting.get_mut(place));
                 if let Some(Waiting { exchange, .. }) = known {
                     exchange.inspections.push(*inspection);
@@ -376,8 +234,8 @@ impl Reader {
                 None
             }
             // What became of the requests that waited for it, their decisions say.
-            Some(Record::Approval(_)) => None,
-            None => {
+            Parsed::Record(Record::Approval(_), _) | Parsed::OfAnotherKind => None,
+            Parsed::Unreadable => {
                 self.unreadable += 1;
                 None
             }
@@ -385,82 +243,80 @@ impl Reader {
     }
 }
 
-/// Whether a line is whole and of a kind that a later version writes and this one does not know.
-fn is_of_another_kind(line: &[u8]) -> bool {
-    #[derive(Deserialize)]
-    struct Kind<'a> {
-        r#type: &'a str,
-    }
-    serde_json::from_slice(line)
-        .is_ok_and(|Kind { r#type }| !matches!(r#type, "decision" | "outcome" | "inspection" | "approval"))
+/// What can be seen of a line without reading it. Ours begin with their kind and the request's id, in this order.
+enum Glance<'a> {
+    Decision(&'a str),
+    OfExchange(&'a str),
+    Other,
 }
 
-/// One file of the journal, as far as it has been read.
-#[derive(Default)]
-struct Tail {
-    state: TailState,
-    /// A line of which the rest is yet to be written.
-    line: Vec<u8>,
-    /// The line that is being read is longer than any of ours.
-    too_long: bool,
-}
-
-#[derive(Default)]
-enum TailState {
-    #[default]
-    Unopened,
-    Open(BufReader<File>),
-    Closed,
-}
-
-enum Line<'a> {
-    Whole(&'a [u8]),
-    TooLong,
-}
-
-impl Tail {
-    /// The next line that has been written to its end.
-    fn next_line(&mut self, path: &Path) -> io::Result<Option<Line<'_>>> {
-        if let TailState::Unopened = self.state {
-            self.state = match File::open(path) {
-                Ok(file) => TailState::Open(BufReader::with_capacity(64 * 1024, file)),
-                // Cleaned up since the folder was listed.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => TailState::Closed,
-                Err(error) => return Err(error),
-            };
+impl<'a> Glance<'a> {
+    fn at(line: &'a [u8]) -> Self {
+        let id = |kind: &str| {
+            let rest = line.strip_prefix(b"{\"type\":\"")?.strip_prefix(kind.as_bytes())?;
+            let rest = rest.strip_prefix(b"\",\"requestId\":\"")?;
+            let id = rest.get(..memchr::memchr2(b'"', b'\\', rest)?)?;
+            // An id with an escape is read with the rest.
+            (rest.get(id.len()) == Some(&b'"')).then(|| std::str::from_utf8(id).ok())?
+        };
+        match (id("decision"), id("outcome").or_else(|| id("inspection"))) {
+            (Some(id), _) => Self::Decision(id),
+            (None, Some(id)) => Self::OfExchange(id),
+            (None, None) => Self::Other,
         }
-        let TailState::Open(lines) = &mut self.state else { return Ok(None) };
-        if self.line.last() == Some(&b'\n') {
-            self.line.clear();
-        }
-        loop {
-            let room = LONGEST_LINE.saturating_sub(self.line.len() as u64);
-            lines.take(room).read_until(b'\n', &mut self.line)?;
-            if self.line.last() == Some(&b'\n') {
-                break;
-            }
-            if (self.line.len() as u64) < LONGEST_LINE {
-                return Ok(None);
-            }
-            self.too_long = true;
-            self.line.clear();
-        }
-        Ok(Some(if std::mem::take(&mut self.too_long) { Line::TooLong } else { Line::Whole(&self.line) }))
     }
 
-    /// Gives the file up, whose service is gone, and says whether that died in the middle of a line.
-    fn close(&mut self) -> bool {
-        let torn = self.too_long || self.line.last().is_some_and(|byte| *byte != b'\n');
-        *self = Self { state: TailState::Closed, ..Self::default() };
-        torn
+    /// True if there is nothing in the line for who wants what `sieve` lets through.
+    fn is_idle(&self, places: &HashMap<Arc<str>, u64>, sieve: Option<&Sieve>, line: &[u8]) -> bool {
+        match self {
+            Self::Decision(id) => sieve.is_some_and(|sieve| !sieve(line)) && !places.contains_key(*id),
+            Self::OfExchange(id) => !places.contains_key(*id),
+            Self::Other => false,
+        }
+    }
+}
+
+/// A line, read.
+enum Parsed {
+    Record(Record, Option<u64>),
+    /// What the journal says of itself, or what a later version writes and this one does not know.
+    OfAnotherKind,
+    Unreadable,
+}
+
+impl Parsed {
+    fn of(line: &[u8]) -> Self {
+        #[derive(Deserialize)]
+        struct Kind<'a> {
+            r#type: &'a str,
+        }
+        if line.trim_ascii().is_empty() {
+            return Self::OfAnotherKind;
+        }
+        if let Ok(record) = serde_json::from_slice(line) {
+            return Self::Record(record, Sealed::parse(line).map(|sealed| sealed.seq));
+        }
+        match serde_json::from_slice(line) {
+            Ok(Kind { r#type }) if !matches!(r#type, "decision" | "outcome" | "inspection" | "approval") => {
+                Self::OfAnotherKind
+            }
+            _ => Self::Unreadable,
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
     use std::io::Write;
 
     use super::*;
+    use crate::pipeline::audit::{DecisionRecord, OutcomeRecord};
+
+    /// A segment's name.
+    fn named(number: usize) -> String {
+        format!("{number:08}-20261120T000000Z.jsonl")
+    }
 
     fn decision(id: &str, verdict: Verdict) -> DecisionRecord {
         DecisionRecord {
@@ -503,6 +359,7 @@ mod tests {
             upstream: Some("192.0.2.1:443".into()),
             flags: flags.into(),
             details: String::new(),
+            known: true,
         }
     }
 
@@ -533,13 +390,13 @@ mod tests {
 
     #[test]
     fn an_allow_that_never_reached_envoy_is_no_allow() {
-        let mut lost = Exchange { decision: decision("r", Verdict::Allow), inspections: Vec::new(), outcome: None };
+        let mut lost = Exchange::new(decision("r", Verdict::Allow));
         let mut reported = decision("r", Verdict::Error);
         reported.reason = Some("internal_error".into());
         lost.correct(reported.clone());
         assert_eq!((lost.standing(), lost.decision.reason.as_deref()), (Standing::Failed, Some("internal_error")));
         assert_eq!(lost.decision.agent.as_deref(), Some("ann"), "what was known stays");
-        let mut refused = Exchange { decision: decision("r", Verdict::Deny), inspections: Vec::new(), outcome: None };
+        let mut refused = Exchange::new(decision("r", Verdict::Deny));
         refused.correct(reported);
         assert_eq!(refused.standing(), Standing::Blocked);
     }
@@ -552,11 +409,8 @@ mod tests {
             (503, "UF", Standing::Failed),
             (0, "DC", Standing::Failed),
         ] {
-            let exchange = Exchange {
-                decision: decision("r", Verdict::Allow),
-                inspections: Vec::new(),
-                outcome: Some(outcome("r", status, flags)),
-            };
+            let outcome = Some(outcome("r", status, flags));
+            let exchange = Exchange { outcome, ..Exchange::new(decision("r", Verdict::Allow)) };
             assert_eq!(exchange.standing(), expected, "{status} {flags}");
         }
     }
@@ -564,7 +418,7 @@ mod tests {
     #[test]
     fn half_a_line_waits_for_its_rest_and_a_broken_one_is_counted() {
         let folder = tempfile::tempdir().unwrap();
-        let mut file = File::create(folder.path().join("a.jsonl")).unwrap();
+        let mut file = File::create(folder.path().join(named(1))).unwrap();
         let line = serde_json::to_string(&Record::Decision(Box::new(decision("r1", Verdict::Deny)))).unwrap();
         let (first, rest) = line.split_at(20);
         file.write_all(b"{broken\n\n").unwrap();
@@ -574,7 +428,7 @@ mod tests {
         file.write_all(rest.as_bytes()).unwrap();
         file.write_all(b"\n").unwrap();
         assert_eq!(reader.poll(true, Instant::now()).unwrap().len(), 1);
-        assert_eq!(reader.unreadable, 1);
+        assert_eq!(reader.unreadable(), 1);
     }
 
     #[test]
@@ -589,10 +443,10 @@ mod tests {
             r#"{"type":"approval","ticket":"apr_1"}"#,
             "\n",
         );
-        std::fs::write(folder.path().join("a.jsonl"), lines).unwrap();
+        std::fs::write(folder.path().join(named(1)), lines).unwrap();
         let mut reader = Reader::open(folder.path()).unwrap();
         assert_eq!(reader.poll(true, Instant::now()).unwrap().len(), 0);
-        assert_eq!(reader.unreadable, 1, "the last one lacks what it must have");
+        assert_eq!(reader.unreadable(), 1, "the last one lacks what it must have");
     }
 
     fn replayed(reader: &mut Reader) -> Vec<String> {
@@ -652,7 +506,7 @@ mod tests {
             ("-z +a -a", vec!["a"], vec![]),
         ] {
             let folder = tempfile::tempdir().unwrap();
-            write(&mut File::create(folder.path().join("1.jsonl")).unwrap(), records);
+            write(&mut File::create(folder.path().join(named(1))).unwrap(), records);
             let mut reader = Reader::open(folder.path()).unwrap();
             assert_eq!(replayed(&mut reader), shown, "{records}");
             assert_eq!(remaining(&mut reader), rest, "{records}");
@@ -662,7 +516,7 @@ mod tests {
     #[test]
     fn a_refusal_of_long_ago_does_not_wait_again() {
         let folder = tempfile::tempdir().unwrap();
-        write(&mut File::create(folder.path().join("1.jsonl")).unwrap(), "!a +b");
+        write(&mut File::create(folder.path().join(named(1))).unwrap(), "!a +b");
         let now = Instant::now() + PATIENCE;
         let mut reader = Reader::open(folder.path()).unwrap();
         reader.replay(now, &mut |_| panic!("nothing has ended")).unwrap();
@@ -680,7 +534,7 @@ mod tests {
             ("+a +b +c +d +e +f -a -f", vec!["a?", "b?"], vec!["c", "d", "e", "f"]),
         ] {
             let folder = tempfile::tempdir().unwrap();
-            write(&mut File::create(folder.path().join("1.jsonl")).unwrap(), records);
+            write(&mut File::create(folder.path().join(named(1))).unwrap(), records);
             let mut reader = Reader::open(folder.path()).unwrap();
             reader.window = 2;
             assert_eq!(replayed(&mut reader), shown, "{records}");
@@ -690,37 +544,30 @@ mod tests {
     }
 
     #[test]
-    fn an_outcome_may_be_in_the_next_file_and_old_files_are_given_up() {
+    fn an_outcome_may_be_in_the_next_file() {
         let folder = tempfile::tempdir().unwrap();
-        let create = |index: usize| File::create(folder.path().join(format!("{index}.jsonl"))).unwrap();
+        let create = |index: usize| File::create(folder.path().join(named(index))).unwrap();
         write(&mut create(0), "+a +b -b");
         write(&mut create(1), "-a +c -c");
         let mut reader = Reader::open(folder.path()).unwrap();
         assert_eq!(replayed(&mut reader), ["a", "b", "c"]);
         create(2).write_all(b"{torn").unwrap();
-        for index in 3..3 + STILL_OPEN {
-            write(&mut create(index), &format!("+{index} -{index}"));
-        }
-        let poll = reader.poll(false, Instant::now()).unwrap();
-        assert_eq!(poll.len(), STILL_OPEN);
-        assert_eq!(reader.unreadable, 1);
-        let open = reader.files.values().filter(|tail| matches!(tail.state, TailState::Open(_))).count();
-        assert_eq!(open, STILL_OPEN);
+        assert_eq!(replayed(&mut reader), [""; 0]);
+        assert_eq!(reader.unreadable(), 0, "it may yet be written to its end");
+        write(&mut create(3), "+d -d");
+        assert_eq!((replayed(&mut reader), reader.unreadable()), (vec!["d".to_owned()], 1));
     }
 
     #[test]
-    fn a_line_without_end_is_not_held() {
+    fn a_sieve_keeps_what_is_about_what_it_let_through() {
         let folder = tempfile::tempdir().unwrap();
-        let mut file = File::create(folder.path().join("1.jsonl")).unwrap();
-        let part = vec![b'x'; usize::try_from(LONGEST_LINE).unwrap() - 7];
-        let mut reader = Reader::open(folder.path()).unwrap();
-        for _ in 0..2 {
-            file.write_all(&part).unwrap();
-            assert_eq!(reader.poll(true, Instant::now()).unwrap(), []);
-        }
-        file.write_all(b"\n").unwrap();
-        write(&mut file, "+a -a");
-        assert_eq!(replayed(&mut reader), ["a"]);
-        assert_eq!(reader.unreadable, 1);
+        let mut file = File::create(folder.path().join(named(1))).unwrap();
+        write(&mut file, "+a +b +c -a !b -c -b +d");
+        let sieve = |line: &[u8]| line.starts_with(br#"{"type":"decision","requestId":"b""#);
+        let mut reader = Reader::open(folder.path()).unwrap().only(Some(Box::new(sieve)));
+        let all = reader.poll(true, Instant::now()).unwrap();
+        assert_eq!(all.len(), 1);
+        let Exchange { decision, outcome, .. } = &all[0];
+        assert_eq!((&*decision.request_id, decision.decision, outcome.is_some()), ("b", Verdict::Deny, true));
     }
 }

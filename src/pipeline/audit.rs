@@ -329,6 +329,18 @@ pub enum ApprovalEvent {
     Expired,
 }
 
+impl ApprovalEvent {
+    /// As records and metrics write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Asked => "asked",
+            Self::Approved => "approved",
+            Self::Refused => "refused",
+            Self::Expired => "expired",
+        }
+    }
+}
+
 /// What became of one exchange, as Envoy's access log says.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -352,6 +364,31 @@ pub struct OutcomeRecord {
     pub flags: String,
     /// Envoy's response code details.
     pub details: String,
+    /// False where Envoy never said, and no longer can: the rest is then 0 and empty. A later record that knows counts.
+    #[serde(default = "known", skip_serializing_if = "Clone::clone")]
+    pub known: bool,
+}
+
+impl OutcomeRecord {
+    /// What became of an exchange, where nobody can say it any more.
+    pub fn unknown(request_id: Arc<str>, time: SystemTime) -> Self {
+        Self {
+            request_id,
+            time,
+            status: 0,
+            bytes_sent: 0,
+            bytes_received: 0,
+            duration_ms: 0.0,
+            upstream: None,
+            flags: String::new(),
+            details: String::new(),
+            known: false,
+        }
+    }
+}
+
+fn known() -> bool {
+    true
 }
 
 /// A query with its values taken out: `a=1&b` becomes `a=***&b`. What is too long to be a name is a value.
@@ -512,6 +549,7 @@ mod tests {
             upstream: None,
             flags: String::new(),
             details: "via_upstream".into(),
+            known: true,
         }));
         let line = serde_json::to_string(&outcome).unwrap();
         assert!(line.contains(r#""time":"2023-11-14T22:13:20.123456Z""#), "{line}");

@@ -89,7 +89,9 @@ impl Stage {
             | Reason::RecordFailed
             | Reason::InternalError
             | Reason::ClientGone
-            | Reason::NoVerdict => Self::Verdict,
+            | Reason::HandshakeFailed
+            | Reason::NoVerdict
+            | Reason::Unreconciled => Self::Verdict,
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::{record_alone, wall};
-use crate::certificates::discovery::{Admission, NameGate, ServerName};
+use crate::certificates::discovery::{Admission, Issued, NameGate, ServerName};
 use crate::journal::Journal;
 use crate::live::Live;
 use crate::pipeline::audit::{DecisionRecord, Verdict};
@@ -56,6 +56,14 @@ impl NameGate for Gate {
                 )
             },
         );
+    }
+
+    fn issued(&self, what: Issued) {
+        self.telemetry.certificate(match what {
+            Issued::Minted => "minted",
+            Issued::Rotated => "rotated",
+            Issued::Evicted => "evicted",
+        });
     }
 
     fn changes(&self) -> watch::Receiver<u64> {

@@ -41,6 +41,7 @@ pub async fn watch_journal(journal: Arc<Journal>, notifier: Notifier) {
 pub struct Crier {
     journal: Arc<Journal>,
     notifier: Notifier,
+    telemetry: Telemetry,
     /// The questions this service asked, until one request went out for them or their time is over.
     asked: Mutex<HashMap<Ticket, Asked>>,
 }
@@ -92,8 +93,8 @@ impl Herald for Crier {
 }
 
 impl Crier {
-    pub fn new(journal: Arc<Journal>, notifier: Notifier) -> Self {
-        Self { journal, notifier, asked: Mutex::default() }
+    pub fn new(journal: Arc<Journal>, notifier: Notifier, telemetry: Telemetry) -> Self {
+        Self { journal, notifier, telemetry, asked: Mutex::default() }
     }
 
     /// A person has answered a question.
@@ -115,11 +116,11 @@ impl Crier {
     }
 
     /// Shows how much waits, and notes what nobody answered in time, until the process ends.
-    pub async fn watch(self: Arc<Self>, store: Arc<dyn Store>, telemetry: Telemetry) {
+    pub async fn watch(self: Arc<Self>, store: Arc<dyn Store>) {
         loop {
             tokio::time::sleep(GLANCE).await;
             match store.pending().await {
-                Ok(pending) => telemetry.approvals(pending.count, pending.oldest),
+                Ok(pending) => self.telemetry.approvals(pending.count, pending.oldest),
                 Err(error) => tracing::debug!(%error, "it is not known how many requests wait for a person"),
             }
             let now = SystemTime::now();
@@ -183,6 +184,7 @@ impl Crier {
             Standing::Refused(answered) => (ApprovalEvent::Refused, Some(answered)),
             Standing::Expired => (ApprovalEvent::Expired, None),
         };
+        self.telemetry.approval(event.as_str());
         let record = ApprovalRecord {
             ticket: ticket.clone(),
             time: SystemTime::now(),
@@ -221,6 +223,7 @@ mod tests {
     use crate::pipeline::audit::ApprovalNote;
     use crate::secrets::Environment;
     use crate::sinks::{Pace, Room};
+    use crate::telemetry::Settings;
 
     use super::*;
     use crate::journal::{Options, segment};
@@ -238,7 +241,7 @@ mod tests {
             let observe: crate::notify::Observe = Arc::new(|_, _| {});
             let room = Room::new(journal.clone(), Pace::default()).unwrap();
             let notifier = Notifier::new(crate::https::Trust::System, environment, Timing::default(), observe, room);
-            Self { folder, crier: Crier::new(journal, notifier) }
+            Self { folder, crier: Crier::new(journal, notifier, Telemetry::new(&Settings::default()).unwrap()) }
         }
 
         fn ask(&self) {

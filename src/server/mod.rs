@@ -38,11 +38,12 @@ use crate::pipeline::exchange::{ResolveFailure, Resolved};
 use crate::pipeline::guard;
 use crate::pipeline::message::Host;
 use crate::pipeline::policy::Reason;
+use crate::reconcile::{ENVOY_FILE, Ledger, Source, Watch};
 use crate::resolver::{Lookup, Options as ResolverOptions, ResolveError, Resolver, StatedError};
 use crate::secrets::Environment;
 use crate::sinks::{self, Sink};
 use crate::store::{Memory, Redis, RedisOptions, RedisOptionsError, Store};
-use crate::telemetry::{self, Relay, Telemetry, TelemetryError};
+use crate::telemetry::{self, EnvoyAdmin, JournalFacts, Port, Relay, Telemetry, TelemetryError};
 pub use listen::MAX_SOCKET_PATH;
 use listen::{Accepted, Guard};
 pub use sink::{First as FirstRecord, Kind as SinkKind, SinkError, Sinks};
@@ -67,8 +68,12 @@ pub struct Settings {
     pub sinks: Sinks,
     /// Where Envoy finds the service.
     pub service: Address,
+    /// The file Envoy writes its access log to.
+    pub access_log: PathBuf,
     /// Where metrics and probes are served.
     pub metrics: Option<SocketAddr>,
+    /// Envoy's admin socket, for its statistics.
+    pub envoy_admin: PathBuf,
     /// The CA that signs leaf certificates.
     pub authority: Authority,
     /// How names are looked up.
@@ -140,9 +145,6 @@ pub enum ServeError {
     /// Telemetry cannot be set up.
     #[error(transparent)]
     Telemetry(#[from] TelemetryError),
-    /// The collector's address is none.
-    #[error("`OTEL_EXPORTER_OTLP_ENDPOINT` is no address of a collector: {0}")]
-    Collector(#[from] tonic::transport::Error),
     /// A thread cannot be started.
     #[error("a worker cannot be started: {0}")]
     Worker(io::Error),
@@ -161,6 +163,7 @@ pub struct Running {
     ready: Arc<AtomicBool>,
     sockets: Vec<PathBuf>,
     workers: Vec<std::thread::JoinHandle<()>>,
+    watch: Watch,
     /// Where metrics are served, once bound.
     pub metrics: Option<SocketAddr>,
 }
@@ -174,7 +177,9 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
         journal,
         sinks,
         service,
+        access_log,
         metrics,
+        envoy_admin,
         authority,
         resolver,
         workers,
@@ -182,11 +187,11 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
         store,
         supervisor,
     } = settings;
-    let collector = telemetry::collector()?;
-    let telemetry = Telemetry::new(collector.as_deref())?;
+    let shown = telemetry::Settings::of_process().map_err(TelemetryError::from)?;
+    let telemetry = Telemetry::new(&shown)?;
     let memory = Arc::new(guard::Memory::new(&RandomState::new()));
-    let source = policy::PolicySource { origin: policy.clone(), agent, environment: Arc::new(environment), memory };
-    let loaded = source.load().map_err(ServeError::Policy)?;
+    let policies = policy::PolicySource { origin: policy.clone(), agent, environment: Arc::new(environment), memory };
+    let loaded = policies.load().map_err(ServeError::Policy)?;
     // A supervisor has said it already.
     if supervisor.is_none() {
         loaded.warn();
@@ -198,44 +203,60 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
     let folder = state_dir.join("journal");
     let journal = Journal::open(&folder, journal).map_err(|source| ServeError::Journal { folder, source })?;
     let journal = Arc::new(journal);
+    let watched = state_dir.join("journal");
     let ready = Arc::new(AtomicBool::new(true));
     let (stop, stopped) = watch::channel(false);
     let in_flight = Arc::new(AtomicUsize::new(0));
 
     let gate = gate::Gate { live: live.clone(), journal: journal.clone(), telemetry: telemetry.clone() };
-    let trace_percent = if collector.is_some() { 100 } else { 0 };
+    let trace_percent = if shown.traces.is_some() { shown.sampler.percent() } else { 0 };
     let options = DiscoveryOptions { trace_percent, ..DiscoveryOptions::default() };
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_service_status("attache", tonic_health::ServingStatus::Serving).await;
     let store = open(store).await?;
     let room = sinks::Room::new(journal.clone(), sinks::Pace::default()).map_err(ServeError::Worker)?;
-    let notifier = notifier(source.environment.clone(), telemetry.clone(), room.clone());
+    let notifier = notifier(policies.environment.clone(), telemetry.clone(), room.clone());
     notifier.replace(notifications);
-    let crier = Arc::new(herald::Crier::new(journal.clone(), notifier.clone()));
+    sink::show_channels(&telemetry, &notifier);
+    let crier = Arc::new(herald::Crier::new(journal.clone(), notifier.clone(), telemetry.clone()));
+    let ledger = Arc::new(Ledger::new(journal.clone(), live.clone(), telemetry.clone()));
+    let recorder = Recording { journal: journal.clone(), ledger: ledger.clone() };
     let needs = Needs {
         live: live.clone(),
         resolver: Arc::new(Names(resolver.clone())),
         store: store.clone(),
         held: Held::default(),
         herald: crier.clone(),
-        recorder: journal.clone(),
+        recorder: Arc::new(recorder),
         telemetry: telemetry.clone(),
         in_flight: in_flight.clone(),
     };
     let services = workers::Services {
         in_flight,
         ext_proc: ExternalProcessor::new(needs),
+        envoys: ledger.envoys().clone(),
         access_log: AccessLogServer::new(AccessLog {
             journal: journal.clone(),
+            ledger: ledger.clone(),
             live: live.clone(),
             resolver,
             telemetry: telemetry.clone(),
         }),
         discovery: Discovery::new(Minter::new(authority, LEAF_LIFETIME), Arc::new(gate), options).into_service(),
-        relay: Relay::new(collector.as_deref())?,
+        relay: Relay::new(shown.traces.as_ref()),
         health: health_service,
     };
     let (workers, queues) = workers::start(workers.max(1), services, &stopped).map_err(ServeError::Worker)?;
+
+    let envoy = supervisor.as_ref().map(|supervisor| supervisor.envoy.clone());
+    let source = Source {
+        file: access_log,
+        mode: if let Address::Socket { mode, .. } = &service { *mode } else { 0o600 },
+        cursor: state_dir.join(ENVOY_FILE).with_extension("cursor"),
+        journal: watched,
+        envoy: envoy.map(|envoy| Box::new(move || *envoy.borrow()) as Box<dyn Fn() -> Option<Pid> + Send>),
+    };
+    let watch = Watch::start(ledger, source).map_err(ServeError::Worker)?;
 
     let mut sockets = Vec::new();
     let guard = supervisor.clone().map_or(Guard::Anyone, |s| Guard::Only(s.envoy));
@@ -264,6 +285,7 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
         policy: policy.policy.clone(),
         ready: is_ready.clone(),
         store: store.clone(),
+        journal: journal.folder().to_owned(),
         answered,
     };
     let path = state_dir.join("control.sock");
@@ -274,16 +296,22 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
         Some(address) => {
             let listener = tcp(address).await?;
             let bound = listener.local_addr().ok();
-            tokio::spawn(telemetry::serve_http(listener, telemetry.clone(), is_ready));
+            let port =
+                Port { telemetry: telemetry.clone(), ready: is_ready.clone(), envoy: EnvoyAdmin::at(envoy_admin) };
+            tokio::spawn(telemetry::serve_http(listener, port));
             bound
         }
         None => None,
     };
-    tokio::spawn(policy::watch(source, kept, live.clone(), notifier.clone(), telemetry.clone()));
+    telemetry.observe_ready(is_ready);
+    telemetry.observe_journal(journal_facts(journal.clone()));
+    let secrets = live.clone();
+    telemetry.observe_expiries(Arc::new(move || secrets.load().secrets.expiries()));
+    tokio::spawn(policy::watch(policies, kept, live.clone(), notifier.clone(), telemetry.clone()));
     tokio::spawn(policy::refresh_secrets(live.clone()));
     tokio::spawn(keep(journal.clone()));
     tokio::spawn(herald::watch_journal(journal.clone(), notifier.clone()));
-    tokio::spawn(crier.watch(store, telemetry.clone()));
+    tokio::spawn(crier.watch(store));
     Ok(Running {
         live,
         journal,
@@ -296,6 +324,7 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
         ready,
         sockets,
         workers,
+        watch,
         metrics,
     })
 }
@@ -327,6 +356,7 @@ impl Running {
     /// When one cannot be set up.
     pub fn open_sinks(&mut self) -> io::Result<()> {
         self.sinks = std::mem::take(&mut self.to_open).open(&self.room)?;
+        self.sinks.iter().for_each(|sink| sink::show(&self.telemetry, sink.name(), sink.facts()));
         Ok(())
     }
 
@@ -341,6 +371,8 @@ impl Running {
         for worker in self.workers {
             let _ = tokio::task::spawn_blocking(move || worker.join()).await;
         }
+        let watch = self.watch;
+        let _ = tokio::task::spawn_blocking(move || watch.finish()).await;
         if let Err(error) = self.journal.close() {
             tracing::error!(%error, "the journal may not be on disk in full");
         }
@@ -470,20 +502,39 @@ fn resolved(answer: Result<Arc<crate::resolver::Answer>, ResolveError>) -> Resul
     }
 }
 
-impl Recorder for Journal {
+/// How the journal is doing, for whoever looks at metrics.
+fn journal_facts(journal: Arc<Journal>) -> telemetry::Ask<JournalFacts> {
+    Arc::new(move || {
+        let journal::Facts { records, bytes, errors, size, segments, unsynced, checkpoint } = journal.facts();
+        JournalFacts { records, bytes, errors, size, segments, unsynced, checkpoint }
+    })
+}
+
+/// Puts decisions on record, and remembers what Envoy owes of them.
+struct Recording {
+    journal: Arc<Journal>,
+    ledger: Arc<Ledger>,
+}
+
+impl Recorder for Recording {
     fn record(&self, record: &DecisionRecord) -> Receipt {
-        self.receipt(self.append(record), &record.request_id)
+        self.ledger.decides(record);
+        let receipt = self.receipt(self.journal.append(record), &record.request_id);
+        if receipt.seq.is_none() {
+            self.ledger.failed(record);
+        }
+        receipt
     }
 
     fn note(&self, record: &InspectionRecord) -> Receipt {
-        self.receipt(self.append(record), &record.request_id)
+        self.receipt(self.journal.append(record), &record.request_id)
     }
 }
 
-impl Journal {
+impl Recording {
     fn receipt(&self, appended: io::Result<u64>, request_id: &str) -> Receipt {
         match appended {
-            Ok(seq) => Receipt { seq: Some(seq), committed: self.committed(seq) },
+            Ok(seq) => Receipt { seq: Some(seq), committed: self.journal.committed(seq) },
             Err(error) => {
                 tracing::error!(%error, request_id, "a record cannot be written");
                 Receipt::default()

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
+use super::sink::show_channels;
 use crate::config::compile::{Compiled, Setting, compile_again, token_files};
 use crate::config::schema::CanarySource;
 use crate::config::watch::{Timing, Watch};
@@ -175,6 +176,7 @@ pub async fn watch(source: PolicySource, mut kept: Kept, live: Arc<Live>, notifi
                 tracing::info!(revision = loaded.revision.as_str(), "the policy has been loaded again");
                 kept = loaded.kept;
                 notifier.replace(loaded.notifications);
+                show_channels(&telemetry, &notifier);
                 live.replace(loaded.in_force);
             }
             Err(problems) => {

@@ -1,13 +1,13 @@
 //! Which sinks there are to be.
 
 use std::io;
+use std::sync::Arc;
 
-use opentelemetry_sdk::Resource;
-
+use crate::notify::Notifier;
 use crate::sinks::otlp::Otlp;
 use crate::sinks::stdout::Lines;
-use crate::sinks::{From, Room, Sink};
-use crate::telemetry::{Collector, Settings, SettingsError};
+use crate::sinks::{Facts, From, Room, Sink};
+use crate::telemetry::{Collector, Settings, SettingsError, SinkFacts, Telemetry, resource};
 
 /// Where records go, besides the journal.
 #[derive(Debug, Clone, Default)]
@@ -70,12 +70,25 @@ impl Sinks {
             open.push(room.open(Kind::Stdout.as_str(), first, Lines::stdout()?));
         }
         if let Some(collector) = self.collector {
-            let resource = Resource::builder().with_service_name("attache").build();
             let _runtime = room.handle().enter();
-            open.push(room.open(Kind::Otlp.as_str(), first, Otlp::new(collector, &resource)));
+            open.push(room.open(Kind::Otlp.as_str(), first, Otlp::new(collector, &resource())));
         }
         Ok(open)
     }
+}
+
+/// Shows how a sink is doing.
+pub fn show(telemetry: &Telemetry, name: &str, facts: impl Fn() -> Facts + Send + Sync + 'static) {
+    let ask = move || {
+        let Facts { lag, behind, delivered, rejected } = facts();
+        SinkFacts { lag, behind, records: vec![("delivered", delivered), ("rejected", rejected)] }
+    };
+    telemetry.observe_sink(name, Arc::new(ask));
+}
+
+/// Shows how the channels of the policy are doing that read the journal.
+pub fn show_channels(telemetry: &Telemetry, notifier: &Notifier) {
+    notifier.sinks().into_iter().for_each(|(name, facts)| show(telemetry, &name, move || facts()));
 }
 
 impl First {

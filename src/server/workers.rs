@@ -22,6 +22,7 @@ use super::listen::{Connection, stopped};
 use crate::access_log::AccessLogServer;
 use crate::certificates::discovery::DiscoveryServer;
 use crate::ext_proc::ExternalProcessor;
+use crate::reconcile::Envoys;
 use crate::telemetry::Relay;
 
 /// HTTP/2 flow-control windows, in bytes: a body of 1 MiB never waits for an update.
@@ -37,6 +38,8 @@ pub struct Services<H: Health> {
     /// Counts the requests that are being decided.
     pub in_flight: Arc<AtomicUsize>,
     pub ext_proc: ExternalProcessor,
+    /// Knows who is connected.
+    pub envoys: Arc<Envoys>,
     pub access_log: AccessLogServer,
     pub discovery: DiscoveryServer,
     pub relay: Relay,
@@ -126,6 +129,7 @@ async fn serve<H: Health>(
     services: Arc<Services<H>>,
     mut stop: watch::Receiver<bool>,
 ) {
+    let _open = services.envoys.connect();
     let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW)

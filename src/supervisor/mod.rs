@@ -134,6 +134,7 @@ impl Stack {
             listen: plan.listen,
             service_socket: "service.sock".into(),
             admin_socket: "admin.sock".into(),
+            access_log: crate::reconcile::ENVOY_FILE.into(),
             upstream_ca: plan.upstream_ca.clone(),
             proxy_tls: plan.proxy_tls.clone(),
         }
@@ -222,6 +223,8 @@ impl Stack {
         command
             .current_dir(path_of(&self.place))
             .args(["--disable-hot-restart", "--log-level", "warning"])
+            // What Envoy still holds when it is killed is in no file.
+            .args(["--file-flush-interval-msec", "1000"])
             .arg("--concurrency")
             .arg(self.plan.threads.to_string())
             .args(["--log-path", ENVOY_LOG, "--config-yaml", &self.bootstrap])

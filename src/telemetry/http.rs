@@ -1,4 +1,4 @@
-//! The small HTTP port for scrapers and probes: `/metrics`, `/livez`, `/readyz`.
+//! The small HTTP port for scrapers and probes: `/metrics`, `/metrics/envoy`, `/livez`, `/readyz`.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -10,13 +10,24 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 
-use super::Telemetry;
+use super::{Ask, EnvoyAdmin, Telemetry};
 
 /// How many connections are served at once: whoever can reach the port must not be able to fill the process.
 const MAX_CONNECTIONS: usize = 64;
 
-/// Serves until dropped. `ready` says whether requests can be decided.
-pub async fn serve(listener: TcpListener, telemetry: Telemetry, ready: Arc<dyn Fn() -> bool + Send + Sync>) {
+/// What the port shows.
+#[derive(Clone)]
+pub struct Port {
+    /// Attaché's own metrics.
+    pub telemetry: Telemetry,
+    /// Whether requests can be decided.
+    pub ready: Ask<bool>,
+    /// Where Envoy's statistics are.
+    pub envoy: EnvoyAdmin,
+}
+
+/// Serves until dropped.
+pub async fn serve(listener: TcpListener, port: Port) {
     let places = Arc::new(tokio::sync::Semaphore::new(MAX_CONNECTIONS));
     loop {
         let Ok(place) = places.clone().acquire_owned().await else { return };
@@ -28,11 +39,11 @@ pub async fn serve(listener: TcpListener, telemetry: Telemetry, ready: Arc<dyn F
                 continue;
             }
         };
-        let (telemetry, ready) = (telemetry.clone(), ready.clone());
+        let port = port.clone();
         tokio::spawn(async move {
             let service = service_fn(|request: Request<Incoming>| {
-                let response = answer(&request, &telemetry, &*ready);
-                async move { Ok::<_, Infallible>(response) }
+                let port = &port;
+                async move { Ok::<_, Infallible>(answer(&request, port).await) }
             });
             let served = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
@@ -45,15 +56,22 @@ pub async fn serve(listener: TcpListener, telemetry: Telemetry, ready: Arc<dyn F
     }
 }
 
-fn answer(request: &Request<Incoming>, telemetry: &Telemetry, ready: &dyn Fn() -> bool) -> Response<Full<Bytes>> {
+async fn answer(request: &Request<Incoming>, port: &Port) -> Response<Full<Bytes>> {
+    const TEXT: &str = "text/plain; charset=utf-8";
+    const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
     let (status, content_type, body) = match (request.method(), request.uri().path()) {
-        (&Method::GET, "/metrics") => {
-            (StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", telemetry.exposition())
+        (&Method::GET, "/metrics") => (StatusCode::OK, METRICS, port.telemetry.exposition()),
+        (&Method::GET, "/metrics/envoy") => match port.envoy.statistics().await {
+            Ok(statistics) => (StatusCode::OK, METRICS, statistics),
+            Err(error) => (StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("{error}\n")),
+        },
+        (&Method::GET, "/livez") => (StatusCode::OK, TEXT, "ok\n".to_owned()),
+        (&Method::GET, "/readyz") if (port.ready)() => (StatusCode::OK, TEXT, "ok\n".to_owned()),
+        (&Method::GET, "/readyz") => (StatusCode::SERVICE_UNAVAILABLE, TEXT, "not ready\n".to_owned()),
+        _ => {
+            let there_is = "there are /metrics, /metrics/envoy, /livez and /readyz\n".to_owned();
+            (StatusCode::NOT_FOUND, TEXT, there_is)
         }
-        (&Method::GET, "/livez") => (StatusCode::OK, "text/plain", "ok\n".to_owned()),
-        (&Method::GET, "/readyz") if ready() => (StatusCode::OK, "text/plain", "ok\n".to_owned()),
-        (&Method::GET, "/readyz") => (StatusCode::SERVICE_UNAVAILABLE, "text/plain", "not ready\n".to_owned()),
-        _ => (StatusCode::NOT_FOUND, "text/plain", "there are /metrics, /livez and /readyz\n".to_owned()),
     };
     let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = status;

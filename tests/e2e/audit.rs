@@ -273,8 +273,14 @@ agents:
             (&["--reason", "domain_not_allowed"], &["/2"]),
             (&["--limit", "2"], &["/reset", "/%1b%5b31m"]),
             (&["--since", "1h", "--agent", "bob"], &["/2", "/3"]),
+            (&["--until", "1h"], &[]),
+            (&["--text", "B.Example.Com/3"], &["/3"]),
         ] {
             let shown = attache.logs(arguments).await;
+            if !stopped {
+                let asked = attache.logs(&[arguments, &["--control"]].concat()).await;
+                assert_eq!(asked, shown, "{arguments:?} over the control socket");
+            }
             let paths: Vec<&str> = shown.iter().map(|record| record["path"].as_str().unwrap()).collect();
             assert_eq!(paths, expected, "{arguments:?}, stopped: {stopped}");
             for record in &shown {
@@ -300,6 +306,10 @@ agents:
                     assert!(record.get(key).is_some(), "{key}: {record}");
                 }
             }
+        }
+        if stopped {
+            let asked = attache.command("logs", &["--control"]).await;
+            assert!(asked.exit == 5 && asked.stderr.contains("has not been started, or has been stopped"), "{asked:?}");
         }
         let table = attache.command("logs", &[]).await;
         assert_eq!(table.exit, 0, "{table:?}");

@@ -144,12 +144,14 @@ impl Place {
         let ca = self.directory.path().join("ca.pem");
         std::fs::write(&ca, Ca::shared().pem()).unwrap();
         let admin = self.directory.path().join("admin.sock");
+        let log = self.directory.path().join("envoy-access.jsonl");
         let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("envoy/envoy.yaml");
         let mut bootstrap = std::fs::read_to_string(shipped).unwrap();
         for (shipped, here) in [
             ("port_value: 10080", format!("port_value: {}", self.listener.port())),
             ("/run/attache/service.sock", self.service().to_str().unwrap().to_owned()),
             ("/run/attache/admin.sock", admin.to_str().unwrap().to_owned()),
+            ("/run/attache/envoy-access.jsonl", log.to_str().unwrap().to_owned()),
             ("/etc/ssl/certs/ca-certificates.crt", ca.to_str().unwrap().to_owned()),
         ] {
             assert_eq!(bootstrap.matches(shipped).count(), 1, "`{shipped}` in envoy.yaml");

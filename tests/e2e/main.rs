@@ -17,6 +17,7 @@ mod audit;
 mod bad_input;
 mod bodies;
 mod clients;
+mod completeness;
 mod concurrency;
 mod credentials;
 mod dlp;

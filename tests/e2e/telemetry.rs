@@ -1,5 +1,9 @@
 //! What operators see of decisions, and what neither agents nor upstreams see of us.
 
+mod collectors;
+mod envoy;
+mod exported;
+
 use std::collections::BTreeSet;
 
 use crate::support::collector::Received;
@@ -54,6 +58,7 @@ async fn each_decision_is_one_span_under_envoys_own() {
             requests += 1;
         }
     }
+    let linked = requests;
     // A refused tunnel is a decision too.
     assert_eq!(attache.curl(["https://other.example/"]).await.connect_status, 403);
     requests += 1;
@@ -96,6 +101,14 @@ async fn each_decision_is_one_span_under_envoys_own() {
         ] {
             assert_eq!(decision.attribute(attribute), record[field].as_str(), "{attribute}: {record}");
         }
+    }
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let links: Vec<_> = decisions.iter().flat_map(|decision| &decision.span.links).collect();
+    assert_eq!(links.len(), linked, "the agent's own context is linked where it sent one");
+    for link in links {
+        let context = format!("00-{}-{}-", hex(&link.trace_id), hex(&link.span_id));
+        assert!(FOREIGN.iter().any(|foreign| foreign.starts_with(&context)), "{context}");
+        assert_eq!(link.trace_state, "", "an agent's own words");
     }
     let traces: BTreeSet<_> = decisions.iter().map(|decision| &decision.span.trace_id).collect();
     assert_eq!(traces.len(), requests, "each request is a trace of its own");
@@ -161,7 +174,8 @@ async fn metrics_and_probes_are_served_where_they_are_asked_for() {
         assert_eq!(attache.curl([&format!("http://{host}.unlisted.example/secret-path")]).await.status, 403);
     }
     let get = async |path: &str| curl([&format!("http://{metrics}{path}")]).await;
-    for (path, status) in [("/livez", 200), ("/readyz", 200), ("/", 404), ("/metrics/", 404)] {
+    for (path, status) in [("/livez", 200), ("/readyz", 200), ("/", 404), ("/metrics/", 404), ("/metrics/envoyer", 404)]
+    {
         assert_eq!(get(path).await.status, status, "{path}");
     }
     let exposition = get("/metrics").await;

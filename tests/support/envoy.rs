@@ -29,6 +29,7 @@ impl Envoy {
         command
             .args(["--disable-hot-restart", "--log-level", "warning"])
             .args(["--concurrency", &workers.to_string()])
+            .args(["--file-flush-interval-msec", "1000"])
             .arg("-c")
             .arg(file);
         let mut running = Running::start("envoy", command);

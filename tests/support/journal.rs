@@ -13,7 +13,7 @@ impl Attache {
     pub fn records(&self) -> Vec<Value> {
         let mut reader = Reader::open(&self.ready().state_dir.join("journal")).unwrap();
         let exchanges = reader.poll(true, Instant::now()).unwrap();
-        assert_eq!(reader.unreadable, 0, "unreadable lines in the journal");
+        assert_eq!(reader.unreadable(), 0, "unreadable lines in the journal");
         exchanges.iter().map(|exchange| serde_json::to_value(exchange).unwrap()).collect()
     }
 

@@ -38,8 +38,22 @@ pub trait NameGate: Send + Sync + 'static {
     /// host name.
     fn refused(&self, name: &str, reason: &'static str);
 
+    /// Told what was done with a certificate.
+    fn issued(&self, _what: Issued) {}
+
     /// Changes whenever [`NameGate::admit`] may answer differently: every name given out is then asked about again.
     fn changes(&self) -> watch::Receiver<u64>;
+}
+
+/// What is done with certificates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Issued {
+    /// A first one for a name.
+    Minted,
+    /// Another for the same name, in time or since policy has changed.
+    Rotated,
+    /// Taken back to make room.
+    Evicted,
 }
 
 /// The name a client sent in its TLS handshake.

@@ -9,7 +9,7 @@ use envoy_types::pb::envoy::config::core::v3::data_source::Specifier;
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::{Secret, TlsCertificate, secret};
 
 use super::super::{Leaf, Minter, Subject};
-use super::{Admission, NO_SERVER_NAME, NameGate, ServerName};
+use super::{Admission, Issued, NO_SERVER_NAME, NameGate, ServerName};
 
 /// The names one Envoy is subscribed to, spelt as it spells them.
 pub(super) struct Subscriptions {
@@ -18,6 +18,8 @@ pub(super) struct Subscriptions {
     due: VecDeque<String>,
     /// Names pushed out by newer ones.
     evicted: Vec<String>,
+    /// How many were taken back to make room, and nobody was told.
+    evictions: usize,
     capacity: usize,
     sequence: u64,
 }
@@ -67,6 +69,7 @@ impl Subscriptions {
             held: HashMap::new(),
             due: VecDeque::new(),
             evicted: Vec::new(),
+            evictions: 0,
             capacity: capacity.max(1),
             sequence: 0,
         }
@@ -109,6 +112,7 @@ impl Subscriptions {
             let expiring = self.held.iter().filter(|(_, held)| held.renewal().is_some_and(|renewal| renewal <= now));
             self.due = expiring.map(|(name, _)| name.clone()).collect();
         }
+        (0..std::mem::take(&mut self.evictions)).for_each(|_| gate.issued(Issued::Evicted));
         let mut batch = Batch { given: Vec::new(), removed: std::mem::take(&mut self.evicted) };
         while let Some(name) = self.due.pop_front() {
             // Unsubscribed or evicted since.
@@ -139,7 +143,8 @@ impl Subscriptions {
             .min_by_key(|(_, held)| (!matches!(held.state, State::Refusal), held.sequence))
             .map(|(name, _)| name.clone());
         if let Some(name) = oldest {
-            self.held.remove(&name);
+            let held = self.held.remove(&name);
+            self.evictions += usize::from(held.is_some_and(|held| held.renewal().is_some()));
             self.evicted.push(name);
         }
     }
@@ -188,6 +193,7 @@ impl Held {
             Ok(leaf) => {
                 let version = minter.version(subject, leaf.expires);
                 let renew_at = minter.renew_at(leaf.expires);
+                gate.issued(if self.renewal().is_some() { Issued::Rotated } else { Issued::Minted });
                 self.state = State::Certificate { version: version.clone(), renew_at };
                 let secret = secret(raw, leaf);
                 Outcome::Give(Box::new(Given { name: raw.to_owned(), version, secret }))

@@ -1,9 +1,8 @@
 //! Which exchanges are shown.
 
-use std::str::FromStr;
 use std::time::SystemTime;
 
-use crate::journal::reader::{Exchange, Standing};
+use crate::journal::filter::{self, HostFilter, Status};
 use crate::pipeline::policy::Reason;
 use clap::builder::PossibleValuesParser;
 use jiff::civil::DateTime;
@@ -16,13 +15,14 @@ pub struct Filter {
     #[arg(long, value_name = "NAME")]
     agent: Option<String>,
 
-    /// Only those that ended so: allowed, blocked, limited, pending, failed, or an HTTP status code
+    /// Only those that ended so: allowed, blocked, limited, pending, failed, unknown, unreconciled, or an HTTP status
+    /// code
     #[arg(long, value_name = "STATUS")]
     status: Option<Status>,
 
     /// Only those for this host; `*.example.com` stands for every subdomain and not for example.com
     #[arg(long, value_name = "HOST")]
-    host: Option<Host>,
+    host: Option<HostFilter>,
 
     /// Only those that this entry of the policy decided
     #[arg(long, value_name = "RULE")]
@@ -37,90 +37,28 @@ pub struct Filter {
     /// 2026-11-20; UTC unless it says otherwise)
     #[arg(long, value_name = "DURATION|TIME", value_parser = |text: &str| since(text, Timestamp::now()))]
     since: Option<SystemTime>,
+
+    /// Only those decided before then, written the same way
+    #[arg(long, value_name = "DURATION|TIME", value_parser = |text: &str| since(text, Timestamp::now()))]
+    until: Option<SystemTime>,
+
+    /// Only those in which this text stands somewhere, in upper or lower case: a path, a detail, a request's id
+    #[arg(long, value_name = "TEXT")]
+    text: Option<String>,
 }
 
 impl Filter {
-    /// Whether an exchange is to be shown.
-    pub fn admits(&self, exchange: &Exchange) -> bool {
-        let decision = &exchange.decision;
-        let same = |wanted: &Option<String>, found: Option<&str>| match wanted {
-            Some(wanted) => found == Some(wanted),
-            None => true,
-        };
-        same(&self.agent, decision.agent.as_deref())
-            && same(&self.rule, decision.rule.as_deref())
-            && same(&self.reason, exchange.reason())
-            && self.status.is_none_or(|status| status.admits(exchange))
-            && self.host.as_ref().is_none_or(|host| host.admits(&decision.host))
-            && self.since.is_none_or(|since| decision.time >= since)
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Status {
-    Standing(Standing),
-    /// Over a limit, or waiting for an approval: nothing ends so yet.
-    None,
-    Code(u16),
-}
-
-impl Status {
-    fn admits(self, exchange: &Exchange) -> bool {
-        match self {
-            Self::Standing(standing) => exchange.standing() == standing,
-            Self::None => false,
-            Self::Code(code) => exchange.status() == Some(code),
-        }
-    }
-}
-
-impl FromStr for Status {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "allowed" => Ok(Self::Standing(Standing::Allowed)),
-            "blocked" => Ok(Self::Standing(Standing::Blocked)),
-            "failed" => Ok(Self::Standing(Standing::Failed)),
-            "limited" | "pending" => Ok(Self::None),
-            _ => match text.parse() {
-                Ok(code @ 100..=599) => Ok(Self::Code(code)),
-                _ => Err("neither allowed, blocked, limited, pending or failed, nor an HTTP status code".into()),
-            },
-        }
-    }
-}
-
-/// A host, or a domain whose subdomains are meant; lower case.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Host {
-    Exactly(String),
-    /// With its leading dot.
-    Below(String),
-}
-
-impl Host {
-    fn admits(&self, host: &str) -> bool {
-        match self {
-            Self::Exactly(wanted) => host == wanted,
-            Self::Below(domain) => host.len() > domain.len() && host.ends_with(domain.as_str()),
-        }
-    }
-}
-
-impl FromStr for Host {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let text = text.to_lowercase();
-        let text = text.strip_suffix('.').unwrap_or(&text);
-        let unbracketed = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
-        match text.strip_prefix('*') {
-            Some(domain) if domain.len() > 1 && domain.starts_with('.') && !domain.contains('*') => {
-                Ok(Self::Below(domain.into()))
-            }
-            None if !text.is_empty() => Ok(Self::Exactly(unbracketed.into())),
-            _ => Err("a host (api.example.com), or `*.` and a domain whose subdomains are meant".into()),
+    /// What they say together.
+    pub fn wanted(&self) -> filter::Filter {
+        filter::Filter {
+            agent: self.agent.clone(),
+            status: self.status,
+            host: self.host.clone(),
+            rule: self.rule.clone(),
+            reason: self.reason.clone(),
+            since: self.since,
+            until: self.until,
+            text: self.text.as_ref().map(|text| text.to_lowercase()),
         }
     }
 }
@@ -143,6 +81,7 @@ fn since(text: &str, now: Timestamp) -> Result<SystemTime, String> {
 
 #[cfg(test)]
 pub mod tests {
+    use crate::journal::exchange::Exchange;
     use crate::pipeline::audit::{DecisionRecord, OutcomeRecord, Verdict};
     use clap::Parser;
 
@@ -176,7 +115,7 @@ pub mod tests {
             status: (verdict == Verdict::Deny).then_some(403),
             decision_micros: 1,
         };
-        Exchange { decision, inspections: Vec::new(), outcome: None }
+        Exchange::new(decision)
     }
 
     pub fn outcome(status: u16, flags: &str) -> OutcomeRecord {
@@ -190,6 +129,7 @@ pub mod tests {
             upstream: None,
             flags: flags.into(),
             details: String::new(),
+            known: true,
         }
     }
 
@@ -230,20 +170,22 @@ pub mod tests {
             (&["--since", "2023-11-14T22:13:20Z"], true),
             (&["--since", "2023-11-14T22:13:21Z"], false),
             (&["--since", "1h"], false),
+            (&["--until", "2023-11-14T22:13:20Z"], false),
+            (&["--until", "2023-11-14T22:13:21Z"], true),
+            (&["--text", "V1"], true),
+            (&["--text", "v2"], false),
             (&["--agent", "ann", "--status", "blocked"], true),
             (&["--agent", "ann", "--status", "allowed"], false),
         ] {
-            assert_eq!(parse(options).unwrap().admits(&denied), expected, "{options:?}");
+            assert_eq!(parse(options).unwrap().wanted().admits(&denied), expected, "{options:?}");
         }
         let failed = Exchange { outcome: Some(outcome(503, "UF")), ..exchange(Verdict::Allow) };
-        assert!(parse(&["--status", "failed"]).unwrap().admits(&failed));
-        assert!(parse(&["--status", "503"]).unwrap().admits(&failed));
-        let nobody = Exchange {
-            decision: DecisionRecord { agent: None, ..denied.decision.clone() },
-            inspections: Vec::new(),
-            outcome: None,
-        };
-        assert!(!parse(&["--agent", "ann"]).unwrap().admits(&nobody));
+        assert!(parse(&["--status", "failed"]).unwrap().wanted().admits(&failed));
+        assert!(parse(&["--status", "503"]).unwrap().wanted().admits(&failed));
+        assert!(parse(&["--status", "limited"]).unwrap().wanted().admits(&exchange(Verdict::RateLimited)));
+        assert!(parse(&["--status", "pending"]).unwrap().wanted().admits(&exchange(Verdict::Pending)));
+        let nobody = Exchange::new(DecisionRecord { agent: None, ..denied.decision.clone() });
+        assert!(!parse(&["--agent", "ann"]).unwrap().wanted().admits(&nobody));
     }
 
     #[test]

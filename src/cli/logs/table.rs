@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use crate::journal::reader::{Exchange, Standing};
+use crate::journal::exchange::{Exchange, Standing};
 use jiff::Timestamp;
 use unicode_width::UnicodeWidthStr;
 
@@ -12,7 +12,7 @@ const COLUMNS: usize = 9;
 const HEADINGS: [&str; COLUMNS] =
     ["TIME (UTC)", "AGENT", "STATUS", "CODE", "METHOD", "URL", "REASON OR RULE", "CREDENTIAL", "TIME TAKEN"];
 /// On a terminal, how wide a column may get before its text is cut; the URL gets what is left.
-const WIDEST: [usize; COLUMNS] = [24, 20, 7, 4, 12, usize::MAX, 36, 20, 10];
+const WIDEST: [usize; COLUMNS] = [24, 20, 12, 4, 12, usize::MAX, 36, 20, 10];
 const STATUS: usize = 2;
 const URL: usize = 5;
 /// What a URL gets on even the narrowest terminal.
@@ -122,7 +122,11 @@ fn cells(exchange: &Exchange, short_time: bool) -> [String; COLUMNS] {
         or_dash(&url(exchange)),
         or_dash(&why(exchange)),
         or_dash(&credentials(exchange)),
-        exchange.outcome.as_ref().map_or_else(|| "-".to_owned(), |outcome| duration(outcome.duration_ms)),
+        exchange
+            .outcome
+            .as_ref()
+            .filter(|outcome| outcome.known)
+            .map_or_else(|| "-".to_owned(), |outcome| duration(outcome.duration_ms)),
     ]
 }
 
@@ -174,7 +178,8 @@ fn colour(standing: Standing) -> &'static str {
     match standing {
         Standing::Allowed => "\u{1b}[32m",
         Standing::Blocked => "\u{1b}[31m",
-        Standing::Failed => "\u{1b}[33m",
+        Standing::Failed | Standing::Unknown => "\u{1b}[33m",
+        Standing::Unreconciled => "\u{1b}[1;31m",
     }
 }
 

@@ -1,8 +1,15 @@
 //! What attaché and the operator learn of a request afterwards, and what must not be in it.
 
+use std::sync::LazyLock;
+
+use serde_json::Value;
+
 use super::clusters::Clusters;
-use super::document::{Findings, Node};
+use super::document::{Findings, Node, parse};
 use super::listeners::Door;
+use crate::envoy::bootstrap::SHIPPED;
+
+const FILE: &str = "envoy.extensions.access_loggers.file.v3.FileAccessLog";
 
 pub(super) fn check(manager: &Node<'_>, door: Door, clusters: &Clusters<'_>, findings: &mut Findings) {
     access_log(manager, door, clusters, findings);
@@ -31,12 +38,34 @@ fn access_log(manager: &Node<'_>, door: Door, clusters: &Clusters<'_>, findings:
             );
         }
     }
+    for shipped in SHIPPED_FILES.iter() {
+        let is_same = |log: &Node<'_>| {
+            let same = |name| log.value().pointer(name) == shipped.pointer(name);
+            let has_place = log.get("name").is_present() && log.at("typed_config.path").is_present();
+            has_place && log.is_type(FILE) && same("/filter") && same("/typed_config/log_format")
+        };
+        findings.expect(
+            logs.items().iter().any(is_same),
+            &logs,
+            "what the stream of outcomes loses is lost, and a request that was never decided may go unnoticed",
+            "add both `file` access logs of the shipped file, in its format and with its filters",
+        );
+    }
     for log in logs.items() {
         for text in log.descendants().iter().filter(|node| shows_query(node)) {
             findings.warn(text, "queries are logged, and a query may hold an injected credential", "use `%PATH(NQ)%`");
         }
     }
 }
+
+/// The access logs of the shipped file that attaché reads as a file.
+static SHIPPED_FILES: LazyLock<Vec<Value>> = LazyLock::new(|| {
+    let shipped = parse(SHIPPED).unwrap_or_default();
+    let logs = shipped.pointer("/static_resources/listeners/0/filter_chains/0/filters/0/typed_config/access_log");
+    let root = logs.map(Node::root);
+    let logs = root.iter().flat_map(Node::items).filter(|log| log.is_type(FILE));
+    logs.map(|log| log.value().clone()).collect()
+});
 
 fn shows_query(format: &Node<'_>) -> bool {
     format.str().is_some_and(|text| {

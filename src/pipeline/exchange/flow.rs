@@ -160,6 +160,16 @@ impl Flow {
         Some(Part::ResponseHead(change))
     }
 
+    /// How much was looked into in a direction, in bytes.
+    pub fn scanned(&self, direction: Direction) -> u64 {
+        let stream = match (direction, &self.request, &self.response) {
+            (Direction::Request, Way::Body(stream) | Way::Trailers(stream, _), _)
+            | (Direction::Response, _, Answered::Held(_, stream) | Answered::Body(stream)) => stream,
+            _ => return 0,
+        };
+        if stream.inspect.is_some() { stream.bytes } else { 0 }
+    }
+
     /// What is looked into in a direction, if anything is.
     pub fn stream(&mut self, direction: Direction) -> Option<&mut Stream> {
         match direction {

@@ -17,6 +17,8 @@ use crate::pipeline::policy::inspect::{
 pub struct Look {
     /// What was found, for the record.
     pub notes: Vec<FindingNote>,
+    /// How much of the body that was held was looked into, in bytes.
+    pub scanned: u64,
     /// Fields that go out with another value.
     pub set: Vec<(Box<str>, Vec<u8>)>,
     /// Fields that do not go out.
@@ -100,6 +102,7 @@ impl Exchange {
     fn look_into_whole(&mut self, mut inspect: Box<dyn Inspect>) -> Result<(), Denial> {
         let Some(Request { body: Body::Whole(body), .. }) = &self.request else { return Ok(()) };
         self.looking = true;
+        self.look.scanned = body.len() as u64;
         let mut out = Vec::with_capacity(body.len());
         // The fields behind a body that is held are looked into on their own: by then it has been answered.
         let clean = inspect.whole(body, &mut out);

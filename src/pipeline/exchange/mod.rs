@@ -240,6 +240,12 @@ impl Exchange {
         self.flow.is_some()
     }
 
+    /// How much of a body was looked into until now, in bytes.
+    pub fn scanned(&self, direction: Direction) -> u64 {
+        let held = if direction == Direction::Request { self.look.scanned } else { 0 };
+        held + self.flow.as_ref().map_or(0, |flow| flow.scanned(direction))
+    }
+
     /// What was found and is not on record yet, when there is nobody left to answer.
     pub fn close(&mut self, now: Now) -> impl Iterator<Item = InspectionRecord> + use<> {
         let directions = [Direction::Request, Direction::Response];

@@ -180,8 +180,12 @@ pub enum Reason {
     ClientGone,
     /// A TLS handshake for a name that policy could never allow.
     CertificateRefused,
+    /// A TLS handshake of an agent's that failed.
+    HandshakeFailed,
     /// Envoy got no verdict, and refused the request itself.
     NoVerdict,
+    /// Envoy forwarded a request that no decision stands behind.
+    Unreconciled,
 }
 
 impl Reason {
@@ -230,7 +234,9 @@ impl Reason {
         Self::InternalError,
         Self::ClientGone,
         Self::CertificateRefused,
+        Self::HandshakeFailed,
         Self::NoVerdict,
+        Self::Unreconciled,
     ];
 
     /// As the answer, the record and the metric write it.
@@ -569,6 +575,21 @@ impl Reason {
                 503,
                 "the policy service gave no verdict, so the request was refused",
                 "try again later; if it stays so, the operator has to look at attaché",
+            ),
+            // The last two stand in records alone: nobody is answered with them.
+            Self::HandshakeFailed => (
+                "handshake_failed",
+                Malformed,
+                400,
+                "the TLS handshake failed",
+                "make the agent trust attaché's CA: `attache ca env`",
+            ),
+            Self::Unreconciled => (
+                "unreconciled",
+                Unavailable,
+                503,
+                "Envoy forwarded a request that no decision stands behind",
+                "look for what took attaché's filter out of Envoy's way: `attache envoy check`",
             ),
         }
     }

@@ -159,7 +159,7 @@ async fn serve(place: &Place, policy: &str, upstream: SocketAddr, records: Arc<R
         held: Held::default(),
         herald: Arc::new(Nobody),
         recorder: records,
-        telemetry: Telemetry::new(None).unwrap(),
+        telemetry: Telemetry::new(&attache::telemetry::Settings::default()).unwrap(),
         in_flight: Arc::new(AtomicUsize::new(0)),
     });
     let (health, health_service) = tonic_health::server::health_reporter();

@@ -142,7 +142,7 @@ impl Parts {
             held: ::attache::ext_proc::Held::default(),
             herald: Arc::new(Nobody),
             recorder: self.recorded.clone(),
-            telemetry: Telemetry::new(None).unwrap(),
+            telemetry: Telemetry::new(&attache::telemetry::Settings::default()).unwrap(),
             in_flight: Arc::new(AtomicUsize::new(0)),
         });
         let (health, health_service) = tonic_health::server::health_reporter();

@@ -141,7 +141,7 @@ fn every_reason_is_reached() {
         Reason::ResponseUnparsable,
     ]);
     // These are written by the certificate service and from the access log.
-    reached.extend([Reason::CertificateRefused, Reason::NoVerdict]);
+    reached.extend([Reason::CertificateRefused, Reason::HandshakeFailed, Reason::NoVerdict, Reason::Unreconciled]);
     for reason in Reason::ALL {
         assert!(reached.contains(reason), "{}", reason.as_str());
     }

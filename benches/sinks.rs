@@ -3,7 +3,10 @@
 //! `attache serve` decides a steady stream of requests over its real ext_proc socket, with `--sink otlp` and nobody
 //! behind the endpoint. Then a collector comes, and has to get every decision. See `benches/README.md`.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
+
 mod support {
+    #[allow(dead_code, reason = "memory is all that counts here")]
     pub mod usage;
 }
 

@@ -20,7 +20,7 @@ use tokio::task::AbortHandle;
 
 use crate::https::{Trust, Url};
 use crate::secrets::{Environment, Source};
-use crate::sinks::{From, Room, Sink};
+use crate::sinks::{Ask, From, Room, Sink};
 use deliver::Courier;
 pub use event::{ApprovalDecided, ApprovalRequested, Event, JournalFailed, Kind, ReloadFailed};
 use queue::Queue;
@@ -160,9 +160,9 @@ impl Notifier {
     }
 
     /// How the channels' reading of the journal goes, by the names of the sinks that do it.
-    pub fn sinks(&self) -> Vec<(Arc<str>, Arc<dyn Fn() -> crate::sinks::Facts + Send + Sync>)> {
+    pub fn sinks(&self) -> Vec<(Arc<str>, Ask)> {
         let lines = self.0.lines.load();
-        let facts = |sink: &Sink| (sink.name().clone(), Arc::new(sink.facts()) as Arc<dyn Fn() -> _ + Send + Sync>);
+        let facts = |sink: &Sink| (sink.name().clone(), sink.facts());
         lines.iter().flat_map(|line| line.told.iter().map(facts)).collect()
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::notify::Notifier;
 use crate::sinks::otlp::Otlp;
 use crate::sinks::stdout::Lines;
-use crate::sinks::{Facts, From, Room, Sink};
+use crate::sinks::{Ask, Facts, From, Room, Sink};
 use crate::telemetry::{Collector, Settings, SettingsError, SinkFacts, Telemetry, resource};
 
 /// Where records go, besides the journal.
@@ -78,7 +78,7 @@ impl Sinks {
 }
 
 /// Shows how a sink is doing.
-pub fn show(telemetry: &Telemetry, name: &str, facts: impl Fn() -> Facts + Send + Sync + 'static) {
+pub fn show(telemetry: &Telemetry, name: &str, facts: Ask) {
     let ask = move || {
         let Facts { lag, behind, delivered, rejected } = facts();
         SinkFacts { lag, behind, records: vec![("delivered", delivered), ("rejected", rejected)] }
@@ -88,7 +88,7 @@ pub fn show(telemetry: &Telemetry, name: &str, facts: impl Fn() -> Facts + Send 
 
 /// Shows how the channels of the policy are doing that read the journal.
 pub fn show_channels(telemetry: &Telemetry, notifier: &Notifier) {
-    notifier.sinks().into_iter().for_each(|(name, facts)| show(telemetry, &name, move || facts()));
+    notifier.sinks().into_iter().for_each(|(name, facts)| show(telemetry, &name, facts));
 }
 
 impl First {

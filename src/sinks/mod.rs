@@ -57,6 +57,9 @@ impl Default for Pace {
     }
 }
 
+/// Asks how a sink is doing.
+pub type Ask = Arc<dyn Fn() -> Facts + Send + Sync>;
+
 /// A sink that is at work, until this is dropped.
 pub struct Sink {
     name: Arc<str>,
@@ -134,9 +137,9 @@ impl Sink {
     }
 
     /// How it is doing, for whoever asks later too.
-    pub fn facts(&self) -> impl Fn() -> Facts + Send + Sync + 'static {
+    pub fn facts(&self) -> Ask {
         let (journal, progress) = (self.journal.clone(), self.progress.clone());
-        move || progress.facts(journal.upgrade().map(|journal| journal.facts().records))
+        Arc::new(move || progress.facts(journal.upgrade().map(|journal| journal.facts().records)))
     }
 
     /// Waits until it has ended, which it does once the room is closed.

@@ -147,8 +147,10 @@ impl Tail {
 
     /// The number, among those of this run, of the first record that was not read yet; below 0 for those of runs before.
     pub fn position(&self) -> io::Result<i64> {
+        // In this order: what is appended meanwhile may be counted twice, which is put right once all has been read.
+        let records = self.journal.facts().records;
         let ahead = ahead(self.journal.folder(), self.follower.cursor())?;
-        Ok(i64::try_from(self.journal.facts().records).unwrap_or(i64::MAX) - i64::try_from(ahead).unwrap_or(i64::MAX))
+        Ok(i64::try_from(records).unwrap_or(i64::MAX) - i64::try_from(ahead).unwrap_or(i64::MAX))
     }
 }
 

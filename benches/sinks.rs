@@ -10,7 +10,7 @@ mod support {
     pub mod usage;
 }
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -18,11 +18,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use attache::journal::follow::{Cursor, Follower};
+use attache::pipeline::audit::Record;
 use envoy_types::pb::envoy::config::core::v3::{HeaderMap, HeaderValue};
 use envoy_types::pb::envoy::service::ext_proc::v3::external_processor_client::ExternalProcessorClient;
 use envoy_types::pb::envoy::service::ext_proc::v3::{
     HttpHeaders, ProcessingRequest, processing_request, processing_response,
 };
+use futures_util::{StreamExt, stream};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::service::TowerToHyperService;
 use opentelemetry_proto::tonic::collector::logs::v1::logs_service_server::{LogsService, LogsServiceServer};
@@ -66,27 +69,33 @@ async fn main() {
         show();
     }
     running.await.expect("the load has run");
-    let decided = load.decided.load(Ordering::Relaxed);
-    println!("not answered: {}", load.late.load(Ordering::Relaxed));
+    let recorded = recorded(&directory.path().join("journal"));
+    let (decided, unanswered) = (recorded.len(), load.late.load(Ordering::Relaxed));
+    println!("on record: {decided}; not answered: {unanswered}");
 
     println!("\nthe collector is there");
-    let seen = Arc::new(Mutex::new(vec![0_u32; decided as usize]));
+    let seen = Arc::new(Mutex::new(HashMap::<String, u32>::new()));
     tokio::spawn(collect(collector, seen.clone()));
     let came = Instant::now();
     let mut first = None;
     loop {
         tokio::time::sleep(Duration::from_millis(100)).await;
-        let missing = seen.lock().expect("nobody panics").iter().filter(|count| **count == 0).count();
-        if missing < decided as usize {
+        let seen = seen.lock().expect("nobody panics");
+        if !seen.is_empty() {
             first.get_or_insert(Instant::now());
         }
+        if seen.len() < decided {
+            let missing = decided - seen.len();
+            assert!(came.elapsed() < Duration::from_secs(300), "{missing} of {decided} records have not arrived");
+            continue;
+        }
+        let missing = recorded.iter().filter(|id| !seen.contains_key(*id)).count();
         if missing == 0 {
             break;
         }
-        assert!(came.elapsed() < Duration::from_secs(300), "{missing} of {decided} records have not arrived");
     }
     let took = first.map_or(Duration::ZERO, |first| first.elapsed());
-    let again = seen.lock().expect("nobody panics").iter().filter(|count| **count > 1).count();
+    let again = seen.lock().expect("nobody panics").values().filter(|count| **count > 1).count();
     let memory = mib(support::usage::resident(service.0.id()));
     println!(
         "all {decided} decisions arrived, {again} of them more than once; {:.1} s after it came, the backlog itself in \
@@ -176,10 +185,9 @@ impl Load {
             tick.tick().await;
             let due = (started.elapsed().as_secs_f64() * rate as f64) as u64;
             // What the machine has not kept up with comes later, and never in a heap.
-            for _ in begun..due.min(begun + rate / 50) {
-                tasks.spawn(self.clone().ask());
-                begun += 1;
-            }
+            let next = due.min(begun + rate / 50);
+            (begun..next).for_each(|_| drop(tasks.spawn(self.clone().ask())));
+            begun = next;
             while tasks.try_join_next().is_some() {}
         }
         tasks.join_all().await;
@@ -209,7 +217,9 @@ impl Load {
             request: Some(processing_request::Request::RequestHeaders(head)),
             ..ProcessingRequest::default()
         };
-        let mut request = Request::new(tokio_stream::once(message));
+        // As Envoy does, the stream is left open: one that ends is an agent that has gone.
+        let messages = stream::once(async { message }).chain(stream::pending());
+        let mut request = Request::new(messages);
         request.metadata_mut().insert("x-attache-door", "proxy".parse().expect("a word"));
         let start = Instant::now();
         let mut client = ExternalProcessorClient::new(self.channel.clone());
@@ -234,7 +244,7 @@ impl Load {
     }
 }
 
-async fn collect(address: SocketAddr, seen: Arc<Mutex<Vec<u32>>>) {
+async fn collect(address: SocketAddr, seen: Arc<Mutex<HashMap<String, u32>>>) {
     let listener = tokio::net::TcpListener::bind(address).await.expect("the address is free again");
     let service = TowerToHyperService::new(LogsServiceServer::new(Collector(seen)));
     loop {
@@ -248,7 +258,7 @@ async fn collect(address: SocketAddr, seen: Arc<Mutex<Vec<u32>>>) {
 }
 
 /// Counts how often each decision arrives.
-struct Collector(Arc<Mutex<Vec<u32>>>);
+struct Collector(Arc<Mutex<HashMap<String, u32>>>);
 
 #[tonic::async_trait]
 impl LogsService for Collector {
@@ -262,13 +272,21 @@ impl LogsService for Collector {
             let attributes: HashMap<_, _> = record.attributes.into_iter().map(|a| (a.key, a.value)).collect();
             let id = attributes.get("attache.request.id").cloned().flatten().and_then(|value| value.value);
             let Some(Value::StringValue(id)) = id else { continue };
-            let number: Option<usize> = id.strip_prefix("bench-").and_then(|number| number.parse().ok());
-            if let Some(count) = number.and_then(|number| seen.get_mut(number)) {
-                *count += 1;
-            }
+            *seen.entry(id).or_default() += 1;
         }
         Ok(Response::new(ExportLogsServiceResponse::default()))
     }
+}
+
+/// The ids of all decisions on record.
+fn recorded(folder: &Path) -> HashSet<String> {
+    let mut follower = Follower::new(folder, Cursor::default());
+    let lines = std::iter::from_fn(|| follower.next_entry().expect("the journal can be read"));
+    let id = |line: &[u8]| match serde_json::from_slice(line) {
+        Ok(Record::Decision(decision)) => Some(decision.request_id.to_string()),
+        _ => None,
+    };
+    lines.filter_map(|entry| id(&entry.line)).collect()
 }
 
 fn free_address() -> SocketAddr {

@@ -1,6 +1,6 @@
 //! `attache logs`: the record of what agents sent out, or tried to.
 
-mod filter;
+pub(super) mod filter;
 mod table;
 
 use std::io::{self, BufWriter, IsTerminal, Write};

@@ -2,6 +2,7 @@
 
 mod agent_env;
 mod approvals;
+mod audit;
 mod ca;
 mod check;
 mod completions;
@@ -69,6 +70,7 @@ enum Command {
     Fmt(fmt::Args),
     Schema(schema::Args),
     Logs(logs::Args),
+    Audit(audit::Args),
     Approvals(approvals::Args),
     Import(import::Args),
     Services(services::Args),
@@ -129,6 +131,7 @@ pub fn main() -> ExitCode {
         Command::Fmt(args) => fmt::run(args),
         Command::Schema(args) => schema::run(args),
         Command::Logs(args) => logs::run(args),
+        Command::Audit(args) => audit::run(args),
         Command::Approvals(args) => approvals::run(args),
         Command::Import(args) => import::run(args),
         Command::Services(args) => services::run(args),

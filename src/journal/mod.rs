@@ -15,9 +15,11 @@ pub mod follow;
 mod keeper;
 mod line;
 pub mod mark;
+pub mod ocsf;
 pub mod reader;
 pub mod recall;
 pub mod segment;
+pub mod verify;
 mod writer;
 
 use std::cell::RefCell;
@@ -338,5 +340,7 @@ fn new_chain() -> Result<Box<str>, OpenError> {
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into())
 }
 
+#[cfg(test)]
+mod crashes;
 #[cfg(test)]
 mod tests;

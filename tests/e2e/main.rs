@@ -14,6 +14,7 @@ mod approvals;
 mod attacks;
 mod attacks_policy;
 mod audit;
+mod audit_verify;
 mod bad_input;
 mod bodies;
 mod clients;

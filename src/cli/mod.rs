@@ -24,6 +24,7 @@ mod running;
 mod schema;
 mod serve;
 mod services;
+mod sinks;
 mod stack;
 mod state;
 mod store;

@@ -38,7 +38,6 @@ pub struct Ledger {
     journal: Arc<Journal>,
     live: Arc<Live>,
     telemetry: Telemetry,
-    alarm: Alarm,
     open: Open,
     envoys: Arc<Envoys>,
     /// Whether it has been said that there are too many to watch.
@@ -46,9 +45,6 @@ pub struct Ledger {
     /// Requests that were forwarded without a decision.
     alarms: AtomicU64,
 }
-
-/// Told of requests that were forwarded without a decision. Must not block.
-pub type Alarm = Box<dyn Fn(&DecisionRecord) + Send + Sync>;
 
 /// What Envoy says of a request that has ended.
 #[derive(Debug)]
@@ -79,11 +75,11 @@ pub struct Asked<'a> {
 }
 
 impl Ledger {
-    /// Puts on record in `journal`; `alarm` is told of what was forwarded without a decision.
-    pub fn new(journal: Arc<Journal>, live: Arc<Live>, telemetry: Telemetry, alarm: Alarm) -> Self {
+    /// Puts on record in `journal`, from which people are told of what was forwarded without a decision.
+    pub fn new(journal: Arc<Journal>, live: Arc<Live>, telemetry: Telemetry) -> Self {
         let (open, envoys) = (Open::default(), Arc::default());
         let (is_full, alarms) = (AtomicBool::new(false), AtomicU64::new(0));
-        Self { journal, live, telemetry, alarm, open, envoys, is_full, alarms }
+        Self { journal, live, telemetry, open, envoys, is_full, alarms }
     }
 
     /// Envoy's connections to the service.
@@ -168,7 +164,6 @@ impl Ledger {
             upstream = report.outcome.upstream.as_deref().unwrap_or_default(), status = report.outcome.status,
             "Envoy forwarded a request that was never decided: policy is bypassed; check its configuration with `attache envoy check`"
         );
-        (self.alarm)(&record);
         record
     }
 

@@ -313,7 +313,8 @@ impl Place {
 
     fn journal(&self) -> String {
         let files = std::fs::read_dir(self.path("journal")).unwrap();
-        files.map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap()).collect()
+        let files = files.map(|file| file.unwrap().path()).filter(|path| path.is_file());
+        files.map(|file| std::fs::read_to_string(file).unwrap()).collect()
     }
 
     fn file(&self) -> String {

@@ -42,6 +42,7 @@ mod reload;
 mod response_filters;
 mod rules;
 mod shared_store;
+mod sinks;
 mod spellings;
 mod store_races;
 mod supervise;

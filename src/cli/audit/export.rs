@@ -169,6 +169,7 @@ mod tests {
             fingerprint: None,
             by: None,
             why: None,
+            notify: Vec::new(),
         };
         journal.append(&Record::Approval(Box::new(approval))).unwrap();
     }

@@ -302,6 +302,7 @@ fn approval(event: ApprovalEvent, by: Option<std::sync::Arc<str>>) -> ApprovalRe
         fingerprint: None,
         by,
         why: None,
+        notify: Vec::new(),
     }
 }
 

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use crate::control;
 use crate::journal::exchange::Exchange;
+use crate::journal::ocsf;
 use crate::journal::reader::Reader;
 use crate::journal::recall::{Progress, Query, Tell, recall};
 use tokio::signal::unix::{SignalKind, signal};
@@ -86,6 +87,8 @@ enum Format {
     Table,
     /// One JSON object a line.
     Json,
+    /// Events of the Open Cybersecurity Schema Framework 1.8, one a line; `attache audit export` has approvals too.
+    Ocsf,
 }
 
 /// Runs the command.
@@ -250,6 +253,7 @@ fn unreadable(journal: &Path, error: &io::Error) -> Failure {
 enum Printer<W: Write> {
     Table(Table<BufWriter<W>>),
     Json(BufWriter<W>),
+    Ocsf(BufWriter<W>),
 }
 
 impl<W: Write> Printer<W> {
@@ -258,6 +262,7 @@ impl<W: Write> Printer<W> {
         match format {
             Format::Table => Self::Table(Table::new(out, terminal_width(), colours())),
             Format::Json => Self::Json(out),
+            Format::Ocsf => Self::Ocsf(out),
         }
     }
 
@@ -265,13 +270,16 @@ impl<W: Write> Printer<W> {
         match self {
             Self::Table(table) => table.show(exchange),
             Self::Json(out) => writeln!(out, "{}", json_line(exchange)?),
+            Self::Ocsf(out) => {
+                ocsf::events(exchange).iter().try_for_each(|event| writeln!(out, "{}", json_line(event)?))
+            }
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
         match self {
             Self::Table(table) => table.flush(),
-            Self::Json(out) => out.flush(),
+            Self::Json(out) | Self::Ocsf(out) => out.flush(),
         }
     }
 }
@@ -323,6 +331,9 @@ mod tests {
         // Of the past, what has ended; what goes on is yet to come.
         assert_eq!(ids(&["--follow"]), [11, 13, 15, 17, 19, 21, 23, 25, 27, 29].map(|index| format!("\"r{index}\"")));
         assert_eq!(ids(&["--follow", "--status", "allowed"]), [""; 0]);
+        let event: serde_json::Value =
+            serde_json::from_str(&shown(folder.path(), &["--limit", "1", "-o", "ocsf"])[0]).unwrap();
+        assert_eq!((&event["class_uid"], &event["metadata"]["version"]), (&4002.into(), &ocsf::VERSION.into()));
         let table = shown(folder.path(), &["--limit", "3"]);
         assert_eq!(table.len(), 4, "{table:#?}");
         assert!(table[0].starts_with("TIME (UTC)"));

@@ -1,7 +1,7 @@
 //! The flags that say where the record goes, besides the journal.
 
 use super::Failure;
-use crate::server::{FirstRecord, SinkKind, Sinks};
+use crate::server::{FirstRecord, SinkFormat, SinkKind, Sinks};
 
 /// Where the record goes, besides the journal.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -14,12 +14,17 @@ pub struct SinkFlags {
     /// it goes on where it was.
     #[arg(long, value_name = "now|oldest", env = "ATTACHE_SINK_FROM", value_parser = first, requires = "kinds")]
     sink_from: Option<FirstRecord>,
+    /// What `--sink stdout` writes: the journal's own lines, or events of the Open Cybersecurity Schema Framework 1.8
+    /// [default: json].
+    #[arg(long, value_name = "json|ocsf", env = "ATTACHE_SINK_FORMAT", value_parser = format, requires = "kinds")]
+    sink_format: Option<SinkFormat>,
 }
 
 impl SinkFlags {
     /// What they say together, where each sink can be had.
     pub fn sinks(&self) -> Result<Sinks, Failure> {
-        Sinks::new(&self.kinds, self.sink_from.unwrap_or_default()).map_err(Failure::usage)
+        Sinks::new(&self.kinds, self.sink_from.unwrap_or_default(), self.sink_format.unwrap_or_default())
+            .map_err(Failure::usage)
     }
 
     /// The same as flags of `serve`, for a command whose standard output is not the service's.
@@ -34,6 +39,9 @@ impl SinkFlags {
         let mut args = Vec::new();
         self.kinds.iter().for_each(|kind| args.extend(["--sink".to_owned(), kind.as_str().to_owned()]));
         self.sink_from.iter().for_each(|first| args.extend(["--sink-from".to_owned(), first.as_str().to_owned()]));
+        self.sink_format
+            .iter()
+            .for_each(|format| args.extend(["--sink-format".to_owned(), format.as_str().to_owned()]));
         Ok(args)
     }
 }
@@ -44,6 +52,14 @@ fn kind(text: &str) -> Result<SinkKind, String> {
         "otlp" => Ok(SinkKind::Otlp),
         "webhook" => Err("webhooks stand in the policy, under `notifications`".to_owned()),
         _ => Err("there are `stdout` and `otlp`; webhooks stand in the policy, under `notifications`".to_owned()),
+    }
+}
+
+fn format(text: &str) -> Result<SinkFormat, String> {
+    match text {
+        "json" => Ok(SinkFormat::Json),
+        "ocsf" => Ok(SinkFormat::Ocsf),
+        _ => Err("write `json` or `ocsf`".to_owned()),
     }
 }
 
@@ -79,6 +95,7 @@ mod tests {
             (&["--sink", "webhook"], "under `notifications`"),
             (&["--sink", "stdout", "--sink-from", "yesterday"], "`now` or `oldest`"),
             (&["--sink-from", "oldest"], "--sink"),
+            (&["--sink", "stdout", "--sink-format", "xml"], "`json` or `ocsf`"),
         ] {
             let error = parse(args).unwrap_err();
             assert!(error.contains(expected), "{args:?}: {error}");

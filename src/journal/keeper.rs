@@ -42,6 +42,10 @@ impl Keeper {
 
     /// Does what is due. Segments from `pinned` on are not removed.
     pub fn upkeep(&mut self, shared: &Shared, pinned: u64) -> io::Result<()> {
+        // Nothing of the journal's own follows its last word.
+        if shared.writer().closed {
+            return shared.sync().outcome;
+        }
         self.watch_clock(shared);
         let number = {
             let mut writer = shared.writer();

@@ -129,6 +129,8 @@ fn what_the_end_says_is_signed_and_counts_all() {
     let journal = open(folder.path());
     let seq = journal.append(&json!({"a": 1})).unwrap();
     journal.close().unwrap();
+    journal.keeper.lock().unwrap().expect_checkpoint();
+    journal.upkeep().unwrap();
     let last = chained(folder.path()).pop().unwrap();
     let checkpoint: Checkpoint = serde_json::from_value(last).unwrap();
     assert_eq!((checkpoint.verify(), checkpoint.last, checkpoint.at.seq), (Ok(()), true, seq));

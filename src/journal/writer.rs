@@ -44,6 +44,8 @@ pub(super) struct Writer {
     /// When the last checkpoint was made, and the number of the record after it.
     pub checkpoint: Option<SystemTime>,
     pub checkpointed: u64,
+    /// The last checkpoint has been made.
+    pub closed: bool,
     line: Vec<u8>,
 }
 
@@ -73,6 +75,7 @@ impl Writer {
             stuck: None,
             checkpoint: None,
             checkpointed: 1,
+            closed: false,
             line: Vec::new(),
         };
         let header = header(number, chain, after, public_key.clone());
@@ -115,6 +118,7 @@ impl Writer {
         self.mark(shared, &mark)?;
         self.checkpoint = Some(checkpoint.time);
         self.checkpointed = self.next;
+        self.closed |= last;
         Ok(checkpoint)
     }
 

@@ -46,7 +46,7 @@ use crate::store::{Memory, Redis, RedisOptions, RedisOptionsError, Store};
 use crate::telemetry::{self, EnvoyAdmin, JournalFacts, Port, Relay, Telemetry, TelemetryError};
 pub use listen::MAX_SOCKET_PATH;
 use listen::{Accepted, Guard};
-pub use sink::{First as FirstRecord, Kind as SinkKind, SinkError, Sinks};
+pub use sink::{First as FirstRecord, Format as SinkFormat, Kind as SinkKind, SinkError, Sinks};
 
 /// How long a leaf certificate is valid.
 const LEAF_LIFETIME: Duration = Duration::from_secs(24 * 3600);

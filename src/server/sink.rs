@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::notify::Notifier;
 use crate::sinks::otlp::Otlp;
+pub use crate::sinks::stdout::Format;
 use crate::sinks::stdout::Lines;
 use crate::sinks::{Ask, Facts, From, Room, Sink};
 use crate::telemetry::{Collector, Settings, SettingsError, SinkFacts, Telemetry, resource};
@@ -12,7 +13,7 @@ use crate::telemetry::{Collector, Settings, SettingsError, SinkFacts, Telemetry,
 /// Where records go, besides the journal.
 #[derive(Debug, Clone, Default)]
 pub struct Sinks {
-    stdout: bool,
+    stdout: Option<Format>,
     collector: Option<Collector>,
     first: First,
 }
@@ -51,12 +52,13 @@ pub enum SinkError {
 
 impl Sinks {
     /// Those of these kinds, each of which can be had, which begin there where they are new.
-    pub fn new(kinds: &[Kind], first: First) -> Result<Self, SinkError> {
+    pub fn new(kinds: &[Kind], first: First, format: Format) -> Result<Self, SinkError> {
         let collector = match kinds.contains(&Kind::Otlp) {
             true => Some(Settings::of_process()?.logs.ok_or(SinkError::NoCollector)?),
             false => None,
         };
-        Ok(Self { stdout: kinds.contains(&Kind::Stdout), collector, first })
+        let stdout = kinds.contains(&Kind::Stdout).then_some(format);
+        Ok(Self { stdout, collector, first })
     }
 
     /// Sets them to work.
@@ -66,8 +68,8 @@ impl Sinks {
             First::Oldest => From::Oldest,
         };
         let mut open = Vec::new();
-        if self.stdout {
-            open.push(room.open(Kind::Stdout.as_str(), first, Lines::stdout()?));
+        if let Some(format) = self.stdout {
+            open.push(room.open(Kind::Stdout.as_str(), first, Lines::stdout(format)?));
         }
         if let Some(collector) = self.collector {
             let _runtime = room.handle().enter();

@@ -10,9 +10,48 @@ use rustix::event::{PollFd, PollFlags, poll};
 use tokio::sync::oneshot;
 
 use super::{Dealt, Deliver, Item, Trouble};
+use crate::journal::ocsf;
 
 /// Writes to a file from a thread of its own, which may be blocked for as long as nobody reads there.
-pub struct Lines(mpsc::Sender<Job>);
+pub struct Lines {
+    jobs: mpsc::Sender<Job>,
+    format: Format,
+}
+
+/// What a record is written as.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Format {
+    /// As it stands in the journal.
+    #[default]
+    Json,
+    /// As events of the Open Cybersecurity Schema Framework, 1.8, one a line.
+    Ocsf,
+}
+
+impl Format {
+    /// As flags write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Ocsf => "ocsf",
+        }
+    }
+
+    fn write(self, item: &Item, text: &mut Vec<u8>) {
+        match self {
+            Self::Json => {
+                text.extend_from_slice(&item.line);
+                text.push(b'\n');
+            }
+            Self::Ocsf => {
+                for event in ocsf::line(&item.line, &item.chain) {
+                    text.extend_from_slice(event.to_string().as_bytes());
+                    text.push(b'\n');
+                }
+            }
+        }
+    }
+}
 
 struct Job {
     text: Vec<u8>,
@@ -24,8 +63,9 @@ impl Lines {
     ///
     /// # Errors
     /// When it is closed, or there is no thread to be had.
-    pub fn stdout() -> io::Result<Self> {
-        Self::to(File::from(io::stdout().as_fd().try_clone_to_owned()?))
+    pub fn stdout(format: Format) -> io::Result<Self> {
+        let out = Self::to(File::from(io::stdout().as_fd().try_clone_to_owned()?))?;
+        Ok(Self { format, ..out })
     }
 
     /// To a file, pipe or socket.
@@ -41,20 +81,17 @@ impl Lines {
                 let _ = done.send(out.write(&text));
             }
         })?;
-        Ok(Self(jobs))
+        Ok(Self { jobs, format: Format::default() })
     }
 }
 
 impl Deliver for Lines {
     async fn deliver(&mut self, items: &[Item]) -> Result<Dealt, Trouble> {
         let mut text = Vec::with_capacity(items.iter().map(|item| item.line.len() + 1).sum());
-        for item in items {
-            text.extend_from_slice(&item.line);
-            text.push(b'\n');
-        }
+        items.iter().for_each(|item| self.format.write(item, &mut text));
         let (done, heard) = oneshot::channel();
         // Where the thread is gone, that is heard.
-        let _ = self.0.send(Job { text, done });
+        let _ = self.jobs.send(Job { text, done });
         let error = match heard.await {
             Ok(Ok(())) => {
                 return Ok(Dealt { records: items.len(), delivered: items.len() as u64, rejected: 0 });
@@ -105,5 +142,34 @@ impl Out {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::journal::follow::{Cursor, Follower};
+    use crate::journal::{Journal, Options};
+    use crate::pipeline::audit::{DecisionRecord, Verdict};
+
+    #[test]
+    fn a_record_is_written_as_it_stands_or_as_an_event() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = Journal::open(folder.path(), Options::default()).unwrap();
+        let decision = DecisionRecord::new("r".into(), SystemTime::now(), Verdict::Deny, "rev".into());
+        journal.append(&decision).unwrap();
+        let mut follower = Follower::new(folder.path(), Cursor::default());
+        let line = [follower.next_entry(), follower.next_entry()].map(|entry| entry.unwrap().unwrap().line)[1].clone();
+        let item = Item { line: line.clone(), chain: "c".into(), seq: Some(1), after: Cursor::default() };
+        let written = |format: Format| {
+            let mut text = Vec::new();
+            format.write(&item, &mut text);
+            text
+        };
+        assert_eq!(written(Format::Json), [&line[..], b"\n"].concat());
+        let event: serde_json::Value = serde_json::from_slice(&written(Format::Ocsf)).unwrap();
+        assert_eq!((&event["class_uid"], &event["metadata"]["correlation_uid"]), (&4002.into(), &"r".into()));
     }
 }

@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::Deserialize;
 
+use crate::journal::segment::{self, SegmentFile};
 use crate::pipeline::audit::{Verdict, rfc3339};
 
 /// How much of a journal is read at most, in bytes.
@@ -113,18 +114,9 @@ impl<'a> Line<'a> {
 
 /// Reads the journal's lines, the last first. False if there was more than `most` bytes to read.
 fn backwards(folder: &Path, most: u64, each: &mut dyn FnMut(Line<'_>) -> ControlFlow<()>) -> io::Result<bool> {
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(folder)? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "jsonl")
-            && let Ok(found) = std::fs::metadata(&path)
-        {
-            files.push((found.modified()?, path, found.len()));
-        }
-    }
-    files.sort_unstable();
+    let files = segment::list(folder)?;
     let mut left = most;
-    for (_, path, length) in files.iter().rev() {
+    for SegmentFile { path, size: length, .. } in files.iter().rev() {
         let Ok(file) = File::open(path) else { continue };
         let mut end = *length;
         // The beginning of a line whose rest has been read.
@@ -179,11 +171,9 @@ mod tests {
         serde_json::to_string(&Record::Outcome(Box::new(record))).unwrap() + "\n"
     }
 
-    fn write(folder: &Path, name: &str, lines: &[String], age: u64) -> PathBuf {
-        let path = folder.join(name);
+    fn write(folder: &Path, number: u64, lines: &[String]) -> PathBuf {
+        let path = folder.join(format!("{number:08}-20261120T000000Z.jsonl"));
         std::fs::write(&path, lines.concat()).unwrap();
-        let file = File::options().append(true).open(&path).unwrap();
-        file.set_modified(SystemTime::now() - Duration::from_secs(age)).unwrap();
         path
     }
 
@@ -196,7 +186,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut first = vec![decision("a", 0, Verdict::Allow), decision("b", 0, Verdict::Deny)];
         first.extend((0..20_000).map(|number| decision(&format!("n{number}"), 1, Verdict::Allow)));
-        write(folder.path(), "1.jsonl", &first, 60);
+        write(folder.path(), 1, &first);
         let mut second: Vec<String> = (0..20_000).map(|number| outcome(&format!("n{number}"), 2)).collect();
         second.push(decision("c", 3, Verdict::Allow));
         second.push(outcome("c", 3));
@@ -208,7 +198,7 @@ mod tests {
         second.extend([decision("f", 3, Verdict::Allow), unknown("f", 4)]);
         second.push(decision("later", 100, Verdict::Allow));
         second.push("{\"type\":\"decision\",\"torn".into());
-        write(folder.path(), "2.jsonl", &second, 30);
+        write(folder.path(), 2, &second);
         let found: HashSet<_> = unfinished(folder.path(), at(50)).unwrap().into_iter().collect();
         assert_eq!(found, ids(&["a", "d"]));
         let found = unfinished(folder.path(), at(50) + super::super::A_DAY).unwrap();
@@ -218,13 +208,8 @@ mod tests {
     #[test]
     fn what_is_looked_for_is_found_as_far_back_as_it_can_be() {
         let folder = tempfile::tempdir().unwrap();
-        write(folder.path(), "1.jsonl", &[decision("a", 0, Verdict::Allow), decision("b", 500, Verdict::Deny)], 60);
-        write(
-            folder.path(),
-            "2.jsonl",
-            &[outcome("a", 501), decision("c", 502, Verdict::Allow), unknown("c", 503)],
-            30,
-        );
+        write(folder.path(), 1, &[decision("a", 0, Verdict::Allow), decision("b", 500, Verdict::Deny)]);
+        write(folder.path(), 2, &[outcome("a", 501), decision("c", 502, Verdict::Allow), unknown("c", 503)]);
         let past = find(folder.path(), &ids(&["a", "c", "nobody"]), at(0)).unwrap();
         assert_eq!(past.decisions, HashMap::from([("a".into(), Verdict::Allow), ("c".into(), Verdict::Allow)]));
         assert_eq!((past.ended, past.is_partial), (ids(&["a"]), false));

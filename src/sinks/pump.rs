@@ -129,7 +129,7 @@ pub async fn pump(
             Ok(items) => items,
             Err(error) => {
                 let trouble = Trouble { error: format!("the journal cannot be read: {error}"), wish: Duration::ZERO };
-                if patience.wait(&trouble, &progress, &mut closing).await {
+                if patience.wait(&trouble, &mut closing).await {
                     continue;
                 }
                 return;
@@ -157,11 +157,11 @@ pub async fn pump(
                     progress.reached(left);
                     rest = left;
                     if dealt.records > 0 {
-                        patience.over(&progress);
+                        patience.over();
                     }
                 }
                 Err(trouble) => {
-                    if !patience.wait(&trouble, &progress, &mut closing).await {
+                    if !patience.wait(&trouble, &mut closing).await {
                         return;
                     }
                 }
@@ -183,18 +183,16 @@ struct Patience {
 struct Failing {
     since: Instant,
     attempts: u32,
-    delivered: u64,
 }
 
 impl Patience {
     /// Waits before the next attempt. False if there is to be none.
-    async fn wait(&mut self, trouble: &Trouble, progress: &Progress, closing: &mut watch::Receiver<bool>) -> bool {
-        let delivered = progress.delivered.load(Ordering::Relaxed);
+    async fn wait(&mut self, trouble: &Trouble, closing: &mut watch::Receiver<bool>) -> bool {
         if self.failing.is_none() {
             let (sink, error) = (&*self.name, &*trouble.error);
             tracing::warn!(sink, error, "a sink does not take records: the journal keeps them, and it is asked again");
         }
-        let failing = self.failing.get_or_insert_with(|| Failing { since: Instant::now(), attempts: 0, delivered });
+        let failing = self.failing.get_or_insert_with(|| Failing { since: Instant::now(), attempts: 0 });
         failing.attempts += 1;
         let Pace { first_pause, longest_pause, .. } = self.pace;
         let whole = first_pause.saturating_mul(1 << (failing.attempts - 1).min(16)).min(longest_pause);
@@ -211,12 +209,11 @@ impl Patience {
     }
 
     /// An attempt has not failed.
-    fn over(&mut self, progress: &Progress) {
+    fn over(&mut self) {
         if let Some(failing) = self.failing.take() {
             let seconds = failing.since.elapsed().as_secs();
-            let records = progress.delivered.load(Ordering::Relaxed) - failing.delivered;
             let (sink, attempts) = (&*self.name, failing.attempts);
-            tracing::info!(sink, attempts, seconds, records, "the sink takes records again");
+            tracing::info!(sink, attempts, seconds, "the sink takes records again");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! `attache logs`: the record of what agents sent out, or tried to.
 
 mod filter;
-mod table;
+pub mod table;
 
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::num::NonZeroUsize;

@@ -27,6 +27,7 @@ mod stack;
 mod state;
 mod store;
 mod test;
+mod top;
 mod trace;
 mod trust_store;
 mod up;
@@ -69,6 +70,7 @@ enum Command {
     Schema(schema::Args),
     Logs(logs::Args),
     Approvals(approvals::Args),
+    Top(top::Args),
     Import(import::Args),
     Services(services::Args),
     Health(health::Args),
@@ -129,6 +131,7 @@ pub fn main() -> ExitCode {
         Command::Schema(args) => schema::run(args),
         Command::Logs(args) => logs::run(args),
         Command::Approvals(args) => approvals::run(args),
+        Command::Top(args) => top::run(args),
         Command::Import(args) => import::run(args),
         Command::Services(args) => services::run(args),
         Command::Health(args) => health::run(args),

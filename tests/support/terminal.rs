@@ -52,7 +52,7 @@ impl OnTerminal {
         session.stdin(terminal.try_clone().unwrap()).stdout(terminal.try_clone().unwrap());
         let child = session.stderr(terminal.try_clone().unwrap()).spawn().expect("setsid(1) of util-linux");
 
-        let screen = Arc::new(Mutex::new(vt100::Parser::new(rows, columns, 0)));
+        let screen = Arc::new(Mutex::new(vt100::Parser::new(rows.try_into().unwrap(), columns.try_into().unwrap(), 0)));
         let master = File::from(master);
         let (mut reader, shown) = (master.try_clone().unwrap(), screen.clone());
         let (writes, written) = watch::channel(0);
@@ -103,7 +103,7 @@ impl OnTerminal {
 
     /// Makes the terminal another size, as when a window is dragged.
     pub fn resize(&self, columns: u16, rows: u16) {
-        self.screen.lock().unwrap().screen_mut().set_size(rows, columns);
+        self.screen.lock().unwrap().screen_mut().set_size(rows.try_into().unwrap(), columns.try_into().unwrap());
         tcsetwinsize(&self.master, size(columns, rows)).unwrap();
     }
 

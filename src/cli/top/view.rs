@@ -11,6 +11,7 @@ use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
+use ratatui::widgets::{Paragraph, Wrap};
 
 use super::model::tally::Kind;
 use super::model::{Link, Model, lasted};
@@ -63,8 +64,10 @@ impl Theme {
 
 /// Draws one frame.
 pub fn draw(frame: &mut Frame<'_>, model: &Model, screen: &mut Screen, theme: Theme, now: SystemTime) {
+    // Why it does not answer takes a sentence.
+    let head = if matches!(model.link, Link::Lost(..)) { 4 } else { 2 };
     let [head, body, foot] =
-        Layout::vertical([Constraint::Length(2), Constraint::Fill(1), Constraint::Length(1)]).areas(frame.area());
+        Layout::vertical([Constraint::Length(head), Constraint::Fill(1), Constraint::Length(1)]).areas(frame.area());
     header(frame, head, model, theme, now);
     let places = Places::within(body, model, screen);
     panes::approvals(frame, places.approvals, model, screen, theme, now);
@@ -185,12 +188,16 @@ fn header(frame: &mut Frame<'_>, area: Rect, model: &Model, theme: Theme, now: S
         second.push(Span::raw(pad(usize::from(area.width).saturating_sub(used + line.width()))));
         second.push(Span::styled(line, theme.quiet()));
     }
-    let lost = match &model.link {
-        // Why it does not answer is of more use than what was.
-        Link::Lost(why, _) => Some(Line::styled(cut(&printable(why), area.width.into()), theme.bad())),
-        _ => None,
-    };
-    frame.render_widget(ratatui::text::Text::from(vec![Line::from(first), lost.unwrap_or(Line::from(second))]), area);
+    let [above, below] = Layout::vertical([Constraint::Length(1), Constraint::Fill(1)]).areas(area);
+    frame.render_widget(Line::from(first), above);
+    match &model.link {
+        // Of more use than what was.
+        Link::Lost(why, _) => {
+            let why = Paragraph::new(printable(why)).style(theme.bad()).wrap(Wrap { trim: true });
+            frame.render_widget(why, below);
+        }
+        Link::Connecting | Link::Live => frame.render_widget(Line::from(second), below),
+    }
 }
 
 fn footer(frame: &mut Frame<'_>, area: Rect, screen: &Screen, theme: Theme, now: SystemTime) {

@@ -21,18 +21,23 @@ use crate::journal::exchange::Exchange;
 use crate::pipeline::audit::FindingNote;
 
 const HELP: &str = "\
-Tab, Shift-Tab  the next pane, the one before; 1 decisions, 2 approvals, 3 agents, 4 hosts
-↑ ↓ j k         choose a row; PgUp and PgDn go ten, g and G to the first and the last
-Enter           all of the chosen decision or question; of an agent or host, its decisions
-a, d            approve or deny the chosen question: what goes out is shown first, with room for a reason
-/               show only what has a text in it: agent, host, path, status, reason, rule, request id; Esc clears it
+Tab, Shift-Tab  the next pane, the one before; 1 decisions, 2 approvals,
+                3 agents, 4 hosts
+↑ ↓ j k         choose a row; PgUp and PgDn go ten, g and G to the ends
+Enter           all of the chosen decision or question;
+                of an agent or host, its decisions
+a, d            approve or deny the chosen question: what goes out is shown
+                first, with room for a reason
+/               show only what has a text in it: agent, host, path, status,
+                reason, rule, request id; Esc shows all again
 f               show only what did not pass
 p               stop the list of decisions; counting goes on
 s               order agents and hosts by requests, refused, rate, name
 q, Ctrl-C       end
 
-CODE is there once the answer is. DLP says how much was found in the messages: ! it was blocked, ~ it was redacted.
-REQ/S is over the last minute. Counts begin a few minutes before this view was started, with what is on record. Times are UTC.";
+CODE is there once the answer is. DLP says how much was found: with !, it was
+blocked; with ~, redacted. REQ/S is over the last minute. Counts begin with what
+was on record of the last five minutes. Times are UTC.";
 
 /// Draws what is open, if anything is.
 pub fn draw(frame: &mut Frame<'_>, area: Rect, model: &Model, screen: &mut Screen, theme: Theme, now: SystemTime) {
@@ -61,8 +66,8 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, model: &Model, screen: &mut Scree
     let width = usize::from(area.width).saturating_sub(2);
     text.lines().for_each(|line| wrap(line, width, &mut lines));
 
-    // A frame above and below, and the line that says what can be done.
-    let room = usize::from(area.height.saturating_sub(3));
+    // Lines above and below, and between them the one that says what can be done.
+    let room = usize::from(area.height.saturating_sub(4));
     screen.scroll = screen.scroll.min(lines.len().saturating_sub(room));
     let more = lines.len().saturating_sub(screen.scroll + room);
     let mut shown = vec![rule(&format!(" {title} "), area.width, true)];
@@ -70,6 +75,7 @@ pub fn draw(frame: &mut Frame<'_>, area: Rect, model: &Model, screen: &mut Scree
     let rest = if more > 0 { format!(" {more} more lines below: ↓ ") } else { String::new() };
     shown.push(rule(&rest, area.width, false));
     shown.push(last);
+    shown.push(rule("", area.width, false));
     let height = u16::try_from(shown.len()).unwrap_or(u16::MAX).min(area.height);
     let place = Rect { height, ..area };
     frame.render_widget(Clear, place);

@@ -263,3 +263,11 @@ fn what_is_wrong_stands_at_the_top() {
     assert!(screen[0].contains("SERVICE GONE for 10s, asking again"), "{screen:#?}");
     assert_eq!(screen[1], "nobody\\u{7} listens");
 }
+
+#[test]
+fn all_keys_are_told_at_once() {
+    let (model, mut screen) = (busy(), Screen::default());
+    press(&mut screen, &model, "?");
+    let text = lines(&model, &mut screen, (80, 24)).join("\n");
+    assert!(text.contains("Times are UTC.") && !text.contains("below"), "{text}");
+}

@@ -154,7 +154,7 @@ impl Live {
                     // The terminal has gone.
                     let Some(event) = event else { break };
                     if let Event::Key(key) = event {
-                        match self.screen.key(key, &self.model) {
+                        match self.screen.key(key, &self.model, SystemTime::now()) {
                             Action::Nothing => {}
                             Action::Quit => break,
                             Action::Answer(answer) => {
@@ -261,5 +261,58 @@ fn interval(text: &str) -> Result<Duration, String> {
     match seconds {
         0.1..=60.0 => Ok(Duration::from_secs_f64(seconds)),
         _ => Err("it is between 0.1 and 60 seconds".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::Read;
+    use std::process::Command;
+
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    use rustix::termios::tcgetattr;
+
+    use super::*;
+
+    /// Says to this program that it is the one that panics.
+    const PANICS: &str = "ATTACHE_TEST_PANICS";
+
+    #[test]
+    fn a_panic_gives_the_terminal_back() {
+        if std::env::var_os(PANICS).is_some() {
+            let _display = Display::take().unwrap();
+            panic!("as it must");
+        }
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+        grantpt(&master).unwrap();
+        unlockpt(&master).unwrap();
+        let path = ptsname(&master, Vec::new()).unwrap().into_string().unwrap();
+        let terminal = File::options().read(true).write(true).open(path).unwrap();
+        let modes = tcgetattr(&terminal).unwrap().local_modes;
+
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", "cli::top::tests::a_panic_gives_the_terminal_back", "--nocapture"]);
+        command.env(PANICS, "1").env("RUST_BACKTRACE", "0");
+        command.stdin(terminal.try_clone().unwrap()).stdout(terminal.try_clone().unwrap());
+        assert!(!command.stderr(terminal.try_clone().unwrap()).status().unwrap().success());
+        assert_eq!(tcgetattr(&terminal).unwrap().local_modes, modes);
+        drop((command, terminal));
+
+        // An error stands at its end: nobody has the terminal open any more.
+        let mut written = Vec::new();
+        let _ = File::from(master).read_to_end(&mut written);
+        let written = String::from_utf8_lossy(&written);
+        let at = |text: &str| written.find(text).unwrap_or_else(|| panic!("{text:?} in {written:?}"));
+        assert!(at("\u{1b}[?1049h") < at("\u{1b}[?1049l") && at("\u{1b}[?1049l") < at("as it must"), "{written:?}");
+        assert!(written.contains("\u{1b}[?25h"), "{written:?}");
+    }
+
+    #[test]
+    fn an_interval_is_neither_too_short_nor_too_long() {
+        assert_eq!(interval("0.5"), Ok(Duration::from_millis(500)));
+        for text in ["", "0", "0.05", "61", "-1", "NaN", "inf", "1s"] {
+            assert!(interval(text).is_err(), "{text}");
+        }
     }
 }

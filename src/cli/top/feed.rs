@@ -101,9 +101,10 @@ async fn connected(socket: &Path, news: &mpsc::Sender<News>) -> Result<Infallibl
 /// How the service is doing, and what waits.
 async fn standing(socket: &Path) -> Result<Vec<News>, Failure> {
     let status = running::ask(socket, control::status(socket)).await??;
-    // A store that cannot be reached says so in its place, and stops nothing else.
+    // A store that cannot be reached stops nothing else.
     let approvals = running::ask(socket, control::list_approvals(socket)).await?;
-    Ok(vec![News::Status(status), News::Approvals(approvals.unwrap_or_default())])
+    let approvals = approvals.map_err(|refused| refused.status.message().to_owned());
+    Ok(vec![News::Status(status), News::Approvals(approvals)])
 }
 
 /// The last minutes on record.

@@ -25,8 +25,8 @@ const NOBODY: &str = "-";
 pub enum News {
     /// How the service is doing.
     Status(StatusReply),
-    /// What waits for a person, and what was answered and still counts.
-    Approvals(Vec<Approval>),
+    /// What waits for a person, and what was answered and still counts; or why nobody can say.
+    Approvals(Result<Vec<Approval>, String>),
     /// What was decided since then, in the order it was: now, or again after the service had gone.
     Past(Vec<Exchange>, SystemTime),
     /// A record, as it is written.
@@ -75,6 +75,8 @@ pub struct Model {
     pub status: Option<StatusReply>,
     /// What waits for a person, the oldest first.
     pub pending: Vec<Approval>,
+    /// Why it is not known what waits.
+    pub unasked: Option<String>,
     /// All that was counted.
     pub total: Counts,
     /// Those that Envoy forwarded without a decision.
@@ -106,6 +108,7 @@ impl Model {
             link: Link::Connecting,
             status: None,
             pending: Vec::new(),
+            unasked: None,
             total: Counts::default(),
             unreconciled: 0,
             agents: Tally::new(names),
@@ -126,9 +129,13 @@ impl Model {
                 self.link = Link::Live;
                 self.status = Some(status);
             }
-            News::Approvals(mut approvals) => {
+            News::Approvals(Ok(mut approvals)) => {
                 approvals.retain(|approval| approval.state() == State::Pending);
-                self.pending = approvals;
+                (self.pending, self.unasked) = (approvals, None);
+            }
+            News::Approvals(Err(why)) => {
+                self.pending.clear();
+                self.unasked = Some(why);
             }
             News::Past(exchanges, since) => {
                 self.since.get_or_insert(since);
@@ -136,8 +143,8 @@ impl Model {
             }
             News::Record(record, seq) => self.record(*record, seq),
             News::Lost(why) => {
-                // Nobody knows what still waits.
                 self.pending.clear();
+                self.unasked = Some("the service is gone".to_owned());
                 self.link = match std::mem::replace(&mut self.link, Link::Connecting) {
                     Link::Lost(_, since) => Link::Lost(why, since),
                     Link::Connecting | Link::Live => Link::Lost(why, now),

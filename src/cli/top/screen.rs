@@ -147,7 +147,7 @@ impl Default for Screen {
 
 impl Screen {
     /// Does what a key says.
-    pub fn key(&mut self, key: KeyEvent, model: &Model) -> Action {
+    pub fn key(&mut self, key: KeyEvent, model: &Model, now: SystemTime) -> Action {
         if key.kind == KeyEventKind::Release {
             return Action::Nothing;
         }
@@ -155,7 +155,7 @@ impl Screen {
             return if key.code == KeyCode::Char('c') { Action::Quit } else { Action::Nothing };
         }
         match &mut self.open {
-            Open::Nothing => return self.in_pane(key.code, model),
+            Open::Nothing => return self.in_pane(key.code, model, now),
             Open::Filter => match key.code {
                 KeyCode::Enter => self.open = Open::Nothing,
                 KeyCode::Esc => {
@@ -248,7 +248,7 @@ impl Screen {
         chosen.as_ref().and_then(|chosen| rows.iter().position(|(name, _)| name == chosen)).unwrap_or(0)
     }
 
-    fn in_pane(&mut self, code: KeyCode, model: &Model) -> Action {
+    fn in_pane(&mut self, code: KeyCode, model: &Model, now: SystemTime) -> Action {
         match code {
             KeyCode::Char('q') => return Action::Quit,
             KeyCode::Char('?') => self.show(Open::Help),
@@ -263,13 +263,13 @@ impl Screen {
             KeyCode::Tab => self.go(self.pane.next()),
             KeyCode::BackTab => self.go(self.pane.previous()),
             KeyCode::Esc => self.filter.clear(),
-            KeyCode::Down | KeyCode::Char('j') => self.choose(model, |row| row.saturating_add(1)),
-            KeyCode::Up | KeyCode::Char('k') => self.choose(model, |row| row.saturating_sub(1)),
-            KeyCode::PageDown => self.choose(model, |row| row.saturating_add(PAGE)),
-            KeyCode::PageUp => self.choose(model, |row| row.saturating_sub(PAGE)),
-            KeyCode::Home | KeyCode::Char('g') => self.choose(model, |_| 0),
-            KeyCode::End | KeyCode::Char('G') => self.choose(model, |_| usize::MAX),
-            KeyCode::Enter => self.look(model),
+            KeyCode::Down | KeyCode::Char('j') => self.choose(model, now, |row| row.saturating_add(1)),
+            KeyCode::Up | KeyCode::Char('k') => self.choose(model, now, |row| row.saturating_sub(1)),
+            KeyCode::PageDown => self.choose(model, now, |row| row.saturating_add(PAGE)),
+            KeyCode::PageUp => self.choose(model, now, |row| row.saturating_sub(PAGE)),
+            KeyCode::Home | KeyCode::Char('g') => self.choose(model, now, |_| 0),
+            KeyCode::End | KeyCode::Char('G') => self.choose(model, now, |_| usize::MAX),
+            KeyCode::Enter => self.look(model, now),
             KeyCode::Char('a') => self.answer(model, Verdict::Approve),
             KeyCode::Char('d') => self.answer(model, Verdict::Refuse),
             _ => {}
@@ -284,7 +284,7 @@ impl Screen {
         }
     }
 
-    fn choose(&mut self, model: &Model, step: impl Fn(usize) -> usize) {
+    fn choose(&mut self, model: &Model, now: SystemTime, step: impl Fn(usize) -> usize) {
         match self.pane {
             Pane::Decisions => {
                 let rows = self.decisions(model);
@@ -297,7 +297,7 @@ impl Screen {
                 self.ticket = model.pending.get(row).map(|approval| approval.ticket.clone());
             }
             Pane::Agents | Pane::Hosts => {
-                let rows = self.names(self.pane, model, SystemTime::now());
+                let rows = self.names(self.pane, model, now);
                 let row = step(self.chosen_name(self.pane, &rows)).min(rows.len().saturating_sub(1));
                 let name = rows.get(row).map(|(name, _)| (*name).to_owned());
                 *(if self.pane == Pane::Hosts { &mut self.host } else { &mut self.agent }) = name;
@@ -305,7 +305,7 @@ impl Screen {
         }
     }
 
-    fn look(&mut self, model: &Model) {
+    fn look(&mut self, model: &Model, now: SystemTime) {
         match self.pane {
             Pane::Decisions => {
                 let rows = self.decisions(model);
@@ -320,7 +320,7 @@ impl Screen {
                 }
             }
             Pane::Agents | Pane::Hosts => {
-                let rows = self.names(self.pane, model, SystemTime::now());
+                let rows = self.names(self.pane, model, now);
                 if let Some((name, _)) = rows.get(self.chosen_name(self.pane, &rows)) {
                     self.filter = (*name).to_owned();
                     self.pane = Pane::Decisions;
@@ -403,7 +403,7 @@ mod tests {
                 character => KeyCode::Char(character),
             };
             assert_eq!(action, Action::Nothing);
-            action = screen.key(code.into(), model);
+            action = screen.key(code.into(), model, at(60));
         }
         action
     }
@@ -416,7 +416,7 @@ mod tests {
             model.take(decided(&format!("r{number}"), "ann", &format!("h{number}.example"), verdict, 0), at(0));
         }
         let second = Approval { ticket: "apr_second".into(), ..approval() };
-        model.take(News::Approvals(vec![approval(), second]), at(0));
+        model.take(News::Approvals(Ok(vec![approval(), second])), at(0));
         model
     }
 
@@ -445,10 +445,10 @@ mod tests {
     fn an_answer_is_to_what_was_shown_whatever_comes_in_between() {
         let (mut model, mut screen) = (model(), Screen::default());
         press(&mut screen, &model, "2a");
-        model.take(News::Approvals(vec![Approval { ticket: "apr_other".into(), ..approval() }]), at(0));
+        model.take(News::Approvals(Ok(vec![Approval { ticket: "apr_other".into(), ..approval() }])), at(0));
         let Action::Answer(answer) = press(&mut screen, &model, "\n") else { panic!("no answer") };
         assert_eq!(answer.ticket, "apr_7k2m");
-        model.take(News::Approvals(Vec::new()), at(0));
+        model.take(News::Approvals(Ok(Vec::new())), at(0));
         assert_eq!(press(&mut screen, &model, "a\n"), Action::Nothing);
     }
 
@@ -499,6 +499,6 @@ mod tests {
         assert_eq!(press(&mut screen, &model, "q"), Action::Quit);
         let interrupt = KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL);
         press(&mut screen, &model, "2a");
-        assert_eq!(screen.key(interrupt, &model), Action::Quit);
+        assert_eq!(screen.key(interrupt, &model, at(60)), Action::Quit);
     }
 }

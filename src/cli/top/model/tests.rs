@@ -175,13 +175,18 @@ fn rates_are_of_the_time_that_was_seen() {
 fn while_the_service_is_gone_nothing_waits() {
     let approval = crate::cli::approvals::view::tests::approval;
     let answered = Approval { state: State::Approved.into(), ..approval() };
-    let mut model = model([News::Status(StatusReply::default()), News::Approvals(vec![approval(), answered])]);
+    let mut model = model([News::Status(StatusReply::default()), News::Approvals(Ok(vec![approval(), answered]))]);
     assert_eq!((&model.link, model.pending.len()), (&Link::Live, 1));
     model.take(News::Lost("gone".into()), at(20));
     model.take(News::Lost("still gone".into()), at(21));
     assert_eq!((&model.link, model.pending.len()), (&Link::Lost("still gone".into(), at(20)), 0));
+    assert_eq!(model.unasked.as_deref(), Some("the service is gone"));
     model.take(News::Status(StatusReply::default()), at(22));
-    assert_eq!(model.link, Link::Live);
+    model.take(News::Approvals(Ok(vec![approval()])), at(22));
+    assert_eq!((&model.link, &model.unasked, model.pending.len()), (&Link::Live, &None, 1));
+    // Where the store does not answer, that nothing waits would be a guess.
+    model.take(News::Approvals(Err("the store".into())), at(23));
+    assert_eq!((model.unasked.as_deref(), model.pending.len()), (Some("the store"), 0));
 }
 
 #[test]

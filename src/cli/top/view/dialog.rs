@@ -35,9 +35,9 @@ p               stop the list of decisions; counting goes on
 s               order agents and hosts by requests, refused, rate, name
 q, Ctrl-C       end
 
-CODE is there once the answer is. DLP says how much was found: with !, it was
-blocked; with ~, redacted. REQ/S is over the last minute. Counts begin with what
-was on record of the last five minutes. Times are UTC.";
+CODE is there once the answer is. DLP says how much was found: ! is blocked,
+~ is redacted. REQ/S is over the last minute. Counts begin with what was on
+record of the last five minutes. Times are UTC.";
 
 /// Draws what is open, if anything is.
 pub fn draw(frame: &mut Frame<'_>, area: Rect, model: &Model, screen: &mut Screen, theme: Theme, now: SystemTime) {

@@ -133,10 +133,11 @@ pub fn approvals(frame: &mut Frame<'_>, area: Rect, model: &Model, screen: &Scre
         number("HELD"),
     ];
     let count = model.pending.len();
-    let title = match count {
-        0 => "Approvals: nothing waits".to_owned(),
-        1 => "Approvals: 1 WAITS".to_owned(),
-        _ => format!("Approvals: {count} WAIT"),
+    let title = match (count, &model.unasked) {
+        (_, Some(why)) => format!("Approvals: nobody knows what waits: {}", printable(why)),
+        (0, None) => "Approvals: nothing waits".to_owned(),
+        (1, None) => "Approvals: 1 WAITS".to_owned(),
+        (_, None) => format!("Approvals: {count} WAIT"),
     };
     let cells = |approval: &Approval| question(approval, theme, now);
     let chosen = screen.chosen_approval(&model.pending);

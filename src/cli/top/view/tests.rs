@@ -35,7 +35,7 @@ fn press(screen: &mut Screen, model: &Model, keys: &str) {
             '\u{1b}' => KeyCode::Esc,
             key => KeyCode::Char(key),
         };
-        screen.key(code.into(), model);
+        screen.key(code.into(), model, at(60));
     }
 }
 
@@ -70,7 +70,7 @@ fn busy() -> Model {
     let news = [
         News::Past(Vec::new(), at(0)),
         News::Status(status()),
-        News::Approvals(vec![question()]),
+        News::Approvals(Ok(vec![question()])),
         decided("a", "researcher", "api.example.com", Verdict::Allow, 57),
         decided("b", "researcher", "evil.example", Verdict::Deny, 57),
         decided("c", "mailer", "api.example.com", Verdict::RateLimited, 58),
@@ -138,7 +138,7 @@ fn no_size_is_too_small_or_too_large() {
     }
     let mut approvals = Vec::new();
     approvals.resize_with(50, question);
-    model.take(News::Approvals(approvals), at(60));
+    model.take(News::Approvals(Ok(approvals)), at(60));
     for size in [(1, 1), (10, 3), (20, 5), (40, 12), (80, 24), (300, 100), (500, 4)] {
         for keys in ["", "2", "2\n", "2a", "3", "4", "?", "1\n", "/x"] {
             let mut screen = Screen::default();
@@ -174,7 +174,7 @@ fn what_an_agent_writes_is_shown_and_not_obeyed() {
         body_preview: evil.into(),
         ..question()
     };
-    model.take(News::Approvals(vec![asked]), at(60));
+    model.take(News::Approvals(Ok(vec![asked])), at(60));
     for keys in ["", "2", "2\n", "2a", "3", "4", "1\n", "4\n"] {
         for size in [(80, 24), (200, 50)] {
             let mut screen = Screen::default();
@@ -227,10 +227,10 @@ fn whoever_answers_sees_what_goes_out() {
     press(&mut screen, &model, "\u{1b}");
     let mut model = model;
     let body: String = (0..100).map(|number| format!("line {number}\n")).collect();
-    model.take(News::Approvals(vec![Approval { body_preview: body.into(), ..question() }]), at(60));
+    model.take(News::Approvals(Ok(vec![Approval { body_preview: body.into(), ..question() }])), at(60));
     press(&mut screen, &model, "a");
     assert!(lines(&model, &mut screen, (80, 24)).join("\n").contains("more lines below: ↓"));
-    (0..20).for_each(|_| drop(screen.key(KeyCode::PageDown.into(), &model)));
+    (0..20).for_each(|_| drop(screen.key(KeyCode::PageDown.into(), &model, at(60))));
     let text = lines(&model, &mut screen, (80, 24)).join("\n");
     assert!(text.contains("line 99") && !text.contains("below"), "{text}");
 }
@@ -258,6 +258,9 @@ fn what_is_wrong_stands_at_the_top() {
     model.take(News::Status(StatusReply { ready: false, reload_error: "bad".into(), ..status() }), at(60));
     let line = lines(&model, &mut Screen::default(), (120, 24)).swap_remove(0);
     assert!(line.contains("(the file is refused)") && line.contains("NOT READY"), "{line}");
+    model.take(News::Approvals(Err("the store\u{7} is gone".into())), at(60));
+    let text = lines(&model, &mut Screen::default(), (80, 24)).join("\n");
+    assert!(text.contains("nobody knows what waits: the store\\u{7} is gone"), "{text}");
     model.take(News::Lost("nobody\u{7} listens".into()), at(50));
     let screen = lines(&model, &mut Screen::default(), (80, 24));
     assert!(screen[0].contains("SERVICE GONE for 10s, asking again"), "{screen:#?}");

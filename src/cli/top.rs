@@ -39,8 +39,7 @@ const NEWS: usize = 1_024;
 /// Begins with the last five minutes on record. Nothing that is shown here slows the service down.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Keys: ? shows them. Tab goes from pane to pane, a approves, d denies, / looks for a text, f shows only what did not
-pass, p stops the list, s sorts, Enter shows all of one, q ends.
+Keys: ? shows them. Tab goes from pane to pane, Enter shows all of one, a approves, d denies, q ends.
 
 Exit codes:
   0  ended, or --once: shown

@@ -3,6 +3,8 @@
 //! `cargo bench --bench journal [-- --folder DIR] [--size GIB]`: a folder on the disk that is meant, and how large a
 //! journal is searched.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -74,9 +76,10 @@ fn append(folder: &Path) {
         line.clear();
         record.write(&mut line).expect("a line");
     });
-    let whole = per(RECORDS, || drop(journal.append(&record).map(|_| ()).expect("appended")));
+    let append = || journal.append(&record).expect("appended");
+    let whole = per(RECORDS, || _ = append());
     let file = std::fs::File::create(folder.join("plain")).expect("a file");
-    let write = per(RECORDS, || drop(std::io::Write::write(&mut &file, &line).map(|_| ()).expect("written")));
+    let write = per(RECORDS, || _ = std::io::Write::write(&mut &file, &line).expect("written"));
     println!(
         "append, one thread     {whole:>8.2} µs a decision of {} bytes: text {text:.2}, write(2) {write:.2}, rest {:.2}",
         line.len() + 90,
@@ -86,9 +89,7 @@ fn append(folder: &Path) {
         let begin = Instant::now();
         std::thread::scope(|scope| {
             for _ in 0..threads {
-                scope.spawn(|| {
-                    (0..RECORDS / threads).for_each(|_| drop(journal.append(&record).map(|_| ()).expect("appended")))
-                });
+                scope.spawn(|| (0..RECORDS / threads).for_each(|_| _ = append()));
             }
         });
         let each = begin.elapsed().as_secs_f64() * 1e6 / RECORDS as f64;

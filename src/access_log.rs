@@ -46,7 +46,8 @@ pub struct AccessLog {
 impl AccessLog {
     /// Takes what one Envoy reports, until it stops.
     async fn read(&self, mut messages: Streaming<Bytes>) -> Result<(), Status> {
-        let mut gathered = Gathered { journal: &self.journal, records: Vec::new(), urgent: false };
+        let mut gathered =
+            Gathered { journal: &self.journal, ledger: &self.ledger, records: Vec::new(), urgent: false };
         let mut due = pin!(tokio::time::sleep(GATHER));
         loop {
             let message = tokio::select! {
@@ -105,6 +106,7 @@ impl AccessLog {
 /// Outcomes on their way to the journal. What is left when Envoy goes, or this service, is written then.
 struct Gathered<'a> {
     journal: &'a Journal,
+    ledger: &'a Ledger,
     records: Vec<Record>,
     /// There is a request among them that nothing else has on record.
     urgent: bool,
@@ -113,7 +115,8 @@ struct Gathered<'a> {
 impl Gathered<'_> {
     fn write(&mut self) {
         if let Err(error) = self.journal.append_all(&self.records) {
-            tracing::error!(%error, "outcomes cannot be put on record");
+            tracing::error!(%error, "outcomes cannot be put on record now");
+            self.ledger.lost(&self.records);
         }
         self.records.clear();
         self.urgent = false;

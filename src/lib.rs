@@ -25,6 +25,7 @@ pub mod rehearsal;
 pub mod resolver;
 pub mod secrets;
 pub mod server;
+pub mod sinks;
 pub mod store;
 pub mod supervisor;
 pub mod telemetry;

@@ -89,15 +89,16 @@ const TABLE: &[(&str, &[&str])] = &[
     // What the core is told.
     ("https", &[]),
     ("secrets", &["pipeline::credential", "pipeline::dlp", "https"]),
-    ("notify", &["pipeline::approval", "pipeline::audit", "pipeline::policy::decision", "https", "secrets"]),
+    // Where it is written down, shown, and taken.
+    ("journal", &["pipeline::audit"]),
+    ("telemetry", &["pipeline::audit"]),
+    ("sinks", &["journal", "telemetry"]),
+    ("notify", &["pipeline::approval", "pipeline::audit", "pipeline::policy::decision", "https", "secrets", "sinks"]),
     ("config", &[CORE, "rehearsal", "https", "secrets", "notify"]),
     ("live", &["pipeline::policy", "secrets"]),
     ("resolver", &["pipeline::address", "pipeline::message"]),
     // What is counted and asked for, longer than a policy lives.
     ("store", &["pipeline::limit", "pipeline::approval"]),
-    // Where it is written down and shown.
-    ("journal", &["pipeline::audit"]),
-    ("telemetry", &["pipeline::audit"]),
     // Who asks.
     ("peer", &[]),
     ("certificates", &[]),
@@ -115,13 +116,14 @@ const TABLE: &[(&str, &[&str])] = &[
             CORE,
             "https",
             "secrets",
+            "journal",
+            "telemetry",
+            "sinks",
             "notify",
             "config",
             "live",
             "resolver",
             "store",
-            "journal",
-            "telemetry",
             "peer",
             "certificates",
             "ext_proc",

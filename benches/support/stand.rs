@@ -182,7 +182,9 @@ fn socket(directory: &Path) -> PathBuf {
 
 fn shipped_bootstrap(directory: &Path, listen: SocketAddr) -> String {
     let admin_socket = directory.join("admin.sock");
-    let bootstrap = Bootstrap { listen, service_socket: socket(directory), admin_socket, ..Bootstrap::default() };
+    let access_log = directory.join("envoy-access.jsonl");
+    let service_socket = socket(directory);
+    let bootstrap = Bootstrap { listen, service_socket, admin_socket, access_log, ..Bootstrap::default() };
     bootstrap.render().expect("the paths are short and UTF-8")
 }
 

@@ -2,6 +2,7 @@
 
 mod agent_env;
 mod approvals;
+mod audit;
 mod ca;
 mod check;
 mod completions;
@@ -23,6 +24,7 @@ mod running;
 mod schema;
 mod serve;
 mod services;
+mod sinks;
 mod stack;
 mod state;
 mod store;
@@ -69,6 +71,7 @@ enum Command {
     Fmt(fmt::Args),
     Schema(schema::Args),
     Logs(logs::Args),
+    Audit(audit::Args),
     Approvals(approvals::Args),
     Top(top::Args),
     Import(import::Args),
@@ -130,6 +133,7 @@ pub fn main() -> ExitCode {
         Command::Fmt(args) => fmt::run(args),
         Command::Schema(args) => schema::run(args),
         Command::Logs(args) => logs::run(args),
+        Command::Audit(args) => audit::run(args),
         Command::Approvals(args) => approvals::run(args),
         Command::Top(args) => top::run(args),
         Command::Import(args) => import::run(args),

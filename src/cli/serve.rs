@@ -55,6 +55,8 @@ pub struct Args {
     /// should be in memory, and no agent may see it. Without it the CA lasts as long as this process.
     #[arg(long, value_name = "DIR", env = "ATTACHE_CA_DIR")]
     ca_dir: Option<PathBuf>,
+    #[command(flatten)]
+    sinks: super::sinks::SinkFlags,
     /// Threads that decide [default: one for each processor].
     #[arg(long, value_name = "N", env = "ATTACHE_WORKERS", value_parser = clap::value_parser!(u16).range(1..=256))]
     workers: Option<u16>,
@@ -111,7 +113,9 @@ async fn serve(args: Args) -> Outcome {
     });
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let store = args.common.store.options(&environment)?;
+    let sinks = args.sinks.sinks()?;
     let settings = Settings {
+        sinks,
         policy: args.common.origin(),
         agent: args.common.agent.clone(),
         envoy_admin: args.envoy_admin.unwrap_or_else(|| args.state_dir.join("admin.sock")),
@@ -127,7 +131,7 @@ async fn serve(args: Args) -> Outcome {
         store,
         supervisor,
     };
-    let running = server::start(settings).await.map_err(|error| match error {
+    let mut running = server::start(settings).await.map_err(|error| match error {
         ServeError::Policy(problems) => Failure::usage(format!("the policy is wrong\n{problems}")),
         ServeError::Resolve(_) | ServeError::Store(_) | ServeError::Telemetry(_) => Failure::usage(error),
         other => Failure::runtime(other),
@@ -141,6 +145,7 @@ async fn serve(args: Args) -> Outcome {
     let ready =
         serde_json::json!({"service": place, "metrics": metrics, "pid": std::process::id(), "journal": journal});
     println!("{ready}");
+    running.open_sinks().map_err(|error| Failure::runtime(format!("a sink cannot be set up: {error}")))?;
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}

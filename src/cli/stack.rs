@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 
 use super::record::RecordFlags;
+use super::sinks::SinkFlags;
 use super::store::{StoreFlags, URL_VARIABLE};
 use super::{Failure, agent_env, proxy_tls, state};
 use crate::certificates::authorities_in;
@@ -86,6 +87,8 @@ impl Common {
 pub struct Flags {
     #[command(flatten)]
     pub common: Common,
+    #[command(flatten)]
+    pub sinks: SinkFlags,
     /// Where state, journal and sockets are kept [default: a directory of this user and port].
     #[arg(long, value_name = "DIR", env = "ATTACHE_STATE_DIR")]
     pub state_dir: Option<PathBuf>,
@@ -125,6 +128,7 @@ pub async fn bring_up(
     let Checked { mut secret_variables, anonymous, by_certificate } = check_policy(&flags.common, &environment)?;
     secret_variables.insert(URL_VARIABLE.to_owned());
     flags.common.resolver()?;
+    let sinks = flags.sinks.for_serve("that of `up` has the ready line, and that of `run` is the command's")?;
     flags.common.store.options(&environment)?;
     let extra = flags.upstream_ca.as_deref().map(read_ca).transpose()?;
     let proxy_tls = proxy_tls.checked()?;
@@ -163,6 +167,7 @@ pub async fn bring_up(
         organization: organization.map_err(Failure::runtime)?,
     };
     let mut serve = flags.common.for_serve(&origin);
+    serve.extend(sinks);
     serve.extend(["--state-dir".into(), ".".into(), "--metrics".into(), flags.metrics.clone()]);
     serve.extend(["--envoy-admin".into(), "admin.sock".into()]);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);

@@ -17,7 +17,7 @@ use super::translate::{self, Phase};
 use super::wire::{Attributes, Head, HttpBody, Part, ProcessingRequest, ProcessingResponse};
 use crate::live::Live;
 use crate::pipeline::approval::{Asked, NotAdmitted, Petition, Standing, Ticket};
-use crate::pipeline::audit::{ApprovalNote, DecisionRecord, Direction, InspectionAction, InspectionRecord, Verdict};
+use crate::pipeline::audit::{ApprovalNote, DecisionRecord, Direction, InspectionRecord, Verdict};
 use crate::pipeline::exchange::{Chunk, Effect, Event, Exchange, Now, Reply, ResolveFailure, Resolved, Shows};
 use crate::pipeline::limit::Excess;
 use crate::pipeline::message::{Door, Fields, Host};
@@ -96,8 +96,6 @@ pub struct Driver {
     holding: bool,
     /// What Envoy was told to show.
     shows: Shows,
-    /// What is on record of it, as long as something of it is shown.
-    allowed: Option<Box<DecisionRecord>>,
     /// The limits that are being charged.
     charging: SmallVec<[Arc<str>; 2]>,
     /// What the request waits for, as soon as it has a name.
@@ -131,7 +129,6 @@ impl Driver {
             owed: false,
             holding: false,
             shows: Shows::default(),
-            allowed: None,
             charging: SmallVec::new(),
             asked: Arc::default(),
         }
@@ -221,15 +218,12 @@ impl Driver {
             let live = self.needs.live.load();
             let event = match effect {
                 Effect::Reply(reply) => return self.reply(reply),
-                Effect::Record(record) => {
-                    self.allowed = self.exchange.passes().then(|| record.clone());
-                    match self.record(record) {
-                        Soon::Now(written) => Event::Recorded(written),
-                        Soon::Later(written) => {
-                            return Step::Wait(Box::pin(async move { Event::Recorded(written.await) }));
-                        }
+                Effect::Record(record) => match self.record(record) {
+                    Soon::Now(written) => Event::Recorded(written),
+                    Soon::Later(written) => {
+                        return Step::Wait(Box::pin(async move { Event::Recorded(written.await) }));
                     }
-                }
+                },
                 Effect::Note(record) => match self.note(&record) {
                     Soon::Now(written) => Event::Recorded(written),
                     Soon::Later(written) => {
@@ -336,22 +330,9 @@ impl Driver {
         Facts { scanned: self.exchange.scanned(Direction::Request), seq }
     }
 
-    /// Puts on record what was found after the decision, and tells who wants to know of a request that was cut off.
+    /// Puts on record what was found after the decision.
     fn note(&self, found: &InspectionRecord) -> Soon<bool> {
         self.needs.telemetry.inspected(found, &self.trail);
-        if let Some(allowed) = self.allowed.as_deref().filter(|_| found.action == InspectionAction::Blocked) {
-            self.needs.herald.decided(&DecisionRecord {
-                time: found.time,
-                decision: Verdict::Deny,
-                reason: found.reason.clone(),
-                detail: found.detail.clone(),
-                rule: found.rule.clone(),
-                status: found.status,
-                findings: found.findings.clone(),
-                approval: None,
-                ..allowed.clone()
-            });
-        }
         let Receipt { seq, committed } = self.needs.recorder.note(found);
         committed.map_or(Soon::Now(seq.is_some()), Soon::Later)
     }

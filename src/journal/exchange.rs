@@ -11,7 +11,7 @@ use crate::pipeline::audit::{
 };
 
 /// The reason of a decision that was never made.
-const UNRECONCILED: &str = "unreconciled";
+pub(super) const UNRECONCILED: &str = "unreconciled";
 
 /// One exchange, as far as the journal knows it.
 #[derive(Debug, Clone, PartialEq)]

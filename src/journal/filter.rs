@@ -8,7 +8,7 @@ use memchr::memmem::Finder;
 
 use super::exchange::{Exchange, Standing};
 use super::reader::Sieve;
-use crate::pipeline::audit::{Verdict, rfc3339};
+use crate::pipeline::audit::{ApprovalRecord, Verdict, rfc3339};
 
 /// What an exchange has to be like; whatever is not given does not matter.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -49,7 +49,17 @@ impl Filter {
             && self.text.as_ref().is_none_or(|text| stands_in(text, exchange))
     }
 
-    /// The same at a glance, of a decision's line. What may become another one later, as a status does, is let through.
+    /// Whether what a person was asked is to be shown. Who asks for what only requests have is not shown it.
+    pub fn admits_approval(&self, approval: &ApprovalRecord) -> bool {
+        let Self { agent, status, host, rule, reason, since, until, text } = self;
+        (status.is_none() && rule.is_none() && reason.is_none() && text.is_none())
+            && agent.as_ref().is_none_or(|agent| **agent == *approval.agent)
+            && host.as_ref().is_none_or(|host| host.admits(&approval.host))
+            && since.is_none_or(|since| approval.time >= since)
+            && until.is_none_or(|until| approval.time < until)
+    }
+
+    /// [`Filter::admits`] at a glance, of a decision's line. What may become another one later, as a status does, is let through.
     pub fn sieve(&self) -> Option<Sieve> {
         let field = |name: &str, value: &str| Some(format!("\"{name}\":{}", serde_json::to_string(value).ok()?));
         let host = match &self.host {

@@ -333,6 +333,7 @@ mod tests {
             fingerprint: maybe.map(Into::into),
             by: maybe.map(Into::into),
             why: maybe.map(Into::into),
+            notify: maybe.into_iter().map(Arc::from).collect(),
         }
     }
 

@@ -311,6 +311,7 @@ mod tests {
     use std::io::Write;
 
     use super::*;
+    use crate::journal::exchange::UNRECONCILED;
     use crate::pipeline::audit::{DecisionRecord, OutcomeRecord};
 
     /// A segment's name.
@@ -399,6 +400,48 @@ mod tests {
         let mut refused = Exchange::new(decision("r", Verdict::Deny));
         refused.correct(reported);
         assert_eq!(refused.standing(), Standing::Blocked);
+    }
+
+    #[test]
+    fn what_is_unknown_is_known_as_soon_as_somebody_says_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = super::super::Journal::open(folder.path(), super::super::Options::default()).unwrap();
+        let unknown = Record::Outcome(Box::new(OutcomeRecord::unknown("r1".into(), SystemTime::UNIX_EPOCH)));
+        journal.append(&Record::Decision(Box::new(decision("r1", Verdict::Allow)))).unwrap();
+        journal.append(&unknown).unwrap();
+        let standings = |all: &mut dyn FnMut(&mut Reader) -> Vec<Exchange>| {
+            let mut reader = Reader::open(folder.path()).unwrap();
+            all(&mut reader).iter().map(|exchange| (exchange.standing(), exchange.status())).collect::<Vec<_>>()
+        };
+        let replay = |reader: &mut Reader| {
+            let mut shown = Vec::new();
+            let mut show = |exchange| {
+                shown.push(exchange);
+                Ok(())
+            };
+            reader.replay(Instant::now(), &mut show).unwrap();
+            reader.rest(&mut show).unwrap();
+            shown
+        };
+        let mut poll = |reader: &mut Reader| reader.poll(false, Instant::now()).unwrap();
+        assert_eq!(standings(&mut poll), [(Standing::Unknown, None)]);
+        assert_eq!(standings(&mut { replay }), [(Standing::Unknown, None)]);
+        journal.append(&Record::Outcome(Box::new(outcome("r1", 200, "")))).unwrap();
+        journal.append(&unknown).unwrap();
+        assert_eq!(standings(&mut poll), [(Standing::Allowed, Some(200))]);
+        assert_eq!(standings(&mut { replay }), [(Standing::Allowed, Some(200))]);
+    }
+
+    #[test]
+    fn a_request_that_nobody_decided_counts_above_what_was_decided() {
+        for before in [Verdict::Allow, Verdict::Deny] {
+            let mut exchange = Exchange::new(decision("r", before));
+            let mut reported = decision("r", Verdict::Error);
+            reported.reason = Some(UNRECONCILED.into());
+            exchange.correct(reported);
+            assert_eq!(exchange.standing(), Standing::Unreconciled);
+        }
+        assert_eq!(UNRECONCILED, crate::pipeline::policy::Reason::Unreconciled.as_str());
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Delivers what waits for a channel: one attempt at a time, the urgent before the many, the new before the failed.
+//! Makes the calls, and delivers what waits for a channel in memory: one attempt at a time, the new before the failed.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, OnceLock};
@@ -28,7 +28,7 @@ pub(super) struct Courier {
 
 /// Why an attempt has failed.
 #[derive(Debug, thiserror::Error)]
-enum Failure {
+pub(super) enum Failure {
     #[error("the webhook's secret cannot be had: {0}")]
     NoSecret(#[from] LocalError),
     #[error(transparent)]
@@ -47,7 +47,7 @@ enum Failure {
 
 impl Failure {
     /// True if another attempt would end the same.
-    fn is_final(&self) -> bool {
+    pub(super) fn is_final(&self) -> bool {
         match self {
             Self::Status { status, .. } => {
                 !status.is_server_error()
@@ -61,7 +61,8 @@ impl Failure {
         }
     }
 
-    fn wish(&self) -> Duration {
+    /// How long the other side asks to be left alone.
+    pub(super) fn wish(&self) -> Duration {
         match self {
             Self::Status { wish: Some(wish), .. } => (*wish).min(LONGEST_WISH),
             _ => Duration::ZERO,
@@ -73,10 +74,8 @@ impl Failure {
 pub(super) async fn run(courier: Arc<Courier>, channel: Arc<ArcSwap<Channel>>, queue: Arc<Queue>) {
     let mut retries = Retries::default();
     loop {
-        let now = Instant::now();
-        let next = queue.pop(true).map(|waiting| courier.begin(waiting)).or_else(|| retries.pop(false, now));
-        let next = next.or_else(|| queue.pop(false).map(|waiting| courier.begin(waiting)));
-        let Some(mut delivery) = next.or_else(|| retries.pop(true, now)) else {
+        let next = queue.pop().map(begin).or_else(|| retries.pop(Instant::now()));
+        let Some(mut delivery) = next else {
             match retries.next_due() {
                 // What is pushed in the meantime does not wait for it.
                 Some(due) => drop(tokio::time::timeout_at(due.into(), queue.pushed()).await),
@@ -85,7 +84,11 @@ pub(super) async fn run(courier: Arc<Courier>, channel: Arc<ArcSwap<Channel>>, q
             continue;
         };
         let channel = channel.load_full();
-        let outcome = match courier.attempt(&channel, &delivery).await {
+        let attempt = match delivery.event.body(delivery.at) {
+            Ok(body) => courier.attempt(&channel, &delivery.id, body).await,
+            Err(error) => Err(error.into()),
+        };
+        let outcome = match attempt {
             Ok(()) => Outcome::Delivered,
             Err(failure) => {
                 delivery.attempts += 1;
@@ -95,10 +98,8 @@ pub(super) async fn run(courier: Arc<Courier>, channel: Arc<ArcSwap<Channel>>, q
                             say(&channel, &delivery, &failure);
                         }
                         delivery.due = Instant::now() + pause;
-                        if retries.push(delivery).is_none() {
-                            continue;
-                        }
-                        Outcome::Dropped
+                        retries.push(delivery);
+                        continue;
                     }
                     None => {
                         give_up(&channel, &delivery, &failure);
@@ -112,6 +113,14 @@ pub(super) async fn run(courier: Arc<Courier>, channel: Arc<ArcSwap<Channel>>, q
     }
 }
 
+fn begin(waiting: Waiting) -> Delivery {
+    let Waiting { event, at, since, order } = waiting;
+    // Unique, which is all an id has to be; the signature needs no chance.
+    let half = |salt: u8| RandomState::new().hash_one((at, order, salt));
+    let id = format!("msg_{:016x}{:016x}", half(0), half(1));
+    Delivery { event, at, since, order, id, attempts: 0, due: since }
+}
+
 impl Courier {
     pub(super) fn new(trust: Trust, environment: Arc<Environment>, timing: Timing, observe: Observe) -> Self {
         Self { trust, client: OnceLock::new(), environment, timing, observe }
@@ -121,22 +130,14 @@ impl Courier {
         (self.observe)(channel, outcome);
     }
 
-    fn begin(&self, waiting: Waiting) -> Delivery {
-        let Waiting { event, at, since, order } = waiting;
-        // Unique, which is all an id has to be; the signature needs no chance.
-        let half = |salt: u8| RandomState::new().hash_one((at, order, salt));
-        let id = format!("msg_{:016x}{:016x}", half(0), half(1));
-        Delivery { event, at, since, order, id, attempts: 0, due: since }
-    }
-
-    async fn attempt(&self, channel: &Channel, delivery: &Delivery) -> Result<(), Failure> {
-        let body = delivery.event.body(delivery.at)?;
+    /// Sends one message.
+    pub(super) async fn attempt(&self, channel: &Channel, id: &str, body: Vec<u8>) -> Result<(), Failure> {
         let key = self.key(channel).await?;
         let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let headers = [
-            ("webhook-id", HeaderValue::from_str(&delivery.id)),
+            ("webhook-id", HeaderValue::from_str(id)),
             ("webhook-timestamp", HeaderValue::from_str(&seconds.to_string())),
-            ("webhook-signature", HeaderValue::from_str(&key.sign(&delivery.id, seconds, &body))),
+            ("webhook-signature", HeaderValue::from_str(&key.sign(id, seconds, &body))),
         ];
         let headers =
             headers.into_iter().filter_map(|(name, value)| Some((HeaderName::from_static(name), value.ok()?)));

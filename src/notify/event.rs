@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use serde::Serialize;
 
 use crate::pipeline::approval::{About, Standing, Ticket};
-use crate::pipeline::audit::{DecisionRecord, redacted_query, rfc3339};
+use crate::pipeline::audit::{ApprovalEvent, ApprovalRecord, redacted_query, rfc3339};
 use crate::pipeline::policy::decision::RuleId;
 
 /// A kind of event.
@@ -16,10 +16,20 @@ pub enum Kind {
     ApprovalRequested,
     /// Somebody has, or it is too late.
     ApprovalDecided,
-    /// A request was refused.
+    /// A request was refused, or cut off.
     Blocked,
+    /// Something was found in a message.
+    Findings,
     /// Envoy forwarded a request that was never decided.
     Unreconciled,
+    /// What became of a request will never be known.
+    OutcomeUnknown,
+    /// How far the record has come was signed.
+    Checkpoint,
+    /// The policy on disk is wrong, and the one before it stays in force.
+    ReloadFailed,
+    /// Records cannot be written.
+    JournalFailed,
 }
 
 impl Kind {
@@ -29,22 +39,27 @@ impl Kind {
             Self::ApprovalRequested => "approval.requested",
             Self::ApprovalDecided => "approval.decided",
             Self::Blocked => "request.blocked",
+            Self::Findings => "message.findings",
             Self::Unreconciled => "request.unreconciled",
+            Self::OutcomeUnknown => "request.outcome_unknown",
+            Self::Checkpoint => "journal.checkpoint",
+            Self::ReloadFailed => "policy.reload_failed",
+            Self::JournalFailed => "journal.failed",
         }
     }
 }
 
-/// Something that happened.
+/// Something that happened, and that nobody reads from the journal.
 #[derive(Debug)]
 pub enum Event {
     /// A request waits for a person.
     ApprovalRequested(Box<ApprovalRequested>),
-    /// It waits no longer.
+    /// It waits no longer, and that could not be put on record.
     ApprovalDecided(Box<ApprovalDecided>),
-    /// A request was refused.
-    Blocked(Box<DecisionRecord>),
-    /// A request was forwarded that was never decided.
-    Unreconciled(Box<DecisionRecord>),
+    /// The policy on disk is wrong.
+    ReloadFailed(ReloadFailed),
+    /// Records cannot be written.
+    JournalFailed(JournalFailed),
 }
 
 impl Event {
@@ -53,27 +68,52 @@ impl Event {
         match self {
             Self::ApprovalRequested(_) => Kind::ApprovalRequested,
             Self::ApprovalDecided(_) => Kind::ApprovalDecided,
-            Self::Blocked(_) => Kind::Blocked,
-            Self::Unreconciled(_) => Kind::Unreconciled,
+            Self::ReloadFailed(_) => Kind::ReloadFailed,
+            Self::JournalFailed(_) => Kind::JournalFailed,
         }
     }
 
     /// The body of a webhook.
     pub(super) fn body(&self, at: SystemTime) -> serde_json::Result<Vec<u8>> {
-        #[derive(Serialize)]
-        struct Envelope<'a, T> {
-            r#type: &'a str,
-            #[serde(with = "rfc3339")]
-            timestamp: SystemTime,
-            data: &'a T,
-        }
-        let (r#type, timestamp) = (self.kind().as_str(), at);
         match self {
-            Self::ApprovalRequested(data) => serde_json::to_vec(&Envelope { r#type, timestamp, data }),
-            Self::ApprovalDecided(data) => serde_json::to_vec(&Envelope { r#type, timestamp, data }),
-            Self::Blocked(data) | Self::Unreconciled(data) => serde_json::to_vec(&Envelope { r#type, timestamp, data }),
+            Self::ApprovalRequested(data) => body(self.kind(), at, data),
+            Self::ApprovalDecided(data) => body(self.kind(), at, data),
+            Self::ReloadFailed(data) => body(self.kind(), at, data),
+            Self::JournalFailed(data) => body(self.kind(), at, data),
         }
     }
+}
+
+/// The body of a webhook.
+pub(super) fn body(kind: Kind, at: SystemTime, data: &impl Serialize) -> serde_json::Result<Vec<u8>> {
+    #[derive(Serialize)]
+    struct Envelope<'a, T> {
+        r#type: &'a str,
+        #[serde(with = "rfc3339")]
+        timestamp: SystemTime,
+        data: &'a T,
+    }
+    serde_json::to_vec(&Envelope { r#type: kind.as_str(), timestamp: at, data })
+}
+
+/// A policy that was not put in force.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReloadFailed {
+    /// The revision that stays in force.
+    pub policy_revision: Arc<str>,
+    /// What is wrong first, as the log says it.
+    pub problem: String,
+    /// How much is wrong.
+    pub problems: usize,
+}
+
+/// A journal that cannot be written.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct JournalFailed {
+    /// How many records could not be written since the service began.
+    pub errors: u64,
 }
 
 /// A request that waits for a person: what it is bound to, without what only the one who decides may see.
@@ -160,6 +200,27 @@ impl ApprovalDecided {
             decision,
             by: answered.map(|answered| answered.by.clone()),
             why: answered.and_then(|answered| answered.why.clone()),
+        })
+    }
+
+    /// The same, as it is on record; none where that says something else.
+    pub(super) fn of_record(record: &ApprovalRecord) -> Option<Self> {
+        let decision = match record.event {
+            ApprovalEvent::Asked => return None,
+            ApprovalEvent::Approved => "approved",
+            ApprovalEvent::Refused => "refused",
+            ApprovalEvent::Expired => "expired",
+        };
+        Some(Self {
+            ticket: record.ticket.clone(),
+            agent: record.agent.clone(),
+            method: record.method.clone(),
+            host: record.host.clone(),
+            path: record.path.clone(),
+            rules: record.rules.clone(),
+            decision,
+            by: record.by.clone(),
+            why: record.why.clone(),
         })
     }
 }

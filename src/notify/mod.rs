@@ -1,12 +1,15 @@
 //! Webhooks: what people want to be told of, sent so that no verdict ever waits for it.
 //!
-//! Sending puts an event into a bounded queue of its channel. A task for each channel delivers it, signed as the
-//! Standard Webhooks specification says, again and again until it is accepted or too old.
+//! What is on record is read from the journal, each channel from the place it has come to ([`told`]): however long a
+//! channel is down, it gets all of it once it is back. What is urgent or not on record (a question to a person, a policy
+//! that is wrong) goes through a bounded queue in memory ([`deliver`]), for as long as it is worth something. All is
+//! signed as the Standard Webhooks specification says.
 
 mod deliver;
 mod event;
 mod queue;
 mod sign;
+mod told;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -17,9 +20,11 @@ use tokio::task::AbortHandle;
 
 use crate::https::{Trust, Url};
 use crate::secrets::{Environment, Source};
+use crate::sinks::{Ask, From, Room, Sink};
 use deliver::Courier;
-pub use event::{ApprovalDecided, ApprovalRequested, Event, Kind};
+pub use event::{ApprovalDecided, ApprovalRequested, Event, JournalFailed, Kind, ReloadFailed};
 use queue::Queue;
+use told::{Part, Told};
 
 /// Where events go.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,7 +48,7 @@ pub struct Timing {
     pub first_pause: Duration,
     /// The longest pause.
     pub longest_pause: Duration,
-    /// How old an event is when it is given up.
+    /// How old an event is when it is given up that is not on record.
     pub give_up: Duration,
 }
 
@@ -63,7 +68,7 @@ impl Default for Timing {
 pub enum Outcome {
     /// Accepted by the other side.
     Delivered,
-    /// Refused, or given up after its time.
+    /// Refused for good, or given up after its time.
     Failed,
     /// Not sent, since too many others wait or the channel is gone.
     Dropped,
@@ -93,6 +98,7 @@ struct Inner {
     replacing: Mutex<()>,
     courier: Arc<Courier>,
     runtime: Handle,
+    room: Room,
 }
 
 /// A channel, what waits for it, and who delivers that.
@@ -100,22 +106,29 @@ struct Line {
     channel: Arc<ArcSwap<Channel>>,
     queue: Arc<Queue>,
     task: AbortHandle,
+    /// What reads the journal for it.
+    told: [Sink; 2],
 }
 
+/// What the names of its sinks begin with.
+const RECORDS: &str = "webhook-";
+const APPROVALS: &str = "approvals-";
+
 impl Notifier {
-    /// One without channels, which delivers on the tokio runtime that it is made in. `environment` has the secrets
-    /// that stand in variables.
+    /// One without channels, which delivers what is urgent on the tokio runtime that it is made in. `environment` has the
+    /// secrets that stand in variables, the room's journal what is told.
     ///
     /// # Panics
     /// Outside a tokio runtime.
-    pub fn new(trust: Trust, environment: Arc<Environment>, timing: Timing, observe: Observe) -> Self {
+    pub fn new(trust: Trust, environment: Arc<Environment>, timing: Timing, observe: Observe, room: Room) -> Self {
         let courier = Arc::new(Courier::new(trust, environment, timing, observe));
-        let lines = ArcSwap::default();
-        Self(Arc::new(Inner { lines, replacing: Mutex::default(), courier, runtime: Handle::current() }))
+        let (lines, runtime) = (ArcSwap::default(), Handle::current());
+        Self(Arc::new(Inner { lines, replacing: Mutex::default(), courier, runtime, room }))
     }
 
     /// Puts other channels in the place of those there are. What waits for one of the same name waits on, and goes
-    /// where the new one says; what waits for one that is gone is dropped, and counted.
+    /// where the new one says; what waits for one that is gone is dropped, and counted, and so is its place in the
+    /// journal. One that is new begins with the next record.
     pub fn replace(&self, channels: Vec<Channel>) {
         let inner = &self.0;
         let _one = inner.replacing.lock().unwrap_or_else(PoisonError::into_inner);
@@ -134,6 +147,7 @@ impl Notifier {
         inner.lines.store(Arc::new(lines.collect()));
         for line in gone {
             line.task.abort();
+            line.told.iter().for_each(Sink::stop);
             let name = line.channel.load().name.clone();
             let waiting = line.queue.close();
             (0..waiting).for_each(|_| inner.courier.observe(&name, Outcome::Dropped));
@@ -141,11 +155,15 @@ impl Notifier {
                 tracing::warn!(channel = &*name, waiting, "the channel is gone, and with it what waited for it");
             }
         }
+        let is_there = |name: &str| inner.lines.load().iter().any(|line| *line.channel.load().name == *name);
+        [RECORDS, APPROVALS].into_iter().for_each(|prefix| inner.room.forget(prefix, is_there));
     }
 
-    /// True if some channel is told of this: who has nothing to say need not put it together.
-    pub fn wants(&self, kind: Kind) -> bool {
-        self.0.lines.load().iter().any(|line| line.channel.load().events.contains(&kind))
+    /// How the channels' reading of the journal goes, by the names of the sinks that do it.
+    pub fn sinks(&self) -> Vec<(Arc<str>, Ask)> {
+        let lines = self.0.lines.load();
+        let facts = |sink: &Sink| (sink.name().clone(), sink.facts());
+        lines.iter().flat_map(|line| line.told.iter().map(facts)).collect()
     }
 
     /// Sends an event to the channels that are told of its kind: those named in `to`, or all where that is empty.
@@ -165,17 +183,23 @@ impl Notifier {
         }
     }
 
-    /// Waits until nothing waits any more, or `patience` is over: for a clean end.
+    /// Waits until nothing waits any more, or `patience` is over: for a clean end, once the room is closed.
     pub async fn drain(&self, patience: Duration) {
         let lines = self.0.lines.load_full();
         let empty = async {
             for line in lines.iter() {
                 line.queue.emptied().await;
+                for sink in &line.told {
+                    sink.ended().await;
+                }
             }
         };
         if tokio::time::timeout(patience, empty).await.is_err() {
             let waiting: usize = lines.iter().map(|line| line.queue.waiting()).sum();
-            tracing::warn!(waiting, "some notifications could not be delivered before the end");
+            tracing::warn!(
+                waiting,
+                "not all notifications could be delivered before the end; what is on record will be"
+            );
         }
     }
 }
@@ -183,8 +207,13 @@ impl Notifier {
 impl Inner {
     fn line(&self, channel: Channel) -> Line {
         let (channel, queue) = (Arc::new(ArcSwap::from_pointee(channel)), Arc::new(Queue::default()));
+        let name = channel.load().name.clone();
+        let told = [(RECORDS, Part::Rest), (APPROVALS, Part::Approvals)].map(|(prefix, part)| {
+            let told = Told::new(self.courier.clone(), channel.clone(), part);
+            self.room.open(&format!("{prefix}{name}"), From::Now, told)
+        });
         let task = deliver::run(self.courier.clone(), channel.clone(), queue.clone());
-        Line { task: self.runtime.spawn(task).abort_handle(), channel, queue }
+        Line { task: self.runtime.spawn(task).abort_handle(), channel, queue, told }
     }
 }
 

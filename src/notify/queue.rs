@@ -1,4 +1,4 @@
-//! What waits for a channel: bounded, approvals before refusals, in the order it came.
+//! What waits for a channel in memory: what is urgent, and what the journal cannot tell of.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -6,13 +6,11 @@ use std::time::{Instant, SystemTime};
 
 use tokio::sync::{Notify, watch};
 
-use super::event::{Event, Kind};
+use super::event::Event;
 
-/// How many refusals wait, and, beside them, how many wait for another attempt.
-const MAX_BLOCKED: usize = 1_000;
-
-/// How many events about approvals wait. The approvals themselves are far fewer; this bounds what a mistake can cost.
-const MAX_APPROVALS: usize = 10_000;
+/// How many events wait, beside those that wait for another attempt. Those about approvals are bounded by the approvals
+/// themselves, which are far fewer; this bounds what a mistake can cost.
+const MOST: usize = 10_000;
 
 /// What waits for one channel.
 #[derive(Default)]
@@ -25,8 +23,7 @@ pub(super) struct Queue {
 
 #[derive(Default)]
 struct Fresh {
-    approvals: VecDeque<Waiting>,
-    blocked: VecDeque<Waiting>,
+    events: VecDeque<Waiting>,
     next: u64,
     dropped: u64,
 }
@@ -41,46 +38,29 @@ pub(super) struct Waiting {
 }
 
 impl Queue {
-    /// Adds an event. False if one had to give way: the oldest refusal, or this one where there is no other.
+    /// Adds an event. False if there are too many.
     pub(super) fn push(&self, event: Arc<Event>, at: SystemTime) -> bool {
         let mut fresh = self.fresh.lock().unwrap_or_else(PoisonError::into_inner);
-        let waiting = Waiting { at, since: Instant::now(), order: fresh.next, event };
-        fresh.next += 1;
-        let is_blocked = waiting.event.kind() == Kind::Blocked;
-        let fits = match is_blocked {
-            true => {
-                fresh.blocked.push_back(waiting);
-                fresh.blocked.len() <= MAX_BLOCKED
-            }
-            false if fresh.approvals.len() < MAX_APPROVALS => {
-                fresh.approvals.push_back(waiting);
-                true
-            }
-            false => false,
-        };
-        if !fits {
-            if is_blocked {
-                fresh.blocked.pop_front();
-            }
+        if fresh.events.len() >= MOST {
             fresh.dropped += 1;
             if fresh.dropped.is_power_of_two() {
-                let (kind, dropped) = (if is_blocked { "refusals" } else { "approvals" }, fresh.dropped);
-                tracing::error!(kind, dropped, "more notifications than the channel takes: the oldest are dropped");
+                let (kind, dropped) = (event.kind().as_str(), fresh.dropped);
+                tracing::error!(kind, dropped, "more notifications than the channel takes: some are dropped");
             }
+            return false;
         }
+        let waiting = Waiting { at, since: Instant::now(), order: fresh.next, event };
+        fresh.next += 1;
+        fresh.events.push_back(waiting);
         drop(fresh);
-        if fits {
-            self.open.send_modify(|open| *open += 1);
-        }
+        self.open.send_modify(|open| *open += 1);
         self.wake.notify_one();
-        fits
+        true
     }
 
-    /// The next event that has not been tried; of approvals only, if so asked.
-    pub(super) fn pop(&self, approvals_only: bool) -> Option<Waiting> {
-        let mut fresh = self.fresh.lock().unwrap_or_else(PoisonError::into_inner);
-        let approval = fresh.approvals.pop_front();
-        if approvals_only { approval } else { approval.or_else(|| fresh.blocked.pop_front()) }
+    /// The next event that has not been tried.
+    pub(super) fn pop(&self) -> Option<Waiting> {
+        self.fresh.lock().unwrap_or_else(PoisonError::into_inner).events.pop_front()
     }
 
     /// Returns after the next [`push`](Self::push), or at once if there was one since the last call.
@@ -100,9 +80,7 @@ impl Queue {
 
     /// Forgets everything, and says how much that was.
     pub(super) fn close(&self) -> usize {
-        let mut fresh = self.fresh.lock().unwrap_or_else(PoisonError::into_inner);
-        fresh.approvals.clear();
-        fresh.blocked.clear();
+        self.fresh.lock().unwrap_or_else(PoisonError::into_inner).events.clear();
         self.open.send_replace(0)
     }
 
@@ -131,27 +109,15 @@ pub(super) struct Delivery {
     pub due: Instant,
 }
 
-impl Delivery {
-    fn is_blocked(&self) -> bool {
-        self.event.kind() == Kind::Blocked
-    }
-}
-
 impl Retries {
-    /// Adds one; gives back the oldest refusal, if there are too many now.
-    pub(super) fn push(&mut self, delivery: Delivery) -> Option<Delivery> {
+    /// Adds one.
+    pub(super) fn push(&mut self, delivery: Delivery) {
         self.0.push(delivery);
-        let blocked = self.0.iter().enumerate().filter(|(_, d)| d.is_blocked());
-        if blocked.clone().count() <= MAX_BLOCKED {
-            return None;
-        }
-        let oldest = blocked.min_by_key(|(_, d)| d.order).map(|(at, _)| at)?;
-        Some(self.0.swap_remove(oldest))
     }
 
-    /// The first of those that are due; approvals, or refusals.
-    pub(super) fn pop(&mut self, blocked: bool, now: Instant) -> Option<Delivery> {
-        let due = self.0.iter().enumerate().filter(|(_, d)| d.due <= now && d.is_blocked() == blocked);
+    /// The first of those that are due.
+    pub(super) fn pop(&mut self, now: Instant) -> Option<Delivery> {
+        let due = self.0.iter().enumerate().filter(|(_, d)| d.due <= now);
         let first = due.min_by_key(|(_, d)| d.order).map(|(at, _)| at)?;
         Some(self.0.swap_remove(first))
     }

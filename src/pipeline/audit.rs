@@ -310,6 +310,9 @@ pub struct ApprovalRecord {
     /// Why, as far as they said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<Arc<str>>,
+    /// The channels that its rules tell of it; none: all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notify: Vec<Arc<str>>,
 }
 
 /// What happens to a question.

@@ -13,7 +13,7 @@ mod watch;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::journal::Journal;
@@ -28,6 +28,9 @@ pub use watch::{Source, Watch};
 /// The name of Envoy's file, in the directory of the service's socket.
 pub const ENVOY_FILE: &str = "envoy-access.jsonl";
 
+/// So many alarms are told of one by one; then those of which the number is a power of two.
+const SINGLY: u64 = 100;
+
 const A_DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// Knows which exchanges are open, and puts on record how they end.
@@ -35,15 +38,13 @@ pub struct Ledger {
     journal: Arc<Journal>,
     live: Arc<Live>,
     telemetry: Telemetry,
-    alarm: Alarm,
     open: Open,
     envoys: Arc<Envoys>,
     /// Whether it has been said that there are too many to watch.
     is_full: AtomicBool,
+    /// Requests that were forwarded without a decision.
+    alarms: AtomicU64,
 }
-
-/// Told of every request that was forwarded without a decision. Must not block.
-pub type Alarm = Box<dyn Fn(&DecisionRecord) + Send + Sync>;
 
 /// What Envoy says of a request that has ended.
 #[derive(Debug)]
@@ -74,10 +75,11 @@ pub struct Asked<'a> {
 }
 
 impl Ledger {
-    /// Puts on record in `journal`; `alarm` is told of what was forwarded without a decision.
-    pub fn new(journal: Arc<Journal>, live: Arc<Live>, telemetry: Telemetry, alarm: Alarm) -> Self {
-        let (open, envoys, is_full) = (Open::default(), Arc::default(), AtomicBool::new(false));
-        Self { journal, live, telemetry, alarm, open, envoys, is_full }
+    /// Puts on record in `journal`, from which people are told of what was forwarded without a decision.
+    pub fn new(journal: Arc<Journal>, live: Arc<Live>, telemetry: Telemetry) -> Self {
+        let (open, envoys) = (Open::default(), Arc::default());
+        let (is_full, alarms) = (AtomicBool::new(false), AtomicU64::new(0));
+        Self { journal, live, telemetry, open, envoys, is_full, alarms }
     }
 
     /// Envoy's connections to the service.
@@ -152,12 +154,16 @@ impl Ledger {
         let detail = format!("{said}; the request went to {place}").into();
         let record = self.record(report, Verdict::Error, Reason::Unreconciled, detail);
         self.telemetry.unreconciled();
+        let before = self.alarms.fetch_add(1, Ordering::Relaxed);
+        // Where everything passes by, nobody reads more, and what people are told else must get through.
+        if before >= SINGLY && !before.is_power_of_two() {
+            return record;
+        }
         tracing::error!(
-            request_id = %record.request_id, source = record.source.as_deref().unwrap_or_default(), host = %record.host,
+            count = before + 1, request_id = %record.request_id, source = record.source.as_deref().unwrap_or_default(), host = %record.host,
             upstream = report.outcome.upstream.as_deref().unwrap_or_default(), status = report.outcome.status,
             "Envoy forwarded a request that was never decided: policy is bypassed; check its configuration with `attache envoy check`"
         );
-        (self.alarm)(&record);
         record
     }
 
@@ -181,29 +187,31 @@ impl Ledger {
         }
     }
 
-    /// Puts on record what nobody can say any more, and forgets what need not be remembered.
-    fn sweep(&self, now: Instant) {
-        let (lost, running) = self.open.sweep(self.envoys.oldest(), now);
-        self.telemetry.open_exchanges(running);
-        if lost.is_empty() {
-            return;
+    /// What was taken could not be put on record: the file, which has it too, is to bring it again.
+    pub fn lost(&self, records: &[Record]) {
+        for record in records {
+            if let Record::Outcome(outcome) = record {
+                self.open.forget(&outcome.request_id);
+            }
         }
-        tracing::warn!(count = lost.len(), "what became of some exchanges is unknown: the Envoy that had them is gone");
-        let wall = SystemTime::now();
-        let records: Vec<_> = lost
-            .into_iter()
-            .map(|id| {
-                self.telemetry.outcome_unknown();
-                Record::Outcome(Box::new(OutcomeRecord::unknown(id, wall)))
-            })
-            .collect();
-        self.write(&records);
     }
 
-    fn write(&self, records: &[Record]) {
-        if let Err(error) = self.journal.append_all(records) {
-            tracing::error!(%error, "outcomes cannot be put on record");
+    /// What nobody can say any more; forgets what need not be remembered.
+    fn sweep(&self, now: Instant) -> Vec<Record> {
+        let (lost, running) = self.open.sweep(self.envoys.oldest(), now);
+        self.telemetry.open_exchanges(running);
+        if !lost.is_empty() {
+            tracing::warn!(
+                count = lost.len(),
+                "what became of some exchanges is unknown: the Envoy that had them is gone"
+            );
         }
+        let wall = SystemTime::now();
+        let unknown = |id| {
+            self.telemetry.outcome_unknown();
+            Record::Outcome(Box::new(OutcomeRecord::unknown(id, wall)))
+        };
+        lost.into_iter().map(unknown).collect()
     }
 }
 

@@ -79,6 +79,8 @@ struct Watcher {
     journal: PathBuf,
     envoy: Option<Box<dyn Fn() -> Option<Pid> + Send>>,
     waiting: VecDeque<Waiting>,
+    /// What could not be put on record yet.
+    unwritten: Vec<Record>,
     started: (SystemTime, Instant),
     /// Which Envoy wrote the file before this service started, until it is known whether it lives.
     former: Option<Former>,
@@ -111,6 +113,7 @@ impl Watcher {
             journal,
             envoy,
             waiting: VecDeque::new(),
+            unwritten: Vec::new(),
             started: (started, now),
             former,
             rest: now,
@@ -136,12 +139,19 @@ impl Watcher {
         }
         self.settle(now, last);
         self.adopt(now);
-        self.ledger.sweep(now);
-        self.keep();
+        let unknown = self.ledger.sweep(now);
+        self.unwritten.extend(unknown);
+        match self.ledger.journal.append_all(&self.unwritten) {
+            Ok(_) => {
+                self.unwritten.clear();
+                self.keep();
+            }
+            Err(error) => tracing::error!(%error, "outcomes cannot be put on record yet"),
+        }
     }
 
     fn read(&mut self, now: Instant) -> std::io::Result<()> {
-        while self.waiting.len() < LINES {
+        while self.waiting.len() + self.unwritten.len() < LINES {
             let Self { tail, waiting, ledger, .. } = self;
             let mut unreadable = 0;
             let more = tail.read(LINES, &mut |at, line| match Entry::read(line) {
@@ -167,14 +177,14 @@ impl Watcher {
     }
 
     fn settle(&mut self, now: Instant, last: bool) {
-        let (mut records, mut strangers) = (Vec::new(), Vec::new());
+        let mut strangers = Vec::new();
         while self.waiting.front().is_some_and(|waiting| last || waiting.due <= now)
             && let Some(waiting) = self.waiting.pop_front()
         {
             match self.ledger.open.confirm(&waiting.id) {
                 Known::Over => {}
                 Known::Running => {
-                    self.ledger.take(waiting.entry.report(&waiting.id), &mut records);
+                    self.ledger.take(waiting.entry.report(&waiting.id), &mut self.unwritten);
                     self.ledger.open.confirm(&waiting.id);
                 }
                 Known::Stranger => strangers.push(waiting),
@@ -182,19 +192,16 @@ impl Watcher {
         }
         if !strangers.is_empty() {
             if last || now >= self.rest {
-                self.look_up(strangers, &mut records);
+                self.look_up(strangers);
                 self.rest = Instant::now() + now.elapsed() * 4;
             } else {
                 strangers.into_iter().rev().for_each(|waiting| self.waiting.push_front(waiting));
             }
         }
-        if !records.is_empty() {
-            self.ledger.write(&records);
-        }
     }
 
     /// Asks the journal about what is not in memory.
-    fn look_up(&mut self, strangers: Vec<Waiting>, records: &mut Vec<Record>) {
+    fn look_up(&mut self, strangers: Vec<Waiting>) {
         let ids: HashSet<_> = strangers.iter().map(|waiting| waiting.id.clone()).collect();
         let earliest = strangers.iter().filter_map(|waiting| waiting.entry.start()).min().unwrap_or_default();
         let past = match past::find(&self.journal, &ids, SystemTime::UNIX_EPOCH + earliest) {
@@ -208,20 +215,20 @@ impl Watcher {
             match past.decisions.get(&id) {
                 // Of what was refused, Envoy's report of an allow is the bypass.
                 Some(Verdict::Deny | Verdict::RateLimited | Verdict::Pending) if entry.has_upstream() => {
-                    self.ledger.disown(entry.report(&id), records);
+                    self.ledger.disown(entry.report(&id), &mut self.unwritten);
                 }
                 Some(_) if past.ended.contains(&id) => {}
                 None if past.is_partial => {
                     tracing::error!(request_id = %id, "it cannot be told whether a request was decided: the journal is too long");
                 }
-                None if entry.decision.is_some() => self.ledger.disown(entry.report(&id), records),
+                None if entry.decision.is_some() => self.ledger.disown(entry.report(&id), &mut self.unwritten),
                 // An outcome that was lost; or a request that nobody knows of.
                 known => {
                     let mut report = entry.report(&id);
                     if known.is_some() {
                         report.decision = Some("allow");
                     }
-                    self.ledger.take(report, records);
+                    self.ledger.take(report, &mut self.unwritten);
                 }
             }
             self.ledger.open.confirm(&id);

@@ -1,6 +1,7 @@
 //! Where secrets come from: environment variables and files, read again when they change, and Vault, asked when a
 //! request that policy has allowed needs one. None is handed out that messages are not searched for.
 
+mod expiry;
 mod local;
 mod lookout;
 mod remote;
@@ -10,7 +11,7 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use arc_swap::ArcSwapOption;
 use smallvec::SmallVec;
@@ -215,6 +216,19 @@ impl Secrets {
         let changed = self.held.iter().filter_map(reread).collect();
         self.note_local();
         changed
+    }
+
+    /// The credentials whose secrets say when they end, as far as they are at hand.
+    pub fn expiries(&self) -> Vec<(Arc<str>, SystemTime)> {
+        let ends = |held: &Held| {
+            let secret = match &held.kept {
+                Kept::Local { value, .. } => value.load_full(),
+                Kept::Remote(remote) => remote.at_hand(Instant::now()),
+                Kept::Nowhere => None,
+            };
+            Some((held.name.clone(), expiry::of(&*secret?)?))
+        };
+        self.held.iter().filter_map(ends).collect()
     }
 
     fn note_local(&self) {

@@ -87,6 +87,11 @@ impl Remote {
         self.current(Instant::now()).map(|(secret, _)| secret)
     }
 
+    /// What was fetched last, as long as it is believed.
+    pub(super) fn at_hand(&self, now: Instant) -> Option<Arc<Secret>> {
+        self.current(now).map(|(secret, _)| secret)
+    }
+
     /// The value and its age, while it may be used.
     fn current(&self, now: Instant) -> Option<(Arc<Secret>, Duration)> {
         let value = self.value.load();

@@ -3,11 +3,11 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::ext_proc::Herald;
 use crate::journal::Journal;
-use crate::notify::{ApprovalDecided, ApprovalRequested, Event, Kind, Notifier};
+use crate::notify::{ApprovalDecided, ApprovalRequested, Event, JournalFailed, Notifier};
 use crate::pipeline::approval::{About, Fingerprint, Petition, Standing, Ticket};
 use crate::pipeline::audit::{ApprovalEvent, ApprovalRecord, DecisionRecord, Record, Verdict, redacted_query};
 use crate::store::{Open, Store};
@@ -15,6 +15,27 @@ use crate::telemetry::Telemetry;
 
 /// How often it is looked at what waits, and for how long.
 const GLANCE: Duration = Duration::from_secs(1);
+/// How long the journal has to be written without an error before the next one is told.
+const WELL: Duration = Duration::from_secs(60);
+
+/// Tells people when records cannot be written: not each time, and again where it has gone well for a while.
+pub async fn watch_journal(journal: Arc<Journal>, notifier: Notifier) {
+    let (mut errors, mut failing): (u64, Option<Instant>) = (0, None);
+    loop {
+        tokio::time::sleep(GLANCE).await;
+        let now = journal.facts().errors;
+        if now > errors {
+            if failing.is_none() {
+                const EVERYBODY: [&str; 0] = [];
+                notifier.send(Event::JournalFailed(JournalFailed { errors: now }), &EVERYBODY);
+            }
+            failing = Some(Instant::now());
+        } else if failing.is_some_and(|since| since.elapsed() >= WELL) {
+            failing = None;
+        }
+        errors = now;
+    }
+}
 
 /// Says what happens to the questions that people are asked.
 pub struct Crier {
@@ -45,7 +66,7 @@ impl Herald for Crier {
             expires = ?expires, "a request waits for approval: `attache approvals show {ticket}`"
         );
         let until = SystemTime::now() + expires;
-        self.record(ticket, about, Some(*fingerprint), &Standing::Pending);
+        self.record(ticket, about, Some(*fingerprint), &Standing::Pending, notify);
         let event = ApprovalRequested::new(ticket, about, until);
         self.notifier.send(Event::ApprovalRequested(Box::new(event)), notify);
         let asked = Asked {
@@ -60,10 +81,6 @@ impl Herald for Crier {
     }
 
     fn decided(&self, record: &DecisionRecord) {
-        if matches!(record.decision, Verdict::Deny | Verdict::RateLimited) && self.notifier.wants(Kind::Blocked) {
-            const EVERYBODY: [&str; 0] = [];
-            self.notifier.send(Event::Blocked(Box::new(record.clone())), &EVERYBODY);
-        }
         let (Some(approval), Verdict::Allow) = (&record.approval, record.decision) else { return };
         let mut questions = self.questions();
         match questions.get_mut(&approval.ticket) {
@@ -144,10 +161,11 @@ impl Crier {
         standing: &Standing,
         notify: &[Arc<str>],
     ) {
-        let record = self.record(ticket, about, fingerprint, standing);
+        let (record, is_on_record) = self.record(ticket, about, fingerprint, standing, notify);
         let by = record.by.as_deref().unwrap_or_default();
         tracing::info!(%ticket, agent = %about.agent, end = ?record.event, by, "a question has ended");
-        if let Some(event) = ApprovalDecided::new(ticket, about, standing) {
+        // What is on record is told from there.
+        if !is_on_record && let Some(event) = ApprovalDecided::new(ticket, about, standing) {
             self.notifier.send(Event::ApprovalDecided(Box::new(event)), notify);
         }
     }
@@ -158,7 +176,8 @@ impl Crier {
         about: &About,
         fingerprint: Option<Fingerprint>,
         standing: &Standing,
-    ) -> ApprovalRecord {
+        notify: &[Arc<str>],
+    ) -> (ApprovalRecord, bool) {
         let (event, answered) = match standing {
             Standing::Pending => (ApprovalEvent::Asked, None),
             Standing::Approved(answered) => (ApprovalEvent::Approved, Some(answered)),
@@ -182,12 +201,14 @@ impl Crier {
             fingerprint: fingerprint.map(|fingerprint| fingerprint.to_string().into()),
             by: answered.map(|answered| answered.by.clone()),
             why: answered.and_then(|answered| answered.why.clone()),
+            notify: notify.to_vec(),
         };
         // Whatever goes out for an approval has a record of its own, with the answer in it, or does not go out.
-        if let Err(error) = self.journal.append(&Record::Approval(Box::new(record.clone()))) {
+        let appended = self.journal.append(&Record::Approval(Box::new(record.clone())));
+        if let Err(error) = &appended {
             tracing::error!(%error, "what happened to an approval cannot be put on record");
         }
-        record
+        (record, appended.is_ok())
     }
 
     fn questions(&self) -> MutexGuard<'_, HashMap<Ticket, Asked>> {
@@ -201,6 +222,7 @@ mod tests {
     use crate::pipeline::approval::Answered;
     use crate::pipeline::audit::ApprovalNote;
     use crate::secrets::Environment;
+    use crate::sinks::{Pace, Room};
     use crate::telemetry::Settings;
 
     use super::*;
@@ -217,7 +239,8 @@ mod tests {
             let journal = Arc::new(Journal::open(folder.path(), Options::default()).unwrap());
             let environment = Arc::new(Environment::default());
             let observe: crate::notify::Observe = Arc::new(|_, _| {});
-            let notifier = Notifier::new(crate::https::Trust::System, environment, Timing::default(), observe);
+            let room = Room::new(journal.clone(), Pace::default()).unwrap();
+            let notifier = Notifier::new(crate::https::Trust::System, environment, Timing::default(), observe, room);
             Self { folder, crier: Crier::new(journal, notifier, Telemetry::new(&Settings::default()).unwrap()) }
         }
 

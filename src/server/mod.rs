@@ -4,6 +4,7 @@ mod gate;
 mod herald;
 mod listen;
 mod policy;
+mod sink;
 mod workers;
 
 use std::hash::RandomState;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
+use futures_util::future::join_all;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustix::process::Pid;
@@ -29,7 +31,7 @@ use crate::ext_proc::{ExternalProcessor, Held, Needs, Receipt, Recorder, Resolve
 use crate::https::Trust;
 use crate::journal::{self, Journal, OpenError};
 use crate::live::Live;
-use crate::notify::{self, Event, Notifier};
+use crate::notify::{self, Notifier};
 use crate::peer::Peer;
 use crate::pipeline::audit::{DecisionRecord, InspectionRecord};
 use crate::pipeline::exchange::{ResolveFailure, Resolved};
@@ -39,10 +41,12 @@ use crate::pipeline::policy::Reason;
 use crate::reconcile::{ENVOY_FILE, Ledger, Source, Watch};
 use crate::resolver::{Lookup, Options as ResolverOptions, ResolveError, Resolver, StatedError};
 use crate::secrets::Environment;
+use crate::sinks::{self, Sink};
 use crate::store::{Memory, Redis, RedisOptions, RedisOptionsError, Store};
 use crate::telemetry::{self, EnvoyAdmin, JournalFacts, Port, Relay, Telemetry, TelemetryError};
 pub use listen::MAX_SOCKET_PATH;
 use listen::{Accepted, Guard};
+pub use sink::{First as FirstRecord, Kind as SinkKind, SinkError, Sinks};
 
 /// How long a leaf certificate is valid.
 const LEAF_LIFETIME: Duration = Duration::from_secs(24 * 3600);
@@ -60,6 +64,8 @@ pub struct Settings {
     pub state_dir: PathBuf,
     /// How the journal is kept.
     pub journal: journal::Options,
+    /// Where records go, besides the journal.
+    pub sinks: Sinks,
     /// Where Envoy finds the service.
     pub service: Address,
     /// The file Envoy writes its access log to.
@@ -149,6 +155,9 @@ pub struct Running {
     live: Arc<Live>,
     journal: Arc<Journal>,
     notifier: Notifier,
+    room: sinks::Room,
+    to_open: Sinks,
+    sinks: Vec<Sink>,
     telemetry: Telemetry,
     stop: watch::Sender<bool>,
     ready: Arc<AtomicBool>,
@@ -166,6 +175,7 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
         agent,
         state_dir,
         journal,
+        sinks,
         service,
         access_log,
         metrics,
@@ -204,17 +214,12 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_service_status("attache", tonic_health::ServingStatus::Serving).await;
     let store = open(store).await?;
-    let notifier = notifier(policies.environment.clone(), telemetry.clone());
+    let room = sinks::Room::new(journal.clone(), sinks::Pace::default()).map_err(ServeError::Worker)?;
+    let notifier = notifier(policies.environment.clone(), telemetry.clone(), room.clone());
     notifier.replace(notifications);
+    sink::show_channels(&telemetry, &notifier);
     let crier = Arc::new(herald::Crier::new(journal.clone(), notifier.clone(), telemetry.clone()));
-    let alarm = {
-        let notifier = notifier.clone();
-        Box::new(move |record: &DecisionRecord| {
-            const EVERYBODY: [&str; 0] = [];
-            notifier.send(Event::Unreconciled(Box::new(record.clone())), &EVERYBODY);
-        })
-    };
-    let ledger = Arc::new(Ledger::new(journal.clone(), live.clone(), telemetry.clone(), alarm));
+    let ledger = Arc::new(Ledger::new(journal.clone(), live.clone(), telemetry.clone()));
     let recorder = Recording { journal: journal.clone(), ledger: ledger.clone() };
     let needs = Needs {
         live: live.clone(),
@@ -301,11 +306,28 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
     };
     telemetry.observe_ready(is_ready);
     telemetry.observe_journal(journal_facts(journal.clone()));
+    let secrets = live.clone();
+    telemetry.observe_expiries(Arc::new(move || secrets.load().secrets.expiries()));
     tokio::spawn(policy::watch(policies, kept, live.clone(), notifier.clone(), telemetry.clone()));
     tokio::spawn(policy::refresh_secrets(live.clone()));
     tokio::spawn(keep(journal.clone()));
+    tokio::spawn(herald::watch_journal(journal.clone(), notifier.clone()));
     tokio::spawn(crier.watch(store));
-    Ok(Running { live, journal, notifier, telemetry, stop, ready, sockets, workers, watch, metrics })
+    Ok(Running {
+        live,
+        journal,
+        notifier,
+        room,
+        to_open: sinks,
+        sinks: Vec::new(),
+        telemetry,
+        stop,
+        ready,
+        sockets,
+        workers,
+        watch,
+        metrics,
+    })
 }
 
 /// The store there is to be. One that does not answer yet is no reason not to start: most requests do not need it.
@@ -329,6 +351,16 @@ impl Running {
         &self.journal
     }
 
+    /// Sets the sinks to work. Standard output is theirs from now on.
+    ///
+    /// # Errors
+    /// When one cannot be set up.
+    pub fn open_sinks(&mut self) -> io::Result<()> {
+        self.sinks = std::mem::take(&mut self.to_open).open(&self.room)?;
+        self.sinks.iter().for_each(|sink| sink::show(&self.telemetry, sink.name(), sink.facts()));
+        Ok(())
+    }
+
     /// Takes no more streams, lets those that are being decided end, and brings everything onto the disk.
     pub async fn drain(self) {
         self.ready.store(false, Ordering::Relaxed);
@@ -345,16 +377,21 @@ impl Running {
         if let Err(error) = self.journal.close() {
             tracing::error!(%error, "the journal may not be on disk in full");
         }
-        self.notifier.drain(LAST_WORDS).await;
+        self.room.close();
+        let taken = async { join_all(self.sinks.iter().map(Sink::ended)).await };
+        let (_, taken) = tokio::join!(self.notifier.drain(LAST_WORDS), tokio::time::timeout(LAST_WORDS, taken));
+        if taken.is_err() {
+            tracing::warn!("not every sink has taken all records before the end; the next start goes on there");
+        }
         let telemetry = self.telemetry.clone();
         let _ = tokio::task::spawn_blocking(move || telemetry.flush()).await;
     }
 }
 
 /// Delivers what people are told, and shows what becomes of it.
-fn notifier(environment: Arc<Environment>, telemetry: Telemetry) -> Notifier {
+fn notifier(environment: Arc<Environment>, telemetry: Telemetry, room: sinks::Room) -> Notifier {
     let observe: notify::Observe = Arc::new(move |channel, outcome| telemetry.notified(channel, outcome.as_str()));
-    Notifier::new(Trust::System, environment, notify::Timing::default(), observe)
+    Notifier::new(Trust::System, environment, notify::Timing::default(), observe, room)
 }
 
 async fn tcp(address: SocketAddr) -> Result<TcpListener, ServeError> {

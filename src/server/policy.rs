@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
+use super::sink::show_channels;
 use crate::config::compile::{Compiled, Setting, compile_again, token_files};
 use crate::config::schema::CanarySource;
 use crate::config::watch::{Timing, Watch};
-use crate::config::{self, Origin, Policy, Problems, Revision};
+use crate::config::{self, Origin, Policy, Problems, Revision, Severity};
 use crate::live::{InForce, Live};
-use crate::notify::{Channel, Notifier};
+use crate::notify::{Channel, Event, Notifier, ReloadFailed};
 use crate::pipeline::guard::{Guard, Memory};
 use crate::secrets::{Bounds, Environment, Files, Secrets, Source};
 use crate::telemetry::Telemetry;
@@ -175,18 +176,34 @@ pub async fn watch(source: PolicySource, mut kept: Kept, live: Arc<Live>, notifi
                 tracing::info!(revision = loaded.revision.as_str(), "the policy has been loaded again");
                 kept = loaded.kept;
                 notifier.replace(loaded.notifications);
+                show_channels(&telemetry, &notifier);
                 live.replace(loaded.in_force);
             }
             Err(problems) => {
                 let in_force = live.load().rules.revision.clone();
                 telemetry.reloaded(false, &in_force);
                 live.refused(&problems.to_string());
+                notifier.send(Event::ReloadFailed(refused(&problems, &in_force)), &[] as &[&str]);
                 tracing::error!(
                     in_force = &*in_force,
                     "the policy is wrong, and the one before it stays in force:\n{problems}"
                 );
             }
         }
+    }
+}
+
+/// What is told of a policy that is wrong: its first problem, in one line and without the text around it.
+fn refused(problems: &Problems, in_force: &Arc<str>) -> ReloadFailed {
+    let first = problems.iter().find(|problem| problem.severity == Severity::Error);
+    let problem = first.map(|problem| match problem.at {
+        Some(at) => format!("{}: {}", problems.place(at), problem.message),
+        None => problem.message.clone(),
+    });
+    ReloadFailed {
+        policy_revision: in_force.clone(),
+        problem: problem.unwrap_or_default(),
+        problems: problems.errors(),
     }
 }
 

@@ -69,6 +69,9 @@ pub struct SinkFacts {
     pub records: Vec<(&'static str, u64)>,
 }
 
+/// When each credential ends that says so.
+pub type Expiries = Vec<(Arc<str>, SystemTime)>;
+
 /// Asks for facts, at each scrape and export. It must neither wait nor panic.
 pub type Ask<T> = Arc<dyn Fn() -> T + Send + Sync>;
 
@@ -78,6 +81,7 @@ pub struct Observed {
     pub journal: OnceLock<Ask<JournalFacts>>,
     pub sinks: Mutex<Vec<(Arc<str>, Ask<SinkFacts>)>>,
     pub ready: OnceLock<Ask<bool>>,
+    pub expiries: OnceLock<Ask<Expiries>>,
 }
 
 /// From 0.1 ms to 1 s, in seconds.
@@ -97,6 +101,17 @@ impl Metrics {
             .u64_observable_gauge("attache_ready")
             .with_description("1 while requests can be decided")
             .with_callback(move |o| asked.ready.get().into_iter().for_each(|ready| o.observe(u64::from(ready()), &[])))
+            .build();
+        let asked = observed.clone();
+        meter
+            .f64_observable_gauge("attache_credential_expiry_timestamp_seconds")
+            .with_description("When a credential ends, of those that say so")
+            .with_callback(move |o| {
+                for (credential, end) in asked.expiries.get().into_iter().flat_map(|ask| ask()) {
+                    let end = end.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+                    o.observe(end.as_secs_f64(), &[KeyValue::new("credential", credential)]);
+                }
+            })
             .build();
         gauge("attache_build_info", "1 for the version that runs")
             .record(1, &[KeyValue::new("version", env!("CARGO_PKG_VERSION"))]);

@@ -28,7 +28,7 @@ pub use envoy::Admin as EnvoyAdmin;
 pub use export::resource;
 pub use http::{Port, serve as serve_http};
 use metrics::Metrics;
-pub use metrics::{Ask, JournalFacts, SinkFacts};
+pub use metrics::{Ask, Expiries, JournalFacts, SinkFacts};
 pub use relay::Relay;
 pub use settings::{Collector, Sampler, Settings, SettingsError};
 use traces::Traces;
@@ -251,6 +251,11 @@ impl Telemetry {
     /// Shows how the journal is doing. The first to say so goes on saying it.
     pub fn observe_journal(&self, facts: Ask<JournalFacts>) {
         let _ = self.0.metrics.observed.journal.set(facts);
+    }
+
+    /// Shows when credentials end, of those that say so.
+    pub fn observe_expiries(&self, expiries: Ask<Expiries>) {
+        let _ = self.0.metrics.observed.expiries.set(expiries);
     }
 
     /// Shows how far a sink has come, under the name that policy or its kind gives it.

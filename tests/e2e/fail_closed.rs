@@ -3,6 +3,7 @@
 //! The real Envoy, on the bootstrap that users mount, in front of a service that breaks by order; then in front
 //! of the real one, which is killed, stopped, made to panic, and sent what Envoy never sends.
 
+mod crashes;
 mod fake_envoy;
 mod inside;
 mod killed;
@@ -134,6 +135,11 @@ pub struct Place {
 impl Place {
     pub fn new() -> Place {
         Place { directory: tempfile::tempdir().unwrap(), listener: free_address() }
+    }
+
+    /// Where a service of [`killed::Sidecar`] keeps its journal.
+    pub fn journal(&self) -> PathBuf {
+        self.directory.path().join("state/journal")
     }
 
     pub fn service(&self) -> PathBuf {

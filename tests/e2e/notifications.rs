@@ -8,9 +8,12 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use ::attache::https::{Trust, Url};
+use ::attache::journal::{self, Journal};
 use ::attache::notify::{ApprovalDecided, ApprovalRequested, Channel, Event, Kind, Notifier, Outcome, Timing};
 use ::attache::pipeline::approval::{About, Answered, Standing};
+use ::attache::pipeline::audit::Record;
 use ::attache::secrets::{Environment, Source};
+use ::attache::sinks::{Pace, Room};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
@@ -38,13 +41,13 @@ async fn every_event_arrives_signed_and_in_its_documented_shape() {
     let answered = Answered { by: "uid 1000".into(), why: Some("not today".into()) };
     desk.notifier.send(decided("T1", &Standing::Refused(answered)), &["encoded", "nobody"]);
     desk.notifier.send(decided("T2", &Standing::Expired), &["text"]);
-    desk.notifier.send(blocked("r1"), &ANY);
+    desk.record(&blocked("r1"));
     desk.outcomes(&[Outcome::Delivered; 5]).await;
 
     let received = hook.wait_for(5).await;
     received.iter().for_each(verify);
     let ids: std::collections::BTreeSet<_> = received.iter().map(|r| r.header("webhook-id").to_owned()).collect();
-    assert_eq!(ids.len(), 5, "an id for each message: {ids:?}");
+    assert_eq!(ids.len(), 4, "an id for each message, and one for each record: {ids:?}");
     assert!(received.iter().all(|r| r.header("content-type") == "application/json" && r.path == "/hook?key=hidden"));
     assert!(received.iter().all(|r| !String::from_utf8_lossy(&r.body).contains("hidden-value")));
     let data = |r#type: &str, ticket: &str| {
@@ -71,6 +74,7 @@ async fn every_event_arrives_signed_and_in_its_documented_shape() {
     assert_eq!(data("approval.decided", "T2")["decision"], "expired");
     let record = data("request.blocked", "");
     assert_eq!((&record["requestId"], &record["reason"]), (&json!("r1"), &json!("domain_not_allowed")));
+    assert_eq!((&record["type"], record["seq"].as_u64()), (&json!("decision"), Some(1)), "as the journal has it");
 }
 
 #[tokio::test]
@@ -112,7 +116,7 @@ async fn a_hook_that_is_down_gets_everything_when_it_is_back() {
     let mut desk = Desk::new(FAST);
     desk.notifier.replace(vec![channel_at("ops", address, Source::Variable("HOOK".into()))]);
     for n in 0..3 {
-        desk.notifier.send(blocked(&format!("r{n}")), &ANY);
+        desk.record(&blocked(&format!("r{n}")));
         desk.notifier.send(requested(&format!("T{n}")), &ANY);
     }
     desk.said("no connection to").await;
@@ -158,46 +162,121 @@ async fn what_is_never_taken_is_given_up_loudly_and_no_secret_is_said() {
 }
 
 #[tokio::test]
-async fn a_slow_hook_delays_no_verdict_and_approvals_are_never_dropped() {
+async fn a_slow_hook_loses_nothing_and_no_approval_stands_behind_a_refusal() {
     let (open, gate) = watch::channel(false);
-    // Without TLS: a thousand handshakes would show nothing more.
-    let hook = Endpoint::start(([127, 0, 0, 1], 0).into(), false, move |_| {
+    // Without TLS: thousands of handshakes would show nothing more.
+    let hook = Endpoint::start(([127, 0, 0, 1], 0).into(), false, move |received: Received| {
         let mut gate = gate.clone();
         async move {
-            gate.wait_for(|open| *open).await.unwrap();
+            if received.json()["type"] == "request.blocked" {
+                gate.wait_for(|open| *open).await.unwrap();
+            }
             reply(200, "")
         }
     });
     let hook = hook.await;
     let mut desk = Desk::new(Timing { attempt: Duration::from_secs(60), ..FAST });
     desk.notifier.replace(vec![channel("ops", &hook, Source::Variable("HOOK".into()))]);
-    desk.notifier.send(blocked("first"), &ANY);
+    (0..3_000).for_each(|n| desk.record(&blocked(&format!("r{n}"))));
     hook.wait_for(1).await;
-
-    let mut slowest = Duration::ZERO;
-    let started = Instant::now();
-    for n in 0..3_000 {
-        let event = blocked(&format!("r{n}"));
-        let before = Instant::now();
-        desk.notifier.send(event, &ANY);
-        slowest = slowest.max(before.elapsed());
-    }
     for n in 0..20 {
         desk.notifier.send(requested(&format!("T{n}")), &ANY);
+        desk.record(&refused(&format!("T{n}"), &[]));
     }
-    assert!(slowest < Duration::from_millis(100) && started.elapsed() < Duration::from_secs(5), "{slowest:?}");
-    desk.outcomes(&[Outcome::Dropped; 2_000]).await;
-    assert_eq!(hook.requests().len(), 1, "one at a time");
-    desk.said("more notifications than the channel takes").await;
+    desk.outcomes(&[Outcome::Delivered; 40]).await;
+    let blocked = |received: &Received| received.json()["type"] == "request.blocked";
+    assert_eq!(hook.requests().iter().filter(|r| blocked(r)).count(), 1, "one at a time");
 
     open.send_replace(true);
-    desk.outcomes(&[Outcome::Delivered; 1_021]).await;
+    desk.outcomes(&[Outcome::Delivered; 3_000]).await;
+    let names: Vec<_> = hook.requests().iter().filter(|r| blocked(r)).map(name).collect();
+    assert_eq!(names, (0..3_000).map(|n| format!("r{n}")).collect::<Vec<_>>(), "each once, in the order they came");
+}
+
+#[tokio::test]
+async fn what_a_dead_hook_missed_arrives_over_a_restart_under_the_same_ids() {
+    let address = free_address();
+    let desk = Desk::new(FAST);
+    let at = |address| channel_at("ops", address, Source::Variable("HOOK".into()));
+    desk.notifier.replace(vec![at(address)]);
+    desk.record(&blocked("r0"));
+    desk.record(&refused("T0", &["ops", "others"]));
+    desk.record(&refused("T1", &["others"]));
+    let mut desk = desk.restart();
+    desk.record(&blocked("r1"));
+    desk.notifier.replace(vec![at(address)]);
+    desk.record(&blocked("r2"));
+    let hook = Endpoint::start(address, true, async |_| reply(200, "")).await;
+    desk.outcomes(&[Outcome::Delivered; 4]).await;
     let received = hook.requests();
-    let names: Vec<_> = received.iter().map(name).collect();
-    let approvals = (0..20).map(|n| format!("T{n}"));
-    let kept = (2_000..3_000).map(|n| format!("r{n}"));
-    let expected: Vec<_> = std::iter::once("first".to_owned()).chain(approvals).chain(kept).collect();
-    assert_eq!(names, expected, "approvals first, then the newest refusals, each in the order they came");
+    received.iter().for_each(verify);
+    let mut names: Vec<_> = received.iter().map(name).collect();
+    names.sort();
+    assert_eq!(names, ["T0", "r0", "r1", "r2"], "what rules tell others of is not for this channel");
+
+    // As if what was delivered had not been kept: the same messages again, by their ids.
+    let ids = |received: &[Received]| -> std::collections::BTreeSet<String> {
+        received.iter().map(|r| r.header("webhook-id").to_owned()).collect()
+    };
+    let cursors = desk.journal.folder().join("cursors");
+    let mut desk = desk.restart();
+    for file in ["webhook-ops.json", "approvals-ops.json"] {
+        std::fs::write(cursors.join(file), "{\"segment\":0,\"offset\":0}").unwrap();
+    }
+    desk.notifier.replace(vec![at(address)]);
+    desk.outcomes(&[Outcome::Delivered; 4]).await;
+    assert_eq!(ids(&hook.requests()[4..]), ids(&received));
+
+    // Who is gone is forgotten, and begins anew.
+    desk.notifier.replace(Vec::new());
+    assert_eq!(std::fs::read_dir(&cursors).unwrap().count(), 0);
+    desk.record(&blocked("r3"));
+    desk.notifier.replace(vec![at(address)]);
+    desk.record(&blocked("r4"));
+    desk.outcomes(&[Outcome::Delivered]).await;
+    assert_eq!(name(hook.requests().last().unwrap()), "r4");
+}
+
+#[tokio::test]
+async fn what_is_found_in_a_body_is_told_with_its_request() {
+    let hook = Endpoint::https(async |_| reply(204, "")).await;
+    let mut desk = Desk::new(FAST);
+    let events = vec![Kind::Blocked, Kind::Findings, Kind::Checkpoint, Kind::Unreconciled];
+    let only = Channel { events, ..channel("ops", &hook, Source::Variable("HOOK".into())) };
+    desk.notifier.replace(vec![only]);
+    let finding = json!({
+        "rule": "aws", "category": "secret", "confidence": "high", "action": "block", "location": "body.$.a",
+        "fingerprint": "ab",
+    });
+    let allowed = json!({
+        "type": "decision", "requestId": "r1", "time": "2026-01-01T00:00:00.000000Z", "agent": "researcher",
+        "method": "POST", "scheme": "https", "host": "api.example.com", "port": 443, "path": "/", "decision": "allow",
+        "reason": null, "rule": null, "policyRevision": "abc", "decisionMicros": 7,
+    });
+    let found = json!({
+        "type": "inspection", "requestId": "r1", "time": "2026-01-01T00:00:01.000000Z", "direction": "request",
+        "action": "blocked", "reason": "dlp_blocked", "findings": [finding], "bytes": 10,
+    });
+    let mut unreconciled = allowed.clone();
+    unreconciled["decision"] = "error".into();
+    unreconciled["reason"] = "unreconciled".into();
+    for record in [allowed, found, unreconciled] {
+        desk.record(&serde_json::from_value(record).unwrap());
+    }
+    desk.journal.checkpoint(false).unwrap();
+    desk.outcomes(&[Outcome::Delivered; 4]).await;
+    let told: Vec<Value> = hook.requests().iter().map(Received::json).collect();
+    let types: Vec<_> = told.iter().map(|told| told["type"].as_str().unwrap()).collect();
+    assert_eq!(types, ["request.blocked", "message.findings", "request.unreconciled", "journal.checkpoint"]);
+    for told in &told[..2] {
+        let data = &told["data"];
+        assert_eq!((&data["host"], &data["agent"]), (&json!("api.example.com"), &json!("researcher")));
+        assert_eq!((&data["decision"], &data["findings"]), (&json!("deny"), &json!([finding])));
+        assert_eq!((&data["type"], &data["seq"]), (&json!("inspection"), &json!(2)));
+    }
+    let checkpoint: ::attache::journal::checkpoint::Checkpoint =
+        serde_json::from_value(told[3]["data"].clone()).unwrap();
+    assert_eq!(checkpoint.verify(), Ok(()));
 }
 
 #[tokio::test]
@@ -207,10 +286,8 @@ async fn a_reload_takes_what_waits_along() {
         (Endpoint::https(async |_| reply(200, "")).await, Endpoint::https(async |_| reply(200, "")).await);
     let mut desk = Desk::new(FAST);
     let secret = || Source::Variable("HOOK".into());
-    assert!(!desk.notifier.wants(Kind::Blocked), "without channels there is nobody to tell");
     let quiet = Channel { events: vec![Kind::ApprovalDecided], ..channel("quiet", &first, secret()) };
     desk.notifier.replace(vec![channel_at("moved", down, secret()), channel_at("gone", down, secret()), quiet]);
-    assert!(desk.notifier.wants(Kind::Blocked));
     desk.notifier.send(requested("T1"), &ANY);
     desk.notifier.send(requested("T2"), &["quiet"]);
     desk.said("no connection to").await;
@@ -222,7 +299,6 @@ async fn a_reload_takes_what_waits_along() {
     assert_eq!(seen, [("gone".to_owned(), "dropped"), ("moved".to_owned(), "delivered")]);
     assert_eq!(second.requests().iter().map(name).collect::<Vec<_>>(), ["T1"]);
     assert!(first.requests().is_empty(), "it is not told of that");
-    assert!(!desk.notifier.wants(Kind::Blocked));
 }
 
 #[tokio::test]
@@ -271,13 +347,15 @@ async fn the_end_waits_for_what_is_under_way_and_not_for_ever() {
     let gone = channel_at("gone", free_address(), Source::Variable("HOOK".into()));
     desk.notifier.replace(vec![channel("ops", &hook, Source::Variable("HOOK".into()))]);
     (0..10).for_each(|n| desk.notifier.send(requested(&format!("T{n}")), &ANY));
+    (0..10).for_each(|n| desk.record(&blocked(&format!("r{n}"))));
+    desk.room.close();
     within("the end", desk.notifier.drain(Duration::from_secs(20))).await;
-    assert_eq!(hook.requests().len(), 10);
-    desk.outcomes(&[Outcome::Delivered; 10]).await;
+    assert_eq!(hook.requests().len(), 20);
+    desk.outcomes(&[Outcome::Delivered; 20]).await;
     desk.notifier.replace(vec![gone]);
     desk.notifier.send(requested("T"), &ANY);
     within("the end", desk.notifier.drain(Duration::from_millis(100))).await;
-    desk.said("could not be delivered before the end").await;
+    desk.said("could be delivered before the end").await;
 }
 
 const FAST: Timing = Timing {
@@ -290,6 +368,8 @@ const FAST: Timing = Timing {
 /// A notifier, what became of its events, and what it has said.
 struct Desk {
     notifier: Notifier,
+    room: Room,
+    journal: Arc<Journal>,
     outcomes: mpsc::UnboundedReceiver<(String, Outcome)>,
     files: TempDir,
     log: Log,
@@ -298,7 +378,18 @@ struct Desk {
 
 impl Desk {
     fn new(timing: Timing) -> Desk {
-        let files = tempfile::tempdir().unwrap();
+        Desk::open(timing, tempfile::tempdir().unwrap())
+    }
+
+    /// As if the process had died and another one had come, which knows of no channel yet.
+    fn restart(self) -> Desk {
+        let Desk { notifier, room, journal, files, .. } = self;
+        drop((notifier, room));
+        drop(journal);
+        Desk::open(FAST, files)
+    }
+
+    fn open(timing: Timing, files: TempDir) -> Desk {
         std::fs::write(files.path().join("ca.pem"), Ca::shared().pem()).unwrap();
         let log = Log::default();
         let writer = log.clone();
@@ -313,9 +404,36 @@ impl Desk {
             let _ = sender.send((channel.to_owned(), outcome));
         });
         let trust = Trust::File(files.path().join("ca.pem"));
-        let notifier = Notifier::new(trust, Arc::new(environment), timing, observe);
+        // A room that is gone lets its journal go on its own thread.
+        let since = Instant::now();
+        let journal = loop {
+            match Journal::open(&files.path().join("journal"), journal::Options::default()) {
+                Ok(journal) => break Arc::new(journal),
+                Err(error) => assert!(since.elapsed() < Duration::from_secs(20), "{error}"),
+            }
+            std::thread::yield_now();
+        };
+        let pace = Pace {
+            glance: Duration::from_millis(5),
+            first_pause: timing.first_pause,
+            longest_pause: timing.longest_pause,
+        };
+        let room = Room::new(journal.clone(), pace).unwrap();
+        let notifier = Notifier::new(trust, Arc::new(environment), timing, observe, room.clone());
         // The runtime of a test is the test's own thread.
-        Desk { notifier, outcomes, files, log, _subscriber: tracing::subscriber::set_default(subscriber.finish()) }
+        Desk {
+            notifier,
+            room,
+            journal,
+            outcomes,
+            files,
+            log,
+            _subscriber: tracing::subscriber::set_default(subscriber.finish()),
+        }
+    }
+
+    fn record(&self, record: &Record) {
+        self.journal.append(record).unwrap();
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -401,13 +519,23 @@ fn about() -> About {
     }
 }
 
-fn blocked(request_id: &str) -> Event {
+fn blocked(request_id: &str) -> Record {
     let record = json!({
-        "requestId": request_id, "time": "2026-01-01T00:00:00.000000Z", "agent": "researcher", "method": "GET",
-        "scheme": "https", "host": "evil.example", "port": 443, "path": "/", "decision": "deny",
+        "type": "decision", "requestId": request_id, "time": jiff::Timestamp::now().to_string(), "agent": "researcher",
+        "method": "GET", "scheme": "https", "host": "evil.example", "port": 443, "path": "/", "decision": "deny",
         "reason": "domain_not_allowed", "rule": null, "policyRevision": "abc", "status": 403, "decisionMicros": 7,
     });
-    Event::Blocked(Box::new(serde_json::from_value(record).unwrap()))
+    serde_json::from_value(record).unwrap()
+}
+
+/// That a person said no, which the rules tell these channels.
+fn refused(ticket: &str, notify: &[&str]) -> Record {
+    let record = json!({
+        "type": "approval", "ticket": ticket, "time": jiff::Timestamp::now().to_string(), "event": "refused",
+        "agent": "researcher", "method": "POST", "scheme": "https", "host": "api.example.com", "port": 443,
+        "path": "/v1/refunds", "bodySha256": "ab", "rules": ["r"], "by": "ann", "notify": notify,
+    });
+    serde_json::from_value(record).unwrap()
 }
 
 /// The ticket or request id that a message is about.

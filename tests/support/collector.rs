@@ -102,7 +102,12 @@ impl Received {
 
 impl Collector {
     pub async fn start() -> Collector {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        Collector::start_at(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await
+    }
+
+    /// At an address where nobody listens.
+    pub async fn start_at(address: SocketAddr) -> Collector {
+        let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let sink = Sink::default();
         let server = tokio::spawn(serve(listener, sink.clone())).abort_handle();

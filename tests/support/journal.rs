@@ -30,6 +30,8 @@ impl Attache {
     /// The journal's bytes, all files together.
     pub fn journal(&self) -> String {
         let files = std::fs::read_dir(self.ready().state_dir.join("journal")).unwrap();
-        files.map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap()).collect()
+        // Beside them stands what sinks keep.
+        let files = files.map(|file| file.unwrap().path()).filter(|path| path.is_file());
+        files.map(|file| std::fs::read_to_string(file).unwrap()).collect()
     }
 }

@@ -38,7 +38,12 @@ const EVENTS: &[(&str, Kind)] = &[
     ("approvalRequested", Kind::ApprovalRequested),
     ("approvalDecided", Kind::ApprovalDecided),
     ("blocked", Kind::Blocked),
+    ("findings", Kind::Findings),
     ("unreconciled", Kind::Unreconciled),
+    ("outcomeUnknown", Kind::OutcomeUnknown),
+    ("checkpoint", Kind::Checkpoint),
+    ("reloadFailed", Kind::ReloadFailed),
+    ("journalFailed", Kind::JournalFailed),
 ];
 
 /// A mapping from name to channel.
@@ -55,7 +60,7 @@ fn notification(key: &Key, node: &Node, problems: &mut Problems) -> Option<Notif
     let mut fields = Fields::of(node, "a notification", problems)?.secretive();
     let webhook = fields.required("webhook", webhook);
     let event = word("an event", EVENTS);
-    let fix = "write some of `approvalRequested`, `approvalDecided`, `blocked` and `unreconciled`";
+    let fix = "write some of `approvalRequested`, `approvalDecided`, `blocked`, `findings`, `unreconciled`, `outcomeUnknown`, `checkpoint`, `reloadFailed` and `journalFailed`";
     let events = fields.required("events", filled_list("a list of events", fix, event));
     fields.finish()?;
     let (url, secret) = webhook?;

@@ -113,7 +113,7 @@ fn every_mistake_is_reported_with_its_place_and_the_fix() {
                 "2:8 a notification needs `events` | -",
                 "3:22 a URL here begins with `https://` | -",
                 "3:51 a webhook's secret has one of `env` and `file` | write where it is: `{env: NAME}` or `{file: /run/secrets/hook}`",
-                "3:64 expected a list of events, found an empty one | write some of `approvalRequested`, `approvalDecided`, `blocked` and `unreconciled`",
+                "3:64 expected a list of events, found an empty one | write some of `approvalRequested`, `approvalDecided`, `blocked`, `findings`, `unreconciled`, `outcomeUnknown`, `checkpoint`, `reloadFailed` and `journalFailed`",
                 "4:58 a webhook's secret has one of `env` and `file` | write where it is: `{env: NAME}` or `{file: /run/secrets/hook}`",
                 "4:87 `block` is not an event | did you mean `blocked`?",
                 "5:22 what the webhook is told would travel without TLS | write `https://`, or add `plaintext: true` where nobody can listen",

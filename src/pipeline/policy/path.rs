@@ -50,8 +50,9 @@ impl<'a> PathView<'a> {
     pub fn of(path: &'a str) -> Self {
         let odd = |b: u8| matches!(b, b'%' | b';' | b'*' | b'{' | b'}' | b' ');
         if path.bytes().any(odd) || path.contains("//") {
-            let loose = spelled(path, false, Keeps::Nothing);
-            let fuller = [Keeps::Bare, Keeps::Parameters].map(|keeps| spelled(path, false, keeps));
+            let plain = plain(path);
+            let loose = spelled(as_str(&plain), false, Keeps::Nothing);
+            let fuller = [Keeps::Bare, Keeps::Parameters].map(|keeps| spelled(as_str(&plain), false, keeps));
             let fuller = fuller.into_iter().filter(|text| *text != loose).collect();
             return Self { exact: path, fuller, loose: Loose::Other(loose) };
         }
@@ -108,7 +109,7 @@ impl PathPattern {
             }
         }
         let normal = parse_path(text)?;
-        let loose = spelled(&normal, true, Keeps::Nothing);
+        let loose = spelled(as_str(&plain(&normal)), true, Keeps::Nothing);
         let trail = trail(&normal, as_str(&loose));
         Ok(Self::of(Glob::parse(&normal), Glob::parse(as_str(&loose)), trail))
     }
@@ -222,10 +223,11 @@ enum Keeps {
 
 /// The spelling in which restricting patterns and paths meet. The signs that patterns give a meaning stay, or are
 /// put, in escapes, so that neither a path nor an escape in a pattern can be taken for a wildcard.
+///
+/// `path` has no escape that is undone.
 fn spelled(path: &str, is_pattern: bool, keeps: Keeps) -> Text {
     let mut text = Text::with_capacity(path.len());
-    // `%2561` is `%61` to a server that decodes twice; deeper ones are malformed.
-    for whole in as_str(&unescaped(as_str(&unescaped(path)))).split('/').skip(1) {
+    for whole in path.split('/').skip(1) {
         let segment = match whole.split(';').next().unwrap_or_default().trim_end_matches(' ') {
             _ if keeps == Keeps::Parameters => whole.trim_end_matches(' '),
             "" if keeps == Keeps::Bare => whole,
@@ -273,6 +275,11 @@ fn trail(normal: &str, loose: &str) -> Box<[Step]> {
         });
     }
     steps.into()
+}
+
+/// A path as a server sees it that decodes twice, to which `%2561` is `a`. Deeper ones are malformed.
+fn plain(path: &str) -> Text {
+    unescaped(as_str(&unescaped(path)))
 }
 
 /// One layer of escapes undone, but for bytes that are not printable and signs that patterns give a meaning.

@@ -148,8 +148,8 @@ fn assert_no_verdict(answer: &Answer, case: &str) {
 }
 
 /// `attache serve`, without a supervisor; its CA outlives it.
-struct Sidecar {
-    service: Running,
+pub struct Sidecar {
+    pub service: Running,
     socket: PathBuf,
     ca: PathBuf,
 }
@@ -159,7 +159,7 @@ impl Sidecar {
         Sidecar::on(place, place.directory.path().join("real.sock"), upstream).await
     }
 
-    async fn on(place: &Place, socket: PathBuf, upstream: &Upstream) -> Sidecar {
+    pub async fn on(place: &Place, socket: PathBuf, upstream: &Upstream) -> Sidecar {
         let directory = place.directory.path();
         std::fs::write(directory.join("policy.yaml"), POLICY).unwrap();
         let (state, ca) = (directory.join("state"), directory.join("ca"));

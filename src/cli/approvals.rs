@@ -1,6 +1,6 @@
 //! `attache approvals`: what waits for a person, and a person's answer.
 
-mod view;
+pub mod view;
 
 use std::io::Write;
 use std::path::Path;

@@ -103,6 +103,7 @@ mod tests {
             reloaded_at_ms: 1_700_000_000_123,
             reload_error: String::new(),
             agent: String::new(),
+            started_at_ms: 1_700_000_000_000,
         }
     }
 

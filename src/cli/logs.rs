@@ -1,7 +1,7 @@
 //! `attache logs`: the record of what agents sent out, or tried to.
 
 pub(super) mod filter;
-mod table;
+pub(super) mod table;
 
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::num::NonZeroUsize;

@@ -29,6 +29,7 @@ mod stack;
 mod state;
 mod store;
 mod test;
+mod top;
 mod trace;
 mod trust_store;
 mod up;
@@ -72,6 +73,7 @@ enum Command {
     Logs(logs::Args),
     Audit(audit::Args),
     Approvals(approvals::Args),
+    Top(top::Args),
     Import(import::Args),
     Services(services::Args),
     Health(health::Args),
@@ -133,6 +135,7 @@ pub fn main() -> ExitCode {
         Command::Logs(args) => logs::run(args),
         Command::Audit(args) => audit::run(args),
         Command::Approvals(args) => approvals::run(args),
+        Command::Top(args) => top::run(args),
         Command::Import(args) => import::run(args),
         Command::Services(args) => services::run(args),
         Command::Health(args) => health::run(args),

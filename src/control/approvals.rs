@@ -1,12 +1,11 @@
 //! Approvals, as people see them and answer.
 
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use tonic::{Request, Status};
 
-use super::Answered;
 use super::api::{self, AnswerApprovalRequest, Approval, ListApprovalsReply, State};
+use super::{Answered, milliseconds};
 use crate::peer::{Peer, user_name};
 use crate::pipeline::approval::{self, AnswerError, Standing, Ticket, Verdict};
 use crate::store::{Open, Store};
@@ -112,11 +111,6 @@ fn shown(open: &Open) -> Approval {
 
 fn field((name, value): &(Box<str>, Box<str>)) -> api::Field {
     api::Field { name: name.to_string(), value: value.to_string() }
-}
-
-fn milliseconds(time: SystemTime) -> i64 {
-    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

@@ -42,6 +42,8 @@ pub struct Control {
     pub store: Arc<dyn Store>,
     /// The folder of the journal.
     pub journal: PathBuf,
+    /// Since when it serves.
+    pub started: SystemTime,
     /// Told of each answer that counts, before whoever gave it is.
     pub answered: Answered,
 }
@@ -55,16 +57,16 @@ impl api::control_server::Control for Control {
         let live = self.live.load();
         let reload = self.live.last_reload();
         let agents = &live.rules.agents;
-        let since = reload.at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         Ok(Response::new(StatusReply {
             version: env!("CARGO_PKG_VERSION").into(),
             pid: std::process::id(),
             ready: (self.ready)(),
             policy_path: self.policy.display().to_string(),
             policy_revision: live.rules.revision.to_string(),
-            reloaded_at_ms: i64::try_from(since.as_millis()).unwrap_or(i64::MAX),
+            reloaded_at_ms: milliseconds(reload.at),
             reload_error: reload.error.as_deref().unwrap_or_default().into(),
             agent: agents.fixed().map(|id| agents.name(id).to_string()).unwrap_or_default(),
+            started_at_ms: milliseconds(self.started),
         }))
     }
 
@@ -87,6 +89,11 @@ impl api::control_server::Control for Control {
     async fn watch(&self, _: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
         record::watch(&self.journal).map(Response::new)
     }
+}
+
+fn milliseconds(time: SystemTime) -> i64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// Asks a running service how it is doing.

@@ -85,7 +85,7 @@ impl Exchange {
 
     /// Takes a second decision about the same exchange: Envoy's report that none reached it. An allow that was on
     /// record was then never carried out; a refusal knows better why it was one.
-    pub(super) fn correct(&mut self, reported: DecisionRecord) {
+    pub fn correct(&mut self, reported: DecisionRecord) {
         let bypassed = reported.reason.as_deref() == Some(UNRECONCILED);
         if self.decision.decision == Verdict::Allow || bypassed {
             self.decision.decision = reported.decision;

@@ -286,6 +286,7 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
         ready: is_ready.clone(),
         store: store.clone(),
         journal: journal.folder().to_owned(),
+        started: SystemTime::now(),
         answered,
     };
     let path = state_dir.join("control.sock");

@@ -32,6 +32,7 @@ mod identity_source;
 mod imports;
 mod isolation;
 mod limits;
+mod live_view;
 mod monitor;
 mod notifications;
 mod order;

@@ -41,6 +41,7 @@ pub mod records;
 pub mod redis;
 pub mod schema;
 pub mod script;
+pub mod terminal;
 pub mod tunnel;
 pub mod upstream;
 pub mod vault;

@@ -149,11 +149,13 @@ fn standing(approval: &Approval) -> String {
     text
 }
 
-fn rules(approval: &Approval) -> String {
+/// The rules that ask.
+pub fn rules(approval: &Approval) -> String {
     printable(&approval.rules.join(", "))
 }
 
-fn url(approval: &Approval, query: Option<&str>) -> String {
+/// What is asked for, with this for its query.
+pub fn url(approval: &Approval, query: Option<&str>) -> String {
     let Approval { scheme, host, port, path, .. } = approval;
     let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
     let port = match (scheme.as_str(), *port) {
@@ -203,11 +205,13 @@ fn time(milliseconds: i64) -> String {
     Timestamp::from_millisecond(milliseconds).map_or_else(|_| "-".into(), |time| format!("{time:.0}"))
 }
 
-fn age(approval: &Approval, now: SystemTime) -> String {
+/// How long ago it was asked.
+pub fn age(approval: &Approval, now: SystemTime) -> String {
     short(now.duration_since(at(approval.asked_at_ms)).unwrap_or_default())
 }
 
-fn remaining(approval: &Approval, now: SystemTime) -> String {
+/// How long it can still be answered.
+pub fn remaining(approval: &Approval, now: SystemTime) -> String {
     short(at(approval.expires_at_ms).duration_since(now).unwrap_or_default())
 }
 

@@ -131,7 +131,7 @@ fn cells(exchange: &Exchange, short_time: bool) -> [String; COLUMNS] {
 }
 
 /// The reason, or the rule; of what passes only because it is watched, what would have become of it.
-fn why(exchange: &Exchange) -> String {
+pub fn why(exchange: &Exchange) -> String {
     let decision = &exchange.decision;
     match (&decision.would, exchange.reason().or(decision.rule.as_deref())) {
         (Some(would), _) => {
@@ -143,14 +143,14 @@ fn why(exchange: &Exchange) -> String {
 }
 
 /// Those that went in, and those whose placeholder went out.
-fn credentials(exchange: &Exchange) -> String {
+pub fn credentials(exchange: &Exchange) -> String {
     let decision = &exchange.decision;
     let misplaced = decision.placeholders.iter().map(|name| format!("placeholder:{name}"));
     decision.credential.iter().map(|name| name.to_string()).chain(misplaced).collect::<Vec<_>>().join(",")
 }
 
 /// As short as it can be without a doubt: `https://` and port 443 go without saying.
-fn url(exchange: &Exchange) -> String {
+pub fn url(exchange: &Exchange) -> String {
     let decision = &exchange.decision;
     let plain = decision.scheme.as_deref() == Some("http");
     let scheme = if plain { "http://" } else { "" };
@@ -165,7 +165,8 @@ fn url(exchange: &Exchange) -> String {
     format!("{scheme}{host}{port}{}{query}", decision.path)
 }
 
-fn duration(milliseconds: f64) -> String {
+/// Milliseconds with a unit that fits.
+pub fn duration(milliseconds: f64) -> String {
     match milliseconds {
         0.0..10.0 => format!("{milliseconds:.1}ms"),
         10.0..1_000.0 => format!("{milliseconds:.0}ms"),

@@ -11,7 +11,7 @@ use super::super::segment::{self, LONGEST_LINE, SegmentFile};
 use super::{Bad, Expected, Problem, Report, Verifier};
 
 /// How often it begins anew when segments are removed for their age meanwhile.
-const ATTEMPTS: usize = 3;
+const ATTEMPTS: usize = 50;
 /// In bytes.
 const BUFFER: usize = 256 * 1024;
 

@@ -264,6 +264,9 @@ impl Shared {
             (writer.take_unsynced(), writer.next)
         };
         let outcome = files.iter().try_for_each(|file| file.sync_data());
+        if let Err(error) = &outcome {
+            self.trouble.failed(error, 1);
+        }
         let mut writer = self.writer();
         if outcome.is_err() {
             self.counts.errors.fetch_add(1, Ordering::Relaxed);

@@ -129,6 +129,15 @@ impl Ledger {
         records.push(Record::Outcome(Box::new(report.outcome)));
     }
 
+    /// Takes a report of a request that was refused while nothing could be put on record.
+    fn belated(&self, report: Report<'_>, records: &mut Vec<Record>) {
+        let detail = "what was decided could not be put on record at its time; the request went nowhere".into();
+        let record = self.record(&report, Verdict::Error, Reason::RecordFailed, detail);
+        let status = Some(report.outcome.status).filter(|status| *status != 0);
+        records.push(Record::Decision(Box::new(DecisionRecord { status, ..record })));
+        records.push(Record::Outcome(Box::new(report.outcome)));
+    }
+
     /// The record of a request that Envoy answered itself, before or instead of a decision.
     fn undecided(&self, report: &Report<'_>) -> DecisionRecord {
         let status = Some(report.outcome.status).filter(|status| *status != 0);

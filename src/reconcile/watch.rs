@@ -146,7 +146,8 @@ impl Watcher {
                 self.unwritten.clear();
                 self.keep();
             }
-            Err(error) => tracing::error!(%error, "outcomes cannot be put on record yet"),
+            // The journal says it loudly.
+            Err(error) => tracing::debug!(%error, "outcomes cannot be put on record yet"),
         }
     }
 
@@ -221,7 +222,14 @@ impl Watcher {
                 None if past.is_partial => {
                     tracing::error!(request_id = %id, "it cannot be told whether a request was decided: the journal is too long");
                 }
-                None if entry.decision.is_some() => self.ledger.disown(entry.report(&id), &mut self.unwritten),
+                None if entry.decision.is_some() => {
+                    let report = entry.report(&id);
+                    // Whatever was decided, it was no allow: its record could not be written.
+                    match report.was_forwarded() || report.decision == Some("allow") {
+                        true => self.ledger.disown(report, &mut self.unwritten),
+                        false => self.ledger.belated(report, &mut self.unwritten),
+                    }
+                }
                 // An outcome that was lost; or a request that nobody knows of.
                 known => {
                     let mut report = entry.report(&id);

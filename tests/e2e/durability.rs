@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use tokio::net::TcpStream;
 
 use crate::support::attache::Setup;
-use crate::support::{Attache, Place, curl, free_address, tunnel, until, within};
+use crate::support::{Attache, Place, curl, free_address, records, tunnel, until, within};
 
 const POLICY: &str = "allowedDomains: [api.example.com]";
 const HOST: &str = "api.example.com";
@@ -78,7 +78,7 @@ impl Station {
         let with = |status: u16| -> BTreeSet<String> {
             told.iter().filter(|told| told.status == status).map(|told| told.path.clone()).collect()
         };
-        let records = self.attache().records();
+        let records = records(self.attache());
         let allowed = records.iter().filter(|record| record["decision"] == "allow");
         let allowed: BTreeSet<String> = allowed.map(|record| record["path"].as_str().unwrap().to_owned()).collect();
         let arrived = self.arrived();
@@ -98,7 +98,7 @@ impl Station {
     /// Waits until every allowed request's outcome is on record.
     async fn wait_outcomes(&self) {
         until("every outcome", async || {
-            let records = self.attache().records();
+            let records = records(self.attache());
             let mut allowed = records.iter().filter(|record| record["decision"] == "allow");
             allowed.all(|record| !record["duration"].is_null()).then_some(())
         })

@@ -25,7 +25,7 @@ struct Damage {
 /// What names the file that the next run begins.
 const NEW: usize = 4;
 
-const DAMAGES: [Damage; 8] = [
+const DAMAGES: [Damage; 9] = [
     Damage {
         name: "half a line",
         act: |files| append(&files[3], b"{\"type\":\"decision\",\"req"),
@@ -46,13 +46,20 @@ const DAMAGES: [Damage; 8] = [
     },
     Damage {
         name: "an empty file",
+        // As a crash leaves it that comes while a file is begun.
         act: |files| fs::write(&files[3], "").unwrap(),
-        said: "what stands in the journal is damaged",
-        kind: Some(("cut", 3)),
+        said: "",
+        kind: None,
+    },
+    Damage {
+        name: "half a first line",
+        act: |files| fs::write(&files[3], &fs::read(&files[3]).unwrap()[..40]).unwrap(),
+        said: "the journal's last line was not written to its end",
+        kind: None,
     },
     Damage {
         name: "a file of something else",
-        act: |files| fs::write(&files[3], [0x9c; 9000]).unwrap(),
+        act: |files| fs::write(&files[3], [&[0x9c; 9000][..], b"\n"].concat()).unwrap(),
         said: "what stands in the journal is damaged",
         kind: Some(("edit", 3)),
     },

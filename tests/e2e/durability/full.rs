@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{Station, Told, paths, segments, state};
 use crate::support::endpoint::{Endpoint, Received, reply};
-use crate::support::{Disk, free_address, until};
+use crate::support::{Disk, free_address, records, until};
 
 /// In KiB. A few hundred records.
 const SIZE: usize = 512;
@@ -66,6 +66,13 @@ async fn full(durability: &str) {
     // Also of those whose outcome came while there was no room for it.
     station.wait_outcomes().await;
     station.assert_all_on_record(&told);
+    // What was refused without a record is on record late, from Envoy's log, and is no bypass.
+    until("every refusal", async || {
+        let records = records(station.attache());
+        let belated = records.iter().filter(|record| record["reason"] == "record_failed" && record["status"] == 503);
+        (belated.count() >= refused).then_some(())
+    })
+    .await;
     let report = station.verified().await;
     assert_eq!(report["chains"].as_array().unwrap().len(), 1, "without a restart: {report}");
     assert_eq!(station.metric("attache_unreconciled_exchanges_total").await, 0.0);

@@ -121,6 +121,18 @@ fn a_full_disk_is_an_error_and_the_next_record_begins_a_segment_of_its_own() {
     let seq = journal.append(&json!({"a": 2})).unwrap();
     assert_eq!(seq, 3, "the first line of the new segment has a number too");
     assert_eq!(types(folder.path()), ["segment", "record", "segment", "record"]);
+
+    // It fails again and again: not each time is a segment begun.
+    for _ in 0..10 {
+        journal.shared.writer().file = OpenOptions::new().append(true).open("/dev/full").unwrap().into();
+        journal.append(&json!({"lost": true})).unwrap_err();
+    }
+    assert_eq!(journal.facts().segments, 2);
+    let mut writer = journal.shared.writer();
+    writer.renewed = writer.renewed.and_then(|renewed| renewed.checked_sub(Duration::from_secs(1)));
+    drop(writer);
+    journal.append(&json!({"a": 3})).unwrap();
+    assert_eq!(types(folder.path())[4..], ["segment", "record"]);
 }
 
 #[test]

@@ -4,11 +4,14 @@
 mod damaged;
 mod full;
 mod load;
+mod slow;
 mod unwritable;
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use attache::journal::reader::Reader;
 use futures_util::future::join_all;
 use hyper::body::Bytes;
 use serde_json::Value;
@@ -16,7 +19,7 @@ use tempfile::TempDir;
 use tokio::net::TcpStream;
 
 use crate::support::attache::Setup;
-use crate::support::{Attache, Place, curl, free_address, records, tunnel, until, within};
+use crate::support::{Attache, PATIENCE, Place, curl, free_address, records, tunnel, until, within};
 
 const POLICY: &str = "allowedDomains: [api.example.com]";
 const HOST: &str = "api.example.com";
@@ -24,7 +27,7 @@ const HOST: &str = "api.example.com";
 /// An attaché whose journal is on a disk of the test's choice.
 struct Station {
     place: Place,
-    metrics: std::net::SocketAddr,
+    metrics: SocketAddr,
 }
 
 /// What an agent was told.
@@ -51,14 +54,7 @@ impl Station {
 
     /// All at once, over a few connections.
     async fn ask(&self, paths: impl IntoIterator<Item = String>) -> Vec<Told> {
-        let proxy = self.attache().proxy();
-        let clients = join_all((0..8).map(|_| async move {
-            let stream = within("a connection", TcpStream::connect(proxy)).await.unwrap();
-            tunnel::h2(stream).await
-        }))
-        .await;
-        let asked = paths.into_iter().enumerate().map(|(n, path)| asked(clients[n % clients.len()].clone(), path));
-        join_all(asked).await
+        ask(self.attache().proxy(), paths).await
     }
 
     async fn ask_one(&self, path: &str) -> Told {
@@ -78,31 +74,36 @@ impl Station {
         let with = |status: u16| -> BTreeSet<String> {
             told.iter().filter(|told| told.status == status).map(|told| told.path.clone()).collect()
         };
-        let records = records(self.attache());
-        let allowed = records.iter().filter(|record| record["decision"] == "allow");
-        let allowed: BTreeSet<String> = allowed.map(|record| record["path"].as_str().unwrap().to_owned()).collect();
         let arrived = self.arrived();
         assert_eq!(arrived, with(200), "what arrived, and what was answered");
-        assert_eq!(arrived, allowed, "what arrived, and what is on record");
+        assert_eq!(arrived, allowed(&self.attache().ready().state_dir), "what arrived, and what is on record");
         let refused: BTreeSet<_> = told.iter().filter(|told| told.status != 200).collect_paths();
         assert!(arrived.is_disjoint(&refused), "{refused:?}");
     }
 
     /// A sample of the metrics port, without labels.
     async fn metric(&self, name: &str) -> f64 {
-        let text = curl([&format!("http://{}/metrics", self.metrics)]).await.text();
-        let line = text.lines().find(|line| line.split(['{', ' ']).next() == Some(name));
-        line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or(0.0)
+        metric(self.metrics, name).await
     }
 
     /// Waits until every allowed request's outcome is on record.
     async fn wait_outcomes(&self) {
-        until("every outcome", async || {
-            let records = records(self.attache());
-            let mut allowed = records.iter().filter(|record| record["decision"] == "allow");
-            allowed.all(|record| !record["duration"].is_null()).then_some(())
-        })
-        .await;
+        let missing = || {
+            let records = records(self.attache()).into_iter();
+            let is_open = |record: &Value| record["decision"] == "allow" && record["duration"].is_null();
+            records.filter(is_open).map(|record| record.to_string()).collect::<Vec<_>>()
+        };
+        let all = until("every outcome", async || missing().is_empty().then_some(()));
+        let done = tokio::time::timeout(PATIENCE / 2, all).await;
+        if done.is_err() {
+            std::process::Command::new("sh")
+                .arg("-c")
+                .arg("rm -rf /tmp/dur-dump; cp -r $0 /tmp/dur-dump")
+                .arg(&self.attache().ready().state_dir)
+                .status()
+                .unwrap();
+        }
+        assert!(done.is_ok(), "no outcome of {:#?}", missing());
     }
 
     /// `attache audit verify -o json`, which has to hold.
@@ -111,6 +112,21 @@ impl Station {
         assert_eq!(output.exit, 0, "{output:?}");
         serde_json::from_str(&output.stdout).unwrap()
     }
+}
+
+async fn metric(port: SocketAddr, name: &str) -> f64 {
+    let text = curl([&format!("http://{port}/metrics")]).await.text();
+    let line = text.lines().find(|line| line.split(['{', ' ']).next() == Some(name));
+    line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or(0.0)
+}
+
+/// The paths of all that is on record as allowed.
+fn allowed(state: &Path) -> BTreeSet<String> {
+    let mut reader = Reader::open(&state.join("journal")).unwrap();
+    let exchanges = reader.poll(true, std::time::Instant::now()).unwrap();
+    let records = exchanges.iter().map(|exchange| serde_json::to_value(exchange).unwrap());
+    let allowed = records.filter(|record| record["decision"] == "allow");
+    allowed.map(|record| record["path"].as_str().unwrap().to_owned()).collect()
 }
 
 trait CollectPaths {
@@ -137,6 +153,16 @@ async fn asked(client: h2::client::SendRequest<Bytes>, path: String) -> Told {
     let body: Value = serde_json::from_slice(&text).unwrap_or_default();
     let reason = body["reason"].as_str().unwrap_or_default().to_owned();
     Told { path, status: head.status.as_u16(), reason }
+}
+
+async fn ask(proxy: SocketAddr, paths: impl IntoIterator<Item = String>) -> Vec<Told> {
+    let clients = join_all((0..8).map(|_| async move {
+        let stream = within("a connection", TcpStream::connect(proxy)).await.unwrap();
+        tunnel::h2(stream).await
+    }))
+    .await;
+    let asked = paths.into_iter().enumerate().map(|(n, path)| asked(clients[n % clients.len()].clone(), path));
+    join_all(asked).await
 }
 
 /// Paths of their own: what arrives can be told apart.

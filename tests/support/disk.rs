@@ -90,3 +90,45 @@ fn set_immutable(path: &Path, immutable: bool) -> std::io::Result<()> {
     flags.set(IFlags::IMMUTABLE, immutable);
     Ok(ioctl_setflags(&file, flags)?)
 }
+
+/// A disk that takes what is written and does not answer when asked to keep it, or says that it cannot.
+pub struct SlowDisk {
+    folder: tempfile::TempDir,
+}
+
+impl SlowDisk {
+    /// One that works.
+    pub fn new() -> SlowDisk {
+        let folder = tempfile::tempdir().unwrap();
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/slow_disk.c");
+        // What Rust links with.
+        let mut cc = std::process::Command::new("cc");
+        cc.args(["-shared", "-fPIC", "-o"]).arg(folder.path().join("slow_disk.so")).arg(source);
+        assert!(cc.status().unwrap().success(), "{cc:?}");
+        SlowDisk { folder }
+    }
+
+    /// Variables for the program that has it.
+    pub fn variables(&self) -> [(&'static str, String); 2] {
+        let path = |name: &str| self.folder.path().join(name).into_os_string().into_string().unwrap();
+        [("LD_PRELOAD", path("slow_disk.so")), ("SLOW_DISK", path("mode"))]
+    }
+
+    pub fn hang(&self) {
+        self.be("hang");
+    }
+
+    pub fn fail(&self) {
+        self.be("fail");
+    }
+
+    pub fn work(&self) {
+        self.be("");
+    }
+
+    fn be(&self, mode: &str) {
+        let draft = self.folder.path().join("draft");
+        std::fs::write(&draft, mode).unwrap();
+        std::fs::rename(draft, self.folder.path().join("mode")).unwrap();
+    }
+}

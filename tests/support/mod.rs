@@ -51,7 +51,7 @@ pub use attache::Attache;
 pub use ca::Ca;
 pub use collector::Collector;
 pub use curl::{Answer, curl};
-pub use disk::{Disk, Frozen};
+pub use disk::{Disk, Frozen, SlowDisk};
 pub use dns::Dns;
 pub use envoy::Envoy;
 pub use interposer::Interposer;

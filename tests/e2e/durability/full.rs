@@ -89,12 +89,12 @@ async fn killed_without_room_it_comes_back_with_it() {
     disk.fill();
     told.extend(station.ask(paths("full", 60)).await);
     assert!(told.iter().any(is_refused), "{told:?}");
+    let newest = segments(&state).pop().unwrap();
     station.attache().kill9_service().await;
     station.attache().wait_stderr("no request passes without its record").await;
     let meanwhile = station.ask(paths("down", 3)).await;
     assert!(meanwhile.iter().all(|told| told.status == 503), "{meanwhile:?}");
     told.extend(meanwhile);
-    let newest = segments(&state).pop().unwrap();
     disk.make_room();
     // As a crash leaves it; what has been begun since is another file.
     let mut torn = std::fs::OpenOptions::new().append(true).open(&newest).unwrap();

@@ -39,6 +39,13 @@ async fn read_only_while_it_runs_nothing_passes_until_it_can_be_written() {
         assert!(refused.iter().all(|told| (told.status, &*told.reason) == (503, "record_failed")), "{refused:?}");
         told.extend(refused);
         drop(frozen);
+        // A file is begun in the place of one that could not be written to, at most once a second.
+        until("requests to pass again", async || {
+            let one = station.ask_one(&format!("/again-{round}/first-{}", told.len())).await;
+            told.push(one.clone());
+            (one.status == 200).then_some(())
+        })
+        .await;
         let again = station.ask(paths(&format!("again-{round}"), 20)).await;
         assert!(again.iter().all(|told| told.status == 200), "{again:?}");
         told.extend(again);
@@ -47,6 +54,29 @@ async fn read_only_while_it_runs_nothing_passes_until_it_can_be_written() {
     station.assert_all_on_record(&told);
     // What could not be written to may end in anything: the chain goes on in files of their own.
     assert_eq!(segments(&state).len(), 3);
+    station.verified().await;
+}
+
+/// The file that there is can be written, and no further one be begun: it goes on past its size.
+#[tokio::test(flavor = "current_thread")]
+async fn where_no_file_can_be_begun_the_one_there_is_goes_on() {
+    let (_home, state) = state();
+    let station = Station::new(POLICY, &state, &["--journal-segment-size", "64KiB"], |setup| setup).await;
+    let frozen = Frozen::new([state.join("journal")]);
+    let mut told = station.ask(paths("frozen", 200)).await;
+    assert!(told.iter().all(|told| told.status == 200), "{told:?}");
+    station.wait_outcomes().await;
+    assert_eq!(segments(&state).len(), 1);
+    assert!(std::fs::metadata(&segments(&state)[0]).unwrap().len() > 64 << 10);
+    station.attache().wait_stderr("the journal's next segment cannot be begun; the one before goes on").await;
+    drop(frozen);
+    until("another file", async || {
+        told.push(station.ask_one(&format!("/again/{}", told.len())).await);
+        (segments(&state).len() == 2).then_some(())
+    })
+    .await;
+    station.wait_outcomes().await;
+    station.assert_all_on_record(&told);
     station.verified().await;
 }
 

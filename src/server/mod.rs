@@ -523,8 +523,9 @@ impl Recorder for Recording {
     fn record(&self, record: &DecisionRecord) -> Receipt {
         self.ledger.decides(record);
         let receipt = self.receipt(self.journal.append(record), &record.request_id);
-        if receipt.seq.is_none() {
-            self.ledger.failed(record);
+        match receipt.seq {
+            Some(_) => self.ledger.recorded(record),
+            None => self.ledger.failed(record),
         }
         receipt
     }

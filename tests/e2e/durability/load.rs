@@ -44,7 +44,7 @@ async fn files_are_begun_and_removed_under_load_and_the_sink_gets_every_record()
 
     collector.refuse(false);
     let arrived = |taken: &crate::support::collector::Taken| {
-        let found: BTreeSet<String> = taken.logs.iter().filter_map(|log| allowed_path(log)).collect();
+        let found: BTreeSet<String> = taken.logs.iter().filter_map(allowed_path).collect();
         found.is_superset(&station.arrived())
     };
     collector.wait("every decision", arrived).await;

@@ -114,9 +114,13 @@ struct Gathered<'a> {
 
 impl Gathered<'_> {
     fn write(&mut self) {
-        if let Err(error) = self.journal.append_all(&self.records) {
-            tracing::error!(%error, "outcomes cannot be put on record now");
-            self.ledger.lost(&self.records);
+        match self.journal.append_all(&self.records) {
+            Ok(_) => self.ledger.written(&self.records),
+            Err(error) => {
+                // The journal says it loudly; the file brings them again.
+                tracing::debug!(%error, "outcomes cannot be put on record now");
+                self.ledger.lost(&self.records);
+            }
         }
         self.records.clear();
         self.urgent = false;

@@ -11,8 +11,9 @@ use tokio::sync::oneshot;
 
 use super::Shared;
 
-/// How long a request waits for the disk before it is refused.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a request waits for the disk before it is refused. Less than Envoy waits for the answer (`message_timeout`,
+/// five seconds), which would go without the reason.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// True once a record is on the disk; false if it cannot be brought there, or not in time.
 pub type Committed = Pin<Box<dyn Future<Output = bool> + Send>>;
@@ -62,9 +63,6 @@ impl Queue {
         let goes_on = !waiting.stop;
         drop(waiting);
         let synced = shared.sync();
-        if let Err(error) = &synced.outcome {
-            tracing::error!(%error, "the journal cannot be brought onto the disk; what waits for it is refused");
-        }
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let (done, rest) = std::mem::take(&mut waiting.records).into_iter().partition(|(seq, _)| *seq < synced.upto);
         waiting.records = rest;

@@ -47,17 +47,8 @@ impl Keeper {
             return shared.sync().outcome;
         }
         self.watch_clock(shared);
-        let number = {
-            let mut writer = shared.writer();
-            if writer.is_old(shared) {
-                writer.rotate(shared)?;
-            }
-            if self.checkpointed.elapsed() >= CHECKPOINT && writer.next > writer.checkpointed {
-                self.checkpointed = Instant::now();
-                writer.checkpoint(shared, false)?;
-            }
-            writer.number
-        };
+        let written = self.write(shared).inspect_err(|error| shared.trouble.failed(error, 0));
+        let number = shared.writer().number;
         if number != self.number || self.looked.elapsed() >= LOOK {
             self.number = number;
             self.looked = Instant::now();
@@ -65,8 +56,22 @@ impl Keeper {
                 tracing::error!(%error, "old segments of the journal cannot be removed");
             }
         }
-        // Where records are waited for, this is for those that nobody waits for.
-        shared.sync().outcome
+        // Where records are waited for, this is for those that nobody waits for. What was written is brought onto the
+        // disk even if nothing more can be.
+        shared.sync().outcome.and(written)
+    }
+
+    /// Begins a segment and signs a checkpoint, if it is time.
+    fn write(&mut self, shared: &Shared) -> io::Result<()> {
+        let mut writer = shared.writer();
+        if writer.is_old(shared) {
+            writer.rotate(shared)?;
+        }
+        if self.checkpointed.elapsed() >= CHECKPOINT && writer.next > writer.checkpointed {
+            self.checkpointed = Instant::now();
+            writer.checkpoint(shared, false)?;
+        }
+        Ok(())
     }
 
     /// Removes the oldest segments, as long as there is too much or they are too old.
@@ -111,7 +116,7 @@ impl Keeper {
         let mark = Mark::Retention(Retention {
             time: SystemTime::now(),
             segments: (first.number, last.number),
-            through: segment::last_link_of(&last.path)?.0,
+            through: segment::last_link_of(&last.path)?,
             bytes: doomed.iter().map(|segment| segment.size).sum(),
         });
         shared.writer().mark(shared, &mark)?;

@@ -19,6 +19,7 @@ pub mod ocsf;
 pub mod reader;
 pub mod recall;
 pub mod segment;
+mod trouble;
 pub mod verify;
 mod writer;
 
@@ -39,6 +40,7 @@ pub use commit::Committed;
 use keeper::Keeper;
 pub use line::Line;
 use segment::SegmentFile;
+use trouble::Trouble;
 use writer::Writer;
 
 /// How a journal is kept.
@@ -112,6 +114,7 @@ struct Shared {
     /// Held while the disk is waited for: who finds nothing left to bring there must not be ahead of it.
     syncing: Mutex<()>,
     counts: Counts,
+    trouble: Trouble,
 }
 
 #[derive(Default)]
@@ -162,11 +165,17 @@ impl Journal {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         let lock = lock(folder)?;
         let segments = segment::list(folder)?;
-        let (after, torn) = segment::last_link(&segments)?;
-        if torn > 0 {
+        let segment::End { link: after, half, damaged } = segment::end(&segments)?;
+        if half > 0 {
             tracing::warn!(
-                bytes = torn,
+                bytes = half,
                 "the journal's last line was not written to its end; no answer depended on it"
+            );
+        }
+        if !damaged.is_empty() {
+            tracing::error!(
+                damaged = damaged.join(", "),
+                "what stands in the journal is damaged; it is left as it is, and `attache audit verify` says more"
             );
         }
         let key = Key::generate().ok_or(OpenError::NoKey)?;
@@ -185,6 +194,7 @@ impl Journal {
                 segments: AtomicU64::new(segments.len() as u64 + 1),
                 ..Counts::default()
             },
+            trouble: Trouble::default(),
         };
         let shared = Arc::new(shared);
         let commits = match options.durability {
@@ -310,7 +320,12 @@ impl Shared {
                 }
                 ends.push(bodies.len());
             }
-            self.writer().append(self, bodies, ends)
+            let appended = self.writer().append(self, bodies, ends);
+            match &appended {
+                Ok(_) => self.trouble.went_well(),
+                Err(error) => self.trouble.failed(error, ends.len() as u64),
+            }
+            appended
         })
     }
 

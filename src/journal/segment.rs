@@ -61,25 +61,64 @@ pub(super) fn create(folder: &Path, number: u64) -> io::Result<(PathBuf, File)> 
     Ok((path, file))
 }
 
-/// The last record that was written whole, over all segments from the newest; none where there is no such record. Also
-/// how many bytes stand behind it: half a line, as a crash leaves it.
-pub(super) fn last_link(segments: &[SegmentFile]) -> io::Result<(Option<Link>, u64)> {
-    let mut torn = 0;
-    for segment in segments.iter().rev() {
-        let (link, rest) = last_link_of(&segment.path)?;
-        torn += rest;
-        if link.is_some() {
-            return Ok((link, torn));
-        }
-    }
-    Ok((None, torn))
+/// What a journal ends with, and what there is beside whole records.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct End {
+    /// The last record that was written whole; none where there is none.
+    pub link: Option<Link>,
+    /// How many bytes of half a line stand behind it, as a crash leaves it.
+    pub half: u64,
+    /// The files that are not there, and those whose end no crash has made.
+    pub damaged: Vec<String>,
 }
 
-/// The last record of one file that was written whole, and how many bytes stand behind it.
-pub fn last_link_of(path: &Path) -> io::Result<(Option<Link>, u64)> {
+/// What all segments together end with. Looks at the newest ones' ends alone: whether all the rest is whole is for
+/// [`super::verify`].
+pub(super) fn end(segments: &[SegmentFile]) -> io::Result<End> {
+    let mut end = End::default();
+    for pair in segments.windows(2) {
+        if let [before, after] = pair
+            && after.number > before.number + 1
+        {
+            let (first, last) = (before.number + 1, after.number - 1);
+            end.damaged.push(match first == last {
+                true => format!("segment {first} is missing"),
+                false => format!("segments {first} to {last} are missing"),
+            });
+        }
+    }
+    for segment in segments.iter().rev() {
+        let Tail { link, half, strange } = tail(&segment.path)?;
+        end.half += half;
+        if strange {
+            let name = segment.path.file_name().unwrap_or_default().display();
+            end.damaged.push(format!("`{name}` has what is no record at its end"));
+        }
+        if link.is_some() {
+            end.link = link;
+            break;
+        }
+    }
+    Ok(end)
+}
+
+/// The last record of one file that was written whole.
+pub fn last_link_of(path: &Path) -> io::Result<Option<Link>> {
+    Ok(tail(path)?.link)
+}
+
+struct Tail {
+    link: Option<Link>,
+    /// Bytes behind the last line.
+    half: u64,
+    /// There are lines behind it that are no records.
+    strange: bool,
+}
+
+fn tail(path: &Path) -> io::Result<Tail> {
     let mut file = File::open(path)?;
     let length = file.metadata()?.len();
-    let Some(chain) = header(&file)?.map(|segment| segment.chain) else { return Ok((None, length)) };
+    let chain = header(&file)?.map(|segment| segment.chain);
     let mut reach = 64 * 1024;
     loop {
         let start = length.saturating_sub(reach);
@@ -89,21 +128,26 @@ pub fn last_link_of(path: &Path) -> io::Result<(Option<Link>, u64)> {
         // The first line may have begun before.
         let skipped =
             if start == 0 { 0 } else { tail.iter().position(|b| *b == b'\n').map_or(tail.len(), |at| at + 1) };
+        let last = tail.iter().rposition(|b| *b == b'\n').map(|at| at + 1);
+        let half = (tail.len() - last.unwrap_or(0)) as u64;
         let mut end = tail.len();
-        while let Some(line_end) = tail.get(skipped..end).and_then(|lines| lines.iter().rposition(|b| *b == b'\n')) {
+        while let Some(chain) = &chain
+            && let Some(line_end) = tail.get(skipped..end).and_then(|lines| lines.iter().rposition(|b| *b == b'\n'))
+        {
             let line_end = skipped + line_end;
             let line_start = tail
                 .get(skipped..line_end)
                 .and_then(|l| l.iter().rposition(|b| *b == b'\n'))
                 .map_or(skipped, |at| skipped + at + 1);
             if let Some(sealed) = tail.get(line_start..line_end).and_then(Sealed::parse) {
-                let link = Link { chain, seq: sealed.seq, hash: sealed.hash };
-                return Ok((Some(link), (tail.len() - line_end - 1) as u64));
+                let link = Link { chain: chain.clone(), seq: sealed.seq, hash: sealed.hash };
+                return Ok(Tail { link: Some(link), half, strange: last != Some(line_end + 1) });
             }
             end = line_start;
         }
+        // What has no first line is a file that a crash has only begun, or none of ours.
         if start == 0 || reach > 2 * LONGEST_LINE {
-            return Ok((None, length));
+            return Ok(Tail { link: None, half, strange: last.is_some() || start > 0 });
         }
         reach *= 8;
     }

@@ -121,6 +121,18 @@ fn a_full_disk_is_an_error_and_the_next_record_begins_a_segment_of_its_own() {
     let seq = journal.append(&json!({"a": 2})).unwrap();
     assert_eq!(seq, 3, "the first line of the new segment has a number too");
     assert_eq!(types(folder.path()), ["segment", "record", "segment", "record"]);
+
+    // It fails again and again: not each time is a segment begun.
+    for _ in 0..10 {
+        journal.shared.writer().file = OpenOptions::new().append(true).open("/dev/full").unwrap().into();
+        journal.append(&json!({"lost": true})).unwrap_err();
+    }
+    assert_eq!(journal.facts().segments, 2);
+    let mut writer = journal.shared.writer();
+    writer.renewed = writer.renewed.and_then(|renewed| renewed.checked_sub(Duration::from_secs(1)));
+    drop(writer);
+    journal.append(&json!({"a": 3})).unwrap();
+    assert_eq!(types(folder.path())[4..], ["segment", "record"]);
 }
 
 #[test]
@@ -225,4 +237,41 @@ fn a_change_of_the_clock_is_on_record() {
     journal.upkeep().unwrap();
     journal.upkeep().unwrap();
     assert_eq!(types(folder.path()), ["segment", "clock"]);
+}
+
+/// The lock that is held here is what the thread holds that waits for the disk.
+#[test]
+fn a_disk_that_does_not_answer_is_no_record_and_one_that_does_again_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = Options { durability: Durability::Strict, ..Options::default() };
+    let journal = Journal::open(folder.path(), options).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let disk = journal.shared.syncing.lock().unwrap();
+    let began = std::time::Instant::now();
+    let waits: Vec<Committed> = (0..10)
+        .map(|line| {
+            let seq = journal.append(&json!({"line": line})).unwrap();
+            journal.committed(seq).unwrap()
+        })
+        .collect();
+    let committed = runtime.block_on(futures_util::future::join_all(waits));
+    assert_eq!(committed, [false; 10]);
+    let waited = began.elapsed();
+    assert!(waited >= Duration::from_secs(1) && waited < Duration::from_secs(5), "Envoy's patience ends: {waited:?}");
+    drop(disk);
+    let seq = journal.append(&json!({"line": 10})).unwrap();
+    assert!(runtime.block_on(journal.committed(seq).unwrap()));
+    assert_eq!(types(folder.path()), [&["segment"][..], &["record"; 11]].concat());
+}
+
+#[test]
+fn what_was_written_comes_onto_the_disk_though_nothing_more_can_be() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = open(folder.path());
+    journal.append(&json!({"a": 1})).unwrap();
+    journal.keeper.lock().unwrap().expect_checkpoint();
+    journal.shared.writer().file = OpenOptions::new().append(true).open("/dev/full").unwrap().into();
+    assert_ne!(journal.facts().unsynced, Duration::ZERO);
+    journal.upkeep().unwrap_err();
+    assert_eq!(journal.facts().unsynced, Duration::ZERO);
 }

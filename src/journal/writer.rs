@@ -12,7 +12,8 @@ use super::checkpoint::{Checkpoint, PublicKey};
 use super::mark::{Mark, Segment};
 use super::{Line, Shared, segment};
 
-/// How long it is left alone after a segment could not be begun.
+/// How long it is left alone after a segment could not be begun, or one was begun because the one before was spoiled: a
+/// disk that goes on failing must not be littered with segments.
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// What the lock of a journal is for.
@@ -41,6 +42,8 @@ pub(super) struct Writer {
     lost: u64,
     /// Since when no segment could be begun.
     stuck: Option<Instant>,
+    /// When a segment was last begun in the place of a spoiled one.
+    pub renewed: Option<Instant>,
     /// When the last checkpoint was made, and the number of the record after it.
     pub checkpoint: Option<SystemTime>,
     pub checkpointed: u64,
@@ -73,6 +76,7 @@ impl Writer {
             spoiled: false,
             lost: 0,
             stuck: None,
+            renewed: None,
             checkpoint: None,
             checkpointed: 1,
             closed: false,
@@ -138,12 +142,20 @@ impl Writer {
 
     /// Begins the next segment. Where that cannot be, a segment that is only full goes on being written to.
     pub fn rotate(&mut self, shared: &Shared) -> io::Result<()> {
-        if !self.spoiled && self.stuck.is_some_and(|since| since.elapsed() < AGAIN) {
+        let spoiled = self.spoiled;
+        let lately = |since: Option<Instant>| since.is_some_and(|since| since.elapsed() < AGAIN);
+        if spoiled && lately(self.renewed) {
+            return Err(io::Error::other("the disk did not take what was written; it is tried again once a second"));
+        }
+        if !spoiled && lately(self.stuck) {
             return Ok(());
         }
         match self.rotated(shared) {
             Ok(()) => {
                 self.stuck = None;
+                if spoiled {
+                    self.renewed = Some(Instant::now());
+                }
                 Ok(())
             }
             Err(error) if self.spoiled => Err(error),
@@ -268,6 +280,9 @@ impl Shared {
             (writer.take_unsynced(), writer.next)
         };
         let outcome = files.iter().try_for_each(|file| file.sync_data());
+        if let Err(error) = &outcome {
+            self.trouble.failed(error, 1);
+        }
         let mut writer = self.writer();
         if outcome.is_err() {
             self.counts.errors.fetch_add(1, Ordering::Relaxed);

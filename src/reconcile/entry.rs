@@ -67,6 +67,11 @@ impl Entry {
         self.upstream.as_deref().is_some_and(is_given)
     }
 
+    /// True if another decision than an allow was enforced, and nothing went out.
+    pub fn was_refused(&self) -> bool {
+        self.decision.as_deref().is_some_and(|decision| decision != "allow") && !self.has_upstream()
+    }
+
     /// As the one who takes what has ended wants it.
     pub fn report(&self, request_id: &str) -> Report<'_> {
         let upstream = self.upstream.as_deref().filter(|text| is_given(text));

@@ -98,6 +98,13 @@ impl Ledger {
         }
     }
 
+    /// It is on record. What takes an allow back that did not get onto the disk leaves nothing open.
+    pub fn recorded(&self, record: &DecisionRecord) {
+        if record.decision == Verdict::Error && record.reason.as_deref() == Some(Reason::RecordFailed.as_str()) {
+            self.open.forget(&record.request_id);
+        }
+    }
+
     /// It could not be put on record, and was not carried out.
     pub fn failed(&self, record: &DecisionRecord) {
         if record.decision == Verdict::Allow {
@@ -118,6 +125,8 @@ impl Ledger {
         if is_news {
             let decision = if report.was_forwarded() { self.unreconciled(&report) } else { self.undecided(&report) };
             records.push(Record::Decision(Box::new(decision)));
+        } else if known == Known::Running && went_nowhere {
+            records.push(Record::Decision(Box::new(self.belated(&report))));
         }
         records.push(Record::Outcome(Box::new(report.outcome)));
         is_news
@@ -127,6 +136,19 @@ impl Ledger {
     fn disown(&self, report: Report<'_>, records: &mut Vec<Record>) {
         records.push(Record::Decision(Box::new(self.unreconciled(&report))));
         records.push(Record::Outcome(Box::new(report.outcome)));
+    }
+
+    /// Takes a report of a request that was refused while that could not be put on record.
+    fn refused(&self, report: Report<'_>, records: &mut Vec<Record>) {
+        records.push(Record::Decision(Box::new(self.belated(&report))));
+        records.push(Record::Outcome(Box::new(report.outcome)));
+    }
+
+    /// The record of a refusal that has none, or whose record was last an allow that never got onto the disk.
+    fn belated(&self, report: &Report<'_>) -> DecisionRecord {
+        let detail = "what was decided could not be put on record at its time; the request went nowhere".into();
+        let record = self.record(report, Verdict::Error, Reason::RecordFailed, detail);
+        DecisionRecord { status: Some(report.outcome.status).filter(|status| *status != 0), ..record }
     }
 
     /// The record of a request that Envoy answered itself, before or instead of a decision.
@@ -184,6 +206,15 @@ impl Ledger {
             reason: Some(reason.as_str().into()),
             detail: Some(detail),
             ..DecisionRecord::new(outcome.request_id.clone(), outcome.time, decision, live.rules.revision.clone())
+        }
+    }
+
+    /// What was taken is on record.
+    pub fn written(&self, records: &[Record]) {
+        for record in records {
+            if let Record::Outcome(outcome) = record {
+                self.open.written(&outcome.request_id);
+            }
         }
     }
 

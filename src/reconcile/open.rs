@@ -39,8 +39,16 @@ pub enum Mark {
 }
 
 enum State {
-    Running { since: Instant, mark: Mark, orphaned: Option<Instant> },
-    Over { since: Instant },
+    Running {
+        since: Instant,
+        mark: Mark,
+        orphaned: Option<Instant>,
+    },
+    /// Whether its end is on record yet.
+    Over {
+        since: Instant,
+        written: bool,
+    },
 }
 
 /// What was known of an exchange when its end was reported.
@@ -48,6 +56,8 @@ enum State {
 pub enum Known {
     /// It was running.
     Running,
+    /// Its end had been reported, and is yet to be written.
+    Ending,
     /// Its end had been reported.
     Over,
     /// Nothing.
@@ -86,14 +96,23 @@ impl Open {
         let mut part = self.part(id);
         if let Some(state) = part.get_mut(id) {
             let was_running = matches!(state, State::Running { .. });
-            *state = State::Over { since: now };
+            if was_running {
+                *state = State::Over { since: now, written: false };
+            }
             return if was_running { Known::Running } else { Known::Over };
         }
         if anybody && self.count.load(Ordering::Relaxed) < MOST {
-            part.insert(id.clone(), State::Over { since: now });
+            part.insert(id.clone(), State::Over { since: now, written: false });
             self.count.fetch_add(1, Ordering::Relaxed);
         }
         Known::Stranger
+    }
+
+    /// The end that was reported is on record.
+    pub fn written(&self, id: &str) {
+        if let Some(State::Over { written, .. }) = self.part(id).get_mut(id) {
+            *written = true;
+        }
     }
 
     /// The file has it too. What had been reported need not be remembered any longer.
@@ -101,6 +120,7 @@ impl Open {
         let mut part = self.part(id);
         match part.get(id) {
             Some(State::Running { .. }) => Known::Running,
+            Some(State::Over { written: false, .. }) => Known::Ending,
             Some(State::Over { .. }) => {
                 part.remove(id);
                 self.count.fetch_sub(1, Ordering::Relaxed);
@@ -129,7 +149,7 @@ impl Open {
         for part in &self.parts {
             lock(part).retain(|id, state| {
                 let keep = match state {
-                    State::Over { since } => now.saturating_duration_since(*since) < REMEMBERED,
+                    State::Over { since, .. } => now.saturating_duration_since(*since) < REMEMBERED,
                     State::Running { since, mark, orphaned } => {
                         let gone = matches!(mark, Mark::Below(number) if *number <= oldest);
                         let gone_since = gone.then(|| *orphaned.get_or_insert(now));
@@ -179,10 +199,14 @@ mod tests {
         assert_eq!(open.confirm("a"), Known::Running, "the file may be first");
         assert_eq!(open.finish(&id("a"), false, now), Known::Running);
         assert_eq!(open.finish(&id("a"), false, now), Known::Over);
+        assert_eq!(open.confirm("a"), Known::Ending, "what is not on record yet may get lost");
+        open.written("a");
         assert_eq!(open.confirm("a"), Known::Over);
         assert_eq!(open.confirm("a"), Known::Stranger, "nothing stays of what both have reported");
         assert_eq!(open.finish(&id("b"), true, now), Known::Stranger);
+        open.written("b");
         assert_eq!(open.confirm("b"), Known::Over);
+        open.written("c");
         assert_eq!(open.finish(&id("c"), false, now), Known::Stranger);
         assert_eq!(open.confirm("c"), Known::Stranger, "that it was decided is yet to be seen");
         open.begin(&id("c"), Mark::Below(1), now);

@@ -146,7 +146,8 @@ impl Watcher {
                 self.unwritten.clear();
                 self.keep();
             }
-            Err(error) => tracing::error!(%error, "outcomes cannot be put on record yet"),
+            // The journal says it loudly.
+            Err(error) => tracing::debug!(%error, "outcomes cannot be put on record yet"),
         }
     }
 
@@ -182,10 +183,15 @@ impl Watcher {
             && let Some(waiting) = self.waiting.pop_front()
         {
             match self.ledger.open.confirm(&waiting.id) {
-                Known::Over => {}
+                // Until it is on record, the file is not left behind.
+                Known::Ending if !last => {
+                    self.waiting.push_front(waiting);
+                    break;
+                }
+                Known::Over | Known::Ending => {}
                 Known::Running => {
                     self.ledger.take(waiting.entry.report(&waiting.id), &mut self.unwritten);
-                    self.ledger.open.confirm(&waiting.id);
+                    self.done(&waiting.id);
                 }
                 Known::Stranger => strangers.push(waiting),
             }
@@ -217,11 +223,22 @@ impl Watcher {
                 Some(Verdict::Deny | Verdict::RateLimited | Verdict::Pending) if entry.has_upstream() => {
                     self.ledger.disown(entry.report(&id), &mut self.unwritten);
                 }
+                // Written, and taken back: it did not get onto the disk, and nor did that it was taken back.
+                Some(Verdict::Allow) if entry.was_refused() => {
+                    self.ledger.refused(entry.report(&id), &mut self.unwritten);
+                }
                 Some(_) if past.ended.contains(&id) => {}
                 None if past.is_partial => {
                     tracing::error!(request_id = %id, "it cannot be told whether a request was decided: the journal is too long");
                 }
-                None if entry.decision.is_some() => self.ledger.disown(entry.report(&id), &mut self.unwritten),
+                None if entry.decision.is_some() => {
+                    let report = entry.report(&id);
+                    // Whatever was decided, it was no allow: its record could not be written.
+                    match report.was_forwarded() || report.decision == Some("allow") {
+                        true => self.ledger.disown(report, &mut self.unwritten),
+                        false => self.ledger.refused(report, &mut self.unwritten),
+                    }
+                }
                 // An outcome that was lost; or a request that nobody knows of.
                 known => {
                     let mut report = entry.report(&id);
@@ -231,8 +248,14 @@ impl Watcher {
                     self.ledger.take(report, &mut self.unwritten);
                 }
             }
-            self.ledger.open.confirm(&id);
+            self.done(&id);
         }
+    }
+
+    /// The file has said what it has of an exchange, and what has been taken is kept here until it is on record.
+    fn done(&self, id: &str) {
+        self.ledger.open.written(id);
+        self.ledger.open.confirm(id);
     }
 
     /// Whether the Envoy of the exchanges that an earlier run left open lives on: then it may still report them.

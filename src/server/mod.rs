@@ -201,7 +201,9 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
     let live = Arc::new(Live::new(first));
     let resolver = Arc::new(Resolver::new(resolver)?);
     let folder = state_dir.join("journal");
-    let journal = Journal::open(&folder, journal).map_err(|source| ServeError::Journal { folder, source })?;
+    // Under a supervisor the state directory is where it runs, which says nothing to whoever reads an error.
+    let named = |source| ServeError::Journal { folder: std::path::absolute(&folder).unwrap_or(folder.clone()), source };
+    let journal = Journal::open(&folder, journal).map_err(named)?;
     let journal = Arc::new(journal);
     let watched = state_dir.join("journal");
     let ready = Arc::new(AtomicBool::new(true));
@@ -457,7 +459,8 @@ async fn keep(journal: Arc<Journal>) {
         tokio::time::sleep(Duration::from_millis(200)).await;
         let journal = journal.clone();
         if let Ok(Err(error)) = tokio::task::spawn_blocking(move || journal.upkeep()).await {
-            tracing::error!(%error, "the journal cannot be kept on the disk");
+            // The journal says it itself.
+            tracing::debug!(%error, "the journal cannot be kept on the disk");
         }
     }
 }
@@ -521,8 +524,9 @@ impl Recorder for Recording {
     fn record(&self, record: &DecisionRecord) -> Receipt {
         self.ledger.decides(record);
         let receipt = self.receipt(self.journal.append(record), &record.request_id);
-        if receipt.seq.is_none() {
-            self.ledger.failed(record);
+        match receipt.seq {
+            Some(_) => self.ledger.recorded(record),
+            None => self.ledger.failed(record),
         }
         receipt
     }
@@ -537,7 +541,8 @@ impl Recording {
         match appended {
             Ok(seq) => Receipt { seq: Some(seq), committed: self.journal.committed(seq) },
             Err(error) => {
-                tracing::error!(%error, request_id, "a record cannot be written");
+                // The journal says it, and not for each.
+                tracing::debug!(%error, request_id, "a record cannot be written");
                 Receipt::default()
             }
         }

@@ -183,7 +183,7 @@ fn ahead(folder: &Path, cursor: Cursor) -> io::Result<u64> {
     for segment in segment::list(folder)?.into_iter().filter(|segment| segment.number >= cursor.segment) {
         let file = File::open(&segment.path)?;
         let offset = if segment.number == cursor.segment { cursor.offset } else { 0 };
-        count += match (offset, segment::last_link_of(&segment.path)?.0) {
+        count += match (offset, segment::last_link_of(&segment.path)?) {
             // Numbered without a gap: no need to read them.
             (0, Some(last)) => (last.seq + 1).saturating_sub(first_seq(&file)?.unwrap_or_default()),
             _ => lines(file, offset)?,

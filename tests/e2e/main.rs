@@ -22,6 +22,7 @@ mod completeness;
 mod concurrency;
 mod credentials;
 mod dlp;
+mod durability;
 mod endpoints;
 mod explained;
 mod fail_closed;

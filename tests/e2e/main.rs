@@ -34,6 +34,7 @@ mod isolation;
 mod limits;
 mod monitor;
 mod notifications;
+mod nowhere;
 mod order;
 mod organization;
 mod paths;

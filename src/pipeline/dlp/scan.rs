@@ -253,9 +253,14 @@ impl Lens {
     fn place(&self, surface: &Surface<'_>, at: usize) -> (Arc<str>, Option<Box<str>>) {
         let (name, place) = surface.place(at);
         let is_fit = |place: &str| {
-            let mut known = false;
-            self.known.find(place.as_bytes(), &mut |_| known = true);
-            !known && self.detector.find(place.as_bytes()).is_empty()
+            let mut found = false;
+            self.known.find(place.as_bytes(), &mut |_| found = true);
+            numbers::find(place.as_bytes(), &mut |_| found = true);
+            !found && self.detector.find(place.as_bytes()).is_empty()
+        };
+        let name = match name.rsplit_once("header ") {
+            Some((whose, field)) if !is_fit(field) => format!("{whose}header [?]").into(),
+            _ => name,
         };
         (name, place.filter(|place| is_fit(place)))
     }

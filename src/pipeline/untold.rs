@@ -73,7 +73,9 @@ impl Words<'_> {
             let words = pairs.collect::<Vec<_>>().join("&");
             *query = if finds(&words) { LEFT_OUT.into() } else { words.into() };
         }
-        if suspects("host", self.host) {
+        // Who lowers its letters has not made it another: names are read alike in both.
+        let finds = |text: &str| finds(text) || finds(&text.to_ascii_uppercase());
+        if suspects("host", self.host) || suspects("host", &self.host.to_ascii_uppercase()) {
             let labels = self.host.split('.').count();
             // Whom a name belongs to is said as long as it can be.
             let ways = [2, 1].map(|kept| only_words(self.host, '.', labels.saturating_sub(kept)));

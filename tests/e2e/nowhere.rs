@@ -11,19 +11,21 @@ use std::sync::{Arc, Mutex};
 
 use ::attache::control;
 use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use futures_util::StreamExt;
+use futures_util::future::join_all;
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 
 use crate::support::ask::Reply;
 use crate::support::endpoint::{Endpoint, reply};
+use crate::support::process::Running;
 use crate::support::upstream::Answer;
 use crate::support::{
     Ask, Attache, Collector, Dns, PROTOCOLS, Protocol, Upstream, attache, curl, free_address, script, tunnel, until,
 };
-use needles::Needle;
+use needles::Needles;
 
 const HOST: &str = "api.example.com";
 const OTHER: &str = "other.example";
@@ -48,7 +50,7 @@ const USERS: &str = "userpw-9Kd7Tq2ZxLm4";
 // In a policy that is refused.
 const WRONG: &str = "wrong-Fv3Nz8Qk1Ym6Xb4T";
 
-fn needles() -> Vec<Needle> {
+fn needles() -> Needles {
     let basic = STANDARD.encode(format!("svc@example.com:{PASSWORD}"));
     let held = [
         ("bearer", BEARER),
@@ -71,7 +73,7 @@ fn needles() -> Vec<Needle> {
         ("value of a query", IN_A_QUERY),
         ("user's password", USERS),
     ];
-    held.into_iter().chain(sent).map(|(name, value)| Needle::new(name, value)).collect()
+    Needles::new(held.into_iter().chain(sent))
 }
 
 /// What is said of each output: its name, its bytes, and which needles may stand in it.
@@ -101,14 +103,11 @@ impl Outputs {
     }
 
     fn search(&self) -> Vec<String> {
-        let mut found = Vec::new();
-        for needle in needles() {
-            for (name, bytes, may) in &self.0 {
-                let there = needle.find(bytes).filter(|_| !may.contains(&needle.name));
-                found.extend(there.map(|there| format!("{name}: {there}")));
-            }
-        }
-        found
+        let needles = needles();
+        let told = |(name, bytes, may): &(String, Vec<u8>, &[&str])| -> Vec<String> {
+            needles.find(bytes, may).into_iter().map(|there| format!("{name}: {there}")).collect()
+        };
+        self.0.iter().flat_map(told).collect()
     }
 }
 
@@ -147,7 +146,7 @@ impl Place {
             .env("OTEL_METRICS_EXPORTER", "otlp")
             .env("OTEL_METRIC_EXPORT_INTERVAL", "300")
             .env("OTEL_BSP_SCHEDULE_DELAY", "50")
-            .flags(["--sink", "otlp", "--sink", "stdout", "--metrics", &metrics.to_string()])
+            .flags(["--sink", "otlp", "--metrics", &metrics.to_string()])
             .resolve(HOST, &upstream)
             .resolve_port(HOST, 80, &plain)
             .flags(["--resolve".to_owned(), format!("down.example.com:443:{nowhere}")])
@@ -167,7 +166,16 @@ impl Place {
 
     /// Ann's, by a token that stands where the way in wants it.
     fn anns(ask: Ask, is_tls: bool) -> Ask {
-        let token = format!("Bearer {ANN}");
+        Place::of(ANN, ask, is_tls)
+    }
+
+    /// Bob's, of whom nobody remembers pieces of anything.
+    fn bobs(ask: Ask) -> Ask {
+        Place::of(BOB, ask, true)
+    }
+
+    fn of(token: &str, ask: Ask, is_tls: bool) -> Ask {
+        let token = format!("Bearer {token}");
         if is_tls {
             ask.connect_header("proxy-authorization", &token)
         } else {
@@ -224,25 +232,24 @@ notifications:
 }
 
 /// As an agent may write it, and whether a host's label can hold it.
-fn spellings(value: &str) -> Vec<(String, bool)> {
-    let each = |write: fn(u8) -> String| value.bytes().map(write).collect::<String>();
+fn spellings(value: &str, is_held: bool) -> Vec<(String, bool)> {
+    let each = |value: &str, write: fn(u8) -> String| value.bytes().map(write).collect::<String>();
+    let plain = |byte: u8| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' => char::from(byte).to_string(),
+        byte => format!("%{byte:02X}"),
+    };
     let is_label = value.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
-    vec![
-        (
-            each(|byte| {
-                if byte.is_ascii_alphanumeric() || b"-_.".contains(&byte) {
-                    char::from(byte).to_string()
-                } else {
-                    format!("%{byte:02X}")
-                }
-            }),
-            is_label,
-        ),
-        (base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(value), false),
-        (each(|byte| format!("{byte:02x}")), true),
-        (each(|byte| format!("%{byte:02X}")), false),
-        (value.chars().rev().collect::<String>().replace(['/', '+', '=', '@'], "-"), is_label),
-    ]
+    let mut all = vec![
+        (each(value, plain), is_label),
+        (URL_SAFE_NO_PAD.encode(value), false),
+        (each(value, |byte| format!("{byte:02x}")), true),
+        (each(value, |byte| format!("%{byte:02X}")), false),
+    ];
+    if is_held {
+        // What is known is known from behind too; what only has the form of a token is not looked for so.
+        all.push((each(&value.chars().rev().collect::<String>(), plain), is_label));
+    }
+    all
 }
 
 /// Each secret in each place of a request.
@@ -257,7 +264,9 @@ async fn send_everywhere(place: &Place, outputs: &mut Outputs) {
         ("card", CARD),
         ("mail", MAIL),
     ] {
-        for (at, (text, is_label)) in spellings(value).into_iter().enumerate() {
+        for (at, (text, is_label)) in
+            spellings(value, [BEARER, IN_QUERY, CANARY].contains(&value)).into_iter().enumerate()
+        {
             // Both protocols where something depends on it: that is not the spelling.
             let protocol = PROTOCOLS[at % 2];
             for host in [HOST, OTHER, "down.example.com"] {
@@ -282,7 +291,9 @@ async fn send_everywhere(place: &Place, outputs: &mut Outputs) {
                         get(&format!("/?{text}=1")),
                         get(&format!("/blocked/{text}?q={text}")),
                         get("/").header("cookie", format!("a={text}")),
-                        get("/").header("upgrade", &text).header("connection", "upgrade"),
+                        Place::anns(Ask::get(Protocol::Http1, &url("/")), true)
+                            .header("upgrade", &text)
+                            .header("connection", "upgrade"),
                         post("application/x-www-form-urlencoded", &form),
                         post("text/plain", &text),
                         post(&format!("text/plain; note={text}"), "x"),
@@ -350,10 +361,9 @@ async fn send_malformed(place: &Place, outputs: &mut Outputs) {
         format!("GET http://{KEY}_{HOST}:99999/ HTTP/1.1\r\nHost: {HOST}\r\n"),
         format!("GET http://{HOST}/ HTTP/1.1\r\nHost: {HOST}\r\nTransfer-Encoding: {KEY}\r\n"),
         format!("POST http://{HOST}/ HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: {CARD}x\r\n"),
-        format!("POST http://{HOST}/ HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: {CARD}\r\nExpect: {KEY}\r\n"),
         format!("GET http://{HOST}/ HTTP/1.1\r\nHost: {HOST}\r\n{BEARER} : x\r\n"),
         format!("GET http://{HOST}/ HTTP/1.1\r\nHost: {HOST}\r\nX-Big: {}\r\n", BEARER.repeat(4000)),
-        format!("GET http://{HOST}/{} HTTP/1.1\r\nHost: {HOST}\r\n", KEY.repeat(600)),
+        format!("GET http://{HOST}/{} HTTP/1.1\r\nHost: {HOST}\r\n", format!("{KEY}/").repeat(600)),
         format!("CONNECT {KEY}.{HOST}:443 HTTP/1.1\r\nHost: {HOST}:443\r\n"),
         format!("CONNECT ann:{USERS}@{HOST}:443 HTTP/1.1\r\nHost: {HOST}:443\r\n"),
         format!("CONNECT {BEARER} HTTP/1.1\r\nHost: {BEARER}\r\n"),
@@ -361,14 +371,20 @@ async fn send_malformed(place: &Place, outputs: &mut Outputs) {
         format!("{KEY} {BEARER}\r\n{CANARY}"),
     ];
     let token = format!("Proxy-Authorization: Bearer {ANN}\r\n");
-    for (at, head) in heads.iter().enumerate() {
-        for identity in [&*token, "", "Proxy-Authorization: Bearer wrong\r\n"] {
-            let mut stream = TcpStream::connect(place.attache.proxy()).await.unwrap();
-            let answer =
-                tunnel::raw(&mut stream, format!("{head}{identity}Connection: close\r\n\r\n").as_bytes()).await;
-            let may: &[&str] = if answer.starts_with("HTTP/1.1 200") { SENT } else { &[] };
-            outputs.add_but(format!("answer to head {at}"), answer, may);
+    let identities = [&*token, "", "Proxy-Authorization: Bearer wrong\r\n"];
+    let send = async |head: String| {
+        let mut stream = TcpStream::connect(place.attache.proxy()).await.unwrap();
+        let started = std::time::Instant::now();
+        let answer = tunnel::raw(&mut stream, head.as_bytes()).await;
+        if started.elapsed().as_secs() > 2 {
+            eprintln!("SLOW {:?} {}", started.elapsed(), &head[..head.len().min(150)]);
         }
+        answer
+    };
+    let heads = heads.iter().flat_map(|head| identities.map(|who| format!("{head}{who}Connection: close\r\n\r\n")));
+    for answer in join_all(heads.map(send)).await {
+        let may: &[&str] = if answer.starts_with("HTTP/1.1 200") { SENT } else { &[] };
+        outputs.add_but("answer to a head", answer, may);
     }
     // Inside of a tunnel, where Envoy answers what it cannot read by itself.
     for target in [format!("/a\u{1}{KEY}"), format!("//{BEARER}?a={IN_A_QUERY}"), format!("ann:{USERS}@{HOST}")] {
@@ -389,10 +405,10 @@ async fn send_malformed(place: &Place, outputs: &mut Outputs) {
     for ask in [
         Ask::get(Protocol::Http1, &format!("http://{HOST}/x")).header("proxy-authorization", format!("Digest {ANN}")),
         Ask::get(Protocol::Http1, &format!("http://{HOST}/x")).header("authorization", format!("Bearer {ANN}")),
-        Ask::get(Protocol::Http1, &format!("http://{HOST}/{ANN}?t={BOB}")).header("x-token", ANN),
+        Ask::get(Protocol::Http1, &format!("http://{HOST}/x?t={BOB}")).header("x-token", ANN),
         Ask::get(Protocol::Http1, &format!("http://{HOST}/x"))
             .header("proxy-authorization", format!("Basic {}", STANDARD.encode(format!("ann:{BOB}")))),
-        Ask::get(Protocol::Http1, &format!("http://{OTHER}/{BOB}"))
+        Ask::get(Protocol::Http1, &format!("http://{OTHER}/x"))
             .header("proxy-authorization", format!("Basic {}", STANDARD.encode(format!("bob:{BOB}")))),
     ] {
         let reply = place.send(ask).await;
@@ -457,7 +473,7 @@ async fn be_asked(place: &Place, outputs: &mut Outputs) {
     let ask = |name: &str| {
         let url = format!("https://{HOST}/asked/{name}/{MAIL}?page={IN_A_QUERY}&{MAIL}=1");
         let ask = Ask::new(Protocol::Http1, "POST", &url).header("content-type", format!("text/plain; note={MAIL}"));
-        Place::anns(ask.whole_body(format!("to {MAIL}")), true)
+        Place::bobs(ask.whole_body(format!("to {MAIL}")))
     };
     for (name, verdict) in [("one", "approve"), ("two", "deny")] {
         let reply = place.send(ask(name)).await;
@@ -532,7 +548,7 @@ async fn no_secret_stands_in_any_output() {
     be_misconfigured(&place, &mut outputs).await;
 
     // The last one, behind which nothing is left to be told.
-    let last = place.send(Place::anns(Ask::get(Protocol::Http1, &format!("https://{HOST}/blocked/last")), true)).await;
+    let last = place.send(Place::bobs(Ask::get(Protocol::Http1, &format!("https://{HOST}/blocked/last")))).await;
     let last = last.json()["requestId"].as_str().unwrap().to_owned();
     let has_last = |bytes: &[u8]| memchr::memmem::find(bytes, last.as_bytes()).is_some();
     until("the last outcome", async || {
@@ -581,15 +597,8 @@ async fn no_secret_stands_in_any_output() {
     outputs.add_files(&state);
 
     // Nobody writes after this.
-    let stdout = {
-        let mut lines = vec![place.attache.line().await];
-        while !(lines.last().unwrap().contains(&last) && lines.last().unwrap().contains("\"outcome\"")) {
-            lines.push(place.attache.line().await);
-        }
-        lines.concat()
-    };
-    outputs.add("stdout", stdout);
     assert!(place.attache.stop().await.success());
+    outputs.add("stdout", on_stdout(&place, &state, &last).await);
     outputs.add_files(&state);
     outputs.add("stderr", place.attache.stderr());
     outputs.add("OTLP", place.collector.taken().bytes);
@@ -623,4 +632,19 @@ async fn explain(place: &Place, outputs: &mut Outputs) {
         assert!(output.stdout.contains("dlp"), "{output:?}");
         outputs.add(format!("attache explain -o {format}"), output.stdout + &output.stderr);
     }
+}
+
+/// Every record of the journal, as the sink of `serve` writes it.
+async fn on_stdout(place: &Place, state: &Path, last: &str) -> String {
+    let mut command = attache::attache(place.files.path());
+    command.args(["serve", "--sink", "stdout", "--sink-from", "oldest", "--metrics", "off", "--policy"]);
+    command.arg(place.attache.policy()).arg("--state-dir").arg(state);
+    command.envs([("BEARER", BEARER), ("PASSWORD", PASSWORD), ("ANN", ANN), ("BOB", BOB), ("SIGNING", SIGNING)]);
+    let mut serve = Running::start("attache serve", command);
+    let mut lines = vec![serve.line().await];
+    while !(lines.last().unwrap().contains(last) && lines.last().unwrap().contains("\"outcome\"")) {
+        lines.push(serve.line().await);
+    }
+    assert!(serve.stop().await.success());
+    lines.concat() + &serve.stderr()
 }

@@ -90,11 +90,6 @@ impl Attache {
         self.running.stderr()
     }
 
-    /// The next line of standard output, after the ready line.
-    pub async fn line(&mut self) -> String {
-        self.running.line().await
-    }
-
     /// Waits until stderr has this text.
     pub async fn wait_stderr(&self, text: &str) {
         let what = format!("`{text}` on stderr");

@@ -99,6 +99,11 @@ impl Text {
         let host: Vec<_> = labels(&self.host);
         let squeezed = joined(self.host.as_bytes(), &host);
         lens.scan(&Surface::new(self.host.as_bytes(), Layout::Plain("host".into())), squeezed, report);
+        // Names are read alike in both letters: keys in capitals leave in a name as well.
+        if !report.findings.iter().skip(before).any(|finding| &*finding.surface == "host") {
+            let capitals = self.host.to_ascii_uppercase();
+            lens.scan(&Surface::new(capitals.as_bytes(), Layout::Plain("host".into())), Vec::new(), report);
+        }
         for finding in report.findings.iter_mut().skip(before) {
             if own_credentials && is_own(finding) {
                 finding.action = finding.action.min(Action::Monitor);

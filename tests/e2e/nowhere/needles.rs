@@ -1,35 +1,71 @@
 //! Looks for secrets in bytes, however they are written.
 
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use aho_corasick::AhoCorasick;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
-use memchr::memmem;
 
 /// How much of a value tells it: who cuts a text to a length leaves its beginning or its end.
 const TELLING: usize = 12;
 
-/// A value that must stand nowhere, in every spelling that it could be written in.
-pub struct Needle {
-    pub name: &'static str,
-    spellings: Vec<(&'static str, Vec<u8>)>,
+/// Values that must stand nowhere, in every spelling that they could be written in.
+pub struct Needles {
+    names: Vec<&'static str>,
+    /// Of each spelling: whose it is, and how it is written.
+    spellings: Vec<(usize, &'static str)>,
+    automaton: AhoCorasick,
 }
 
-impl Needle {
-    pub fn new(name: &'static str, value: &str) -> Needle {
-        assert!(value.len() >= TELLING && value.is_ascii(), "`{name}` would be found anywhere");
-        let mut needle = Needle { name, spellings: Vec::new() };
-        let (begins, ends) = (&value[..TELLING], &value[value.len() - TELLING..]);
-        for (part, value) in [("whole", value), ("beginning", begins), ("end", ends)] {
-            needle.spell(part, value.as_bytes());
+impl Needles {
+    pub fn new<'v>(values: impl IntoIterator<Item = (&'static str, &'v str)>) -> Needles {
+        let (mut names, mut spellings, mut texts) = (Vec::new(), Vec::new(), Vec::new());
+        for (name, value) in values {
+            assert!(value.len() >= TELLING && value.is_ascii(), "`{name}` would be found anywhere");
+            let mut spelled = Spelled::default();
+            for (part, value) in
+                [("whole", value), ("beginning", &value[..TELLING]), ("end", &value[value.len() - TELLING..])]
+            {
+                spelled.spell(part, value.as_bytes());
+            }
+            for (how, text) in spelled.0 {
+                spellings.push((names.len(), how));
+                texts.push(text);
+            }
+            names.push(name);
         }
-        needle
+        Needles { names, spellings, automaton: AhoCorasick::new(texts).unwrap() }
     }
 
+    /// Each that stands there, but for those that may: how it is written, and around what.
+    pub fn find(&self, bytes: &[u8], may: &[&str]) -> Vec<String> {
+        let mut found = BTreeMap::new();
+        for there in self.automaton.find_overlapping_iter(bytes) {
+            let (owner, how) = self.spellings[there.pattern()];
+            if !may.contains(&self.names[owner]) {
+                found.entry(owner).or_insert((how, there.range()));
+            }
+        }
+        let tell = |(owner, (how, at)): (usize, (&str, Range<usize>))| {
+            let around = &bytes[at.start.saturating_sub(200)..(at.end + 160).min(bytes.len())];
+            format!("`{}` ({how}): …{}…", self.names[owner], String::from_utf8_lossy(around))
+        };
+        found.into_iter().map(tell).collect()
+    }
+}
+
+/// The spellings of one value.
+#[derive(Default)]
+struct Spelled(Vec<(&'static str, Vec<u8>)>);
+
+impl Spelled {
     fn spell(&mut self, part: &'static str, value: &[u8]) {
         let each = |write: &dyn Fn(&u8) -> String| -> Vec<u8> { value.iter().map(write).collect::<String>().into() };
         let mut add = |how: &'static str, spelling: Vec<u8>| {
             // A part in fewer letters than the whole has would be found by chance.
-            if spelling.len() >= TELLING && self.spellings.iter().all(|(_, known)| *known != spelling) {
-                self.spellings.push((how, spelling));
+            if spelling.len() >= TELLING && self.0.iter().all(|(_, known)| *known != spelling) {
+                self.0.push((how, spelling));
             }
         };
         add(part, value.to_vec());
@@ -63,20 +99,12 @@ impl Needle {
             }
         }
     }
-
-    /// How it is written there, and around what; none where it is not there.
-    pub fn find(&self, bytes: &[u8]) -> Option<String> {
-        let mut found = self.spellings.iter().filter_map(|(how, spelling)| Some((how, memmem::find(bytes, spelling)?)));
-        let (how, at) = found.next()?;
-        let around = &bytes[at.saturating_sub(160)..(at + 120).min(bytes.len())];
-        Some(format!("`{}` ({how}): …{}…", self.name, String::from_utf8_lossy(around)))
-    }
 }
 
 #[test]
 fn a_value_is_found_in_every_spelling() {
     const VALUE: &str = "q9/Zt4+Wm2=Kp7\"Rv5Bn8>d?";
-    let needle = Needle::new("it", VALUE);
+    let needles = Needles::new([("it", VALUE), ("another", "4539578763621486")]);
     let each = |write: fn(u8) -> String| VALUE.bytes().map(write).collect::<String>();
     let cut = |text: &str| (text[..15].to_owned(), text[text.len() - 15..].to_owned());
     let mut planted = vec![
@@ -104,8 +132,8 @@ fn a_value_is_found_in_every_spelling() {
     }
     for text in planted {
         let hay = [b"\xff\x00 before ".as_slice(), text.as_bytes(), b" after\x00"].concat();
-        assert!(needle.find(&hay).is_some(), "{text}");
-        assert!(needle.find(&hay[..12]).is_none());
+        assert!(needles.find(&hay, &[]).len() == 1, "{text}");
+        assert!(needles.find(&hay, &["it"]).is_empty() && needles.find(&hay[..12], &[]).is_empty());
     }
-    assert_eq!(needle.find(b"q9/Zt4 +Wm2=Kp7 *** and whatever else stands in a log"), None);
+    assert!(needles.find(b"q9/Zt4 +Wm2=Kp7 *** and whatever else stands in a log", &[]).is_empty());
 }

@@ -66,6 +66,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ),
     ("pipeline::answer", &["pipeline::policy::decision"]),
     ("pipeline::audit", &[]),
+    ("pipeline::untold", &["pipeline::message", "pipeline::approval", "pipeline::audit"]),
     (
         "pipeline::exchange",
         &[
@@ -82,6 +83,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "pipeline::policy",
             "pipeline::answer",
             "pipeline::audit",
+            "pipeline::untold",
         ],
     ),
     // What would become of a request that nobody sends.
@@ -91,7 +93,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("secrets", &["pipeline::credential", "pipeline::dlp", "https"]),
     // Where it is written down, shown, and taken.
     ("journal", &["pipeline::audit"]),
-    ("telemetry", &["pipeline::audit"]),
+    ("telemetry", &["pipeline::message", "pipeline::audit"]),
     ("sinks", &["journal", "telemetry"]),
     ("notify", &["pipeline::approval", "pipeline::audit", "pipeline::policy::decision", "https", "secrets", "sinks"]),
     ("config", &[CORE, "rehearsal", "https", "secrets", "notify"]),

@@ -10,6 +10,7 @@ use crate::pipeline::audit::{DecisionRecord, Record, Verdict};
 use crate::pipeline::message::Fields;
 use crate::pipeline::policy::Reason;
 use crate::pipeline::session::Session;
+use crate::pipeline::untold::Words;
 use crate::reconcile::unnamed;
 
 /// What of BoringSSL's words goes on record, in bytes.
@@ -71,7 +72,7 @@ impl AccessLog {
         if handshake.received > 0 {
             return;
         }
-        tracing::debug!(sni = handshake.server_name, failure = handshake.failure, "a TLS handshake has failed");
+        tracing::debug!(failure = handshake.failure, "a TLS handshake has failed");
         let live = self.live.load();
         let rules = &live.rules;
         let failure = Failure::of(handshake.failure);
@@ -96,7 +97,7 @@ impl AccessLog {
         let words = handshake.failure.chars().take(LONGEST).collect::<String>();
         let id: Arc<str> = unnamed(handshake.start_time).into();
         gathered.urgent = true;
-        gathered.records.push(Record::Decision(Box::new(DecisionRecord {
+        let mut record = DecisionRecord {
             agent: caller.as_ref().map(|caller| rules.agents.name(caller.agent).clone()),
             identity: caller.as_ref().map(|caller| caller.how.as_str().into()),
             source: source.or_else(|| handshake.downstream.map(|address| address.to_string().into())),
@@ -107,7 +108,10 @@ impl AccessLog {
             reason: Some(Reason::HandshakeFailed.as_str().into()),
             detail: Some(format!("{}: {words}", failure.as_str()).into()),
             ..DecisionRecord::new(id, now, Verdict::Deny, rules.revision.clone())
-        })));
+        };
+        let agent = caller.map(|caller| caller.agent).or(rules.agents.fixed());
+        Words::from(&mut record).leave_out(|text| rules.finds(agent, text));
+        gathered.records.push(Record::Decision(Box::new(record)));
     }
 }
 

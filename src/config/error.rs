@@ -25,6 +25,8 @@ pub struct Problems {
     sources: Sources,
     /// File and line of what must not be shown.
     hidden: BTreeSet<(u32, u32)>,
+    /// No line is shown.
+    is_textless: bool,
     list: Vec<Problem>,
     errors: usize,
     warnings: usize,
@@ -58,6 +60,12 @@ impl Problems {
     /// What was written down.
     pub(super) fn into_sketch(self) -> Shape {
         self.sketch.map(|shape| *shape).unwrap_or_default()
+    }
+
+    /// The same for a log, which others read than those who may read the policy: no line of it is shown.
+    #[must_use]
+    pub fn without_text(self) -> Self {
+        Self { is_textless: true, ..self }
     }
 
     /// Adds an error: the policy is refused. Lower-case message, user input through [`quote`].
@@ -204,7 +212,8 @@ impl Problem {
         if !matches!(self.code, Code::Invalid | Code::Doubtful) {
             write!(f, " [{}]", self.code.as_str())?;
         }
-        let shown = self.at.filter(|at| !problems.hidden.contains(&(at.file, at.line)));
+        let is_shown = |at: &Span| !problems.is_textless && !problems.hidden.contains(&(at.file, at.line));
+        let shown = self.at.filter(is_shown);
         if let Some(at) = shown {
             excerpt(&problems.sources, at, f)?;
         }

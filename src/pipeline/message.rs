@@ -401,6 +401,55 @@ fn reserved(byte: u8) -> bool {
     !(byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'~' | b' ' | 0x80..))
 }
 
+/// A method of IANA's registry; none for any other, which is text of the sender's own.
+pub fn registered_method(method: &str) -> Option<&'static str> {
+    REGISTERED.into_iter().find(|registered| *registered == method)
+}
+
+/// IANA's *HTTP Method Registry*, but for `*`, which stands for no method there. Those that are met most come first.
+const REGISTERED: [&str; 40] = [
+    "GET",
+    "POST",
+    "CONNECT",
+    "HEAD",
+    "PUT",
+    "DELETE",
+    "OPTIONS",
+    "PATCH",
+    "TRACE",
+    "ACL",
+    "BASELINE-CONTROL",
+    "BIND",
+    "CHECKIN",
+    "CHECKOUT",
+    "COPY",
+    "LABEL",
+    "LINK",
+    "LOCK",
+    "MERGE",
+    "MKACTIVITY",
+    "MKCALENDAR",
+    "MKCOL",
+    "MKREDIRECTREF",
+    "MKWORKSPACE",
+    "MOVE",
+    "ORDERPATCH",
+    "PRI",
+    "PROPFIND",
+    "PROPPATCH",
+    "QUERY",
+    "REBIND",
+    "REPORT",
+    "SEARCH",
+    "UNBIND",
+    "UNCHECKOUT",
+    "UNLINK",
+    "UNLOCK",
+    "UPDATE",
+    "UPDATEREDIRECTREF",
+    "VERSION-CONTROL",
+];
+
 /// Reads an RFC 9110 token (§5.6.2).
 pub fn token(text: &[u8]) -> Option<&str> {
     let valid = !text.is_empty() && text.iter().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(b));

@@ -34,4 +34,6 @@ pub mod answer;
 
 pub mod audit;
 
+pub mod untold;
+
 pub mod exchange;

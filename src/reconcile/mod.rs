@@ -20,6 +20,7 @@ use crate::journal::Journal;
 use crate::live::Live;
 use crate::pipeline::audit::{DecisionRecord, OutcomeRecord, Record, Verdict, redacted_authority, redacted_target};
 use crate::pipeline::policy::{Class, Reason};
+use crate::pipeline::untold::Words;
 use crate::telemetry::Telemetry;
 pub use envoys::{Connection, Envoys};
 use open::{Known, Mark, Open};
@@ -194,9 +195,10 @@ impl Ledger {
         let (path, query) = redacted_target(asked.path);
         let live = self.live.load();
         let agents = &live.rules.agents;
-        DecisionRecord {
-            // Who showed what, Envoy does not say; a sidecar of one agent knows all the same.
-            agent: agents.fixed().map(|id| agents.name(id).clone()),
+        // Who showed what, Envoy does not say; a sidecar of one agent knows all the same.
+        let agent = agents.fixed();
+        let mut record = DecisionRecord {
+            agent: agent.map(|id| agents.name(id).clone()),
             source: asked.source.map(|address| address.to_string().into()),
             method: asked.method.into(),
             scheme: Some(asked.scheme).filter(|s| !s.is_empty()).map(|s| s.to_owned().into()),
@@ -206,7 +208,9 @@ impl Ledger {
             reason: Some(reason.as_str().into()),
             detail: Some(detail),
             ..DecisionRecord::new(outcome.request_id.clone(), outcome.time, decision, live.rules.revision.clone())
-        }
+        };
+        Words::from(&mut record).leave_out(|text| live.rules.finds(agent, text));
+        record
     }
 
     /// What was taken is on record.

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant, SystemTime};
 use smallvec::SmallVec;
 use zeroize::Zeroizing;
 
+use crate::pipeline::agent::AgentId;
 use crate::pipeline::answer::Answer;
 use crate::pipeline::approval::{Answered, Asked, NotAdmitted, Petition, Redeemed, Standing, Terms};
 use crate::pipeline::audit::{DecisionRecord, InspectionAction, InspectionRecord, Verdict};
@@ -258,9 +259,19 @@ struct Forgetful {
 
 impl Inspector for Forgetful {
     fn open(&self, subject: &Subject<'_>) -> Result<Inspection, Refusal> {
+        self.guard().open(subject)
+    }
+
+    fn finds(&self, agent: Option<AgentId>, text: &str) -> bool {
+        self.guard().finds(agent, text)
+    }
+}
+
+impl Forgetful {
+    fn guard(&self) -> Guard {
         let memory = Arc::new(Memory::new(&RandomState::new()));
         let held = Arc::new(Arc::<Known>::default);
-        Guard::new(self.dlp.clone(), self.agents.clone(), held, memory).open(subject)
+        Guard::new(self.dlp.clone(), self.agents.clone(), held, memory)
     }
 }
 

@@ -11,6 +11,7 @@ use crate::live::Live;
 use crate::pipeline::audit::{DecisionRecord, Verdict};
 use crate::pipeline::message::Host;
 use crate::pipeline::policy::Reason;
+use crate::pipeline::untold::Words;
 use crate::telemetry::Telemetry;
 
 /// Asks the policy in force.
@@ -39,23 +40,23 @@ impl NameGate for Gate {
         self.telemetry.certificate("refused");
         let live = self.live.load();
         let agents = &live.rules.agents;
-        record_alone(
-            &self.journal,
-            DecisionRecord {
-                // Envoy asks for a name, not for a caller: only a sidecar of one agent knows whose handshake it was.
-                agent: agents.fixed().map(|id| agents.name(id).clone()),
-                method: "TLS".into(),
-                scheme: Some("https".into()),
-                host: name.into(),
-                reason: Some(reason.into()),
-                ..DecisionRecord::new(
-                    format!("tls-{}", unique()).into(),
-                    wall(),
-                    Verdict::Deny,
-                    live.rules.revision.clone(),
-                )
-            },
-        );
+        // Envoy asks for a name, not for a caller: only a sidecar of one agent knows whose handshake it was.
+        let agent = agents.fixed();
+        let mut record = DecisionRecord {
+            agent: agent.map(|id| agents.name(id).clone()),
+            method: "TLS".into(),
+            scheme: Some("https".into()),
+            host: name.into(),
+            reason: Some(reason.into()),
+            ..DecisionRecord::new(
+                format!("tls-{}", unique()).into(),
+                wall(),
+                Verdict::Deny,
+                live.rules.revision.clone(),
+            )
+        };
+        Words::from(&mut record).leave_out(|text| live.rules.finds(agent, text));
+        record_alone(&self.journal, record);
     }
 
     fn issued(&self, what: Issued) {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::ext_proc::Herald;
 use crate::journal::Journal;
+use crate::live::Live;
 use crate::notify::{ApprovalDecided, ApprovalRequested, Event, JournalFailed, Notifier};
 use crate::pipeline::approval::{About, Fingerprint, Petition, Standing, Ticket};
 use crate::pipeline::audit::{ApprovalEvent, ApprovalRecord, DecisionRecord, Record, Verdict, redacted_query};
@@ -39,6 +40,7 @@ pub async fn watch_journal(journal: Arc<Journal>, notifier: Notifier) {
 
 /// Says what happens to the questions that people are asked.
 pub struct Crier {
+    live: Arc<Live>,
     journal: Arc<Journal>,
     notifier: Notifier,
     telemetry: Telemetry,
@@ -48,6 +50,7 @@ pub struct Crier {
 
 struct Asked {
     fingerprint: Fingerprint,
+    /// As it may be told.
     about: Arc<About>,
     /// Whom the rules tell.
     notify: Vec<Arc<str>>,
@@ -61,6 +64,7 @@ struct Asked {
 impl Herald for Crier {
     fn asked(&self, ticket: &Ticket, petition: &Petition, expires: Duration) {
         let Petition { about, fingerprint, notify, .. } = petition;
+        let about = &self.told(about);
         tracing::info!(
             %ticket, agent = %about.agent, method = %about.method, host = %about.host, path = %about.path,
             expires = ?expires, "a request waits for approval: `attache approvals show {ticket}`"
@@ -93,13 +97,22 @@ impl Herald for Crier {
 }
 
 impl Crier {
-    pub fn new(journal: Arc<Journal>, notifier: Notifier, telemetry: Telemetry) -> Self {
-        Self { journal, notifier, telemetry, asked: Mutex::default() }
+    /// Tells the journal and the notifier, and neither what the policy in force would not let out.
+    pub fn new(live: Arc<Live>, journal: Arc<Journal>, notifier: Notifier, telemetry: Telemetry) -> Self {
+        Self { live, journal, notifier, telemetry, asked: Mutex::default() }
+    }
+
+    /// What a question is about, for those who do not decide it.
+    fn told(&self, about: &About) -> About {
+        let live = self.live.load();
+        let agent = live.rules.agents.find(&about.agent);
+        about.told(|text| live.rules.finds(agent, text))
     }
 
     /// A person has answered a question.
     pub fn answered(&self, open: &Open) {
         let Open { ticket, about, standing, expires, .. } = open;
+        let about = &self.told(about);
         let (mut fingerprint, mut notify) = (None, Vec::new());
         let mut questions = self.questions();
         if let Some(asked) = questions.get_mut(ticket) {
@@ -227,6 +240,7 @@ mod tests {
 
     use super::*;
     use crate::journal::{Options, segment};
+    use crate::live::InForce;
 
     struct Place {
         folder: tempfile::TempDir,
@@ -241,7 +255,15 @@ mod tests {
             let observe: crate::notify::Observe = Arc::new(|_, _| {});
             let room = Room::new(journal.clone(), Pace::default()).unwrap();
             let notifier = Notifier::new(crate::https::Trust::System, environment, Timing::default(), observe, room);
-            Self { folder, crier: Crier::new(journal, notifier, Telemetry::new(&Settings::default()).unwrap()) }
+            Self {
+                folder,
+                crier: Crier::new(
+                    Arc::new(Live::new(InForce::default())),
+                    journal,
+                    notifier,
+                    Telemetry::new(&Settings::default()).unwrap(),
+                ),
+            }
         }
 
         fn ask(&self) {

@@ -220,7 +220,7 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
     let notifier = notifier(policies.environment.clone(), telemetry.clone(), room.clone());
     notifier.replace(notifications);
     sink::show_channels(&telemetry, &notifier);
-    let crier = Arc::new(herald::Crier::new(journal.clone(), notifier.clone(), telemetry.clone()));
+    let crier = Arc::new(herald::Crier::new(live.clone(), journal.clone(), notifier.clone(), telemetry.clone()));
     let ledger = Arc::new(Ledger::new(journal.clone(), live.clone(), telemetry.clone()));
     let recorder = Recording { journal: journal.clone(), ledger: ledger.clone() };
     let needs = Needs {

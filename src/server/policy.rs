@@ -180,6 +180,7 @@ pub async fn watch(source: PolicySource, mut kept: Kept, live: Arc<Live>, notifi
                 live.replace(loaded.in_force);
             }
             Err(problems) => {
+                let problems = problems.without_text();
                 let in_force = live.load().rules.revision.clone();
                 telemetry.reloaded(false, &in_force);
                 live.refused(&problems.to_string());

@@ -12,6 +12,7 @@ use opentelemetry_sdk::trace::SdkTracer;
 use tonic::metadata::MetadataMap;
 
 use crate::pipeline::audit::{DecisionRecord, FindingNote, InspectionAction, InspectionRecord};
+use crate::pipeline::message::registered_method;
 
 /// Makes spans.
 pub struct Traces {
@@ -163,46 +164,12 @@ pub fn known_method(method: &str) -> Option<&'static str> {
     KNOWN.into_iter().find(|known| *known == method)
 }
 
-/// The other methods of IANA's registry. Whatever else stands there may be anything.
-const REGISTERED: [&str; 31] = [
-    "ACL",
-    "BASELINE-CONTROL",
-    "BIND",
-    "CHECKIN",
-    "CHECKOUT",
-    "COPY",
-    "LABEL",
-    "LINK",
-    "LOCK",
-    "MERGE",
-    "MKACTIVITY",
-    "MKCALENDAR",
-    "MKCOL",
-    "MKREDIRECTREF",
-    "MKWORKSPACE",
-    "MOVE",
-    "ORDERPATCH",
-    "PRI",
-    "PROPFIND",
-    "PROPPATCH",
-    "QUERY",
-    "REBIND",
-    "REPORT",
-    "SEARCH",
-    "UNBIND",
-    "UNCHECKOUT",
-    "UNLINK",
-    "UNLOCK",
-    "UPDATE",
-    "UPDATEREDIRECTREF",
-    "VERSION-CONTROL",
-];
-
 fn decision_attributes(record: &DecisionRecord, facts: Facts, fault: Option<&'static str>) -> Vec<KeyValue> {
     let mut all = Attributes(Vec::with_capacity(24));
     let method = known_method(&record.method);
     all.add("http.request.method", method.unwrap_or(OTHER_METHOD));
-    let original = || REGISTERED.into_iter().find(|known| **known == *record.method);
+    // Whatever is not registered may be anything.
+    let original = || registered_method(&record.method);
     all.maybe("http.request.method_original", method.is_none().then(original).flatten());
     all.add("server.address", record.host.to_string());
     all.maybe("server.port", record.port.map(i64::from));

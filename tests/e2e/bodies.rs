@@ -12,6 +12,7 @@ mod streamed;
 
 /// Where the inspector of `support/watcher.rs` finds the types it is made of.
 mod seam {
+    pub use ::attache::pipeline::agent::AgentId;
     pub use ::attache::pipeline::dlp::finding::{Action, Category, Confidence, Finding};
     pub use ::attache::pipeline::message::Fields;
     pub use ::attache::pipeline::policy::inspect::{

@@ -36,6 +36,7 @@ mod limits;
 mod live_view;
 mod monitor;
 mod notifications;
+mod nowhere;
 mod order;
 mod organization;
 mod paths;

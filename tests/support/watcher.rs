@@ -4,8 +4,8 @@
 //! and end-to-end tests reach it; each tells in a module `seam` where the types are.
 
 use super::seam::{
-    Action, BodyInspection, Category, Confidence, Denial, Fields, Finding, Inspect, InspectResponse, Inspection,
-    Inspector, Reason, Refusal, ResponseHead, ResponseInspection, Subject, Unheld,
+    Action, AgentId, BodyInspection, Category, Confidence, Denial, Fields, Finding, Inspect, InspectResponse,
+    Inspection, Inspector, Reason, Refusal, ResponseHead, ResponseInspection, Subject, Unheld,
 };
 
 /// A request or response with it is refused.
@@ -22,6 +22,10 @@ pub const PANICS: &str = "PANIC!";
 pub struct Watcher;
 
 impl Inspector for Watcher {
+    fn finds(&self, _: Option<AgentId>, text: &str) -> bool {
+        text.contains(FORBIDDEN)
+    }
+
     fn open(&self, subject: &Subject<'_>) -> Result<Inspection, Refusal> {
         let mut inspection = Inspection::default();
         let told = |name| subject.head.fields.get(name).map(|value| String::from_utf8_lossy(value).into_owned());

@@ -105,6 +105,7 @@ impl Looker {
             agent: self.agent,
             host: &host,
             port: 443,
+            method: "GET",
             path: url.path,
             query: Some(url.query).filter(|query| !query.is_empty()),
             fields: &fields,

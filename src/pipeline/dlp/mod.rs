@@ -99,6 +99,22 @@ impl Dlp {
         }
     }
 
+    /// What texts are looked at with that may come to stand in a record: nothing is exempt, wherever they were to go.
+    pub fn records(&self, agent: Option<AgentId>, known: Arc<Known>) -> Lens {
+        let profile = agent.map_or(&self.default, |agent| self.profile(agent));
+        Lens {
+            detector: self.detector.clone(),
+            actions: profile.requests.clone(),
+            exemptions: Vec::new(),
+            examples_pass: false,
+            enforced: true,
+            key: self.key.clone(),
+            known,
+            on_known: Action::Block,
+            on_canary: Action::Block,
+        }
+    }
+
     /// What the response to it is looked at with.
     pub fn responses(&self, agent: AgentId, host: &Host, port: u16, path: &str, known: Arc<Known>) -> Lens {
         let actions = self.profile(agent).responses.clone();

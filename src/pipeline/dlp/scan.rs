@@ -16,7 +16,7 @@ use super::mnemonic;
 use super::normalise::normalise;
 use super::numbers;
 use super::profile::{Actions, Exemption};
-use super::surface::Surface;
+use super::surface::{Surface, is_name};
 use super::view::View;
 
 /// How often what was decoded is decoded again.
@@ -54,7 +54,7 @@ pub struct Report {
     pub exhausted: bool,
     /// Where something begins that is to be held back and may go on in what follows the text.
     pub undecided: Option<usize>,
-    seen: HashSet<(Arc<str>, usize, usize)>,
+    seen: HashSet<(Arc<str>, Arc<str>, usize, usize)>,
     /// How many of them block.
     blocking: usize,
 }
@@ -185,7 +185,7 @@ impl Lens {
         let range = view.surface(found.range.clone());
         let range = range.start + surface.offset..range.end + surface.offset;
         let rule: Arc<str> = name.into();
-        if !report.seen.insert((rule.clone(), range.start, range.end)) {
+        if !report.seen.insert((rule.clone(), surface.name(), range.start, range.end)) {
             return;
         }
         let (surface_name, place) = self.place(surface, range.start - surface.offset);
@@ -229,7 +229,7 @@ impl Lens {
             }
             return;
         }
-        if !report.seen.insert((found.rule.clone(), range.start, range.end)) {
+        if !report.seen.insert((found.rule.clone(), surface.name(), range.start, range.end)) {
             return;
         }
         let value = view.bytes.get(found.range.clone()).unwrap_or_default();
@@ -253,9 +253,14 @@ impl Lens {
     fn place(&self, surface: &Surface<'_>, at: usize) -> (Arc<str>, Option<Box<str>>) {
         let (name, place) = surface.place(at);
         let is_fit = |place: &str| {
-            let mut known = false;
-            self.known.find(place.as_bytes(), &mut |_| known = true);
-            !known && self.detector.find(place.as_bytes()).is_empty()
+            let mut found = false;
+            self.known.find(place.as_bytes(), &mut |_| found = true);
+            numbers::find(place.as_bytes(), &mut |_| found = true);
+            !found && self.detector.find(place.as_bytes()).is_empty()
+        };
+        let name = match name.rsplit_once("header ") {
+            Some((whose, field)) if !is_name(field.as_bytes()) || !is_fit(field) => format!("{whose}header [?]").into(),
+            _ => name,
         };
         (name, place.filter(|place| is_fit(place)))
     }

@@ -15,6 +15,8 @@ use crate::pipeline::policy::inspect::{
 /// What is known of a request from looking into it, and what looks into the rest of its exchange.
 #[derive(Debug, Default)]
 pub struct Look {
+    /// All of the head was looked at.
+    pub is_complete: bool,
     /// What was found, for the record.
     pub notes: Vec<FindingNote>,
     /// How much of the body that was held was looked into, in bytes.
@@ -42,11 +44,14 @@ impl Exchange {
         let obliged = request.lacks_body(permit);
         let Some(opened) = self.open(permit) else { return Ok(obliged) };
         let inspection = opened.map_err(|refusal| {
+            // Who refuses without a finding has perhaps not looked.
+            self.look.is_complete = !refusal.findings.is_empty();
             self.look.notes.extend(refusal.findings.iter().map(record::note));
             refusal.denial
         })?;
         let Inspection { findings, set, remove, query, request: mut body, response } = inspection;
         self.look = Look {
+            is_complete: true,
             notes: findings.iter().map(record::note).collect(),
             set,
             remove,

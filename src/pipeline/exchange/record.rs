@@ -1,5 +1,6 @@
 //! What an exchange puts on record.
 
+use super::request::Request;
 use super::{Exchange, Now};
 use crate::pipeline::audit::{
     ApprovalNote, DecisionRecord, FindingNote, Verdict, Would, redacted_authority, redacted_query, redacted_target,
@@ -7,6 +8,7 @@ use crate::pipeline::audit::{
 use crate::pipeline::dlp::finding::Finding;
 use crate::pipeline::message::Door;
 use crate::pipeline::policy::decision::{Class, Denial};
+use crate::pipeline::untold::Words;
 
 /// What a refusal counts as.
 pub fn verdict(denial: &Denial) -> Verdict {
@@ -33,18 +35,6 @@ pub fn note(finding: &Finding) -> FindingNote {
         location: finding.location().into(),
         fingerprint: format!("{:016x}", finding.fingerprint).into(),
     }
-}
-
-/// A text in which the first `count` parts are taken out, but for short words.
-fn without_odd(text: &str, separator: char, count: usize) -> String {
-    const WORD: usize = 16;
-    let is_word = |part: &str| part.len() <= WORD && part.bytes().all(|b| b.is_ascii_lowercase() || b"-_".contains(&b));
-    let is_version = |part: &str| part.len() <= 3 && part.starts_with('v');
-    let parts = text.split(separator).enumerate().map(|(at, part)| match part {
-        part if at >= count || is_word(part) || is_version(part) => part,
-        _ => "***",
-    });
-    parts.collect::<Vec<_>>().join(&separator.to_string())
 }
 
 impl Exchange {
@@ -80,32 +70,25 @@ impl Exchange {
                 (record.path, record.query) = redacted_target(&text(":path"));
             }
         }
-        self.take_out_what_was_found(&mut record);
+        self.leave_out(request, &mut record);
         record
     }
 
-    /// What was found in a path or host does not stand in the record of it.
-    fn take_out_what_was_found(&self, record: &mut DecisionRecord) {
-        let found = |parts: &[&str]| {
-            let part =
-                |note: &FindingNote| note.location.split([' ', '.']).next().is_some_and(|at| parts.contains(&at));
-            self.look.notes.iter().any(part)
-        };
-        // What was found in the request as a whole may have a part there.
-        if found(&["path", "request", "requests"]) {
-            record.path = without_odd(&record.path, '/', usize::MAX).into();
+    /// What was found in the words of a request does not stand in the record of it.
+    fn leave_out(&self, request: &Request, record: &mut DecisionRecord) {
+        let agent = request.caller.map(|caller| caller.agent);
+        let finds = |text: &str| self.rules.finds(agent, text);
+        let places = self.look.notes.iter().filter_map(|note| note.location.split([' ', '.']).next());
+        let mut words = Words::from(record);
+        words.leave_out_found(places, finds);
+        if self.look.is_complete {
+            return;
         }
-        if found(&["query", "request", "requests"]) {
-            let named = record.query.iter().flat_map(|query| query.split('&'));
-            let pairs = named.map(|pair| {
-                let (name, value) = pair.split_at(pair.find('=').unwrap_or(pair.len()));
-                without_odd(name, '.', usize::MAX) + value
-            });
-            record.query = record.query.is_some().then(|| pairs.collect::<Vec<_>>().join("&").into());
-        }
-        if found(&["host", "request", "requests"]) {
-            let below = record.host.split('.').count().saturating_sub(2);
-            record.host = without_odd(&record.host, '.', below).into();
+        words.leave_out(finds);
+        // Names are in small letters on record, and secrets rarely are.
+        let said = [request.fields().get(":authority"), request.sni.as_deref().map(str::as_bytes)];
+        if said.into_iter().flatten().any(|name| finds(&String::from_utf8_lossy(name))) {
+            words.leave_out_found(std::iter::once("host"), finds);
         }
     }
 

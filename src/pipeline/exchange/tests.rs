@@ -12,6 +12,7 @@ mod tunnels;
 
 /// Where the inspector for tests finds the types it is made of.
 mod seam {
+    pub use crate::pipeline::agent::AgentId;
     pub use crate::pipeline::dlp::finding::{Action, Category, Confidence, Finding};
     pub use crate::pipeline::message::Fields;
     pub use crate::pipeline::policy::inspect::{

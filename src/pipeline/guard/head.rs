@@ -1,4 +1,4 @@
-//! A request's head as one text: path, query and fields, each on its line, as far as they leave.
+//! A request's head as one text: method, path, query and fields, each on its line, as far as they leave.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use crate::pipeline::dlp::finding::{Action, Finding, Step};
 use crate::pipeline::dlp::scan::{Lens, Report};
 use crate::pipeline::dlp::surface::{Layout, Surface, joined, named};
 use crate::pipeline::dlp::view::View;
-use crate::pipeline::message::decoded;
+use crate::pipeline::message::{decoded, registered_method};
 use crate::pipeline::policy::decision::{Denial, Reason};
 use crate::pipeline::policy::inspect::Refusal;
 
@@ -28,6 +28,8 @@ pub struct Text {
     fields: Vec<(Box<str>, Range<usize>)>,
     host: String,
     path: Range<usize>,
+    /// Empty for a method that everybody knows.
+    method: Range<usize>,
 }
 
 /// True if it stands where agents carry credentials of their own.
@@ -45,7 +47,11 @@ impl Text {
             fields: Vec::new(),
             host: request.host.to_string(),
             path: 0..0,
+            method: 0..0,
         };
+        if registered_method(request.method).is_none() {
+            text.method = text.line("method", request.method.as_bytes());
+        }
         text.path = text.line("path", request.path.as_bytes());
         if let Some(query) = request.query {
             text.query = text.line("query", query.as_bytes());
@@ -79,12 +85,13 @@ impl Text {
         let custom = self.fields.iter().filter(|(name, _)| name.starts_with("x-"));
         let of_fields: Vec<_> = custom.map(|(_, range)| range.clone()).filter(|range| range.len() <= 256).collect();
         let of_fields = lens.unexempt(&self.bytes, of_fields);
-        let all: Vec<_> = of_path.iter().chain(&of_query).chain(&of_fields).cloned().collect();
+        let of_method = lens.unexempt(&self.bytes, values(&self.bytes, self.method.clone(), b'/', false));
+        let all: Vec<_> = of_method.iter().chain(&of_path).chain(&of_query).chain(&of_fields).cloned().collect();
         let mut views = joined(&self.bytes, &of_query);
         views.extend(joined(&self.bytes, &of_path));
         views.extend(joined(&self.bytes, &of_fields));
         views.extend(of_fields.iter().flat_map(|value| self.named(value)));
-        if [&of_query, &of_path, &of_fields].iter().filter(|values| !values.is_empty()).count() > 1 {
+        if [&of_method, &of_query, &of_path, &of_fields].iter().filter(|values| !values.is_empty()).count() > 1 {
             views.extend(joined(&self.bytes, &all));
         }
         let before = report.findings.len();
@@ -92,6 +99,11 @@ impl Text {
         let host: Vec<_> = labels(&self.host);
         let squeezed = joined(self.host.as_bytes(), &host);
         lens.scan(&Surface::new(self.host.as_bytes(), Layout::Plain("host".into())), squeezed, report);
+        // Names are read alike in both letters: keys in capitals leave in a name as well.
+        if !report.findings.iter().skip(before).any(|finding| &*finding.surface == "host") {
+            let capitals = self.host.to_ascii_uppercase();
+            lens.scan(&Surface::new(capitals.as_bytes(), Layout::Plain("host".into())), Vec::new(), report);
+        }
         for finding in report.findings.iter_mut().skip(before) {
             if own_credentials && is_own(finding) {
                 finding.action = finding.action.min(Action::Monitor);
@@ -121,6 +133,9 @@ impl Text {
     pub fn pieces(&self) -> Vec<(String, Vec<u8>)> {
         let text = |range: &Range<usize>| self.bytes.get(range.clone()).unwrap_or_default();
         let mut pieces = Vec::new();
+        if !self.method.is_empty() {
+            pieces.push(("method".to_owned(), text(&self.method).to_vec()));
+        }
         for (at, segment) in values(&self.bytes, self.path.clone(), b'/', false).iter().enumerate() {
             pieces.push((format!("path[{at}]"), read(text(segment))));
         }
@@ -152,7 +167,7 @@ impl Text {
             let Some(value) = self.redacted(range, report) else { continue };
             // Setting a field sets all of its name.
             if self.fields.iter().filter(|(other, _)| other == name).count() > 1 {
-                return Err(Denial::new(Reason::DlpBlocked).because(format!("`{name}` stands there twice")).into());
+                return Err(Denial::new(Reason::DlpBlocked).because("a field of that name stands there twice").into());
             }
             set.push((name.clone(), value));
         }

@@ -7,6 +7,7 @@ mod memory;
 mod response;
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -19,6 +20,7 @@ use crate::pipeline::dlp::known::Known;
 use crate::pipeline::dlp::profile::OverBuffer;
 use crate::pipeline::dlp::scan::{Lens, Report};
 use crate::pipeline::dlp::stream::Fault;
+use crate::pipeline::dlp::surface::{Layout, Surface, joined};
 use crate::pipeline::message::{Host, decoded};
 use crate::pipeline::policy::decision::{Denial, Reason};
 use crate::pipeline::policy::inspect::{BodyInspection, Inspection, Inspector, Refusal, Subject, Unheld};
@@ -51,6 +53,8 @@ pub struct Outgoing<'a> {
     pub host: &'a Host,
     /// And to which port.
     pub port: u16,
+    /// The method.
+    pub method: &'a str,
     /// The path.
     pub path: &'a str,
     /// The query, without what an injection replaces.
@@ -156,6 +160,7 @@ impl Inspector for Guard {
             agent,
             host,
             port,
+            method: &head.method,
             path: &head.path,
             query: query.as_deref(),
             fields: &fields,
@@ -184,12 +189,34 @@ impl Inspector for Guard {
         }
         Ok(inspection)
     }
+
+    fn finds(&self, agent: Option<AgentId>, text: &str) -> bool {
+        let lens = self.dlp.records(agent, (self.held)());
+        if lens.actions.is_off() && lens.known.is_empty() {
+            return false;
+        }
+        let mut report = Report::default();
+        let whole = Surface::new(text.as_bytes(), Layout::Plain("record".into()));
+        lens.scan(&whole, joined(text.as_bytes(), &parts(text)), &mut report);
+        report.exhausted || !report.findings.is_empty()
+    }
 }
 
 impl fmt::Debug for Guard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Guard").field("agents", &self.agents).finish_non_exhaustive()
     }
+}
+
+/// The parts of a host, path or query: a secret may be cut into them.
+fn parts(text: &str) -> Vec<Range<usize>> {
+    let mut start = 0;
+    let part = |part: &str| {
+        let range = start..start + part.len();
+        start = range.end + 1;
+        range
+    };
+    text.split(['.', '/', '?', '&', '=']).map(part).filter(|range| !range.is_empty()).collect()
 }
 
 /// Whether anything that is found would not pass as it is.

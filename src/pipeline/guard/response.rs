@@ -268,7 +268,8 @@ fn look_at_fields(lens: &Lens, fields: &Fields, report: &mut Report) -> Result<C
                 || (finding.action == Action::Redact && finding.chain.contains(&Step::Split))
         };
         if found.iter().any(blocks) || (!found.is_empty() && fields.all(name).count() > 1) {
-            let denial = Denial::new(Reason::ResponseBlocked).because(format!("in header `{name}`"));
+            let place = found.first().map(Finding::location).unwrap_or_default();
+            let denial = Denial::new(Reason::ResponseBlocked).because(format!("in {place}"));
             return Err(Refusal { denial, findings: report.findings.clone() });
         }
         let found: Vec<_> = found.iter().filter(|finding| finding.action == Action::Redact).collect();

@@ -154,7 +154,7 @@ fn body(guard: &Guard, request: &Outgoing<'_>) -> RequestBody {
 
 fn request<'a>(id: &'a str, fields: &'a [(&'a str, &'a [u8])], ends: bool) -> Outgoing<'a> {
     let (agent, now) = (AgentId(0), Instant::now());
-    Outgoing { id, agent, host: &HOST, port: 443, path: "/", query: None, fields, ends, now }
+    Outgoing { id, agent, host: &HOST, port: 443, method: "GET", path: "/", query: None, fields, ends, now }
 }
 
 fn rules(findings: &[Finding]) -> Vec<&str> {

@@ -8,6 +8,7 @@ use std::fmt;
 use std::time::Instant;
 
 use super::{Denial, Permit};
+use crate::pipeline::agent::AgentId;
 use crate::pipeline::dlp::finding::Finding;
 use crate::pipeline::message::{Fields, RequestHead};
 
@@ -17,6 +18,10 @@ pub trait Inspector: Send + Sync + fmt::Debug {
     /// when it is decided again, as after a person has agreed to it: what is counted over several requests must know it
     /// by its id.
     fn open(&self, subject: &Subject<'_>) -> Result<Inspection, Refusal>;
+
+    /// True if it would find anything in a text of this agent's, known secrets included: words of a request that was
+    /// not looked into, on their way into a record. In doubt it is true.
+    fn finds(&self, agent: Option<AgentId>, text: &str) -> bool;
 }
 
 /// A request that policy admits.

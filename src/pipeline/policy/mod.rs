@@ -109,6 +109,11 @@ impl Ruleset {
         Self { revision: revision.into(), agents, own, ..Self::default() }
     }
 
+    /// True if a text of this agent's holds what must not stand in a record.
+    pub fn finds(&self, agent: Option<AgentId>, text: &str) -> bool {
+        self.inspector.as_ref().is_some_and(|inspector| inspector.finds(agent, text))
+    }
+
     /// The lists of a scope.
     pub fn domains_mut(&mut self, scope: Scope) -> &mut Domains {
         match scope {

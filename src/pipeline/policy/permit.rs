@@ -9,7 +9,7 @@ use crate::pipeline::agent::AgentId;
 use crate::pipeline::approval::Terms;
 use crate::pipeline::credential::Injection;
 use crate::pipeline::limit::Limit;
-use crate::pipeline::message::{RequestHead, token};
+use crate::pipeline::message::RequestHead;
 use crate::pipeline::policy::binding::Chosen;
 use crate::pipeline::policy::decision::{Denial, Reason, RuleId};
 use crate::pipeline::policy::domains::{Entries, Target};
@@ -225,9 +225,9 @@ impl Draft {
         let protocol = head.upgrades().find(|protocol| !(websocket && protocol == "websocket"))?;
         let rule = self.entries.first().map(|e| e.rule.clone());
         let denial = Denial { rule, ..Denial::new(Reason::UpgradeNotAllowed) };
-        // The names of protocols are short; what is longer may be anything, and would go on record.
-        let is_name = protocol.len() <= 24 && token(protocol.as_bytes()).is_some();
-        Some(if is_name { denial.because(format!("`{protocol}`")) } else { denial })
+        // Any other may be anything, and would go on record.
+        let known = PROTOCOLS.into_iter().find(|known| *known == protocol);
+        Some(known.map_or(denial.clone(), |known| denial.because(format!("`{known}`"))))
     }
 
     /// The permit. What stands in no order in the policy stands in the order of its names.
@@ -251,3 +251,6 @@ where
         list.push(value.clone());
     }
 }
+
+/// Protocols that are switched to, lower-cased, of IANA's *HTTP Upgrade Token Registry*; `h2c` as RFC 7540 had it.
+const PROTOCOLS: [&str; 5] = ["websocket", "h2c", "connect-udp", "connect-ip", "connect-tcp"];

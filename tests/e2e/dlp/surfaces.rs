@@ -46,6 +46,32 @@ async fn in_any_part_of_the_head() {
     assert_untold(&place, &[KEY]);
 }
 
+/// What no registry knows may be anything, and is neither let out nor told.
+#[tokio::test]
+async fn in_the_place_of_a_method() {
+    let place = place().await;
+    let ask = |method: &str, host: &str| Ask::new(Protocol::Http2, method, &format!("https://{host}/x"));
+    for (method, location) in [(KEY.to_owned(), "method"), (hex(KEY), "method → hex")] {
+        let outcome = place.send_bytes(ask(&method, HOST)).await;
+        assert_eq!(outcome.to_string(), format!("403 dlp_blocked {RULE}"), "{outcome:?}");
+        assert_eq!(finding(&outcome.record, RULE)["location"], location, "{}", outcome.record);
+        assert_eq!(outcome.record["method"], "***", "{}", outcome.record);
+        // It is refused before anybody looks.
+        let plain = Ask::new(Protocol::Http2, &method, "http://unlisted.example/x");
+        let outcome = place.send_bytes(plain).await;
+        assert_eq!(outcome.to_string(), "403 domain_not_allowed", "{outcome:?}");
+        assert_eq!(outcome.record["method"], "***", "{}", outcome.record);
+    }
+    let outcome = place.send_bytes(ask("PURGE", HOST)).await;
+    assert_eq!((outcome.to_string().as_str(), &outcome.record["method"]), ("200", &"PURGE".into()), "{outcome:?}");
+    // Cut into the method and what follows it.
+    let (first, second) = KEY.split_at(9);
+    let cut = Ask::new(Protocol::Http2, first, &format!("https://other.example/?a={second}"));
+    let outcome = place.send_bytes(cut).await;
+    assert_eq!(outcome.to_string(), format!("403 dlp_blocked {RULE}"), "{outcome:?}");
+    assert_untold(&place, &[KEY]);
+}
+
 #[tokio::test]
 async fn in_any_part_of_a_body() {
     let place = place().await;

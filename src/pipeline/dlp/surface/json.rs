@@ -6,6 +6,8 @@ use std::ops::Range;
 
 use memchr::memchr2;
 
+use super::is_name;
+
 /// How deep containers are followed.
 const DEPTH: usize = 256;
 
@@ -144,18 +146,15 @@ impl Path<'_> {
 
 impl std::fmt::Display for Path<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        /// What is shown of a key, in bytes: it is the agent's text, and goes on record.
-        const SHOWN: usize = 40;
         f.write_char('$')?;
         for frame in self.frames {
             match frame {
                 Frame::Array(index) => write!(f, "[{index}]")?,
                 Frame::Object(key) => {
                     let key = self.text.get(key.clone()).unwrap_or_default();
-                    let plain = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
                     match std::str::from_utf8(key) {
-                        Ok(name) if key.len() <= SHOWN && key.iter().all(plain) => write!(f, ".{name}")?,
-                        // A key may be the secret itself.
+                        // It is the agent's text, and goes on record: it may be the secret itself.
+                        Ok(name) if is_name(key) && !name.contains(['.', '[', ']']) => write!(f, ".{name}")?,
                         _ => f.write_str("[?]")?,
                     }
                 }

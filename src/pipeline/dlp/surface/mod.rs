@@ -51,6 +51,14 @@ impl<'a> Surface<'a> {
         Self { text, layout, chain: Chain::new(), offset: 0, ends: true }
     }
 
+    /// What it is called as a whole: places count from its beginning.
+    pub fn name(&self) -> Arc<str> {
+        match &self.layout {
+            Layout::Plain(name) | Layout::Json(name) | Layout::Form(name) | Layout::Multipart(name, _) => name.clone(),
+            Layout::Parts(parts) => parts.first().map_or_else(|| "".into(), |(_, first)| first.clone()),
+        }
+    }
+
     /// The part of the message in which a byte stands, and where in it.
     pub fn place(&self, at: usize) -> (Arc<str>, Option<Box<str>>) {
         match &self.layout {
@@ -161,9 +169,21 @@ fn pairs(text: &[u8]) -> impl Iterator<Item = Pair> {
 
 /// A name that goes on record: short and plain, since it is the agent's text.
 fn shown(name: &[u8]) -> Option<Box<str>> {
-    let plain = |b: &u8| b.is_ascii_alphanumeric() || b"_-.[]".contains(b);
     let name = std::str::from_utf8(name).ok()?;
-    (!name.is_empty() && name.len() <= 40 && name.bytes().all(|b| plain(&b))).then(|| name.into())
+    is_name(name.as_bytes()).then(|| name.into())
+}
+
+/// Whether a key or field is called as people call them, rather than by something that is written in other letters:
+/// what is longer than a short word has no digits, and few capitals.
+pub fn is_name(name: &[u8]) -> bool {
+    const SHORT: usize = 8;
+    let is_word = |word: &[u8]| {
+        let capitals = word.iter().filter(|b| b.is_ascii_uppercase()).count();
+        let is_plain = word.iter().all(u8::is_ascii_alphanumeric);
+        let is_spoken = !word.iter().any(u8::is_ascii_digit) && capitals * 4 <= word.len();
+        is_plain && (word.len() <= SHORT || is_spoken)
+    };
+    (1..=40).contains(&name.len()) && name.split(|b| b"_-.[]".contains(b)).all(is_word)
 }
 
 #[cfg(test)]
@@ -177,6 +197,20 @@ mod tests {
         assert_eq!(surface.place(2), ("body".into(), Some("a".into())));
         assert_eq!(surface.place(0), ("body".into(), None));
         assert_eq!(surface.values(), [2..3, 6..9]);
+    }
+
+    #[test]
+    fn what_is_written_in_other_letters_is_no_name() {
+        for name in ["a", "content", "customer_address_line_2", "accessKeyId", "x-amz-content-sha256", "items[3].name"]
+        {
+            assert!(is_name(name.as_bytes()), "{name}");
+        }
+        let long = "a".repeat(41);
+        for name in
+            ["", "a b", "AKIAQ3EGRX5TLK2WN7YB", "am9hbi5xN3d6a0BtYWlsYm94", "6f61c0ffee00", "QUtJQVFBUkdSWFRM", &long]
+        {
+            assert!(!is_name(name.as_bytes()), "{name}");
+        }
     }
 
     #[test]

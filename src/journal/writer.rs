@@ -35,6 +35,8 @@ pub(super) struct Writer {
     hash: Hash,
     /// Since when something is not on the disk.
     dirty: Option<Instant>,
+    /// The same of what is being brought there.
+    leaving: Option<Instant>,
     /// The segment may end in half a line that could not be taken back, or lack what the disk did not take: nothing
     /// more is written to it.
     spoiled: bool,
@@ -73,6 +75,7 @@ impl Writer {
             next: 0,
             hash: Hash::default(),
             dirty: None,
+            leaving: None,
             spoiled: false,
             lost: 0,
             stuck: None,
@@ -232,7 +235,8 @@ impl Writer {
     /// What is to be brought onto the disk.
     fn take_unsynced(&mut self) -> Vec<Arc<File>> {
         let mut files = std::mem::take(&mut self.full);
-        if self.dirty.take().is_some() {
+        self.leaving = self.dirty.take();
+        if self.leaving.is_some() {
             files.push(self.file.clone());
         }
         files
@@ -240,7 +244,7 @@ impl Writer {
 
     /// How long the oldest record has waited that is not on the disk.
     pub fn unsynced(&self) -> Duration {
-        self.dirty.map_or(Duration::ZERO, |since| since.elapsed())
+        self.leaving.or(self.dirty).map_or(Duration::ZERO, |since| since.elapsed())
     }
 
     /// True if the segment has been written to for long enough. One in which there is nothing but what the journal says
@@ -284,6 +288,7 @@ impl Shared {
             self.trouble.failed(error, 1);
         }
         let mut writer = self.writer();
+        writer.leaving = None;
         if outcome.is_err() {
             self.counts.errors.fetch_add(1, Ordering::Relaxed);
             // The kernel may have forgotten what the disk did not take: a second attempt would succeed without it.

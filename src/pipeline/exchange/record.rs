@@ -78,10 +78,12 @@ impl Exchange {
     fn leave_out(&self, request: &Request, record: &mut DecisionRecord) {
         let agent = request.caller.map(|caller| caller.agent);
         let finds = |text: &str| self.rules.finds(agent, text);
-        let places = self.look.notes.iter().filter_map(|note| note.location.split([' ', '.']).next());
         let mut words = Words::from(record);
-        words.leave_out_found(places, finds);
-        if self.look.is_complete {
+        if !self.look.notes.is_empty() {
+            let places = self.look.notes.iter().filter_map(|note| note.location.split([' ', '.']).next());
+            words.leave_out_found(places, finds);
+        }
+        if self.look.is_complete || self.rules.inspector.is_none() {
             return;
         }
         words.leave_out(finds);

@@ -32,6 +32,9 @@ pub struct Text {
     method: Range<usize>,
 }
 
+/// What is shorter is no key that is written in capitals, in bytes: those of AWS have twenty.
+const SHORTEST_KEY: usize = 16;
+
 /// True if it stands where agents carry credentials of their own.
 pub fn is_own(finding: &Finding) -> bool {
     OWN.contains(&&*finding.surface) && finding.category.to_string() == "credentials"
@@ -100,7 +103,8 @@ impl Text {
         let squeezed = joined(self.host.as_bytes(), &host);
         lens.scan(&Surface::new(self.host.as_bytes(), Layout::Plain("host".into())), squeezed, report);
         // Names are read alike in both letters: keys in capitals leave in a name as well.
-        if !report.findings.iter().skip(before).any(|finding| &*finding.surface == "host") {
+        let is_long = self.host.split('.').any(|label| label.len() >= SHORTEST_KEY);
+        if is_long && !report.findings.iter().skip(before).any(|finding| &*finding.surface == "host") {
             let capitals = self.host.to_ascii_uppercase();
             lens.scan(&Surface::new(capitals.as_bytes(), Layout::Plain("host".into())), Vec::new(), report);
         }

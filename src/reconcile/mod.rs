@@ -18,7 +18,10 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::journal::Journal;
 use crate::live::Live;
-use crate::pipeline::audit::{DecisionRecord, OutcomeRecord, Record, Verdict, redacted_authority, redacted_target};
+use crate::pipeline::audit::{
+    DecisionRecord, InspectionAction, InspectionRecord, OutcomeRecord, Record, Verdict, redacted_authority,
+    redacted_target,
+};
 use crate::pipeline::policy::{Class, Reason};
 use crate::pipeline::untold::Words;
 use crate::telemetry::Telemetry;
@@ -103,6 +106,13 @@ impl Ledger {
     pub fn recorded(&self, record: &DecisionRecord) {
         if record.decision == Verdict::Error && record.reason.as_deref() == Some(Reason::RecordFailed.as_str()) {
             self.open.forget(&record.request_id);
+        }
+    }
+
+    /// One of its messages was cut off, which is on record.
+    pub fn inspected(&self, record: &InspectionRecord) {
+        if record.action == InspectionAction::Blocked {
+            self.open.cut(&record.request_id);
         }
     }
 

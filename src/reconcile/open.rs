@@ -43,12 +43,11 @@ enum State {
         since: Instant,
         mark: Mark,
         orphaned: Option<Instant>,
+        /// One of its messages was cut off, and that is on record.
+        cut: bool,
     },
     /// Whether its end is on record yet.
-    Over {
-        since: Instant,
-        written: bool,
-    },
+    Over { since: Instant, written: bool },
 }
 
 /// What was known of an exchange when its end was reported.
@@ -56,6 +55,8 @@ enum State {
 pub enum Known {
     /// It was running.
     Running,
+    /// The same, and one of its messages had been cut off: it may have gone nowhere after all.
+    Cut,
     /// Its end had been reported, and is yet to be written.
     Ending,
     /// Its end had been reported.
@@ -77,11 +78,18 @@ impl Open {
         if self.count.load(Ordering::Relaxed) >= MOST {
             return false;
         }
-        let running = State::Running { since: now, mark, orphaned: None };
+        let running = State::Running { since: now, mark, orphaned: None, cut: false };
         if self.part(id).insert(id.clone(), running).is_none() {
             self.count.fetch_add(1, Ordering::Relaxed);
         }
         true
+    }
+
+    /// One of its messages was cut off.
+    pub fn cut(&self, id: &str) {
+        if let Some(State::Running { cut, .. }) = self.part(id).get_mut(id) {
+            *cut = true;
+        }
     }
 
     /// It was not let go after all.
@@ -95,11 +103,9 @@ impl Open {
     pub fn finish(&self, id: &Arc<str>, anybody: bool, now: Instant) -> Known {
         let mut part = self.part(id);
         if let Some(state) = part.get_mut(id) {
-            let was_running = matches!(state, State::Running { .. });
-            if was_running {
-                *state = State::Over { since: now, written: false };
-            }
-            return if was_running { Known::Running } else { Known::Over };
+            let State::Running { cut, .. } = *state else { return Known::Over };
+            *state = State::Over { since: now, written: false };
+            return if cut { Known::Cut } else { Known::Running };
         }
         if anybody && self.count.load(Ordering::Relaxed) < MOST {
             part.insert(id.clone(), State::Over { since: now, written: false });
@@ -150,7 +156,7 @@ impl Open {
             lock(part).retain(|id, state| {
                 let keep = match state {
                     State::Over { since, .. } => now.saturating_duration_since(*since) < REMEMBERED,
-                    State::Running { since, mark, orphaned } => {
+                    State::Running { since, mark, orphaned, .. } => {
                         let gone = matches!(mark, Mark::Below(number) if *number <= oldest);
                         let gone_since = gone.then(|| *orphaned.get_or_insert(now));
                         let is_lost = gone_since.is_some_and(|gone| now.saturating_duration_since(gone) >= GRACE)
@@ -207,6 +213,10 @@ mod tests {
         open.written("b");
         assert_eq!(open.confirm("b"), Known::Over);
         open.written("c");
+        open.begin(&id("d"), Mark::Below(1), now);
+        open.cut("d");
+        assert_eq!(open.finish(&id("d"), false, now), Known::Cut);
+        open.forget("d");
         assert_eq!(open.finish(&id("c"), false, now), Known::Stranger);
         assert_eq!(open.confirm("c"), Known::Stranger, "that it was decided is yet to be seen");
         open.begin(&id("c"), Mark::Below(1), now);

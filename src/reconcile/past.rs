@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime};
 use serde::Deserialize;
 
 use crate::journal::segment::{self, SegmentFile};
-use crate::pipeline::audit::{Verdict, rfc3339};
+use crate::pipeline::audit::{InspectionAction, Verdict, rfc3339};
 
 /// How much of a journal is read at most, in bytes.
 const MOST: u64 = 256 * 1024 * 1024;
@@ -97,15 +97,20 @@ struct Raw<'a> {
     time: SystemTime,
     decision: Option<Verdict>,
     known: Option<bool>,
+    action: Option<InspectionAction>,
 }
 
 impl<'a> Line<'a> {
     /// Nothing of what is about something else, and nothing of what is torn.
     fn read(line: &'a [u8]) -> Option<Self> {
-        let Raw { r#type, request_id, time, decision, known } = serde_json::from_slice(line).ok()?;
+        let Raw { r#type, request_id, time, decision, known, action } = serde_json::from_slice(line).ok()?;
         let known = known.unwrap_or(true);
         match &*r#type {
             "decision" => Some(Self { request_id: request_id?, time, decision: Some(decision?), known }),
+            // It was let go, and cut off: neither an allow nor a refusal that Envoy could have passed by.
+            "inspection" if action == Some(InspectionAction::Blocked) => {
+                Some(Self { request_id: request_id?, time, decision: Some(Verdict::Error), known })
+            }
             "outcome" => Some(Self { request_id: request_id?, time, decision: None, known }),
             _ => None,
         }
@@ -203,6 +208,18 @@ mod tests {
         assert_eq!(found, ids(&["a", "d"]));
         let found = unfinished(folder.path(), at(50) + super::super::A_DAY).unwrap();
         assert_eq!(found, ["later".into()] as [Arc<str>; 1], "what is a day old is left alone");
+    }
+
+    #[test]
+    fn what_was_cut_off_is_no_allow_that_went_nowhere() {
+        let folder = tempfile::tempdir().unwrap();
+        let cut = r#"{"type":"inspection","requestId":"a","time":"1970-01-12T13:46:41.000000Z","direction":"request","action":"blocked","bytes":1}"#;
+        let seen = cut.replace("blocked", "monitored").replace("\"a\"", "\"b\"");
+        let lines =
+            [decision("a", 0, Verdict::Allow), decision("b", 0, Verdict::Allow), cut.to_owned() + "\n", seen + "\n"];
+        write(folder.path(), 1, &lines);
+        let past = find(folder.path(), &ids(&["a", "b"]), at(0)).unwrap();
+        assert_eq!(past.decisions, HashMap::from([("a".into(), Verdict::Error), ("b".into(), Verdict::Allow)]));
     }
 
     #[test]

@@ -189,7 +189,7 @@ impl Watcher {
                     break;
                 }
                 Known::Over | Known::Ending => {}
-                Known::Running => {
+                Known::Running | Known::Cut => {
                     self.ledger.take(waiting.entry.report(&waiting.id), &mut self.unwritten);
                     self.done(&waiting.id);
                 }

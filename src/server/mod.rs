@@ -532,7 +532,11 @@ impl Recorder for Recording {
     }
 
     fn note(&self, record: &InspectionRecord) -> Receipt {
-        self.receipt(self.journal.append(record), &record.request_id)
+        let receipt = self.receipt(self.journal.append(record), &record.request_id);
+        if receipt.seq.is_some() {
+            self.ledger.inspected(record);
+        }
+        receipt
     }
 }
 

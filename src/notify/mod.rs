@@ -1,8 +1,8 @@
 //! Webhooks: what people want to be told of, sent so that no verdict ever waits for it.
 //!
-//! What is on record is read from the journal, each channel from the place it has come to ([`told`]): however long a
+//! What is on record is read from the journal, each channel from the place it has come to (`told`): however long a
 //! channel is down, it gets all of it once it is back. What is urgent or not on record (a question to a person, a policy
-//! that is wrong) goes through a bounded queue in memory ([`deliver`]), for as long as it is worth something. All is
+//! that is wrong) goes through a bounded queue in memory (`deliver`), for as long as it is worth something. All is
 //! signed as the Standard Webhooks specification says.
 
 mod deliver;

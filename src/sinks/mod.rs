@@ -1,6 +1,6 @@
 //! Takes the record elsewhere: each sink reads the journal from the place it has come to, and nothing waits for it.
 //!
-//! A sink is a [`pump`] between a [`tail`] of the journal and whoever [`Deliver`]s. What was delivered is remembered in
+//! A sink is a pump between a tail of the journal and whoever [`Deliver`]s. What was delivered is remembered in
 //! `STATE/journal/cursors/NAME.json`, after it was; so every record arrives at least once, over restarts too, and again
 //! where the process died in between. What a sink has not taken stays in the journal, and no more of it is in memory
 //! than one batch. All of it happens on a thread of its own.

@@ -254,7 +254,11 @@ agents:
         .await;
     }
     attache.curl(["http://evil.example/%1b%5b31m"]).await;
-    until("the last", async || (attache.records().len() == 5).then_some(())).await;
+    until("the last", async || {
+        let records = attache.records();
+        (records.len() == 5 && !records[4]["flags"].is_null()).then_some(())
+    })
+    .await;
 
     for stopped in [false, true] {
         if stopped {

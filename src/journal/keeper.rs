@@ -24,18 +24,21 @@ pub(super) struct Keeper {
     number: u64,
     /// The clock, and the time that has passed since the machine's start, sleep included, at the same moment.
     clock: (SystemTime, Duration),
+    /// The same when this began.
+    began: (SystemTime, Duration),
     /// What could not be removed has been said.
     warned: bool,
 }
 
 impl Keeper {
     pub fn new() -> Self {
-        let now = Instant::now();
+        let (now, clock) = (Instant::now(), (SystemTime::now(), since_start()));
         Self {
             checkpointed: now,
             looked: now.checked_sub(LOOK).unwrap_or(now),
             number: 0,
-            clock: (SystemTime::now(), since_start()),
+            clock,
+            began: clock,
             warned: false,
         }
     }
@@ -76,10 +79,12 @@ impl Keeper {
 
     /// Removes the oldest segments, as long as there is too much or they are too old.
     fn make_room(&mut self, shared: &Shared, keep_from: u64) -> io::Result<()> {
+        let written = shared.writer().bytes;
         let segments = segment::list(&shared.folder)?;
         let mut size: u64 = segments.iter().map(|segment| segment.size).sum();
-        // Not by the clock, which may be set to any time while this runs.
-        let now = self.clock.0 + since_start().saturating_sub(self.clock.1);
+        // The clock may be set to any time while this runs: what is old has to be old by what it says, and by what it
+        // would say had it been left alone.
+        let now = SystemTime::now().min(self.began.0 + since_start().saturating_sub(self.began.1));
         let is_old = |segment: &SegmentFile| {
             let age = now.duration_since(segment.modified).unwrap_or_default();
             shared.options.max_age.is_some_and(|max| age > max)
@@ -105,7 +110,7 @@ impl Keeper {
         self.warned = held;
         self.remove(shared, &doomed)?;
         let Counts { earlier, segments: count, .. } = &shared.counts;
-        earlier.store(size.saturating_sub(shared.writer().bytes), Ordering::Relaxed);
+        earlier.store(size.wrapping_sub(written), Ordering::Relaxed);
         count.store((segments.len() - doomed.len()) as u64, Ordering::Relaxed);
         Ok(())
     }
@@ -162,7 +167,8 @@ impl Keeper {
     }
 
     /// As if the clock had been set forward since.
-    pub fn set_clock_back(&mut self, by: Duration) {
+    pub fn set_clock_forward(&mut self, by: Duration) {
         self.clock.0 -= by;
+        self.began.0 -= by;
     }
 }

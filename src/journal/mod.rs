@@ -120,7 +120,8 @@ struct Shared {
 #[derive(Default)]
 struct Counts {
     errors: AtomicU64,
-    /// What there is beside what this run has appended, in bytes.
+    /// What there is beside what this run has appended, in bytes. Below zero, in two's complement, where some of that has
+    /// been removed.
     earlier: AtomicU64,
     segments: AtomicU64,
 }
@@ -201,9 +202,8 @@ impl Journal {
             Durability::Strict => Some(Commits::start(shared.clone())?),
             Durability::Buffered => None,
         };
-        // The names themselves have to survive a power cut too, and who reads on finds a first line in every segment.
+        // Who reads on finds a first line in every segment.
         shared.sync().outcome?;
-        File::open(folder)?.sync_all()?;
         Ok(Self { shared, commits, keeper: Mutex::new(Keeper::new()), pins: Mutex::default(), _lock: lock })
     }
 
@@ -286,7 +286,7 @@ impl Journal {
             records: writer.next,
             bytes: writer.bytes,
             errors: count(errors),
-            size: count(earlier) + writer.bytes,
+            size: count(earlier).wrapping_add(writer.bytes),
             segments: count(segments),
             unsynced: writer.unsynced(),
             checkpoint: writer.checkpoint,

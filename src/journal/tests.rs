@@ -199,6 +199,7 @@ fn old_segments_go_and_what_is_held_stays() {
     assert!(left[0].number > 3 && left.len() > 2, "{left:?}");
     let size: u64 = left.iter().map(|segment| segment.size).sum();
     assert!(size <= 7_000, "{size}");
+    assert_eq!(journal.facts().size, size, "what was removed of this run's own counts no more");
     let marks: Vec<mark::Mark> =
         lines(folder.path()).iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
     let mut removed = marks.iter().filter_map(|mark| match mark {
@@ -230,10 +231,32 @@ fn a_segment_is_begun_when_one_is_old_and_a_checkpoint_signed_when_something_was
 }
 
 #[test]
+fn what_is_old_by_a_clock_that_was_set_forward_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let hour = Duration::from_secs(3600);
+    let options = Options { segment_size: 1_000, max_age: Some(hour), ..Options::default() };
+    let journal = Journal::open(folder.path(), options).unwrap();
+    for line in 0..20 {
+        journal.append(&json!({"line": line})).unwrap();
+    }
+    let written = segment::list(folder.path()).unwrap();
+    for segment in &written {
+        File::options().append(true).open(&segment.path).unwrap().set_modified(SystemTime::now() - 2 * hour).unwrap();
+    }
+    journal.keeper.lock().unwrap().set_clock_forward(2 * hour);
+    journal.upkeep().unwrap();
+    assert_eq!(segment::list(folder.path()).unwrap().len(), written.len());
+    *journal.keeper.lock().unwrap() = Keeper::new();
+    journal.upkeep().unwrap();
+    let left = segment::list(folder.path()).unwrap();
+    assert!(left[0].number >= written[written.len() - 1].number, "two hours have passed: {left:?}");
+}
+
+#[test]
 fn a_change_of_the_clock_is_on_record() {
     let folder = tempfile::tempdir().unwrap();
     let journal = open(folder.path());
-    journal.keeper.lock().unwrap().set_clock_back(Duration::from_secs(3600));
+    journal.keeper.lock().unwrap().set_clock_forward(Duration::from_secs(3600));
     journal.upkeep().unwrap();
     journal.upkeep().unwrap();
     assert_eq!(types(folder.path()), ["segment", "clock"]);

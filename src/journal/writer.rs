@@ -30,6 +30,8 @@ pub(super) struct Writer {
     begun_at: u64,
     /// Earlier segments that may not be on the disk yet.
     full: Vec<Arc<File>>,
+    /// A segment was begun whose name may not be on the disk yet.
+    named: bool,
     /// The number of the next record.
     pub next: u64,
     hash: Hash,
@@ -72,6 +74,7 @@ impl Writer {
             begun: Instant::now(),
             begun_at: 1,
             full: Vec::new(),
+            named: true,
             next: 0,
             hash: Hash::default(),
             dirty: None,
@@ -188,6 +191,7 @@ impl Writer {
         if self.lost < before_header {
             self.full.push(full);
         }
+        self.named = true;
         self.number = number;
         (self.begun, self.begun_at) = (Instant::now(), self.next);
         shared.counts.segments.fetch_add(1, Ordering::Relaxed);
@@ -279,11 +283,13 @@ impl Shared {
     /// Brings what there is onto the disk, without holding up who writes meanwhile.
     pub(super) fn sync(&self) -> Synced {
         let _alone = self.syncing.lock().unwrap_or_else(PoisonError::into_inner);
-        let (files, upto) = {
+        let (files, named, upto) = {
             let mut writer = self.writer();
-            (writer.take_unsynced(), writer.next)
+            (writer.take_unsynced(), std::mem::take(&mut writer.named), writer.next)
         };
-        let outcome = files.iter().try_for_each(|file| file.sync_data());
+        // A file without its name is lost in a power cut.
+        let names = || if named { File::open(&self.folder)?.sync_all() } else { Ok(()) };
+        let outcome = files.iter().try_for_each(|file| file.sync_data()).and_then(|()| names());
         if let Err(error) = &outcome {
             self.trouble.failed(error, 1);
         }
@@ -293,6 +299,7 @@ impl Shared {
             self.counts.errors.fetch_add(1, Ordering::Relaxed);
             // The kernel may have forgotten what the disk did not take: a second attempt would succeed without it.
             (writer.spoiled, writer.lost) = (true, upto);
+            writer.named |= named;
         }
         Synced { upto, lost: writer.lost, outcome }
     }

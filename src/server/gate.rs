@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::{record_alone, wall};
+use super::record::{record_alone, wall};
 use crate::certificates::discovery::{Admission, Issued, NameGate, ServerName};
 use crate::journal::Journal;
 use crate::live::Live;

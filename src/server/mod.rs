@@ -1,9 +1,12 @@
 //! The composition root: what `attache serve` is made of, how it comes up, and how it goes down.
 
+mod control;
 mod gate;
 mod herald;
 mod listen;
+mod names;
 mod policy;
+mod record;
 mod sink;
 mod workers;
 
@@ -16,36 +19,31 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use futures_util::future::join_all;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustix::process::Pid;
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::access_log::{AccessLog, AccessLogServer};
 use crate::certificates::discovery::{Discovery, Options as DiscoveryOptions};
 use crate::certificates::{Authority, Minter};
 use crate::config::{Origin, Problems};
-use crate::control::{Answered, Control, ControlServer};
-use crate::ext_proc::{ExternalProcessor, Held, Needs, Receipt, Recorder, Resolve};
+use crate::control::{Answered, Control};
+use crate::ext_proc::{ExternalProcessor, Held, Needs};
 use crate::https::Trust;
 use crate::journal::{self, Journal, OpenError};
 use crate::live::Live;
 use crate::notify::{self, Notifier};
-use crate::peer::Peer;
-use crate::pipeline::audit::{DecisionRecord, InspectionRecord};
-use crate::pipeline::exchange::{ResolveFailure, Resolved};
 use crate::pipeline::guard;
-use crate::pipeline::message::Host;
-use crate::pipeline::policy::Reason;
 use crate::reconcile::{ENVOY_FILE, Ledger, Source, Watch};
-use crate::resolver::{Lookup, Options as ResolverOptions, ResolveError, Resolver, StatedError};
+use crate::resolver::{Options as ResolverOptions, Resolver, StatedError};
 use crate::secrets::Environment;
 use crate::sinks::{self, Sink};
 use crate::store::{Memory, Redis, RedisOptions, RedisOptionsError, Store};
-use crate::telemetry::{self, EnvoyAdmin, JournalFacts, Port, Relay, Telemetry, TelemetryError};
+use crate::telemetry::{self, EnvoyAdmin, Port, Relay, Telemetry, TelemetryError};
 pub use listen::MAX_SOCKET_PATH;
 use listen::{Accepted, Guard};
+use names::Names;
+use record::Recording;
 pub use sink::{First as FirstRecord, Format as SinkFormat, Kind as SinkKind, SinkError, Sinks};
 
 /// How long a leaf certificate is valid.
@@ -205,7 +203,6 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
     let named = |source| ServeError::Journal { folder: std::path::absolute(&folder).unwrap_or(folder.clone()), source };
     let journal = Journal::open(&folder, journal).map_err(named)?;
     let journal = Arc::new(journal);
-    let watched = state_dir.join("journal");
     let ready = Arc::new(AtomicBool::new(true));
     let (stop, stopped) = watch::channel(false);
     let in_flight = Arc::new(AtomicUsize::new(0));
@@ -255,7 +252,7 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
         file: access_log,
         mode: if let Address::Socket { mode, .. } = &service { *mode } else { 0o600 },
         cursor: state_dir.join(ENVOY_FILE).with_extension("cursor"),
-        journal: watched,
+        journal: journal.folder().to_owned(),
         envoy: envoy.map(|envoy| Box::new(move || *envoy.borrow()) as Box<dyn Fn() -> Option<Pid> + Send>),
     };
     let watch = Watch::start(ledger, source).map_err(ServeError::Worker)?;
@@ -294,7 +291,7 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
     let path = state_dir.join("control.sock");
     let listener = listen::unix(&path, 0o600)?;
     sockets.push(path);
-    tokio::spawn(serve_control(listener, control, supervisor.map(|s| s.pid), stopped.clone()));
+    tokio::spawn(control::serve(listener, control, supervisor.map(|s| s.pid), stopped.clone()));
     let metrics = match metrics {
         Some(address) => {
             let listener = tcp(address).await?;
@@ -307,12 +304,12 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
         None => None,
     };
     telemetry.observe_ready(is_ready);
-    telemetry.observe_journal(journal_facts(journal.clone()));
+    telemetry.observe_journal(record::facts(journal.clone()));
     let secrets = live.clone();
     telemetry.observe_expiries(Arc::new(move || secrets.load().secrets.expiries()));
     tokio::spawn(policy::watch(policies, kept, live.clone(), notifier.clone(), telemetry.clone()));
     tokio::spawn(policy::refresh_secrets(live.clone()));
-    tokio::spawn(keep(journal.clone()));
+    tokio::spawn(record::keep(journal.clone()));
     tokio::spawn(herald::watch_journal(journal.clone(), notifier.clone()));
     tokio::spawn(crier.watch(store));
     Ok(Running {
@@ -409,159 +406,6 @@ fn round_robin(queues: Vec<workers::Queue>) -> impl FnMut(listen::Connection) + 
         }
         next += 1;
     }
-}
-
-/// Serves operators on the control socket. Agents are refused: those of `attache run` are the supervisor's children.
-async fn serve_control(
-    listener: UnixListener,
-    control: Control,
-    supervisor: Option<Pid>,
-    mut stop: watch::Receiver<bool>,
-) {
-    let service = ControlServer::new(control);
-    loop {
-        let accepted = tokio::select! {
-            () = listen::stopped(&mut stop) => return,
-            accepted = listener.accept() => accepted,
-        };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                listen::pause(error).await;
-                continue;
-            }
-        };
-        let agent = |peer: &Peer| supervisor.is_some_and(|s| peer.pid != Some(s) && peer.descends_from(s));
-        let peer = match Peer::of(&stream) {
-            Ok(peer) if peer.is_own_user() && !agent(&peer) => peer,
-            peer => {
-                tracing::warn!(?peer, "the control socket refused a process");
-                continue;
-            }
-        };
-        let service = service.clone();
-        tokio::spawn(async move {
-            let call = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
-                request.extensions_mut().insert(peer);
-                tonic::codegen::Service::call(&mut service.clone(), request)
-            });
-            let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
-            if let Err(error) = connection.serve_connection(TokioIo::new(stream), call).await {
-                tracing::debug!(%error, "a control connection has ended");
-            }
-        });
-    }
-}
-
-/// Bounds what a power cut can take to what was written in the last 200 ms.
-async fn keep(journal: Arc<Journal>) {
-    loop {
-        tokio::time::sleep(Duration::from_millis(200)).await;
-        let journal = journal.clone();
-        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || journal.upkeep()).await {
-            // The journal says it itself.
-            tracing::debug!(%error, "the journal cannot be kept on the disk");
-        }
-    }
-}
-
-/// The resolver, as exchanges know it.
-struct Names(Arc<Resolver>);
-
-impl Resolve for Names {
-    fn cached(&self, host: &Host, port: u16) -> Option<Result<Resolved, ResolveFailure>> {
-        let found = match host {
-            Host::Name(name) => self.0.lookup(name, port, std::time::Instant::now()),
-            Host::Address(address) => self.0.lookup(&address.to_string(), port, std::time::Instant::now()),
-        };
-        match found {
-            Lookup::Known(answer) => Some(resolved(answer)),
-            Lookup::Unknown => None,
-        }
-    }
-
-    fn resolve(
-        &self,
-        host: Host,
-        port: u16,
-    ) -> std::pin::Pin<Box<dyn Future<Output = Result<Resolved, ResolveFailure>> + Send>> {
-        let resolver = self.0.clone();
-        Box::pin(async move { resolved(resolver.resolve(&host.to_string(), port, std::time::Instant::now()).await) })
-    }
-}
-
-fn resolved(answer: Result<Arc<crate::resolver::Answer>, ResolveError>) -> Result<Resolved, ResolveFailure> {
-    match answer {
-        Ok(answer) => Ok(match &answer.stated_by_operator {
-            Some(stated) => Resolved::Stated(stated.iter().copied().collect()),
-            None => Resolved::Looked(answer.addresses.iter().copied().collect()),
-        }),
-        Err(error) => {
-            let reason = match &error {
-                ResolveError::NxDomain | ResolveError::NoAddress | ResolveError::InvalidName(_) => Reason::NameNotFound,
-                ResolveError::Timeout | ResolveError::ServerFailure(_) | ResolveError::NoServer => Reason::DnsFailure,
-            };
-            Err(ResolveFailure { reason, detail: error.to_string().into() })
-        }
-    }
-}
-
-/// How the journal is doing, for whoever looks at metrics.
-fn journal_facts(journal: Arc<Journal>) -> telemetry::Ask<JournalFacts> {
-    Arc::new(move || {
-        let journal::Facts { records, bytes, errors, size, segments, unsynced, checkpoint } = journal.facts();
-        JournalFacts { records, bytes, errors, size, segments, unsynced, checkpoint }
-    })
-}
-
-/// Puts decisions on record, and remembers what Envoy owes of them.
-struct Recording {
-    journal: Arc<Journal>,
-    ledger: Arc<Ledger>,
-}
-
-impl Recorder for Recording {
-    fn record(&self, record: &DecisionRecord) -> Receipt {
-        self.ledger.decides(record);
-        let receipt = self.receipt(self.journal.append(record), &record.request_id);
-        match receipt.seq {
-            Some(_) => self.ledger.recorded(record),
-            None => self.ledger.failed(record),
-        }
-        receipt
-    }
-
-    fn note(&self, record: &InspectionRecord) -> Receipt {
-        let receipt = self.receipt(self.journal.append(record), &record.request_id);
-        if receipt.seq.is_some() {
-            self.ledger.inspected(record);
-        }
-        receipt
-    }
-}
-
-impl Recording {
-    fn receipt(&self, appended: io::Result<u64>, request_id: &str) -> Receipt {
-        match appended {
-            Ok(seq) => Receipt { seq: Some(seq), committed: self.journal.committed(seq) },
-            Err(error) => {
-                // The journal says it, and not for each.
-                tracing::debug!(%error, request_id, "a record cannot be written");
-                Receipt::default()
-            }
-        }
-    }
-}
-
-/// Appends a decision that no exchange stands behind.
-fn record_alone(journal: &Journal, record: DecisionRecord) {
-    if let Err(error) = journal.append(&record) {
-        tracing::error!(%error, "a refusal cannot be put on record");
-    }
-}
-
-fn wall() -> SystemTime {
-    SystemTime::now()
 }
 
 /// Where a state directory's control socket is.

@@ -1,17 +1,12 @@
 //! What attaché has put on record, read from its journal.
 
-use std::time::Instant;
-
-use attache::journal::reader::Reader;
 use serde_json::Value;
 
 use super::{Attache, until};
 
 /// Every exchange so far, its outcome joined where there is one, as `attache logs -o json` shows it.
 pub fn records(attache: &Attache) -> Vec<Value> {
-    let mut reader = Reader::open(&attache.ready().state_dir.join("journal")).unwrap();
-    let exchanges = reader.poll(true, Instant::now()).unwrap();
-    exchanges.iter().map(|exchange| serde_json::to_value(exchange).unwrap()).collect()
+    attache.records()
 }
 
 /// The record of this id once its outcome is there too: `duration` comes with it.

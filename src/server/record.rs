@@ -1,0 +1,83 @@
+//! What stands between those who have something to put on record and the journal.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use crate::ext_proc::{Receipt, Recorder};
+use crate::journal::{self, Journal};
+use crate::pipeline::audit::{DecisionRecord, InspectionRecord};
+use crate::reconcile::Ledger;
+use crate::telemetry::{self, JournalFacts};
+
+/// How the journal is doing, for whoever looks at metrics.
+pub fn facts(journal: Arc<Journal>) -> telemetry::Ask<JournalFacts> {
+    Arc::new(move || {
+        let journal::Facts { records, bytes, errors, size, segments, unsynced, checkpoint } = journal.facts();
+        JournalFacts { records, bytes, errors, size, segments, unsynced, checkpoint }
+    })
+}
+
+/// Puts decisions on record, and remembers what Envoy owes of them.
+pub struct Recording {
+    /// Where they go.
+    pub journal: Arc<Journal>,
+    /// Who remembers.
+    pub ledger: Arc<Ledger>,
+}
+
+impl Recorder for Recording {
+    fn record(&self, record: &DecisionRecord) -> Receipt {
+        self.ledger.decides(record);
+        let receipt = self.receipt(self.journal.append(record), &record.request_id);
+        match receipt.seq {
+            Some(_) => self.ledger.recorded(record),
+            None => self.ledger.failed(record),
+        }
+        receipt
+    }
+
+    fn note(&self, record: &InspectionRecord) -> Receipt {
+        let receipt = self.receipt(self.journal.append(record), &record.request_id);
+        if receipt.seq.is_some() {
+            self.ledger.inspected(record);
+        }
+        receipt
+    }
+}
+
+impl Recording {
+    fn receipt(&self, appended: io::Result<u64>, request_id: &str) -> Receipt {
+        match appended {
+            Ok(seq) => Receipt { seq: Some(seq), committed: self.journal.committed(seq) },
+            Err(error) => {
+                // The journal says it, and not for each.
+                tracing::debug!(%error, request_id, "a record cannot be written");
+                Receipt::default()
+            }
+        }
+    }
+}
+
+/// Appends a decision that no exchange stands behind.
+pub fn record_alone(journal: &Journal, record: DecisionRecord) {
+    if let Err(error) = journal.append(&record) {
+        tracing::error!(%error, "a refusal cannot be put on record");
+    }
+}
+
+pub fn wall() -> SystemTime {
+    SystemTime::now()
+}
+
+/// Bounds what a power cut can take to what was written in the last 200 ms.
+pub async fn keep(journal: Arc<Journal>) {
+    loop {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let journal = journal.clone();
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || journal.upkeep()).await {
+            // The journal says it itself.
+            tracing::debug!(%error, "the journal cannot be kept on the disk");
+        }
+    }
+}

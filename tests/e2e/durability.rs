@@ -19,7 +19,7 @@ use tempfile::TempDir;
 use tokio::net::TcpStream;
 
 use crate::support::attache::Setup;
-use crate::support::{Attache, PATIENCE, Place, curl, free_address, records, tunnel, until, within};
+use crate::support::{Attache, PATIENCE, Place, curl, free_address, tunnel, until, within};
 
 const POLICY: &str = "allowedDomains: [api.example.com]";
 const HOST: &str = "api.example.com";
@@ -89,7 +89,7 @@ impl Station {
     /// Waits until every allowed request's outcome is on record.
     async fn wait_outcomes(&self) {
         let missing = || {
-            let records = records(self.attache()).into_iter();
+            let records = self.attache().readable_records().into_iter();
             let is_open = |record: &Value| record["decision"] == "allow" && record["duration"].is_null();
             records.filter(is_open).map(|record| record.to_string()).collect::<Vec<_>>()
         };

@@ -11,10 +11,21 @@ impl Attache {
     /// Every exchange on record, decision and outcome joined, in the order they were decided. `flags` is
     /// null where the outcome has not come.
     pub fn records(&self) -> Vec<Value> {
+        let (records, unreadable) = self.read_journal();
+        assert_eq!(unreadable, 0, "unreadable lines in the journal");
+        records
+    }
+
+    /// The same where a crash may have left half a line behind.
+    pub fn readable_records(&self) -> Vec<Value> {
+        self.read_journal().0
+    }
+
+    fn read_journal(&self) -> (Vec<Value>, u64) {
         let mut reader = Reader::open(&self.ready().state_dir.join("journal")).unwrap();
         let exchanges = reader.poll(true, Instant::now()).unwrap();
-        assert_eq!(reader.unreadable(), 0, "unreadable lines in the journal");
-        exchanges.iter().map(|exchange| serde_json::to_value(exchange).unwrap()).collect()
+        let records = exchanges.iter().map(|exchange| serde_json::to_value(exchange).unwrap());
+        (records.collect(), reader.unreadable())
     }
 
     /// The records of requests for this host.

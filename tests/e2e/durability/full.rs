@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{Station, Told, paths, segments, state};
 use crate::support::endpoint::{Endpoint, Received, reply};
-use crate::support::{Disk, free_address, records, until};
+use crate::support::{Disk, free_address, until};
 
 /// In KiB. A few hundred records.
 const SIZE: usize = 512;
@@ -68,7 +68,7 @@ async fn full(durability: &str) {
     station.assert_all_on_record(&told);
     // What was refused without a record is on record late, from Envoy's log, and is no bypass.
     until("every refusal", async || {
-        let records = records(station.attache());
+        let records = station.attache().readable_records();
         let belated = records.iter().filter(|record| record["reason"] == "record_failed" && record["status"] == 503);
         (belated.count() >= refused).then_some(())
     })
@@ -89,16 +89,19 @@ async fn killed_without_room_it_comes_back_with_it() {
     disk.fill();
     told.extend(station.ask(paths("full", 60)).await);
     assert!(told.iter().any(is_refused), "{told:?}");
+    // A crash in the middle of a line. The service must not write meanwhile, nor another one begin.
+    station.attache().hang().await;
+    disk.make_room();
     let newest = segments(&state).pop().unwrap();
+    let mut torn = std::fs::OpenOptions::new().append(true).open(&newest).unwrap();
+    std::io::Write::write_all(&mut torn, b"{\"type\":\"decision\",\"requestId\":\"ha").unwrap();
+    disk.fill();
     station.attache().kill9_service().await;
     station.attache().wait_stderr("no request passes without its record").await;
     let meanwhile = station.ask(paths("down", 3)).await;
     assert!(meanwhile.iter().all(|told| told.status == 503), "{meanwhile:?}");
     told.extend(meanwhile);
     disk.make_room();
-    // As a crash leaves it; what has been begun since is another file.
-    let mut torn = std::fs::OpenOptions::new().append(true).open(&newest).unwrap();
-    std::io::Write::write_all(&mut torn, b"{\"type\":\"decision\",\"requestId\":\"ha").unwrap();
     until("requests to pass again", async || {
         let one = station.ask_one(&format!("/again/{}", told.len())).await;
         told.push(one.clone());

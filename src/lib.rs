@@ -10,6 +10,7 @@ pub mod certificates;
 pub mod cli;
 pub mod config;
 pub mod control;
+pub mod dns_stub;
 pub mod envoy;
 pub mod ext_proc;
 mod grpc;

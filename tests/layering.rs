@@ -104,6 +104,7 @@ const TABLE: &[(&str, &[&str])] = &[
     // Who asks.
     ("peer", &[]),
     ("certificates", &[]),
+    ("dns_stub", &[]),
     ("grpc", &[]),
     ("protobuf", &[]),
     ("ext_proc", &[CORE, "secrets", "live", "store", "telemetry", "grpc", "protobuf"]),
@@ -128,6 +129,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "store",
             "peer",
             "certificates",
+            "dns_stub",
             "ext_proc",
             "reconcile",
             "access_log",

@@ -193,6 +193,12 @@ impl Agents {
         (0..self.names.len()).map(AgentId)
     }
 
+    /// Every agent that a caller could be.
+    pub fn callers(&self) -> impl Iterator<Item = AgentId> + use<> {
+        let fixed = self.fixed;
+        self.ids().filter(move |agent| fixed.is_none_or(|fixed| fixed == *agent))
+    }
+
     /// The agent that every caller is, where there is only one.
     pub fn fixed(&self) -> Option<AgentId> {
         self.fixed

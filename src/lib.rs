@@ -17,6 +17,7 @@ mod grpc;
 pub mod https;
 pub mod journal;
 pub mod live;
+pub mod net;
 pub mod notify;
 pub mod peer;
 pub mod pipeline;

@@ -113,6 +113,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("control", &["pipeline::policy", "pipeline::approval", "config", "live", "store", "journal", "peer"]),
     // What holds it together, and what a person starts.
     ("envoy", &[]),
+    ("net", &[]),
     (
         "server",
         &[
@@ -153,6 +154,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "reconcile",
             "control",
             "envoy",
+            "net",
             "server",
             "supervisor",
         ],

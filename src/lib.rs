@@ -19,6 +19,7 @@ pub mod live;
 pub mod notify;
 pub mod peer;
 pub mod pipeline;
+pub mod pod;
 mod protobuf;
 pub mod reconcile;
 pub mod rehearsal;

@@ -21,6 +21,7 @@ pub mod net;
 pub mod notify;
 pub mod peer;
 pub mod pipeline;
+pub mod pod;
 mod protobuf;
 pub mod reconcile;
 pub mod rehearsal;

@@ -96,7 +96,9 @@ const TABLE: &[(&str, &[&str])] = &[
     ("telemetry", &["pipeline::message", "pipeline::audit"]),
     ("sinks", &["journal", "telemetry"]),
     ("notify", &["pipeline::approval", "pipeline::audit", "pipeline::policy::decision", "https", "secrets", "sinks"]),
-    ("config", &[CORE, "rehearsal", "https", "secrets", "notify"]),
+    // Where it runs.
+    ("pod", &[]),
+    ("config", &[CORE, "rehearsal", "https", "secrets", "notify", "pod"]),
     ("live", &["pipeline::policy", "secrets"]),
     ("resolver", &["pipeline::address", "pipeline::message"]),
     // What is counted and asked for, longer than a policy lives.
@@ -124,6 +126,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "telemetry",
             "sinks",
             "notify",
+            "pod",
             "config",
             "live",
             "resolver",
@@ -143,6 +146,7 @@ const TABLE: &[(&str, &[&str])] = &[
         &[
             CORE,
             "secrets",
+            "pod",
             "config",
             "live",
             "rehearsal",

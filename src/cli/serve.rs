@@ -119,6 +119,7 @@ async fn serve(args: Args) -> Outcome {
         sinks,
         policy: args.common.origin(),
         agent: args.common.agent.clone(),
+        pod: args.common.pod.source(),
         envoy_admin: args.envoy_admin.unwrap_or_else(|| args.state_dir.join("admin.sock")),
         state_dir: args.state_dir,
         journal: args.common.record.options(),

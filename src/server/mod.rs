@@ -35,6 +35,7 @@ use crate::journal::{self, Journal, OpenError};
 use crate::live::Live;
 use crate::notify::{self, Notifier};
 use crate::pipeline::guard;
+use crate::pod::PodSource;
 use crate::reconcile::{ENVOY_FILE, Ledger, Source, Watch};
 use crate::resolver::{Options as ResolverOptions, Resolver, StatedError};
 use crate::secrets::Environment;
@@ -59,6 +60,8 @@ pub struct Settings {
     pub policy: Origin,
     /// Who every caller is.
     pub agent: Option<String>,
+    /// Where the pod that this is in is told.
+    pub pod: PodSource,
     /// Where the journal and the control socket are.
     pub state_dir: PathBuf,
     /// How the journal is kept.
@@ -176,6 +179,7 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
     let Settings {
         policy,
         agent,
+        pod,
         state_dir,
         journal,
         sinks,
@@ -195,7 +199,8 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
     let shown = telemetry::Settings::of_process().map_err(TelemetryError::from)?;
     let telemetry = Telemetry::new(&shown)?;
     let memory = Arc::new(guard::Memory::new(&RandomState::new()));
-    let policies = policy::PolicySource { origin: policy.clone(), agent, environment: Arc::new(environment), memory };
+    let policies =
+        policy::PolicySource { origin: policy.clone(), agent, pod, environment: Arc::new(environment), memory };
     let loaded = policies.load().map_err(ServeError::Policy)?;
     // A supervisor has said it already.
     if supervisor.is_none() {

@@ -52,6 +52,7 @@ mod store_races;
 mod supervise;
 mod telemetry;
 mod tls;
+mod transparent;
 mod upgrades;
 mod vault;
 mod windows;

@@ -84,7 +84,15 @@ fn system_bundle() -> Option<PathBuf> {
     let user = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
     let beside = || {
         openssl_probe::candidate_cert_dirs().flat_map(|dir| {
-            ["certs/ca-certificates.crt", "cert.pem", "certs/ca-bundle.crt", "ca-bundle.pem"].map(|name| dir.join(name))
+            [
+                "certs/ca-certificates.crt",
+                "ca-certificates.crt",
+                "cert.pem",
+                "certs/ca-bundle.crt",
+                "ca-bundle.crt",
+                "ca-bundle.pem",
+            ]
+            .map(|name| dir.join(name))
         })
     };
     probed.filter(|path| user.as_ref() != Some(path)).or_else(|| beside().find(|path| path.is_file()))
@@ -119,6 +127,39 @@ pub fn java_options(existing: Option<&str>, proxy: &str, bundle: &Path) -> Optio
 /// Where [`write_trust_store`] puts it: beside the bundle, as PKCS#12.
 fn trust_store(bundle: &Path) -> PathBuf {
     bundle.with_extension("p12")
+}
+
+/// Writes what agents of other containers are to trust into a folder that they mount: our CA alone (`ca.pem`), and it
+/// with the certificates of the system and of the user's bundles (`bundle.pem`, and `bundle.p12` for Java).
+///
+/// # Errors
+/// As [`write_trust`], and where there is neither the system's bundle nor a user's: with ours in its place, programs
+/// would trust nobody else.
+pub fn write_shared_trust(folder: &Path, users: &[PathBuf], ca: &str) -> io::Result<()> {
+    write_shared_trust_with(system_bundle().as_deref(), folder, users, ca)
+}
+
+fn write_shared_trust_with(system: Option<&Path>, folder: &Path, users: &[PathBuf], ca: &str) -> io::Result<()> {
+    if system.is_none() && users.is_empty() {
+        return Err(io::Error::other(BundleError::NoSystem));
+    }
+    fs::create_dir_all(folder)?;
+    write_trust_with(system, folder, users, ca)
+}
+
+/// The same where the system may have none.
+///
+/// # Errors
+/// When a bundle cannot be read, which is named, or a file cannot be written.
+pub fn write_trust(folder: &Path, users: &[PathBuf], ca: &str) -> io::Result<()> {
+    write_trust_with(system_bundle().as_deref(), folder, users, ca)
+}
+
+fn write_trust_with(system: Option<&Path>, folder: &Path, users: &[PathBuf], ca: &str) -> io::Result<()> {
+    let bundle = folder.join("bundle.pem");
+    write_public(&folder.join("ca.pem"), ca.as_bytes())?;
+    write_bundle_with(system, &bundle, users, ca)?;
+    write_trust_store(&bundle)
 }
 
 /// Writes the bundle that replaces all others: the certificates of the system, of the user's bundles and of `extra`
@@ -192,6 +233,13 @@ enum BundleError {
         /// Why not.
         source: io::Error,
     },
+    /// There is nothing to add ours to.
+    #[error(
+        "this system has no bundle of CA certificates (none where OpenSSL looks, such as \
+         /etc/ssl/certs/ca-certificates.crt), and with ours in its place programs would trust nobody else: use an \
+         image that has one, or name one with SSL_CERT_FILE"
+    )]
+    NoSystem,
     /// Nobody would trust the proxy.
     #[error("the CA certificate to add is no certificate in PEM")]
     NoCertificate,
@@ -339,6 +387,36 @@ mod tests {
         assert_eq!(fs::read_to_string(path("bundle.pem")).unwrap(), written, "it is written again over itself");
         write_trust_store(&path("bundle.pem")).unwrap();
         assert!(path("bundle.p12").is_file());
+    }
+
+    #[test]
+    fn what_other_containers_trust_is_written_whole_and_the_same_every_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let [(system, _), (user, _), (ca, _)] = ["system", "user", "ca"].map(certificate);
+        let path = |name: &str| folder.path().join(name);
+        fs::write(path("system.pem"), &system).unwrap();
+        fs::write(path("user.pem"), &user).unwrap();
+        let shared = path("new/trust");
+        let write = || write_shared_trust_with(Some(&path("system.pem")), &shared, &[path("user.pem")], &ca);
+        let files = || {
+            let mut files: Vec<_> = fs::read_dir(&shared).unwrap().map(|entry| entry.unwrap().path()).collect();
+            files.sort();
+            let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+            let name = |path: &Path| path.file_name().unwrap().to_str().unwrap().to_owned();
+            files.iter().map(|path| (name(path), mode(path), fs::read(path).unwrap())).collect::<Vec<_>>()
+        };
+        write().unwrap();
+        let first = files();
+        let names: Vec<_> = first.iter().map(|(name, mode, _)| (name.as_str(), *mode)).collect();
+        assert_eq!(names, [("bundle.p12", 0o644), ("bundle.pem", 0o644), ("ca.pem", 0o644)]);
+        assert_eq!(first[2].2, ca.as_bytes());
+        let expected = [&system, &user, &ca].map(|pem| certificates(pem.as_bytes()).remove(0));
+        assert_eq!(certificates(&first[1].2), expected);
+        write().unwrap();
+        assert_eq!(files(), first);
+        let refused = write_shared_trust_with(None, &path("none"), &[], &ca).unwrap_err();
+        assert!(refused.to_string().contains("no bundle of CA certificates"), "{refused}");
+        assert!(!path("none").exists());
     }
 
     #[test]

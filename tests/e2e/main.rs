@@ -31,6 +31,7 @@ mod identity_expiry;
 mod identity_mtls;
 mod identity_source;
 mod imports;
+mod in_a_pod;
 mod isolation;
 mod limits;
 mod live_view;

@@ -165,10 +165,6 @@ impl Pod {
         command.envs(environment.iter().map(|(name, value)| (name, self.home.text(value))));
         self.attache = Some(Running::start("attache", command));
         self.wait_probe("/readyz").await;
-        // What agents trust.
-        let ca = std::fs::read(self.home.at("/var/lib/attache/ca.pem")).unwrap();
-        std::fs::write(self.home.at("/run/attache-trust/bundle.pem"), &ca).unwrap();
-        std::fs::write(self.home.at("/run/attache-trust/ca.pem"), &ca).unwrap();
     }
 
     /// Starts the container `attache-envoy` (again), and waits until its startup probe holds.

@@ -116,6 +116,7 @@ const TABLE: &[(&str, &[&str])] = &[
     // What holds it together, and what a person starts.
     ("envoy", &[]),
     ("net", &[]),
+    ("kubernetes", &[]),
     (
         "server",
         &[
@@ -159,6 +160,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "control",
             "envoy",
             "net",
+            "kubernetes",
             "server",
             "supervisor",
         ],

@@ -215,7 +215,7 @@ impl Agents {
 
     /// Every agent that a caller could be.
     pub fn callers(&self) -> impl Iterator<Item = AgentId> + use<> {
-        let fixed = self.fixed;
+        let fixed = self.fixed();
         self.ids().filter(move |agent| fixed.is_none_or(|fixed| fixed == *agent))
     }
 

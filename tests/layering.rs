@@ -119,6 +119,7 @@ const TABLE: &[(&str, &[&str])] = &[
     // What holds it together, and what a person starts.
     ("envoy", &[]),
     ("net", &[]),
+    ("kubernetes", &[]),
     (
         "server",
         &[
@@ -162,6 +163,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "control",
             "envoy",
             "net",
+            "kubernetes",
             "server",
             "supervisor",
         ],

@@ -47,7 +47,6 @@ const NO_PROXY: &str = "localhost,127.0.0.1,::1";
 /// Where the user has set bundles of their own (see [`user_bundles`]), `bundle` has to hold them too, and to stand
 /// for `ca` as well: `NODE_EXTRA_CA_CERTS` may have been one of them.
 pub fn variables(proxy: &str, ca: &Path, bundle: &Path) -> Vec<(&'static str, String)> {
-    let (ca, bundle) = (ca.display().to_string(), bundle.display().to_string());
     let mut variables = Vec::new();
     for name in ["HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"] {
         variables.push((name, proxy.to_owned()));
@@ -57,7 +56,14 @@ pub fn variables(proxy: &str, ca: &Path, bundle: &Path) -> Vec<(&'static str, St
     }
     // Node's own fetch looks at proxy variables only when told to, from version 24 on.
     variables.push(("NODE_USE_ENV_PROXY", "1".to_owned()));
-    variables.extend(REPLACING.iter().map(|name| (*name, bundle.clone())));
+    variables.extend(trust_variables(ca, bundle));
+    variables
+}
+
+/// What to set where traffic is redirected and no program has to know of a proxy: trust alone.
+pub fn trust_variables(ca: &Path, bundle: &Path) -> Vec<(&'static str, String)> {
+    let (ca, bundle) = (ca.display().to_string(), bundle.display().to_string());
+    let mut variables: Vec<_> = REPLACING.iter().map(|name| (*name, bundle.clone())).collect();
     variables.extend(ADDITIVE.iter().map(|name| (*name, ca.clone())));
     variables
 }

@@ -26,13 +26,18 @@ impl Native {
         file.starts_with(b"\x7fELF").then(|| Self {
             is_go: has_go_build_info(file),
             is_static: !segment_types(file).is_some_and(|types| types.contains(&INTERPRETER)),
-            libraries: LIBRARIES
-                .iter()
-                .filter(|(needle, _)| memmem::find(file, needle.as_bytes()).is_some())
-                .map(|(_, name)| *name)
-                .collect(),
+            libraries: LIBRARIES.iter().filter(|(name, _)| names_library(file, name)).map(|(_, name)| *name).collect(),
         })
     }
+}
+
+/// Whether the name is one of the strings of the file, each of which ends with NUL, with any version behind it.
+fn names_library(file: &[u8], name: &str) -> bool {
+    memmem::find_iter(file, name).any(|at| {
+        let before = at.checked_sub(1).and_then(|at| file.get(at));
+        let behind = file.get(at.saturating_add(name.len())..).unwrap_or_default();
+        before == Some(&0) && behind.iter().find(|byte| !byte.is_ascii_digit() && **byte != b'.') == Some(&0)
+    })
 }
 
 /// The mark alone is in every program that looks for it, this one too: behind it stand the size of a pointer, and flags.
@@ -63,7 +68,7 @@ mod tests {
     #[test]
     fn this_very_program_is_dynamic_and_rust() {
         let native = Native::of(&std::fs::read("/proc/self/exe").unwrap()).unwrap();
-        assert!(!native.is_static && !native.is_go);
+        assert!(!native.is_static && !native.is_go && native.libraries.is_empty(), "{native:?}");
         assert_eq!(Native::of(b"#!/bin/sh"), None);
     }
 

@@ -215,7 +215,8 @@ impl fmt::Display for Report<'_> {
         if !self.tried.is_empty() {
             let word = |reached: &Reached| if *reached == Reached::Yes { "yes" } else { "no" };
             let name = |tried: &Tried| {
-                printable(&[Some(tried.stack.clone()), tried.version.clone()].map(Option::unwrap_or_default).join(" "))
+                let version = tried.version.iter().map(|version| format!(" {version}"));
+                printable(&std::iter::once(tried.stack.clone()).chain(version).collect::<String>())
             };
             let wide = self.tried.iter().map(|tried| name(tried).len()).max().unwrap_or_default().max("CLIENT".len());
             writeln!(f, "\n{:wide$}  TRUSTS IT NOW  WITH ATTACHÉ'S VARIABLES  TRUSTS ANYONE", "CLIENT")?;

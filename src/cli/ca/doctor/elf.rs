@@ -80,8 +80,7 @@ mod tests {
 
     #[test]
     fn go_and_libraries_are_known_by_what_they_leave() {
-        // In two parts, or this program would have it in it.
-        let parts = [b"\x7fELF".as_slice(), &[0; 64], b"\xff Go build", b"inf:\x08\x02", b"\0libgnutls.so.30\0"];
+        let parts = [b"\x7fELF".as_slice(), &[0; 64], GO_BUILD_INFO, &[8, 2, 0], b"libgnutls.so.30", &[0]];
         let file = parts.concat();
         let native = Native::of(&file).unwrap();
         assert!(native.is_go && native.is_static);

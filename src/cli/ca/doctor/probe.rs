@@ -274,7 +274,7 @@ fn in_place(argument: &OsStr, url: &str) -> OsString {
 fn telling(text: &str) -> Option<&str> {
     let lines = || text.lines().map(str::trim).filter(|line| !line.is_empty()).rev();
     let certificate = |line: &&str| ["certif", "SSL", "PKIX", "x509"].iter().any(|word| line.contains(word));
-    lines().find(certificate).or_else(|| lines().find(|line| !line.starts_with("Picked up"))).map(|line| line)
+    lines().find(certificate).or_else(|| lines().find(|line| !line.starts_with("Picked up")))
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use crate::secrets::Environment;
 pub const REMOVED: &[&str] = &["ALL_PROXY", "all_proxy"];
 
 /// Hold certificates that a program trusts instead of the system's.
-const REPLACING: &[&str] = &[
+pub const REPLACING: &[&str] = &[
     "SSL_CERT_FILE",                      // OpenSSL, Python's ssl and httpx, Go, Ruby, rustls
     "REQUESTS_CA_BUNDLE",                 // Python's requests
     "CURL_CA_BUNDLE",                     // curl
@@ -33,7 +33,7 @@ const REPLACING: &[&str] = &[
 ];
 
 /// Hold certificates that a program trusts besides those it comes with.
-const ADDITIVE: &[&str] = &[
+pub const ADDITIVE: &[&str] = &[
     "NODE_EXTRA_CA_CERTS", // Node
     "DENO_CERT",           // Deno
 ];
@@ -110,24 +110,35 @@ pub fn java_options(existing: Option<&str>, proxy: &str, bundle: &Path) -> Optio
     let address = proxy.strip_prefix("http://")?.trim_end_matches('/');
     let (host, port) = address.rsplit_once(':')?;
     let host = host.trim_start_matches('[').trim_end_matches(']');
-    let store = trust_store(bundle);
-    let store = store.to_str()?;
-    // Java's own rule: quotes of either kind group, and nothing escapes them.
-    let quote = ['"', '\''].into_iter().find(|quote| !store.contains(*quote))?;
     let mut options = String::new();
     for scheme in ["http", "https"] {
         options.push_str(&format!("-D{scheme}.proxyHost={host} -D{scheme}.proxyPort={port} "));
     }
-    options.push_str("-Djavax.net.ssl.trustStoreType=PKCS12 ");
-    options.push_str(&format!("{quote}-Djavax.net.ssl.trustStore={store}{quote}"));
-    let options = match existing.map(str::trim).filter(|existing| !existing.is_empty()) {
+    options.push_str(&trust_options(bundle)?);
+    Some(("JAVA_TOOL_OPTIONS", behind(existing, options)))
+}
+
+/// The part of it that is about trust, for where no proxy has to be named.
+pub fn java_trust_options(existing: Option<&str>, bundle: &Path) -> Option<String> {
+    Some(behind(existing, trust_options(bundle)?))
+}
+
+fn trust_options(bundle: &Path) -> Option<String> {
+    let store = trust_store(bundle);
+    let store = store.to_str()?;
+    // Java's own rule: quotes of either kind group, and nothing escapes them.
+    let quote = ['"', '\''].into_iter().find(|quote| !store.contains(*quote))?;
+    Some(format!("-Djavax.net.ssl.trustStoreType=PKCS12 {quote}-Djavax.net.ssl.trustStore={store}{quote}"))
+}
+
+fn behind(existing: Option<&str>, options: String) -> String {
+    match existing.map(str::trim).filter(|existing| !existing.is_empty()) {
         // Told before.
         Some(existing) if existing.ends_with(&options) => existing.to_owned(),
         // Of two that set the same, the later one counts.
         Some(existing) => format!("{existing} {options}"),
         None => options,
-    };
-    Some(("JAVA_TOOL_OPTIONS", options))
+    }
 }
 
 /// Where [`write_trust_store`] puts it: beside the bundle, as PKCS#12.
@@ -294,7 +305,7 @@ impl Certificates {
 
 /// The certificates in a PEM text, as DER. What is none is left out: some programs refuse a bundle as a whole for one
 /// entry they cannot read.
-fn certificates(text: &[u8]) -> Vec<Vec<u8>> {
+pub fn certificates(text: &[u8]) -> Vec<Vec<u8>> {
     let text = String::from_utf8_lossy(text);
     let mut certificates = Vec::new();
     let mut body: Option<String> = None;

@@ -17,6 +17,7 @@ mod audit;
 mod audit_verify;
 mod bad_input;
 mod bodies;
+mod ca_doctor;
 mod clients;
 mod completeness;
 mod concurrency;

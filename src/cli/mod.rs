@@ -16,6 +16,7 @@ mod import;
 mod isolate;
 mod logs;
 mod output;
+mod policy_text;
 mod proxy_tls;
 mod record;
 mod rehearse;

@@ -13,8 +13,10 @@ mod explain;
 mod fmt;
 mod health;
 mod import;
+mod inject;
 mod isolate;
 mod logs;
+mod net;
 mod output;
 mod proxy_tls;
 mod record;
@@ -79,6 +81,8 @@ enum Command {
     Health(health::Args),
     Ca(ca::Args),
     Envoy(envoy::Args),
+    Inject(inject::Args),
+    Net(net::Args),
     Completions(completions::Args),
     Version(version::Args),
     #[command(hide = true)]
@@ -141,6 +145,8 @@ pub fn main() -> ExitCode {
         Command::Health(args) => health::run(args),
         Command::Ca(args) => ca::run(args),
         Command::Envoy(args) => envoy::run(args),
+        Command::Inject(args) => inject::run(args),
+        Command::Net(args) => net::run(args),
         Command::Completions(args) => completions::run(&args, Cli::command()),
         Command::Version(args) => version::run(args),
         Command::Isolate(args) => isolate::run(args),
@@ -165,4 +171,12 @@ fn log_to_stderr() {
 /// A runtime of one thread: what a command needs beside the service's workers.
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::runtime)
+}
+
+/// Read and write for some users, and nothing else.
+fn file_mode(text: &str) -> Result<u32, String> {
+    match u32::from_str_radix(text, 8) {
+        Ok(mode) if mode & !0o666 == 0 && mode & 0o600 == 0o600 => Ok(mode),
+        _ => Err("write an octal mode from 0600 to 0666".to_owned()),
+    }
 }

@@ -12,7 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use super::stack::Common;
-use super::{Failure, Outcome};
+use super::{Failure, Outcome, agent_env};
 use crate::certificates::{Authority, keep};
 use crate::peer::forbid_inspection;
 use crate::reconcile::ENVOY_FILE;
@@ -36,7 +36,7 @@ pub struct Args {
     #[arg(long, value_name = "PATH", env = "ATTACHE_SOCKET", conflicts_with = "tcp")]
     socket: Option<PathBuf>,
     /// The file mode of that socket, octal. Where Envoy runs as another user: 0666, in a directory that no agent mounts.
-    #[arg(long, value_name = "MODE", env = "ATTACHE_SOCKET_MODE", default_value = "0600", value_parser = file_mode)]
+    #[arg(long, value_name = "MODE", env = "ATTACHE_SOCKET_MODE", default_value = "0600", value_parser = super::file_mode)]
     socket_mode: u32,
     /// Serve Envoy on TCP instead. Whoever reaches this address can ask for credentials: keep agents away from it.
     #[arg(long, value_name = "ADDR:PORT", env = "ATTACHE_TCP")]
@@ -55,6 +55,19 @@ pub struct Args {
     /// should be in memory, and no agent may see it. Without it the CA lasts as long as this process.
     #[arg(long, value_name = "DIR", env = "ATTACHE_CA_DIR")]
     ca_dir: Option<PathBuf>,
+    /// Answer the names that agents ask for on these addresses (UDP and TCP), for traffic that a firewall redirects:
+    /// those that policy could allow have an address that leads to Envoy, others do not exist. No resolver is asked.
+    #[arg(long, value_name = "ADDR:PORT", env = "ATTACHE_DNS_STUB", value_delimiter = ',')]
+    dns_stub: Vec<SocketAddr>,
+    /// How many names that policy refuses get a certificate all the same, at a time and a minute, so that clients whose
+    /// traffic is redirected are told why (403). Others get a TLS alert.
+    #[arg(long, value_name = "N", env = "ATTACHE_DENIED_CERTIFICATES", default_value = "0",
+        value_parser = clap::value_parser!(u16).range(0..=500))]
+    denied_certificates: u16,
+    /// Write what agents are to trust into this directory, which their containers mount: ca.pem (the CA alone), bundle.pem
+    /// (this image's CA certificates and ours) and bundle.p12 (the same for Java).
+    #[arg(long, value_name = "DIR", env = "ATTACHE_TRUST_DIR", conflicts_with = "handover")]
+    trust_dir: Option<PathBuf>,
     #[command(flatten)]
     sinks: super::sinks::SinkFlags,
     /// Threads that decide [default: one for each processor].
@@ -63,14 +76,6 @@ pub struct Args {
     /// Take CA and variables from the supervisor, on standard input.
     #[arg(long, hide = true)]
     handover: bool,
-}
-
-/// Read and write for some users, and nothing else.
-fn file_mode(text: &str) -> Result<u32, String> {
-    match u32::from_str_radix(text, 8) {
-        Ok(mode) if mode & !0o666 == 0 && mode & 0o600 == 0o600 => Ok(mode),
-        _ => Err("write an octal mode from 0600 to 0666".to_owned()),
-    }
 }
 
 #[derive(Clone, Copy)]
@@ -100,6 +105,12 @@ async fn serve(args: Args) -> Outcome {
     std::fs::create_dir_all(&args.state_dir)
         .map_err(|error| Failure::runtime(format!("`{}` cannot be made: {error}", args.state_dir.display())))?;
     let Origins { authority, environment, supervisor, orphaned } = origins(&args).await?;
+    if let Some(folder) = &args.trust_dir {
+        // Before it is ready: an agent that starts then finds them.
+        agent_env::write_shared_trust(folder, &agent_env::user_bundles(&environment), authority.cert_pem()).map_err(
+            |error| Failure::runtime(format!("what agents trust cannot be written to `{}`: {error}", folder.display())),
+        )?;
+    }
     let service = match args.tcp {
         Some(address) => Address::Tcp(address),
         None => Address::Socket {
@@ -118,12 +129,15 @@ async fn serve(args: Args) -> Outcome {
         sinks,
         policy: args.common.origin(),
         agent: args.common.agent.clone(),
+        pod: args.common.pod.source(),
         envoy_admin: args.envoy_admin.unwrap_or_else(|| args.state_dir.join("admin.sock")),
         state_dir: args.state_dir,
         journal: args.common.record.options(),
         service: service.clone(),
         access_log,
         metrics: args.metrics.0,
+        dns_stub: args.dns_stub,
+        denied_certificates: args.denied_certificates.into(),
         authority,
         resolver: args.common.resolver()?,
         workers: args.workers.map_or(cores, usize::from),

@@ -36,6 +36,7 @@ impl Line for DecisionRecord {
             agent,
             identity,
             source,
+            destination,
             method,
             scheme,
             host,
@@ -63,6 +64,7 @@ impl Line for DecisionRecord {
         object.text_or_null("agent", agent.as_deref())?;
         object.text_if_any("identity", identity.as_deref())?;
         object.text_if_any("source", source.as_deref())?;
+        object.text_if_any("destination", destination.as_deref())?;
         object.text("method", method)?;
         object.text_or_null("scheme", scheme.as_deref())?;
         object.text("host", host)?;
@@ -239,6 +241,7 @@ mod tests {
             agent: maybe.map(Into::into),
             identity: maybe.map(|text| text.to_owned().into()),
             source: maybe.map(Into::into),
+            destination: maybe.map(Into::into),
             method: text.into(),
             scheme: maybe.map(|text| text.to_owned().into()),
             host: text.into(),

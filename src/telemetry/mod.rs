@@ -225,6 +225,11 @@ impl Telemetry {
         self.0.metrics.certificates.add(1, &[Label::Word(action)]);
     }
 
+    /// Counts a question for a name, by how it was answered.
+    pub fn dns(&self, answer: &'static str) {
+        self.0.metrics.dns.add(1, &[Label::Word(answer)]);
+    }
+
     /// Shows an attempt to load the policy.
     pub fn reloaded(&self, success: bool, revision: &str) {
         let metrics = &self.0.metrics;
@@ -241,6 +246,11 @@ impl Telemetry {
             revision.clone_into(&mut in_force);
         }
         metrics.policy.record(1, &[KeyValue::new("revision", in_force.clone())]);
+    }
+
+    /// Shows whether a changed policy can be noticed at all.
+    pub fn policy_frozen(&self, frozen: bool) {
+        self.0.metrics.frozen.record(u64::from(frozen), &[]);
     }
 
     /// Shows whether requests can be decided. The first to say so goes on saying it.

@@ -3,6 +3,7 @@
 #
 #   docker buildx build --file deploy/images/net.Dockerfile --platform linux/amd64,linux/arm64 \
 #     --build-arg ATTACHE=REGISTRY/attache:0.1.0 --tag attache-net:0.1.0 deploy/images
+# checkov:skip=CKV_DOCKER_7: the tags are in the arguments, where checkov does not look
 ARG ATTACHE=attache:0.1.0
 ARG BASE=docker.io/library/debian:bookworm-slim
 

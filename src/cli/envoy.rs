@@ -66,6 +66,14 @@ struct Render {
     #[arg(long, value_name = "PATH", default_value_os_t = Bootstrap::default().admin_socket)]
     admin_socket: PathBuf,
 
+    /// File mode of that socket, octal. Where attaché runs as another user: 0660, and one group for both
+    #[arg(long, value_name = "MODE", default_value = "0600", value_parser = super::file_mode)]
+    admin_mode: u32,
+
+    /// Where a firewall redirects agents' connections to (`attache net apply`), one address for each family
+    #[arg(long, value_name = "ADDRESS:PORT", value_delimiter = ',')]
+    transparent: Vec<SocketAddr>,
+
     /// Where Envoy writes its access log, which attaché holds against its own record; agents must not reach it
     #[arg(long, value_name = "FILE", default_value_os_t = Bootstrap::default().access_log)]
     access_log: PathBuf,
@@ -124,6 +132,8 @@ impl Render {
             admin_socket: self.admin_socket.clone(),
             access_log: self.access_log.clone(),
             upstream_ca: self.upstream_ca.clone(),
+            admin_mode: self.admin_mode,
+            transparent: self.transparent.clone(),
             proxy_tls: self.proxy_tls.as_given(),
         };
         let yaml = bootstrap.render().map_err(|error| Failure::usage(error.to_string()))?;

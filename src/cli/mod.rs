@@ -166,3 +166,11 @@ fn log_to_stderr() {
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::runtime)
 }
+
+/// Read and write for some users, and nothing else.
+fn file_mode(text: &str) -> Result<u32, String> {
+    match u32::from_str_radix(text, 8) {
+        Ok(mode) if mode & !0o666 == 0 && mode & 0o600 == 0o600 => Ok(mode),
+        _ => Err("write an octal mode from 0600 to 0666".to_owned()),
+    }
+}

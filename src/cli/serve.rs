@@ -36,7 +36,7 @@ pub struct Args {
     #[arg(long, value_name = "PATH", env = "ATTACHE_SOCKET", conflicts_with = "tcp")]
     socket: Option<PathBuf>,
     /// The file mode of that socket, octal. Where Envoy runs as another user: 0666, in a directory that no agent mounts.
-    #[arg(long, value_name = "MODE", env = "ATTACHE_SOCKET_MODE", default_value = "0600", value_parser = file_mode)]
+    #[arg(long, value_name = "MODE", env = "ATTACHE_SOCKET_MODE", default_value = "0600", value_parser = super::file_mode)]
     socket_mode: u32,
     /// Serve Envoy on TCP instead. Whoever reaches this address can ask for credentials: keep agents away from it.
     #[arg(long, value_name = "ADDR:PORT", env = "ATTACHE_TCP")]
@@ -63,14 +63,6 @@ pub struct Args {
     /// Take CA and variables from the supervisor, on standard input.
     #[arg(long, hide = true)]
     handover: bool,
-}
-
-/// Read and write for some users, and nothing else.
-fn file_mode(text: &str) -> Result<u32, String> {
-    match u32::from_str_radix(text, 8) {
-        Ok(mode) if mode & !0o666 == 0 && mode & 0o600 == 0o600 => Ok(mode),
-        _ => Err("write an octal mode from 0600 to 0666".to_owned()),
-    }
 }
 
 #[derive(Clone, Copy)]

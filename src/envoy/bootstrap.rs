@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 /// The committed `envoy/envoy.yaml`: complete, and what [`Bootstrap::default`] renders to.
 pub const SHIPPED: &str = include_str!("../../envoy/envoy.yaml");
 
+/// The listener for redirected traffic, which goes into it where there is any.
+const TRANSPARENT_LISTENER: &str = include_str!("../../envoy/transparent.yaml");
+
 /// The longest path a Unix socket can have, in bytes, its final NUL not counted (`sun_path`).
 const MAX_SOCKET_PATH: usize = 107;
 
@@ -17,12 +20,16 @@ pub struct Bootstrap {
     pub listen: SocketAddr,
     /// The Unix socket attaché's gRPC services listen on.
     pub service_socket: PathBuf,
-    /// The Unix socket of Envoy's admin interface, which Envoy makes with mode 0600.
+    /// The Unix socket of Envoy's admin interface.
     pub admin_socket: PathBuf,
     /// The file Envoy writes its access log to, for attaché to hold against its own record.
     pub access_log: PathBuf,
     /// The PEM bundle of CAs that upstream certificates have to come from.
     pub upstream_ca: PathBuf,
+    /// The mode of that socket. Where attaché runs as another user than Envoy: 0660, and one group for both.
+    pub admin_mode: u32,
+    /// Where a firewall redirects agents' connections to; none where agents speak to the proxy.
+    pub transparent: Vec<SocketAddr>,
     /// TLS between agents and the proxy; without it they speak plain HTTP to it, which is for one machine or pod.
     pub proxy_tls: Option<ProxyTls>,
 }
@@ -46,6 +53,8 @@ impl Default for Bootstrap {
             admin_socket: "/run/attache/admin.sock".into(),
             access_log: "/run/attache/envoy-access.jsonl".into(),
             upstream_ca: "/etc/ssl/certs/ca-certificates.crt".into(),
+            admin_mode: 0o600,
+            transparent: Vec::new(),
             proxy_tls: None,
         }
     }
@@ -64,6 +73,12 @@ impl Bootstrap {
             (ACCESS_LOG, quoted(&self.access_log)?),
             (UPSTREAM_CA, quoted(&self.upstream_ca)?),
         ];
+        if self.admin_mode != Bootstrap::default().admin_mode {
+            values.push((ADMIN_MODE, format!("mode: {}}} # {:04o}", self.admin_mode, self.admin_mode)));
+        }
+        if let Some(listener) = transparent_listener(&self.transparent) {
+            values.push((TRANSPARENT, listener));
+        }
         if let Some(tls) = &self.proxy_tls {
             values.push((PROXY_CHAIN, tls.chain()?));
             if tls.client_ca.is_some() {
@@ -149,6 +164,11 @@ const LISTEN: &str = r#"{address: "127.0.0.1", port_value: 10080}"#;
 const SERVICE_SOCKET: &str = r#""/run/attache/service.sock""#;
 const ADMIN_SOCKET: &str = r#""/run/attache/admin.sock""#;
 const ACCESS_LOG: &str = r#""/run/attache/envoy-access.jsonl""#;
+const ADMIN_MODE: &str = "mode: 384} # 0600";
+const TRANSPARENT: &str = "  # Traffic that a firewall redirects: `attache envoy render --transparent …` puts the listener `transparent` here.\n\n";
+/// In [`TRANSPARENT_LISTENER`].
+const TRANSPARENT_ADDRESS: &str = r#"      socket_address: {address: "127.0.0.1", port_value: 10443}
+"#;
 const UPSTREAM_CA: &str = r#""/etc/ssl/certs/ca-certificates.crt""#;
 
 const PROXY_CHAIN: &str = r"    # Agents on other machines: `attache envoy render --proxy-tls-cert …` puts TLS here, `--client-ca …` asks for theirs.
@@ -171,6 +191,19 @@ const PEER_FILTER: &str = r#"          # What the agent's certificate says, for 
                   omit_empty_values: true
 "#;
 const PEER_ATTRIBUTES: &str = "request_attributes: [source.address, \"filter_state['attache.peer']\"]";
+
+/// One listener for all these addresses.
+fn transparent_listener(addresses: &[SocketAddr]) -> Option<String> {
+    let (first, others) = addresses.split_first()?;
+    let mut address = format!("      socket_address: {}\n", listen_address(*first));
+    if !others.is_empty() {
+        address.push_str("    additional_addresses:\n");
+    }
+    for other in others {
+        address.push_str(&format!("    - address: {{socket_address: {}}}\n", listen_address(*other)));
+    }
+    Some(TRANSPARENT_LISTENER.replacen(TRANSPARENT_ADDRESS, &address, 1))
+}
 
 fn listen_address(listen: SocketAddr) -> String {
     format!(r#"{{address: "{}", port_value: {}}}"#, listen.ip(), listen.port())
@@ -202,12 +235,15 @@ mod tests {
             ADMIN_SOCKET,
             ACCESS_LOG,
             UPSTREAM_CA,
+            ADMIN_MODE,
+            TRANSPARENT,
             PROXY_CHAIN,
             PROXY_FILTERS,
             PROXY_ATTRIBUTES,
         ] {
             assert_eq!(SHIPPED.matches(marker).count(), 1, "{marker}");
         }
+        assert_eq!(TRANSPARENT_LISTENER.matches(TRANSPARENT_ADDRESS).count(), 1);
     }
 
     #[test]
@@ -224,6 +260,8 @@ mod tests {
             admin_socket: "/tmp/it's # {not}: a\\comment\t.sock".into(),
             access_log: "/tmp/l: #o'g\".jsonl".into(),
             upstream_ca: "/tmp/é ü/ca.pem".into(),
+            admin_mode: 0o660,
+            transparent: vec!["127.0.0.1:15001".parse().unwrap(), "[::1]:15001".parse().unwrap()],
             proxy_tls: Some(ProxyTls {
                 certificate: "/tmp/c: {e}\"r\"t.pem".into(),
                 key: "/tmp/k # ey.pem".into(),
@@ -237,6 +275,10 @@ mod tests {
             serde_json::json!({"address": "::1", "port_value": 8080}),
         );
         assert_eq!(at("/admin/address/pipe/path"), bootstrap.admin_socket.to_str().unwrap());
+        assert_eq!(at("/admin/address/pipe/mode"), 0o660);
+        let redirected = "/static_resources/listeners/2";
+        assert_eq!(at(&format!("{redirected}/address/socket_address/port_value")), 15001);
+        assert_eq!(at(&format!("{redirected}/additional_addresses/0/address/socket_address/address")), "::1");
         assert_eq!(
             at("/static_resources/clusters/0/load_assignment/endpoints/0/lb_endpoints/0/endpoint/address/pipe/path"),
             bootstrap.service_socket.to_str().unwrap()
@@ -247,10 +289,13 @@ mod tests {
             ),
             bootstrap.upstream_ca.to_str().unwrap()
         );
-        for log in ["0/filter_chains/0/filters/0", "1/filter_chains/0/filters/0", "1/filter_chains/1/filters/0"] {
+        for log in
+            ["0/filter_chains/0", "1/filter_chains/0", "1/filter_chains/1", "2/filter_chains/0", "2/filter_chains/1"]
+        {
             for entry in [1, 2] {
-                let path =
-                    format!("/static_resources/listeners/{log}/typed_config/access_log/{entry}/typed_config/path");
+                let path = format!(
+                    "/static_resources/listeners/{log}/filters/0/typed_config/access_log/{entry}/typed_config/path"
+                );
                 assert_eq!(at(&path), bootstrap.access_log.to_str().unwrap());
             }
         }

@@ -13,14 +13,14 @@ use tonic::Status;
 use tonic::metadata::MetadataMap;
 
 use super::held::Held;
-use super::translate::{self, Phase};
+use super::translate::{self, Entrance, Phase};
 use super::wire::{Attributes, Head, HttpBody, Part, ProcessingRequest, ProcessingResponse};
 use crate::live::Live;
 use crate::pipeline::approval::{Asked, NotAdmitted, Petition, Standing, Ticket};
 use crate::pipeline::audit::{ApprovalNote, DecisionRecord, Direction, InspectionRecord, Verdict};
 use crate::pipeline::exchange::{Chunk, Effect, Event, Exchange, Now, Reply, ResolveFailure, Resolved, Shows};
 use crate::pipeline::limit::Excess;
-use crate::pipeline::message::{Door, Fields, Host};
+use crate::pipeline::message::{Fields, Host};
 use crate::pipeline::policy::Reason;
 use crate::secrets::Fetch;
 use crate::store::{Coming, Soon, Store};
@@ -85,7 +85,7 @@ pub trait Herald: Send + Sync {
 /// One exchange and what it runs on.
 pub struct Driver {
     needs: Arc<Needs>,
-    door: Door,
+    entrance: Entrance,
     trail: Trail,
     exchange: Exchange,
     request_id: Arc<str>,
@@ -115,13 +115,13 @@ pub enum Step {
 }
 
 impl Driver {
-    pub fn new(needs: Arc<Needs>, door: Door, metadata: &MetadataMap) -> Self {
+    pub fn new(needs: Arc<Needs>, entrance: Entrance, metadata: &MetadataMap) -> Self {
         let exchange = Exchange::new(needs.live.load().rules.clone(), now());
         let trail = needs.telemetry.trail(metadata);
         needs.in_flight.fetch_add(1, Ordering::Relaxed);
         Self {
             needs,
-            door,
+            entrance,
             trail,
             exchange,
             request_id: "".into(),
@@ -152,7 +152,7 @@ impl Driver {
     }
 
     fn open(&mut self, head: Head, attributes: Attributes) -> Step {
-        let incoming = translate::incoming(self.door, head, attributes);
+        let incoming = translate::incoming(self.entrance, head, attributes);
         if incoming.request_id.is_empty() {
             return Step::End(Status::invalid_argument("`x-request-id` is missing: set `generate_request_id`"));
         }

@@ -37,12 +37,12 @@ impl ExternalProcessor {
     }
 
     fn process(&self, request: Request<Streaming<Bytes>>) -> Result<Response<StrictStream>, Status> {
-        let Some(door) = translate::door(request.metadata()) else {
+        let Some(entrance) = translate::entrance(request.metadata()) else {
             return Err(Status::invalid_argument(
-                "`x-attache-door` must be `proxy`, `tls` or `plain`: use the bootstrap that `attache envoy render` prints",
+                "`x-attache-door` must be `proxy`, `tls`, `plain`, `transparent-tls` or `transparent-plain`: use the bootstrap that `attache envoy render` prints",
             ));
         };
-        let driver = Driver::new(self.0.clone(), door, request.metadata());
+        let driver = Driver::new(self.0.clone(), entrance, request.metadata());
         Ok(Response::new(StrictStream {
             requests: request.into_inner(),
             driver,

@@ -23,14 +23,25 @@ const NAMESPACE: &str = "attache";
 /// The private header by which the router chooses the plaintext upstream, and whether there may be a second attempt.
 const ROUTE_HEADER: &str = "x-attache-int-route";
 
-/// The door a stream comes from, as the bootstrap's `grpc_service.initial_metadata` says.
-pub fn door(metadata: &tonic::metadata::MetadataMap) -> Option<Door> {
-    match metadata.get("x-attache-door")?.to_str().ok()? {
-        "proxy" => Some(Door::Proxy),
-        "tls" => Some(Door::Tls),
-        "plain" => Some(Door::Plain),
-        _ => None,
-    }
+/// How a stream's requests came in.
+#[derive(Debug, Clone, Copy)]
+pub struct Entrance {
+    door: Door,
+    /// Their connections were redirected: no tunnel leads to them.
+    transparent: bool,
+}
+
+/// The way in that a stream comes from, as the bootstrap's `grpc_service.initial_metadata` says.
+pub fn entrance(metadata: &tonic::metadata::MetadataMap) -> Option<Entrance> {
+    let (door, transparent) = match metadata.get("x-attache-door")?.to_str().ok()? {
+        "proxy" => (Door::Proxy, false),
+        "tls" => (Door::Tls, false),
+        "plain" => (Door::Plain, false),
+        "transparent-tls" => (Door::Tls, true),
+        "transparent-plain" => (Door::Plain, true),
+        _ => return None,
+    };
+    Some(Entrance { door, transparent })
 }
 
 /// What follows on a head.
@@ -43,13 +54,14 @@ pub enum Phase {
 }
 
 /// Reads the message that opens an exchange.
-pub fn incoming(door: Door, head: Head, attributes: Attributes) -> Incoming {
+pub fn incoming(entrance: Entrance, head: Head, attributes: Attributes) -> Incoming {
     let Head { fields, end_of_stream } = head;
     let id = fields.iter().find(|(name, _)| name == "x-request-id");
     let request_id = id.and_then(|(_, value)| std::str::from_utf8(value).ok()).map(Arc::from);
     Incoming {
-        door,
+        door: entrance.door,
         session: attributes.session,
+        destination: attributes.destination.filter(|_| entrance.transparent).map(Into::into),
         sni: attributes.sni,
         source: attributes.source.map(Into::into),
         peer: attributes.peer,

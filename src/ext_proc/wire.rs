@@ -115,6 +115,8 @@ pub struct Attributes {
     pub source: Option<String>,
     /// `filter_state['attache.peer']`
     pub peer: Option<String>,
+    /// `destination.address`
+    pub destination: Option<String>,
 }
 
 impl ProcessingRequest {
@@ -151,6 +153,7 @@ impl Attributes {
                 "connection.requested_server_name" => &mut self.sni,
                 "source.address" => &mut self.source,
                 "filter_state['attache.peer']" => &mut self.peer,
+                "destination.address" => &mut self.destination,
                 _ => continue,
             };
             *slot = string_value(value)?.map(Into::into);

@@ -152,6 +152,8 @@ impl Serialize for Exchange {
             request_id: &'a str,
             identity: Option<&'a str>,
             source: Option<&'a str>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            destination: Option<&'a str>,
             decision_micros: u64,
             seq: Option<u64>,
         }
@@ -194,6 +196,7 @@ impl Serialize for Exchange {
             request_id: &decision.request_id,
             identity: decision.identity.as_deref(),
             source: decision.source.as_deref(),
+            destination: decision.destination.as_deref(),
             decision_micros: decision.decision_micros,
             seq: *seq,
         }

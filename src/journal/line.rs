@@ -36,6 +36,7 @@ impl Line for DecisionRecord {
             agent,
             identity,
             source,
+            destination,
             method,
             scheme,
             host,
@@ -63,6 +64,7 @@ impl Line for DecisionRecord {
         object.text_or_null("agent", agent.as_deref())?;
         object.text_if_any("identity", identity.as_deref())?;
         object.text_if_any("source", source.as_deref())?;
+        object.text_if_any("destination", destination.as_deref())?;
         object.text("method", method)?;
         object.text_or_null("scheme", scheme.as_deref())?;
         object.text("host", host)?;

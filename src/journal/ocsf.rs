@@ -278,7 +278,7 @@ fn bypassed(decision: &DecisionRecord) -> Value {
                 "created_time": millis(decision.time),
                 "analytic": { "name": rule, "uid": rule, "type_id": 1, "type": "Rule" },
             },
-            "unmapped": { "agent": decision.agent, "source": decision.source, "detail": decision.detail },
+            "unmapped": { "agent": decision.agent, "source": decision.source, "destination": decision.destination, "detail": decision.detail },
         }),
     )
 }
@@ -504,6 +504,7 @@ fn own(exchange: &Exchange) -> Value {
         "detail": decision.detail.as_deref().or(exchange.cut().and_then(|cut| cut.detail.as_deref())),
         "method": (method(&decision.method).0 == 99).then_some(&decision.method),
         "identity": decision.identity,
+        "destination": decision.destination,
         "would": decision.would,
         "watched": watched,
         "approval": decision.approval,

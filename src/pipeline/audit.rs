@@ -67,7 +67,11 @@ pub struct DecisionRecord {
     /// Where the agent called from: address and port.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<Box<str>>,
-    /// The method; `CONNECT` only where a tunnel was refused, `TLS` where a handshake was.
+    /// The address and port that the agent dialled, where its connection was redirected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub destination: Option<Box<str>>,
+    /// The method; `CONNECT` only where a tunnel was refused, `TLS` where a handshake was, `DNS` where a name was asked
+    /// for that policy could never allow.
     pub method: Box<str>,
     /// `https` or `http`: how the upstream is, or would be, spoken to.
     pub scheme: Option<Cow<'static, str>>,
@@ -128,6 +132,7 @@ impl DecisionRecord {
             agent: None,
             identity: None,
             source: None,
+            destination: None,
             method: "".into(),
             scheme: None,
             host: "".into(),

@@ -187,6 +187,7 @@ impl Request {
             fields: Fields::new(fields),
             session,
             sni: name.filter(|_| door == Door::Tls),
+            destination: None,
             source: self.source.filter(|_| door == Door::Proxy).map(|ip| SocketAddr::new(ip, 0).to_string().into()),
             peer: self.agent.as_deref().filter(|_| door == Door::Proxy).map(certificate),
             request_id: REQUEST_ID.into(),

@@ -137,6 +137,7 @@ impl Stack {
             access_log: crate::reconcile::ENVOY_FILE.into(),
             upstream_ca: plan.upstream_ca.clone(),
             proxy_tls: plan.proxy_tls.clone(),
+            ..Bootstrap::default()
         }
         .render()?;
         let place = File::open(&plan.state_dir)

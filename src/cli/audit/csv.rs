@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::super::output::printable;
 
 /// The columns: the keys of an exchange in the order they are read in.
-pub const COLUMNS: [&str; 33] = [
+pub const COLUMNS: [&str; 34] = [
     "time",
     "agent",
     "method",
@@ -39,6 +39,7 @@ pub const COLUMNS: [&str; 33] = [
     "requestId",
     "identity",
     "source",
+    "destination",
     "decisionMicros",
     "seq",
 ];

@@ -17,10 +17,14 @@ const ON_DEMAND: &str = "envoy.extensions.transport_sockets.tls.cert_selectors.o
 pub(super) enum Door {
     /// Straight from the agent.
     Proxy,
-    /// TLS that Envoy terminated, inside a CONNECT or redirected.
+    /// TLS that Envoy terminated inside a CONNECT.
     Tls,
-    /// Plain HTTP inside a CONNECT, or redirected.
+    /// Plain HTTP inside a CONNECT.
     Plain,
+    /// TLS that Envoy terminated, on a connection that was redirected.
+    TransparentTls,
+    /// Plain HTTP on a connection that was redirected.
+    TransparentPlain,
 }
 
 impl Door {
@@ -29,6 +33,8 @@ impl Door {
             Door::Proxy => "proxy",
             Door::Tls => "tls",
             Door::Plain => "plain",
+            Door::TransparentTls => "transparent-tls",
+            Door::TransparentPlain => "transparent-plain",
         }
     }
 }
@@ -70,24 +76,25 @@ fn check_listener(listener: &Node<'_>, clusters: &Clusters<'_>, findings: &mut F
     let is_internal = listener.get("internal_listener").is_present();
     let filters = listener.get("listener_filters");
     let redirects = filters.items().iter().any(|filter| filter.is_type(ORIGINAL_DST));
-    findings.known(
-        listener,
-        &[
-            "name",
-            "address",
-            "internal_listener",
-            "filter_chains",
-            "listener_filters",
-            "listener_filters_timeout",
-            "per_connection_buffer_limit_bytes",
-            "access_log",
-            "stat_prefix",
-            "tcp_backlog_size",
-            "metadata",
-            "enable_reuse_port",
-            "connection_balance_config",
-        ],
-    );
+    let mut known = vec![
+        "name",
+        "address",
+        "internal_listener",
+        "filter_chains",
+        "listener_filters",
+        "listener_filters_timeout",
+        "per_connection_buffer_limit_bytes",
+        "access_log",
+        "stat_prefix",
+        "tcp_backlog_size",
+        "metadata",
+        "enable_reuse_port",
+        "connection_balance_config",
+    ];
+    if redirects {
+        known.extend(["additional_addresses", "freebind"]);
+    }
+    findings.known(listener, &known);
     findings.expect(
         listener.get("per_connection_buffer_limit_bytes").number().is_some_and(|bytes| bytes <= 16 << 20),
         &listener.get("per_connection_buffer_limit_bytes"),
@@ -108,6 +115,24 @@ fn check_listener(listener: &Node<'_>, clusters: &Clusters<'_>, findings: &mut F
             "another process of this user can listen on the same port and take a share of the connections",
             "set `enable_reuse_port: false`",
         );
+    }
+    if redirects {
+        let others = listener.get("additional_addresses").items();
+        for place in others.iter().map(|other| other.at("address.socket_address")).chain([socket.clone()]) {
+            findings.require(
+                place.get("port_value").number().is_some(),
+                &place.get("port_value"),
+                "there is no fixed port that a firewall could redirect to",
+                "set `port_value: 10443`",
+            );
+            let address = place.get("address");
+            findings.expect(
+                matches!(address.str(), Some("127.0.0.1" | "::1")),
+                &address,
+                "other machines can use this listener, with this agent's rights",
+                "listen on 127.0.0.1 and ::1, where a redirect leads to",
+            );
+        }
     }
     if !is_internal && !redirects {
         let chains = listener.get("filter_chains").items();
@@ -172,7 +197,12 @@ fn check_listener(listener: &Node<'_>, clusters: &Clusters<'_>, findings: &mut F
         );
     }
     for chain in chains {
-        check_chain(&chain, is_internal || redirects, clusters, findings);
+        let way = match (is_internal, redirects) {
+            (_, true) => Way::Redirect,
+            (true, false) => Way::Tunnel,
+            (false, false) => Way::Proxy,
+        };
+        check_chain(&chain, way, clusters, findings);
     }
 }
 
@@ -210,26 +240,41 @@ fn handshake_log(listener: &Node<'_>, clusters: &Clusters<'_>, findings: &mut Fi
     );
 }
 
-fn check_chain(chain: &Node<'_>, is_inside: bool, clusters: &Clusters<'_>, findings: &mut Findings) {
+/// How connections come to a listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// The agent speaks to the proxy.
+    Proxy,
+    /// It opened a tunnel through it.
+    Tunnel,
+    /// A firewall sent them here.
+    Redirect,
+}
+
+fn check_chain(chain: &Node<'_>, way: Way, clusters: &Clusters<'_>, findings: &mut Findings) {
     findings.known(
         chain,
         &["name", "filter_chain_match", "filters", "transport_socket", "transport_socket_connect_timeout", "metadata"],
     );
     let socket = chain.get("transport_socket");
     let matched = chain.at("filter_chain_match.transport_protocol");
-    let door = match (is_inside, socket.is_present() || matched.is("tls")) {
-        (false, _) => Door::Proxy,
-        (true, true) => Door::Tls,
-        (true, false) => Door::Plain,
+    let is_tls = socket.is_present() || matched.is("tls");
+    let door = match (way, is_tls) {
+        (Way::Proxy, _) => Door::Proxy,
+        (Way::Tunnel, true) => Door::Tls,
+        (Way::Tunnel, false) => Door::Plain,
+        (Way::Redirect, true) => Door::TransparentTls,
+        (Way::Redirect, false) => Door::TransparentPlain,
     };
-    if door == Door::Tls {
+    let is_inside = way != Way::Proxy;
+    if is_inside && is_tls {
         intercepted_tls(chain, findings);
     }
     if door == Door::Proxy && socket.is_present() {
         client_tls::check(chain, findings);
     }
     if is_inside {
-        let protocol = if door == Door::Tls { "tls" } else { "raw_buffer" };
+        let protocol = if is_tls { "tls" } else { "raw_buffer" };
         findings.require(
             matched.is(protocol),
             &matched,

@@ -74,12 +74,12 @@ fn admin(admin: &Node<'_>, findings: &mut Findings) {
         "the agent can reach the admin interface and reconfigure Envoy",
         "put it on a Unix socket: `address: {pipe: {path: /run/attache/admin.sock, mode: 384}}`",
     );
-    // 0600 is 384 to a reader of YAML 1.1, which Envoy is.
+    // 0600 is 384 to a reader of YAML 1.1, which Envoy is. The group may be attaché's, where it is another user.
     findings.require(
-        [json!(384), json!("0600"), json!(0o400)].contains(pipe.get("mode").value()),
+        [json!(0o600), json!("0600"), json!(0o400), json!(0o660)].contains(pipe.get("mode").value()),
         &pipe.get("mode"),
         "the admin socket is open to other users",
-        "set `mode: 384` (0600)",
+        "set `mode: 384` (0600), or `mode: 432` (0660) where attaché is another user of the same group",
     );
     let allowed = admin.get("allow_paths");
     findings.require(

@@ -151,6 +151,8 @@ fn attributes(list: &Node<'_>, door: Door, findings: &mut Findings) {
         Door::Proxy => &["source.address"],
         Door::Tls => &["connection.requested_server_name", "filter_state['attache.session']"],
         Door::Plain => &["filter_state['attache.session']"],
+        Door::TransparentTls => &["source.address", "destination.address", "connection.requested_server_name"],
+        Door::TransparentPlain => &["source.address", "destination.address"],
     };
     for attribute in needed {
         findings.require(

@@ -84,6 +84,8 @@ pub struct Incoming {
     pub sni: Option<String>,
     /// The agent's address and port, where Envoy sees the agent itself.
     pub source: Option<Box<str>>,
+    /// The address and port that the agent dialled, where its connection was redirected here.
+    pub destination: Option<Box<str>>,
     /// The client certificate that the agent showed, as [`Peer`](crate::pipeline::session::Peer) text, where Envoy sees
     /// the agent itself.
     pub peer: Option<String>,

@@ -259,7 +259,7 @@ impl Exchange {
     }
 
     fn arrive(&mut self, incoming: Incoming, now: Now) -> Result<Effect, Denial> {
-        let Incoming { door, fields, session, sni, source, peer, request_id, ends } = incoming;
+        let Incoming { door, fields, session, sni, source, destination, peer, request_id, ends } = incoming;
         let (head, malformed) = match RequestHead::parse(door, fields) {
             Ok(head) => (Ok(head), None),
             Err((malformed, fields)) => (Err(fields), Some(malformed)),
@@ -277,6 +277,7 @@ impl Exchange {
             session,
             sni,
             source,
+            destination,
             peer,
             caller: None,
             body,

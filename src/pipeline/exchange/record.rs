@@ -50,6 +50,7 @@ impl Exchange {
         let Some(request) = &self.request else { return record };
         record.request_id = request.id.clone();
         record.source = request.source.clone();
+        record.destination = request.destination.clone();
         if let Some(caller) = request.caller {
             record.agent = Some(self.rules.agents.name(caller.agent).clone());
             record.identity = Some(caller.how.as_str().into());

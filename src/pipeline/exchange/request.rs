@@ -22,6 +22,7 @@ pub struct Request {
     pub session: Option<Session>,
     pub sni: Option<String>,
     pub source: Option<Box<str>>,
+    pub destination: Option<Box<str>>,
     pub peer: Option<Peer>,
     pub caller: Option<Caller>,
     pub body: Body,
@@ -48,10 +49,8 @@ impl Request {
         // Agents are numbered by their policy: who the last one's caller was means nothing in this one.
         self.caller = None;
         let head = self.head.as_ref().map_err(|_| no_request())?;
-        if self.door != Door::Proxy && self.session.is_none() {
-            return Err(
-                Denial::new(Reason::InternalError).because("a request inside a tunnel came without its session")
-            );
+        if self.door != Door::Proxy && self.session.is_none() && self.destination.is_none() {
+            return Err(Denial::new(Reason::InternalError).because("a request came neither in a tunnel nor redirected"));
         }
         let caller = rules.agents.identify(head, &self.origin(now))?;
         self.caller = caller;
@@ -239,11 +238,12 @@ fn is_agreed_to(name: &str, permit: &Permit) -> bool {
 fn check_authority(head: &RequestHead, session: Option<&Session>, sni: Option<&str>) -> Result<(), Denial> {
     // The names are not repeated: nobody has looked into them.
     let mismatch = |what| Err(Denial::new(Reason::AuthorityMismatch).because(what));
-    let Some(session) = session else { return Ok(()) };
-    let default = if head.door == Door::Tls { 443 } else { 80 };
-    let port = head.authority.port.unwrap_or(default);
-    if session.authority.host != head.authority.host || session.authority.port != Some(port) {
-        return mismatch("the tunnel is to another host or port than the request is for");
+    if let Some(session) = session {
+        let default = if head.door == Door::Tls { 443 } else { 80 };
+        let port = head.authority.port.unwrap_or(default);
+        if session.authority.host != head.authority.host || session.authority.port != Some(port) {
+            return mismatch("the tunnel is to another host or port than the request is for");
+        }
     }
     if head.door != Door::Tls {
         return Ok(());

@@ -356,6 +356,7 @@ fn tls(method: &str, url: &str, extra: &[(&str, &str)]) -> Incoming {
         session: Some(session(&tunnel, Some(ANN))),
         sni: is_name.then(|| host.to_owned()),
         source: None,
+        destination: None,
         ..incoming(Door::Tls, method, url, extra)
     }
 }
@@ -379,6 +380,7 @@ fn incoming(door: Door, method: &str, url: &str, extra: &[(&str, &str)]) -> Inco
         session: None,
         sni: None,
         source: Some("192.0.2.7:1234".into()),
+        destination: None,
         peer: None,
         request_id: "r1".into(),
         ends: true,

@@ -171,6 +171,7 @@ def companion():
                 "serviceAccountName": EGRESS,
                 "automountServiceAccountToken": False,
                 "enableServiceLinks": False,
+                "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
                 "topologySpreadConstraints": [
                     {"maxSkew": 1, "topologyKey": key, "whenUnsatisfiable": "ScheduleAnyway",
                      "labelSelector": {"matchLabels": labels}}
@@ -208,7 +209,7 @@ def pod_component(folder, agent, labels, spec):
 
 def agents_component(folder, agent, token=False):
     """Puts what `agent` says into every container, and leaves an empty init container behind."""
-    values, replacements = {"env": {}}, []
+    values, replacements = {"mapping": {"of": "any kind"}, "env": {}}, []
 
     def put(source, *paths, **options):
         replacements.append({
@@ -225,14 +226,17 @@ def agents_component(folder, agent, token=False):
         names.setdefault(value, []).append(name)
     for value, same in names.items():
         values["env"][same[0]] = value
-        put(f"env.{same[0]}", *(f"env.[name={name}].value" for name in same))
+        paths = [f"env.[name={name}].value" for name in same]
+        # Kustomize makes every scalar that it creates a text without quotes: an empty one would be null, and `true` a
+        # text. A mapping in its place is replaced as a whole, type and all.
+        if not value:
+            put("mapping", *paths)
+        put(f"env.{same[0]}", *paths)
     # After what the user has set there: of two options that set the same, the later one counts.
     values["java"] = agent["java"]
     put("java", "env.[name=JAVA_TOOL_OPTIONS].value", delimiter=" ", index=1_000_000)
     values["volumeMount"] = agent["volumeMount"]
     put("volumeMount", "volumeMounts.[name=attache-trust]")
-    # Kustomize makes every scalar that it creates a text. A mapping in its place is replaced as a whole, type and all.
-    values["mapping"] = {"of": "any kind"}
     security = agent["securityContext"]
     values["securityContext"] = security
     for name in ("allowPrivilegeEscalation", "runAsNonRoot"):

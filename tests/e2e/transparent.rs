@@ -1,6 +1,7 @@
 //! An agent in a pod whose traffic is redirected: it knows of no proxy, and whatever it tries, nothing gets out but what
 //! policy allows.
 
+mod lifecycle;
 mod names;
 mod ways_out;
 

@@ -8,7 +8,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::Arc;
 
 use nix::sched::{CloneFlags, unshare};
 use serde_json::Value;
@@ -100,11 +99,29 @@ impl Pod {
         self.agent(["python3", "-c", program]).await
     }
 
+    /// A program of `tests/setup`'s, where every user can reach it.
+    pub fn program(&self, program: &OsStr) -> PathBuf {
+        let name = Path::new(program).file_name().unwrap().to_str().unwrap();
+        self.home.copy(Path::new(program), &format!("/bin/{name}"));
+        self.home.at(&format!("/bin/{name}"))
+    }
+
+    /// `attache ARGUMENTS --state-dir DIR`, as somebody who may read the record.
+    pub async fn attache_command(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(self.home.at("/bin/attache"));
+        command.args(arguments).arg("--state-dir").arg(self.home.at("/var/lib/attache"));
+        script::output(&mut command).await
+    }
+
+    /// `nft ARGUMENTS` in the pod.
+    pub async fn nft(&self, arguments: &str) -> Output {
+        let mut command = self.namespace.command(0, 0, "+all");
+        script::output(command.arg("nft").args(arguments.split_whitespace())).await
+    }
+
     /// Every exchange on record.
     pub async fn records(&self) -> Vec<Value> {
-        let mut command = Command::new(self.home.at("/bin/attache"));
-        command.args(["logs", "-o", "json", "--state-dir"]).arg(self.home.at("/var/lib/attache"));
-        let output = script::output(&mut command).await;
+        let output = self.attache_command(&["logs", "-o", "json"]).await;
         assert_eq!(output.exit, 0, "{output:?}");
         output.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
@@ -362,9 +379,4 @@ impl Namespace {
 /// Where the test's own programs of the internet listen.
 pub fn at(address: &str, port: u16) -> SocketAddr {
     SocketAddr::new(address.parse::<IpAddr>().unwrap(), port)
-}
-
-/// The shared authority, for upstreams of the internet.
-pub fn authority() -> &'static Arc<Ca> {
-    Ca::shared()
 }

@@ -59,7 +59,7 @@ fn stages(text: &str) -> [Duration; 4] {
     let started = Instant::now();
     let draft = attache::config::parse("policy.yaml", text);
     let read = started.elapsed();
-    let setting = Setting { agent: None, environment: None };
+    let setting = Setting { agent: None, environment: None, pod: None };
     let accepted = draft.compile(None, |policy, problems| compile(policy, setting, "bench", problems));
     let all = started.elapsed();
     drop(accepted.unwrap_or_else(|problems| panic!("{problems}")));

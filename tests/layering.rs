@@ -96,7 +96,9 @@ const TABLE: &[(&str, &[&str])] = &[
     ("telemetry", &["pipeline::message", "pipeline::audit"]),
     ("sinks", &["journal", "telemetry"]),
     ("notify", &["pipeline::approval", "pipeline::audit", "pipeline::policy::decision", "https", "secrets", "sinks"]),
-    ("config", &[CORE, "rehearsal", "https", "secrets", "notify"]),
+    // Where it runs.
+    ("pod", &[]),
+    ("config", &[CORE, "rehearsal", "https", "secrets", "notify", "pod"]),
     ("live", &["pipeline::policy", "secrets"]),
     ("resolver", &["pipeline::address", "pipeline::message"]),
     // What is counted and asked for, longer than a policy lives.
@@ -104,6 +106,7 @@ const TABLE: &[(&str, &[&str])] = &[
     // Who asks.
     ("peer", &[]),
     ("certificates", &[]),
+    ("dns_stub", &[]),
     ("grpc", &[]),
     ("protobuf", &[]),
     ("ext_proc", &[CORE, "secrets", "live", "store", "telemetry", "grpc", "protobuf"]),
@@ -112,6 +115,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("control", &["pipeline::policy", "pipeline::approval", "config", "live", "store", "journal", "peer"]),
     // What holds it together, and what a person starts.
     ("envoy", &[]),
+    ("net", &[]),
     (
         "server",
         &[
@@ -122,12 +126,14 @@ const TABLE: &[(&str, &[&str])] = &[
             "telemetry",
             "sinks",
             "notify",
+            "pod",
             "config",
             "live",
             "resolver",
             "store",
             "peer",
             "certificates",
+            "dns_stub",
             "ext_proc",
             "reconcile",
             "access_log",
@@ -140,6 +146,7 @@ const TABLE: &[(&str, &[&str])] = &[
         &[
             CORE,
             "secrets",
+            "pod",
             "config",
             "live",
             "rehearsal",
@@ -151,6 +158,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "reconcile",
             "control",
             "envoy",
+            "net",
             "server",
             "supervisor",
         ],

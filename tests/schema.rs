@@ -39,7 +39,7 @@ fn refusals(validator: &Validator, policy: &str) -> Vec<String> {
 
 /// What attaché itself says, as `attache check` does.
 fn problems(policy: &str) -> Option<String> {
-    let setting = Setting { agent: None, environment: None };
+    let setting = Setting { agent: None, environment: None, pod: None };
     let compiled = parse("policy", policy).compile(None, |policy, problems| compile(policy, setting, "", problems));
     compiled.err().map(|problems| problems.to_string())
 }

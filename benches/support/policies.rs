@@ -302,7 +302,7 @@ fn get(host: &str, path: &str) -> [String; 3] {
 
 /// Compiles a policy that has nothing wrong with it.
 pub fn load(text: &str) -> Compiled {
-    let setting = Setting { agent: None, environment: None };
+    let setting = Setting { agent: None, environment: None, pod: None };
     let draft = attache::config::parse("policy.yaml", text);
     match draft.compile(None, |policy, problems| compile(policy, setting, "bench", problems)) {
         Ok(accepted) => accepted.value,

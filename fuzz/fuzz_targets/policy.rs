@@ -25,7 +25,7 @@ static HEADS: LazyLock<Vec<RequestHead>> = LazyLock::new(|| {
 
 fuzz_target!(|text: &str| {
     let environment = Environment::from_iter([("T".to_owned(), b"0123456789abcdef".to_vec())]);
-    let setting = Setting { agent: None, environment: Some(&environment) };
+    let setting = Setting { agent: None, environment: Some(&environment), pod: None };
     let draft = attache::config::parse("policy.yaml", text);
     match draft.compile(None, |policy, problems| compile(policy, setting, "rev", problems)) {
         Err(problems) => {

@@ -7,7 +7,7 @@ use super::wire::Handshake;
 use super::{AccessLog, Gathered};
 use crate::pipeline::agent::Origin;
 use crate::pipeline::audit::{DecisionRecord, Record, Verdict};
-use crate::pipeline::message::Fields;
+use crate::pipeline::message::{Fields, Host};
 use crate::pipeline::policy::Reason;
 use crate::pipeline::session::Session;
 use crate::pipeline::untold::Words;
@@ -21,7 +21,7 @@ const LONGEST: usize = 200;
 enum Failure {
     /// The agent does not trust attaché's CA.
     CaNotTrusted,
-    /// attaché gave no certificate for the name: the gate for names has put that on record.
+    /// attaché gave no certificate for the name.
     NoCertificate,
     /// The two have no version or cipher in common, or what came was no TLS.
     Protocol,
@@ -66,7 +66,7 @@ impl Failure {
 }
 
 impl AccessLog {
-    /// Puts a failed handshake on record, unless its name was refused: that is on record from when it was asked for.
+    /// Puts a failed handshake on record.
     pub(super) fn refuse(&self, handshake: &Handshake<'_>, gathered: &mut Gathered<'_>) {
         // A connection that ends badly has a failure too.
         if handshake.received > 0 {
@@ -77,22 +77,27 @@ impl AccessLog {
         let rules = &live.rules;
         let failure = Failure::of(handshake.failure);
         self.telemetry.handshake_failed(failure.as_str());
-        if failure == Failure::NoCertificate {
-            return;
-        }
         let now = SystemTime::now();
         let session = handshake.session.and_then(Session::decode);
+        let downstream = handshake.downstream.map(|address| address.to_string());
         let origin = Origin {
             session: session.as_ref(),
             peer: session.as_ref().and_then(|session| session.peer.as_ref()),
-            source: session.as_ref().map(|session| &*session.source),
+            source: session.as_ref().map(|session| &*session.source).or(downstream.as_deref()),
             now,
         };
         let caller = rules.agents.identify_fields(&Fields::default(), false, &origin).ok().flatten();
         let source = session.as_ref().map(|session| session.source.clone());
+        // Inside a tunnel it is Envoy's own.
+        let destination = handshake.destination.filter(|_| session.is_none());
         let host = match (handshake.server_name, &session) {
             ("", Some(session)) => session.authority.host.to_string(),
             (name, _) => name.to_owned(),
+        };
+        let reason = match failure {
+            Failure::NoCertificate if !host.is_empty() && Host::parse(&host).is_err() => "sni_invalid",
+            Failure::NoCertificate => Reason::CertificateRefused.as_str(),
+            _ => Reason::HandshakeFailed.as_str(),
         };
         let words = handshake.failure.chars().take(LONGEST).collect::<String>();
         let id: Arc<str> = unnamed(handshake.start_time).into();
@@ -100,12 +105,13 @@ impl AccessLog {
         let mut record = DecisionRecord {
             agent: caller.as_ref().map(|caller| rules.agents.name(caller.agent).clone()),
             identity: caller.as_ref().map(|caller| caller.how.as_str().into()),
-            source: source.or_else(|| handshake.downstream.map(|address| address.to_string().into())),
+            destination: destination.map(|address| address.to_string().into()),
+            source: source.or_else(|| downstream.map(Into::into)),
             method: "TLS".into(),
             scheme: Some("https".into()),
             host: host.into(),
             port: session.as_ref().and_then(|session| session.authority.port),
-            reason: Some(Reason::HandshakeFailed.as_str().into()),
+            reason: Some(reason.into()),
             detail: Some(format!("{}: {words}", failure.as_str()).into()),
             ..DecisionRecord::new(id, now, Verdict::Deny, rules.revision.clone())
         };

@@ -138,6 +138,8 @@ pub struct Handshake<'a> {
     pub session: Option<&'a str>,
     /// Where the connection came from, where that is an address of a socket.
     pub downstream: Option<SocketAddr>,
+    /// Where it was to go: what the agent dialled, where it was redirected.
+    pub destination: Option<SocketAddr>,
     /// What went wrong, in BoringSSL's words.
     pub failure: &'a str,
     /// How much came through it, in bytes: where it was anything, the handshake had been a success.
@@ -187,6 +189,7 @@ impl<'a> Handshake<'a> {
             for field in fields(part) {
                 match field? {
                     (2, Value::Bytes(address)) => read.downstream = socket_address(address)?,
+                    (3, Value::Bytes(address)) => read.destination = socket_address(address)?,
                     (4, Value::Bytes(tls_properties)) => {
                         for field in fields(tls_properties) {
                             if let (3, Value::Bytes(name)) = field? {
@@ -492,7 +495,13 @@ mod tests {
             value: google::StringValue { value: "2;a.example:443;127.0.0.1:5;;;".into() }.encode_to_vec(),
         };
         let other = google::Any { type_url: "type.googleapis.com/other".into(), value: vec![10, 1, b'x'] };
+        let dialled = core::SocketAddress {
+            address: "192.0.2.2".into(),
+            port_specifier: Some(PortSpecifier::PortValue(443)),
+            ..Default::default()
+        };
         let common = data::AccessLogCommon {
+            downstream_local_address: Some(core::Address { address: Some(Place::SocketAddress(dialled)) }),
             tls_properties: Some(data::TlsProperties { tls_sni_hostname: "a.example".into(), ..Default::default() }),
             start_time: Some(google::Timestamp { seconds: 5, nanos: 50 }),
             filter_state_objects: HashMap::from([("attache.session".into(), session), ("other".into(), other)]),
@@ -514,6 +523,7 @@ mod tests {
                 server_name: "a.example",
                 session: Some("2;a.example:443;127.0.0.1:5;;;"),
                 downstream: None,
+                destination: Some(SocketAddr::from(([192, 0, 2, 2], 443))),
                 failure: "TLS_error",
                 received: 7,
             };

@@ -97,7 +97,7 @@ fn check(
 ) -> Result<Report, Failure> {
     let (file, draft) = read(path, organization)?;
     let revision = draft.revision().as_str().to_owned();
-    let setting = Setting { agent, environment: None };
+    let setting = Setting { agent, environment: None, pod: None };
     let checked = draft.compile(agent, |policy, problems| {
         let compiled = compile(policy, setting, &revision, problems)?;
         // What is wrong comes first: of a policy with mistakes in it, much looks odd that is not.

@@ -15,6 +15,7 @@ mod health;
 mod import;
 mod isolate;
 mod logs;
+mod net;
 mod output;
 mod proxy_tls;
 mod record;
@@ -79,6 +80,7 @@ enum Command {
     Health(health::Args),
     Ca(ca::Args),
     Envoy(envoy::Args),
+    Net(net::Args),
     Completions(completions::Args),
     Version(version::Args),
     #[command(hide = true)]
@@ -141,6 +143,7 @@ pub fn main() -> ExitCode {
         Command::Health(args) => health::run(args),
         Command::Ca(args) => ca::run(args),
         Command::Envoy(args) => envoy::run(args),
+        Command::Net(args) => net::run(args),
         Command::Completions(args) => completions::run(&args, Cli::command()),
         Command::Version(args) => version::run(args),
         Command::Isolate(args) => isolate::run(args),

@@ -69,7 +69,7 @@ impl Stage {
         let revision = draft.revision().as_str().to_owned();
         let accepted = draft.compile(agent, |policy, problems| {
             // Agents that are listed are told apart request by request.
-            let setting = Setting { agent: agent.filter(|_| policy.agents.is_none()), environment: None };
+            let setting = Setting { agent: agent.filter(|_| policy.agents.is_none()), environment: None, pod: None };
             let mut compiled = compile(policy, setting, &revision, problems)?;
             let unread = add_tokens_at_hand(policy, environment, &mut compiled.rules.agents);
             let more = policy.credentials.iter().map(|c| (format!("credentials[{}]", c.name.as_str()), c.span));

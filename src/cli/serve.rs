@@ -55,6 +55,15 @@ pub struct Args {
     /// should be in memory, and no agent may see it. Without it the CA lasts as long as this process.
     #[arg(long, value_name = "DIR", env = "ATTACHE_CA_DIR")]
     ca_dir: Option<PathBuf>,
+    /// Answer the names that agents ask for on these addresses (UDP and TCP), for traffic that a firewall redirects:
+    /// those that policy could allow have an address that leads to Envoy, others do not exist. No resolver is asked.
+    #[arg(long, value_name = "ADDR:PORT", env = "ATTACHE_DNS_STUB", value_delimiter = ',')]
+    dns_stub: Vec<SocketAddr>,
+    /// How many names that policy refuses get a certificate all the same, at a time and a minute, so that clients whose
+    /// traffic is redirected are told why (403). Others get a TLS alert.
+    #[arg(long, value_name = "N", env = "ATTACHE_DENIED_CERTIFICATES", default_value = "0",
+        value_parser = clap::value_parser!(u16).range(0..=500))]
+    denied_certificates: u16,
     #[command(flatten)]
     sinks: super::sinks::SinkFlags,
     /// Threads that decide [default: one for each processor].
@@ -110,12 +119,15 @@ async fn serve(args: Args) -> Outcome {
         sinks,
         policy: args.common.origin(),
         agent: args.common.agent.clone(),
+        pod: args.common.pod.source(),
         envoy_admin: args.envoy_admin.unwrap_or_else(|| args.state_dir.join("admin.sock")),
         state_dir: args.state_dir,
         journal: args.common.record.options(),
         service: service.clone(),
         access_log,
         metrics: args.metrics.0,
+        dns_stub: args.dns_stub,
+        denied_certificates: args.denied_certificates.into(),
         authority,
         resolver: args.common.resolver()?,
         workers: args.workers.map_or(cores, usize::from),

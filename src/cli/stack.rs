@@ -11,10 +11,11 @@ use super::store::{StoreFlags, URL_VARIABLE};
 use super::{Failure, agent_env, proxy_tls, state};
 use crate::certificates::authorities_in;
 use crate::config::compile::{Setting, compile};
-use crate::config::schema::{Identity, SecretSource, TokenIdentity, TokenSource};
-use crate::config::{self, Origin, Policy};
+use crate::config::schema::{Agent, Identity, SecretSource, TokenIdentity, TokenSource};
+use crate::config::{self, Origin, Policy, Spanned};
 use crate::envoy::install;
 use crate::peer::forbid_inspection;
+use crate::pod::PodSource;
 use crate::resolver::{Options as ResolverOptions, Resolver, Stated};
 use crate::secrets::{Environment, Source};
 use crate::supervisor::{Plan, Stack, SupervisorError, ephemeral_authority};
@@ -39,9 +40,37 @@ pub struct Common {
     #[arg(long, value_name = "ADDR[:PORT]", value_parser = name_server)]
     pub dns_server: Vec<SocketAddr>,
     #[command(flatten)]
+    pub pod: PodFlags,
+    #[command(flatten)]
     pub store: StoreFlags,
     #[command(flatten)]
     pub record: RecordFlags,
+}
+
+/// Which pod this is, for `agents[].identity[].kubernetes`.
+#[derive(clap::Args, Clone)]
+pub struct PodFlags {
+    /// The namespace of the pod this runs in: with it, `kubernetes` identities name every caller.
+    #[arg(long = "pod-namespace", value_name = "NAME", env = "ATTACHE_POD_NAMESPACE")]
+    pub namespace: Option<String>,
+    /// The service account of the pod this runs in.
+    #[arg(long = "pod-service-account", value_name = "NAME", env = "ATTACHE_POD_SERVICE_ACCOUNT")]
+    pub service_account: Option<String>,
+    /// The file in which the downward API keeps the labels of the pod this runs in, read again when it changes.
+    #[arg(long = "pod-labels", value_name = "FILE", env = "ATTACHE_POD_LABELS")]
+    pub labels: Option<PathBuf>,
+}
+
+impl PodFlags {
+    /// Where the pod is told.
+    pub fn source(&self) -> PodSource {
+        let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+        PodSource {
+            namespace: given(&self.namespace),
+            service_account: given(&self.service_account),
+            labels: self.labels.clone().filter(|path| !path.as_os_str().is_empty()),
+        }
+    }
 }
 
 /// An address with a port, or one alone, which means port 53.
@@ -74,6 +103,13 @@ impl Common {
         let mut add = |flag: &str, value: String| args.extend([flag.to_owned(), value]);
         origin.organization.iter().for_each(|path| add("--organization", path.display().to_string()));
         self.agent.iter().for_each(|agent| add("--agent", agent.clone()));
+        self.pod.namespace.iter().for_each(|name| add("--pod-namespace", name.clone()));
+        self.pod.service_account.iter().for_each(|name| add("--pod-service-account", name.clone()));
+        self.pod
+            .labels
+            .iter()
+            .filter_map(|path| std::path::absolute(path).ok())
+            .for_each(|path| add("--pod-labels", path.display().to_string()));
         self.resolve.iter().for_each(|stated| add("--resolve", stated.to_string()));
         self.dns_server.iter().for_each(|server| add("--dns-server", server.to_string()));
         args.extend(self.store.for_serve());
@@ -125,7 +161,8 @@ pub async fn bring_up(
     // Before a secret is read.
     forbid_inspection().map_err(Failure::runtime)?;
     let environment = Environment::of_process();
-    let Checked { mut secret_variables, anonymous, by_certificate } = check_policy(&flags.common, &environment)?;
+    let Checked { mut secret_variables, anonymous, by_certificate, by_pod_alone } =
+        check_policy(&flags.common, &environment)?;
     secret_variables.insert(URL_VARIABLE.to_owned());
     flags.common.resolver()?;
     let sinks = flags.sinks.for_serve("that of `up` has the ready line, and that of `run` is the command's")?;
@@ -141,6 +178,12 @@ pub async fn bring_up(
             "attache: the policy knows agents by `spiffe`, and without --client-ca nobody is asked for a certificate"
         ),
         _ => {}
+    }
+    if anonymous && !by_pod_alone.is_empty() {
+        eprintln!(
+            "attache: nobody can be {} here: known by the pod alone, and this is none; say who calls with --agent, or try a pod with --pod-namespace",
+            by_pod_alone.join(", ")
+        );
     }
     let listen = match listen {
         Some(address) => try_listen(address)?,
@@ -204,6 +247,8 @@ struct Checked {
     anonymous: bool,
     /// True if certificates identify callers.
     by_certificate: bool,
+    /// Agents that nobody can be here, for this is no pod.
+    by_pod_alone: Vec<String>,
 }
 
 /// Reports everything that is wrong with the policy at once.
@@ -211,13 +256,18 @@ fn check_policy(common: &Common, environment: &Environment) -> Result<Checked, F
     let draft = config::read(&common.origin());
     let revision = draft.revision().clone();
     let agent = common.agent.as_deref();
-    let setting = Setting { agent, environment: Some(environment) };
+    let pod = common.pod.source().read();
+    let setting = Setting { agent, environment: Some(environment), pod: pod.as_ref() };
     let mut checked = Checked::default();
     let accepted = draft.compile(agent, |policy, problems| {
         checked.secret_variables = secret_variables(policy);
         checked.by_certificate = identities(policy).any(|identity| matches!(identity, Identity::Spiffe(_)));
-        checked.anonymous = policy.agents.is_some() && agent.is_none() && policy.default_agent.is_none();
-        compile(policy, setting, revision.as_str(), problems)
+        let compiled = compile(policy, setting, revision.as_str(), problems)?;
+        checked.anonymous = compiled.rules.agents.fixed().is_none() && policy.default_agent.is_none();
+        if pod.is_none() {
+            checked.by_pod_alone = known_by_pod_alone(policy);
+        }
+        Some(compiled)
     });
     match accepted {
         Ok(accepted) => {
@@ -245,6 +295,12 @@ fn secret_variables(policy: &Policy) -> BTreeSet<String> {
         Source::File(_) => None,
     });
     credentials.chain(tokens).chain(webhooks).collect()
+}
+
+fn known_by_pod_alone(policy: &Policy) -> Vec<String> {
+    let by_pod = |identity: &Spanned<Identity>| matches!(identity.value, Identity::Kubernetes(_));
+    let alone = |agent: &&Agent| !agent.identity.is_empty() && agent.identity.iter().all(by_pod);
+    policy.agents.iter().flatten().filter(alone).map(|agent| agent.name.to_string()).collect()
 }
 
 fn identities(policy: &Policy) -> impl Iterator<Item = &Identity> {

@@ -328,6 +328,7 @@ impl<'a> Trace<'a> {
             Some("token") => "by its proxy token",
             Some("source") => "by the address it calls from",
             Some("header") => "by a header that policy trusts",
+            Some("kubernetes") => "by the pod it runs in",
             Some("fixed") => "the only agent there is",
             Some("default") => "as every caller that shows no identity",
             _ => "known",

@@ -11,6 +11,10 @@ pub enum Code {
     UnknownAgent,
     /// Nobody can be this agent.
     NoIdentity,
+    /// An agent is known by what the pod's author writes.
+    LabelsAlone,
+    /// A pod could be two agents.
+    OverlappingPods,
     /// A profile that no agent has.
     UnusedProfile,
     /// Restrictions that another entry undoes.
@@ -80,6 +84,8 @@ impl Code {
         Self::Doubtful,
         Self::UnknownAgent,
         Self::NoIdentity,
+        Self::LabelsAlone,
+        Self::OverlappingPods,
         Self::UnusedProfile,
         Self::UndoneRestriction,
         Self::TiedCredentials,
@@ -119,6 +125,8 @@ impl Code {
             Self::Doubtful => "doubtful",
             Self::UnknownAgent => "unknown-agent",
             Self::NoIdentity => "no-identity",
+            Self::LabelsAlone => "labels-alone",
+            Self::OverlappingPods => "overlapping-pods",
             Self::UnusedProfile => "unused-profile",
             Self::UndoneRestriction => "undone-restriction",
             Self::TiedCredentials => "tied-credentials",

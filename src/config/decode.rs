@@ -192,6 +192,19 @@ pub fn one_or_list<T>(
     }
 }
 
+/// One item, or a list of them in which there must be something; `fix` says what to write.
+pub fn one_or_filled_list<T>(
+    what: &'static str,
+    fix: &'static str,
+    item: impl Fn(&Node, &mut Problems) -> Option<T> + Copy,
+) -> impl Fn(&Node, &mut Problems) -> Option<Vec<T>> {
+    let (one, several) = (one_or_list(what, item), filled_list(what, fix, item));
+    move |node, problems| match &node.value {
+        Value::Sequence(_) => several(node, problems),
+        _ => one(node, problems),
+    }
+}
+
 /// A mapping from names that the author of the policy chooses; entries that are wrong are left out.
 /// `what` names the whole with its article: "a mapping from names to agents".
 pub fn named<T>(

@@ -7,6 +7,7 @@ mod lint;
 mod meaning;
 mod mistakes;
 mod outside;
+mod pods;
 
 use std::path::PathBuf;
 
@@ -107,7 +108,7 @@ credentials:
 fn the_example_of_the_reference_is_a_policy_without_mistakes() {
     let page = include_str!("../../docs/policy.md");
     let example = page.split("```yaml\n").nth(1).unwrap().split("```").next().unwrap();
-    let setting = super::compile::Setting { agent: None, environment: None };
+    let setting = super::compile::Setting { agent: None, environment: None, pod: None };
     let outcome = parse("policy.md", example)
         .compile(None, |policy, problems| super::compile::compile(policy, setting, "rev", problems));
     match outcome {

@@ -288,6 +288,7 @@ mod tests {
         ];
         let asked = struct_of([
             ("source.address", text("192.0.2.1:5")),
+            ("destination.address", text("192.0.2.2:443")),
             ("filter_state['attache.peer']", text("17;spiffe://a/b")),
             ("filter_state['attache.session']", text("2;a;b;;;")),
             ("connection.requested_server_name", value(Kind::NumberValue(1.0))),
@@ -326,6 +327,7 @@ mod tests {
                 sni: None,
                 source: Some("192.0.2.1:5".into()),
                 peer: Some("17;spiffe://a/b".into()),
+                destination: Some("192.0.2.2:443".into()),
             },
         };
         assert_eq!(read, expected);

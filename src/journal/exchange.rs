@@ -152,7 +152,6 @@ impl Serialize for Exchange {
             request_id: &'a str,
             identity: Option<&'a str>,
             source: Option<&'a str>,
-            #[serde(skip_serializing_if = "Option::is_none")]
             destination: Option<&'a str>,
             decision_micros: u64,
             seq: Option<u64>,

@@ -241,6 +241,7 @@ mod tests {
             agent: maybe.map(Into::into),
             identity: maybe.map(|text| text.to_owned().into()),
             source: maybe.map(Into::into),
+            destination: maybe.map(Into::into),
             method: text.into(),
             scheme: maybe.map(|text| text.to_owned().into()),
             host: text.into(),

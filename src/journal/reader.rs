@@ -326,6 +326,7 @@ mod tests {
             agent: Some("ann".into()),
             identity: None,
             source: None,
+            destination: None,
             method: "GET".into(),
             scheme: Some("https".into()),
             host: "a.example".into(),

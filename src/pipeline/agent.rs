@@ -31,6 +31,8 @@ pub enum How {
     Source,
     /// By a header that policy trusts.
     Header,
+    /// By the pod that this sidecar is in.
+    Kubernetes,
     /// By configuration: this sidecar serves one agent.
     Fixed,
     /// By none: policy says who such callers are.
@@ -45,6 +47,7 @@ impl How {
             Self::Token => "token",
             Self::Source => "source",
             Self::Header => "header",
+            Self::Kubernetes => "kubernetes",
             Self::Fixed => "fixed",
             Self::Default => "default",
         }
@@ -104,7 +107,9 @@ impl Origin<'_> {
 pub struct Agents {
     names: Vec<Arc<str>>,
     by_name: HashMap<Arc<str>, AgentId>,
-    fixed: Option<AgentId>,
+    fixed: Option<(AgentId, How)>,
+    /// Why every caller is refused: where this proxy is, nobody is to call.
+    stranger: Option<Denial>,
     default: Option<AgentId>,
     certificates: HashMap<Box<str>, AgentId>,
     tokens: HashMap<TokenHash, Holder>,
@@ -119,7 +124,7 @@ impl Agents {
     /// The one agent of a policy that names none.
     pub fn implicit(name: &str) -> Self {
         let mut agents = Self::default();
-        agents.fixed = Some(agents.add(name));
+        agents.fixed = Some((agents.add(name), How::Fixed));
         agents
     }
 
@@ -164,7 +169,22 @@ impl Agents {
 
     /// Makes every caller this agent.
     pub fn fix(&mut self, agent: AgentId) {
-        self.fixed = Some(agent);
+        self.fixed = Some((agent, How::Fixed));
+    }
+
+    /// Makes every caller this agent, because of the pod that they and this proxy are in.
+    pub fn fix_by_pod(&mut self, agent: AgentId) {
+        self.fixed = Some((agent, How::Kubernetes));
+    }
+
+    /// Makes every caller nobody, whatever it shows: the pod they and this proxy are in is that of no one agent.
+    pub fn refuse_pod(&mut self, why: Denial) {
+        self.stranger = Some(why);
+    }
+
+    /// Why every caller is nobody, where that is so.
+    pub fn stranger(&self) -> Option<&Denial> {
+        self.stranger.as_ref()
     }
 
     /// Makes callers without any identity this agent.
@@ -193,9 +213,15 @@ impl Agents {
         (0..self.names.len()).map(AgentId)
     }
 
+    /// Every agent that a caller could be.
+    pub fn callers(&self) -> impl Iterator<Item = AgentId> + use<> {
+        let fixed = self.fixed;
+        self.ids().filter(move |agent| fixed.is_none_or(|fixed| fixed == *agent))
+    }
+
     /// The agent that every caller is, where there is only one.
     pub fn fixed(&self) -> Option<AgentId> {
-        self.fixed
+        self.fixed.map(|(agent, _)| agent)
     }
 
     /// True for a header that identifies somebody, here or to whoever is misled by it: it never leaves.
@@ -217,6 +243,9 @@ impl Agents {
         in_front: bool,
         origin: &Origin<'_>,
     ) -> Result<Option<Caller>, Denial> {
+        if let Some(why) = &self.stranger {
+            return Err(why.clone());
+        }
         let mut claims = Claims::default();
         if let Some(peer) = origin.peer {
             claims.add(self.by_certificate(peer, origin.now)?, How::Mtls)?;
@@ -259,13 +288,13 @@ impl Agents {
             }
         }
         let claimed = claims.0.map(|(holder, _)| holder);
-        if let (Some(fixed), Some(claimed)) = (self.fixed, claimed)
+        if let (Some((fixed, _)), Some(claimed)) = (self.fixed, claimed)
             && fixed != claimed.agent
         {
             return Err(Denial::new(Reason::IdentityConflict).because("this proxy serves another agent"));
         }
         let known = (claims.0)
-            .or(self.fixed.map(|agent| (Holder::forever(agent), How::Fixed)))
+            .or(self.fixed.map(|(agent, how)| (Holder::forever(agent), how)))
             .or(self.default.map(|agent| (Holder::forever(agent), How::Default)));
         Ok(known.map(|(Holder { agent, expires }, how)| Caller { agent, how, token_in_authorization, expires }))
     }

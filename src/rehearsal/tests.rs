@@ -26,7 +26,7 @@ credentials:
 fn rehearsal() -> Rehearsal {
     let hash = crate::pipeline::agent::TokenHash::of(b"a-token-of-ann-that-is-long").0;
     let hash: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
-    let setting = Setting { agent: None, environment: None };
+    let setting = Setting { agent: None, environment: None, pod: None };
     let accepted = crate::config::parse("policy.yaml", &POLICY.replace("TOKEN", &hash))
         .compile(None, |policy, problems| compile(policy, setting, "rev", problems));
     Rehearsal::new(accepted.unwrap_or_else(|problems| panic!("{problems}")).value.rules)

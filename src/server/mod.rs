@@ -8,6 +8,7 @@ mod names;
 mod policy;
 mod record;
 mod sink;
+mod stub;
 mod workers;
 
 use std::hash::RandomState;
@@ -34,6 +35,7 @@ use crate::journal::{self, Journal, OpenError};
 use crate::live::Live;
 use crate::notify::{self, Notifier};
 use crate::pipeline::guard;
+use crate::pod::PodSource;
 use crate::reconcile::{ENVOY_FILE, Ledger, Source, Watch};
 use crate::resolver::{Options as ResolverOptions, Resolver, StatedError};
 use crate::secrets::Environment;
@@ -58,6 +60,8 @@ pub struct Settings {
     pub policy: Origin,
     /// Who every caller is.
     pub agent: Option<String>,
+    /// Where the pod that this is in is told.
+    pub pod: PodSource,
     /// Where the journal and the control socket are.
     pub state_dir: PathBuf,
     /// How the journal is kept.
@@ -70,6 +74,10 @@ pub struct Settings {
     pub access_log: PathBuf,
     /// Where metrics and probes are served.
     pub metrics: Option<SocketAddr>,
+    /// Where agents whose traffic is redirected ask for names; nowhere if there are none.
+    pub dns_stub: Vec<SocketAddr>,
+    /// How many names that policy refuses get a certificate, at a time and a minute.
+    pub denied_certificates: usize,
     /// Envoy's admin socket, for its statistics.
     pub envoy_admin: PathBuf,
     /// The CA that signs leaf certificates.
@@ -171,12 +179,15 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
     let Settings {
         policy,
         agent,
+        pod,
         state_dir,
         journal,
         sinks,
         service,
         access_log,
         metrics,
+        dns_stub,
+        denied_certificates,
         envoy_admin,
         authority,
         resolver,
@@ -188,7 +199,8 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
     let shown = telemetry::Settings::of_process().map_err(TelemetryError::from)?;
     let telemetry = Telemetry::new(&shown)?;
     let memory = Arc::new(guard::Memory::new(&RandomState::new()));
-    let policies = policy::PolicySource { origin: policy.clone(), agent, environment: Arc::new(environment), memory };
+    let policies =
+        policy::PolicySource { origin: policy.clone(), agent, pod, environment: Arc::new(environment), memory };
     let loaded = policies.load().map_err(ServeError::Policy)?;
     // A supervisor has said it already.
     if supervisor.is_none() {
@@ -207,9 +219,9 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
     let (stop, stopped) = watch::channel(false);
     let in_flight = Arc::new(AtomicUsize::new(0));
 
-    let gate = gate::Gate { live: live.clone(), journal: journal.clone(), telemetry: telemetry.clone() };
+    let gate = gate::Gate { live: live.clone(), telemetry: telemetry.clone() };
     let trace_percent = if shown.traces.is_some() { shown.sampler.percent() } else { 0 };
-    let options = DiscoveryOptions { trace_percent, ..DiscoveryOptions::default() };
+    let options = DiscoveryOptions { trace_percent, denied: denied_certificates, ..DiscoveryOptions::default() };
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_service_status("attache", tonic_health::ServingStatus::Serving).await;
     let store = open(store).await?;
@@ -303,6 +315,8 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
         }
         None => None,
     };
+    let names = stub::Stub::new(live.clone(), journal.clone(), telemetry.clone());
+    stub::start(&dns_stub, names, &stopped).await?;
     telemetry.observe_ready(is_ready);
     telemetry.observe_journal(record::facts(journal.clone()));
     let secrets = live.clone();

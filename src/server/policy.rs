@@ -1,19 +1,22 @@
 //! Loads the policy, and loads it again when it changes. A policy that is wrong never takes the place of one
 //! that is right.
 
+use std::collections::HashSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use zeroize::Zeroizing;
 
 use super::sink::show_channels;
-use crate::config::compile::{Compiled, Setting, compile_again, token_files};
+use crate::config::compile::{Compiled, Revocable, Setting, compile_again, token_files};
 use crate::config::schema::CanarySource;
 use crate::config::watch::{Timing, Watch};
 use crate::config::{self, Origin, Policy, Problems, Revision, Severity};
 use crate::live::{InForce, Live};
 use crate::notify::{Channel, Event, Notifier, ReloadFailed};
 use crate::pipeline::guard::{Guard, Memory};
+use crate::pod::{Labels, Pod, PodSource};
 use crate::secrets::{Bounds, Environment, Files, Secrets, Source};
 use crate::telemetry::Telemetry;
 
@@ -24,6 +27,7 @@ const GLANCE: Duration = Duration::from_secs(1);
 pub struct PolicySource {
     pub origin: Origin,
     pub agent: Option<String>,
+    pub pod: PodSource,
     pub environment: Arc<Environment>,
     /// What is remembered of what agents sent, whatever the policy.
     pub memory: Arc<Memory>,
@@ -32,44 +36,55 @@ pub struct PolicySource {
 impl PolicySource {
     /// Reads and compiles the first policy and its secrets, and gives what is doubtful about it.
     pub fn load(&self) -> Result<Loaded, Problems> {
-        self.load_after(&Files::default())
+        self.load_after(Revocable::default())
     }
 
-    /// The same while a policy is in force, whose token files are `before`: one that is gone is revoked.
-    fn load_after(&self, before: &Files) -> Result<Loaded, Problems> {
+    /// The same while a policy is in force, of which `revocable` may be gone.
+    fn load_after(&self, revocable: Revocable) -> Result<Loaded, Problems> {
         let draft = config::read(&self.origin);
         let revision = draft.revision().clone();
-        let mut kept = Kept { policy: Policy::default(), revision: revision.clone(), token_files: Files::default() };
+        let labels = Files::look(self.pod.labels.clone());
+        let mut kept =
+            Kept { policy: Policy::default(), revision: revision.clone(), token_files: Files::default(), labels };
         let accepted = draft.compile(self.agent.as_deref(), |policy, problems| {
             kept.policy = policy.clone();
             kept.token_files = Files::look(token_files(policy));
-            self.compile(&kept, before, problems)
+            self.compile(&kept, &revocable, problems)
         })?;
         let notifications = accepted.value.notifications.clone();
         let in_force = self.in_force(accepted.value);
         Ok(Loaded { in_force, revision, notifications, warnings: accepted.warnings, kept })
     }
 
-    /// The policy that is in force already, with its token files as they are now. Nothing of it is wrong, so none of
-    /// its tokens stays valid for a fault in another one.
+    /// The policy that is in force already, with its token files and the pod's labels as they are now. Nothing of it is
+    /// wrong, so none of its tokens stays valid for a fault in another one.
     fn renew(&self, kept: &mut Kept) -> Result<InForce, Problems> {
-        let before = std::mem::replace(&mut kept.token_files, Files::look(token_files(&kept.policy)));
+        let revocable = Revocable { tokens: kept.tokens(), pod: true };
+        kept.token_files = Files::look(token_files(&kept.policy));
+        kept.labels = Files::look(self.pod.labels.clone());
         let mut problems = Problems::default();
-        match self.compile(kept, &before, &mut problems) {
+        match self.compile(kept, &revocable, &mut problems) {
             Some(compiled) if !problems.has_errors() => Ok(self.in_force(compiled)),
             _ => Err(problems),
         }
     }
 
-    fn compile(&self, kept: &Kept, before: &Files, problems: &mut Problems) -> Option<Compiled> {
-        let setting = Setting { agent: self.agent.as_deref(), environment: Some(&self.environment) };
-        let revocable = before.paths().cloned().collect();
-        compile_again(&kept.policy, setting, &revocable, kept.revision.as_str(), problems)
+    fn compile(&self, kept: &Kept, revocable: &Revocable, problems: &mut Problems) -> Option<Compiled> {
+        let pod = self.pod.read();
+        if let Some(Pod { labels: Labels::Unreadable(why), .. }) = &pod {
+            tracing::warn!("{why}");
+        }
+        let setting = Setting { agent: self.agent.as_deref(), environment: Some(&self.environment), pod: pod.as_ref() };
+        compile_again(&kept.policy, setting, revocable, kept.revision.as_str(), problems)
     }
 
     fn in_force(&self, compiled: Compiled) -> InForce {
         for revoked in &compiled.revoked {
             tracing::error!("{revoked}; until there is another, it identifies nobody");
+        }
+        if let Some(why) = compiled.rules.agents.stranger().and_then(|why| why.detail.as_deref()) {
+            let pod = self.pod.read().map(|pod| pod.to_string()).unwrap_or_default();
+            tracing::error!(pod, "every request is refused: {why}; add the pod to an agent's `identity`");
         }
         let (secrets, missing) = Secrets::load(compiled.secrets, &self.environment);
         for (credential, error) in missing {
@@ -133,15 +148,23 @@ pub struct Kept {
     pub revision: Revision,
     /// As they were before their tokens were read.
     token_files: Files,
+    /// Those of the pod, as they were before they were read.
+    labels: Files,
 }
 
 impl Kept {
-    /// Completes when a token file has changed. May be dropped and called again.
-    async fn tokens_changed(&self) {
+    /// The token files whose loss revokes a token.
+    fn tokens(&self) -> HashSet<PathBuf> {
+        self.token_files.paths().cloned().collect()
+    }
+
+    /// Completes when a token file or the pod's labels have changed. May be dropped and called again.
+    async fn identities_changed(&self) {
         loop {
             tokio::time::sleep(GLANCE).await;
-            let files = self.token_files.clone();
-            if tokio::task::spawn_blocking(move || files.have_changed()).await.unwrap_or(true) {
+            let (tokens, labels) = (self.token_files.clone(), self.labels.clone());
+            let changed = move || tokens.have_changed() || labels.have_changed();
+            if tokio::task::spawn_blocking(changed).await.unwrap_or(true) {
                 return;
             }
         }
@@ -149,26 +172,31 @@ impl Kept {
 }
 
 /// Puts each policy that is right in force, and says loudly when one is not. Puts the one in force in force again,
-/// with other tokens, when its token files change.
+/// with other identities, when its token files or the pod's labels change; a policy that was refused is tried again then.
 pub async fn watch(source: PolicySource, mut kept: Kept, live: Arc<Live>, notifier: Notifier, telemetry: Telemetry) {
     let mut watch = Watch::new(&source.origin, &kept.revision, Timing::default());
+    let mut is_refused = false;
     loop {
         let is_policy = tokio::select! {
             _ = watch.changed() => true,
-            () = kept.tokens_changed() => false,
+            () = kept.identities_changed() => false,
         };
         if !is_policy {
             match source.renew(&mut kept) {
                 Ok(mut in_force) => {
-                    tracing::info!("the agents' tokens have been read again");
+                    tracing::info!("who agents are has been read again");
                     in_force.secrets.keep(&live.load().secrets);
                     live.renew(in_force);
                 }
-                Err(problems) => tracing::error!("the agents' tokens cannot be read again:\n{problems}"),
+                Err(problems) => tracing::error!("who agents are cannot be read again:\n{problems}"),
             }
-            continue;
+            if !is_refused {
+                continue;
+            }
         }
-        match source.load_after(&kept.token_files) {
+        let loaded = source.load_after(Revocable { tokens: kept.tokens(), pod: false });
+        is_refused = loaded.is_err();
+        match loaded {
             Ok(mut loaded) => {
                 loaded.warn();
                 loaded.in_force.secrets.keep(&live.load().secrets);

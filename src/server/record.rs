@@ -59,13 +59,6 @@ impl Recording {
     }
 }
 
-/// Appends a decision that no exchange stands behind.
-pub fn record_alone(journal: &Journal, record: DecisionRecord) {
-    if let Err(error) = journal.append(&record) {
-        tracing::error!(%error, "a refusal cannot be put on record");
-    }
-}
-
 pub fn wall() -> SystemTime {
     SystemTime::now()
 }

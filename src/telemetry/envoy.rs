@@ -33,10 +33,10 @@ pub enum AdminError {
         source: std::io::Error,
     },
     /// It speaks, but not as Envoy does.
-    #[error("envoy's admin socket gave no statistics: {0}")]
+    #[error("envoy's admin socket gave no answer: {0}")]
     Answer(String),
     /// It took too long.
-    #[error("envoy gave no statistics within {0:?}")]
+    #[error("envoy gave no answer within {0:?}")]
     TooSlow(Duration),
 }
 
@@ -71,17 +71,23 @@ impl Admin {
         self.statistics_within(TIME).await
     }
 
+    /// Whether Envoy takes requests, as it says itself.
+    pub async fn ready(&self) -> Result<(), AdminError> {
+        let asked = tokio::time::timeout(TIME, self.ask("/ready"));
+        asked.await.map_err(|_| AdminError::TooSlow(TIME))?.map(drop)
+    }
+
     async fn statistics_within(&self, time: Duration) -> Result<String, AdminError> {
         let asked = async {
             // A semaphore that is never closed.
             let _turn = self.turn.acquire().await;
-            self.ask().await
+            self.ask("/stats/prometheus").await
         };
         let all = tokio::time::timeout(time, asked).await.map_err(|_| AdminError::TooSlow(time))??;
         Ok(chosen(&all))
     }
 
-    async fn ask(&self) -> Result<String, AdminError> {
+    async fn ask(&self, what: &str) -> Result<String, AdminError> {
         let path = || self.socket.display().to_string();
         let stream = UnixStream::connect(&*self.socket)
             .await
@@ -89,10 +95,7 @@ impl Admin {
         let answer = |error: &dyn std::fmt::Display| AdminError::Answer(error.to_string());
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| answer(&e))?;
-        let request = Request::get("/stats/prometheus")
-            .header("host", "admin")
-            .body(Empty::<Bytes>::new())
-            .map_err(|e| answer(&e))?;
+        let request = Request::get(what).header("host", "admin").body(Empty::<Bytes>::new()).map_err(|e| answer(&e))?;
         let exchange = async {
             let response = sender.send_request(request).await.map_err(|e| answer(&e))?;
             if response.status() != StatusCode::OK {

@@ -1,4 +1,4 @@
-//! The small HTTP port for scrapers and probes: `/metrics`, `/metrics/envoy`, `/livez`, `/readyz`.
+//! The small HTTP port for scrapers and probes: `/metrics`, `/metrics/envoy`, `/livez`, `/readyz`, `/readyz/envoy`.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -68,8 +68,13 @@ async fn answer(request: &Request<Incoming>, port: &Port) -> Response<Full<Bytes
         (&Method::GET, "/livez") => (StatusCode::OK, TEXT, "ok\n".to_owned()),
         (&Method::GET, "/readyz") if (port.ready)() => (StatusCode::OK, TEXT, "ok\n".to_owned()),
         (&Method::GET, "/readyz") => (StatusCode::SERVICE_UNAVAILABLE, TEXT, "not ready\n".to_owned()),
+        // For the startup probe of an Envoy whose admin interface only attaché can reach.
+        (&Method::GET, "/readyz/envoy") => match port.envoy.ready().await {
+            Ok(()) => (StatusCode::OK, TEXT, "ok\n".to_owned()),
+            Err(error) => (StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("{error}\n")),
+        },
         _ => {
-            let there_is = "there are /metrics, /metrics/envoy, /livez and /readyz\n".to_owned();
+            let there_is = "there are /metrics, /metrics/envoy, /livez, /readyz and /readyz/envoy\n".to_owned();
             (StatusCode::NOT_FOUND, TEXT, there_is)
         }
     };

@@ -31,6 +31,7 @@ pub struct Metrics {
     pub in_force: Mutex<String>,
     pub certificates: Count,
     pub handshakes: Count,
+    pub dns: Count,
     pub undecided: Count,
     pub unreconciled: Count,
     pub unknown_outcomes: Count,
@@ -167,6 +168,7 @@ impl Metrics {
                 "TLS handshakes of agents that came to nothing",
                 &["reason"],
             ),
+            dns: count("attache_dns_queries", "Questions of agents for names, by how they were answered", &["answer"]),
             undecided: count(
                 "attache_undecided_requests",
                 "Requests Envoy reported that no decision was asked for or given",

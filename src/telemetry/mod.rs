@@ -225,6 +225,11 @@ impl Telemetry {
         self.0.metrics.certificates.add(1, &[Label::Word(action)]);
     }
 
+    /// Counts a question for a name, by how it was answered.
+    pub fn dns(&self, answer: &'static str) {
+        self.0.metrics.dns.add(1, &[Label::Word(answer)]);
+    }
+
     /// Shows an attempt to load the policy.
     pub fn reloaded(&self, success: bool, revision: &str) {
         let metrics = &self.0.metrics;

@@ -283,7 +283,7 @@ impl Place {
             admin_socket: self.path("admin.sock"),
             access_log: self.path("envoy-access.jsonl"),
             upstream_ca: self.path("upstream-ca.pem"),
-            proxy_tls: None,
+            ..Bootstrap::default()
         };
         let mut document = serde_yaml::from_str(&bootstrap.render().unwrap()).unwrap();
         change(&mut document);

@@ -40,6 +40,7 @@ mod nowhere;
 mod order;
 mod organization;
 mod paths;
+mod pod_identity;
 mod profiles;
 mod reload;
 mod response_filters;

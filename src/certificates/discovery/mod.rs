@@ -1,6 +1,7 @@
 //! Envoy asks here for a certificate when a client names a host for the first time (delta ADS, one stream).
 //!
-//! A name that policy could never allow gets none: the handshake fails and the attempt is on record. Envoy bounds
+//! A name that policy could never allow gets none, and the handshake fails; or, where that is wanted, a few get one so
+//! that the client can be told in HTTP. Envoy bounds
 //! nothing itself and goes on serving what has expired, so this side counts what it gave out, takes back the oldest,
 //! and replaces each certificate in time. On the same stream Envoy learns whether to trace (RTDS).
 
@@ -34,8 +35,7 @@ pub trait NameGate: Send + Sync + 'static {
     /// Whether there is to be a certificate.
     fn admit(&self, name: ServerName<'_>) -> Admission;
 
-    /// Puts a refused attempt on record. `name` is empty where the client sent none, and escaped where it was no
-    /// host name.
+    /// Told of a refused attempt. `name` is empty where the client sent none, and escaped where it was no host name.
     fn refused(&self, name: &str, reason: &'static str);
 
     /// Told what was done with a certificate.
@@ -100,7 +100,7 @@ impl Discovery {
     ) -> BoxStream<'static, Result<DeltaDiscoveryResponse, Status>> {
         let conversation = Conversation {
             changes: Some(self.shared.gate.changes()),
-            subscriptions: Subscriptions::new(self.shared.options.capacity),
+            subscriptions: Subscriptions::new(self.shared.options.capacity, self.shared.options.denied),
             runtime: None,
             nonce: 0,
             requests,
@@ -116,13 +116,16 @@ impl Discovery {
 pub struct Options {
     /// The most names one Envoy holds at a time. Each takes it about 32 KB.
     pub capacity: usize,
+    /// How many names that are refused get a certificate all the same, at a time and a minute: the client can then be
+    /// told in HTTP why. 0: it gets a TLS alert.
+    pub denied: usize,
     /// What percentage of requests Envoy traces: 0 or 100.
     pub trace_percent: u8,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { capacity: 1000, trace_percent: 0 }
+        Options { capacity: 1000, denied: 0, trace_percent: 0 }
     }
 }
 

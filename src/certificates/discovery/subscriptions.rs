@@ -21,7 +21,30 @@ pub(super) struct Subscriptions {
     /// How many were taken back to make room, and nobody was told.
     evictions: usize,
     capacity: usize,
+    /// For names that are refused.
+    allowance: Allowance,
     sequence: u64,
+}
+
+/// How many certificates there may be for names that are refused: an agent can make up as many as it likes.
+struct Allowance {
+    /// At a time, and a minute.
+    most: usize,
+    /// Left of this minute's.
+    left: usize,
+    minute: SystemTime,
+}
+
+impl Allowance {
+    fn take(&mut self, now: SystemTime) -> bool {
+        // A clock that is set back begins another minute, too.
+        if now.duration_since(self.minute).is_ok_and(|passed| passed >= MINUTE) || now < self.minute {
+            (self.left, self.minute) = (self.most, now);
+        }
+        let any = self.left > 0;
+        self.left = self.left.saturating_sub(1);
+        any
+    }
 }
 
 /// What is to be sent.
@@ -43,6 +66,8 @@ struct Held {
     sequence: u64,
     /// Asked for by Envoy since it was last looked at, that is, by a client.
     asked: bool,
+    /// The name is refused; what Envoy has is for telling so.
+    denied: bool,
     /// What Envoy has.
     state: State,
 }
@@ -58,19 +83,21 @@ enum State {
 
 /// Mints of one batch: a few milliseconds.
 const BATCH: usize = 32;
+const MINUTE: Duration = Duration::from_secs(60);
 /// Of a resource name. A server name is at most 255 bytes in a DNS message, and 253 in text.
 const LONGEST_NAME: usize = 255;
 /// The reason on record for what can be no server name.
 pub(super) const INVALID_NAME: &str = "sni_invalid";
 
 impl Subscriptions {
-    pub(super) fn new(capacity: usize) -> Subscriptions {
+    pub(super) fn new(capacity: usize, denied: usize) -> Subscriptions {
         Subscriptions {
             held: HashMap::new(),
             due: VecDeque::new(),
             evicted: Vec::new(),
             evictions: 0,
             capacity: capacity.max(1),
+            allowance: Allowance { most: denied, left: denied, minute: SystemTime::UNIX_EPOCH },
             sequence: 0,
         }
     }
@@ -90,7 +117,7 @@ impl Subscriptions {
                 Some(version) => State::Certificate { version, renew_at: SystemTime::UNIX_EPOCH },
                 None => State::Nothing,
             };
-            let held = Held { sequence: self.sequence, asked, state };
+            let held = Held { sequence: self.sequence, asked, denied: false, state };
             self.held.insert(name.clone(), held);
             self.due.push_back(name.clone());
             if self.held.len() > self.capacity {
@@ -117,12 +144,13 @@ impl Subscriptions {
         while let Some(name) = self.due.pop_front() {
             // Unsubscribed or evicted since.
             if let Some(held) = self.held.get_mut(&name) {
-                match held.look(&name, minter, gate, now) {
+                match held.look(&name, minter, gate, &mut self.allowance, now) {
                     Outcome::Give(given) => batch.given.push(*given),
                     Outcome::Remove => batch.removed.push(name),
                     Outcome::Keep => {}
                 }
             }
+            self.evict_denied();
             if batch.given.len() + batch.removed.len() >= BATCH {
                 break;
             }
@@ -135,14 +163,29 @@ impl Subscriptions {
         self.held.values().filter_map(Held::renewal).min()
     }
 
-    /// Takes back the least recently subscribed name; refusals first, which cost nothing to say again.
+    /// Takes back the least recently subscribed name; refusals first, which cost nothing to say again, and never one that
+    /// is allowed for one that is not.
     fn evict(&mut self) {
-        let oldest = self
-            .held
-            .iter()
-            .min_by_key(|(_, held)| (!matches!(held.state, State::Refusal), held.sequence))
-            .map(|(name, _)| name.clone());
-        if let Some(name) = oldest {
+        let rank = |held: &Held| match held.state {
+            State::Refusal => 0,
+            _ if held.denied => 1,
+            _ => 2,
+        };
+        let oldest = self.held.iter().min_by_key(|(_, held)| (rank(held), held.sequence));
+        self.take_back(oldest.map(|(name, _)| name.clone()));
+    }
+
+    /// Keeps those for names that are refused few.
+    fn evict_denied(&mut self) {
+        let denied = || self.held.iter().filter(|(_, held)| held.denied);
+        if denied().count() > self.allowance.most {
+            let oldest = denied().min_by_key(|(_, held)| held.sequence);
+            self.take_back(oldest.map(|(name, _)| name.clone()));
+        }
+    }
+
+    fn take_back(&mut self, name: Option<String>) {
+        if let Some(name) = name {
             let held = self.held.remove(&name);
             self.evictions += usize::from(held.is_some_and(|held| held.renewal().is_some()));
             self.evicted.push(name);
@@ -164,14 +207,29 @@ impl Held {
         }
     }
 
-    fn look(&mut self, raw: &str, minter: &Minter, gate: &dyn NameGate, now: SystemTime) -> Outcome {
+    fn look(
+        &mut self,
+        raw: &str,
+        minter: &Minter,
+        gate: &dyn NameGate,
+        allowance: &mut Allowance,
+        now: SystemTime,
+    ) -> Outcome {
         let asked = std::mem::take(&mut self.asked);
         let Some(name) = Parsed::new(raw) else {
             return self.refuse(asked.then_some((escaped(raw).as_str(), INVALID_NAME)), gate);
         };
         let addresses: Vec<IpAddr>;
         let subject = match (gate.admit(name.server_name()), &name) {
-            (Admission::Mint, Parsed::Named(name)) => Subject::Name(name),
+            (Admission::Mint, Parsed::Named(name)) => {
+                self.denied = false;
+                Subject::Name(name)
+            }
+            // One that it has may stay until its time is over.
+            (Admission::Refuse(_), Parsed::Named(name)) if self.may_tell(asked, allowance, now) => {
+                self.denied = true;
+                Subject::Name(name)
+            }
             (Admission::MintAddresses(list), _) if !list.is_empty() => {
                 addresses = list;
                 Subject::Addresses(&addresses)
@@ -205,7 +263,16 @@ impl Held {
         }
     }
 
+    /// True if there is to be a certificate for a name that is refused.
+    fn may_tell(&self, asked: bool, allowance: &mut Allowance, now: SystemTime) -> bool {
+        match &self.state {
+            State::Certificate { renew_at, .. } if self.denied => *renew_at > now,
+            _ => asked && allowance.take(now),
+        }
+    }
+
     fn refuse(&mut self, attempt: Option<(&str, &'static str)>, gate: &dyn NameGate) -> Outcome {
+        self.denied = false;
         if let Some((name, reason)) = attempt {
             gate.refused(name, reason);
         }

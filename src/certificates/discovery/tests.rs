@@ -76,11 +76,16 @@ struct Bench {
 impl Bench {
     fn new(capacity: usize, names: &[&'static str]) -> Bench {
         Bench {
-            subscriptions: Subscriptions::new(capacity),
+            subscriptions: Subscriptions::new(capacity, 0),
             minter: minter(),
             gate: Gate::admitting(names),
             now: SystemTime::now(),
         }
+    }
+
+    /// One that gives a few certificates for names that are refused.
+    fn telling(capacity: usize, denied: usize, names: &[&'static str]) -> Bench {
+        Bench { subscriptions: Subscriptions::new(capacity, denied), ..Bench::new(capacity, names) }
     }
 
     fn subscribe(&mut self, names: &[&str]) -> (Vec<String>, Vec<String>) {
@@ -140,6 +145,39 @@ fn a_refused_name_is_removed_and_every_attempt_is_on_record() {
         assert_eq!(bench.subscribe(&["evil.example"]), (vec![], names(&["evil.example"])));
         assert_eq!(bench.gate.refusals(), [("evil.example".to_owned(), "host_not_allowed")]);
     }
+}
+
+#[test]
+fn a_few_refused_names_get_a_certificate_for_being_told() {
+    let mut bench = Bench::telling(10, 2, &["api.example"]);
+    assert_eq!(bench.subscribe(&["a.evil", "api.example"]), (names(&["a.evil", "api.example"]), vec![]));
+    assert_eq!(bench.subscribe(&["b.evil"]), (names(&["b.evil"]), vec![]));
+    assert!(bench.gate.refusals().is_empty());
+    // A minute has as many as there may be at a time.
+    assert_eq!(bench.subscribe(&["c.evil"]), (vec![], names(&["c.evil"])));
+    assert_eq!(bench.gate.refusals(), [("c.evil".to_owned(), "host_not_allowed")]);
+    bench.now += Duration::from_secs(60);
+    assert_eq!(bench.subscribe(&["c.evil"]), (names(&["c.evil"]), names(&["a.evil"])), "the oldest makes room");
+    // Nothing changes for those that Envoy has when policy does, unless they are allowed now.
+    bench.gate.now_admits("b.evil", Admission::Mint);
+    bench.subscriptions.policy_changed();
+    assert_eq!(bench.told(), (vec![], vec![]));
+    assert_eq!(bench.subscribe(&["d.evil"]), (names(&["d.evil"]), vec![]), "one of the two has become allowed");
+    assert_eq!(bench.subscribe(&["not a name"]), (vec![], names(&["not a name"])));
+}
+
+#[test]
+fn what_is_given_for_refused_names_is_not_renewed_and_pushes_out_no_other() {
+    let mut bench = Bench::telling(3, 3, &["a.example", "b.example"]);
+    bench.subscribe(&["a.evil", "a.example", "b.example"]);
+    assert_eq!(bench.subscribe(&["b.evil"]), (names(&["b.evil"]), names(&["a.evil"])));
+    let renewal = bench.subscriptions.next_renewal().unwrap();
+    bench.now = renewal + Duration::from_secs(1);
+    let (given, removed) = bench.told();
+    assert_eq!((given.len(), removed), (2, names(&["b.evil"])));
+    bench.gate.now_admits("a.example", Admission::Refuse("blocked"));
+    bench.subscriptions.policy_changed();
+    assert_eq!(bench.told(), (vec![], names(&["a.example"])), "an allowed name that is refused now has no grace");
 }
 
 #[test]

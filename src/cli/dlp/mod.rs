@@ -98,7 +98,7 @@ impl PolicyArgs {
             None => config::parse("the default policy", "version: 1\n"),
         };
         let revision = draft.revision().as_str().to_owned();
-        let setting = Setting { agent: None, environment: None };
+        let setting = Setting { agent: None, environment: None, pod: None };
         let accepted = draft.compile(None, |policy, problems| compile(policy, setting, &revision, problems));
         let refused =
             |problems| Failure::usage(format!("the policy has errors, so that nothing is looked for:\n{problems}"));

@@ -94,6 +94,7 @@ pub mod tests {
             agent: Some("ann".into()),
             identity: None,
             source: None,
+            destination: None,
             method: "GET".into(),
             scheme: Some("https".into()),
             host: "api.example.com".into(),

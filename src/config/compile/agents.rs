@@ -7,26 +7,26 @@ use std::time::SystemTime;
 use super::super::code::Code;
 use super::super::error::{Problems, Span, quote};
 use super::super::schema::{Identity, Policy, TokenIdentity, TokenSource};
-use super::Setting;
+use super::{Revocable, Setting, pods};
 use crate::pipeline::agent::{AgentId, Agents, TokenHash};
 use crate::secrets::{Environment, Source};
 
 /// Shorter tokens, in bytes, are warned about: they can be guessed.
 const SHORT_TOKEN: usize = 16;
 
-/// The agents of a policy, and the tokens that are revoked. `revocable` are the token files of the policy in force:
-/// that one of them is gone revokes its token, and is no mistake in the policy.
+/// The agents of a policy, and the tokens that are revoked.
 pub(super) fn compile(
     policy: &Policy,
     setting: Setting<'_>,
-    revocable: &HashSet<PathBuf>,
+    revocable: &Revocable,
     problems: &mut Problems,
 ) -> (Agents, Vec<String>) {
     let Some(listed) = &policy.agents else {
         return (Agents::implicit(setting.agent.unwrap_or("default")), Vec::new());
     };
     let mut agents = Agents::default();
-    let mut tokens = Tokens { setting, revocable, seen: HashMap::new(), revoked: Vec::new(), problems };
+    let mut tokens =
+        Tokens { setting, revocable: &revocable.tokens, seen: HashMap::new(), revoked: Vec::new(), problems };
     for agent in listed {
         let id = agents.add(agent.name.as_str());
         for identity in &agent.identity {
@@ -43,12 +43,15 @@ pub(super) fn compile(
                     agents.add_header(header.name.as_str(), &header.value, id);
                 }
                 Identity::Header(header) => agents.strip_header(header.name.as_str()),
+                // Which of them is this one is looked for among all.
+                Identity::Kubernetes(_) => {}
             }
         }
     }
     if let Some(fixed) = setting.agent.and_then(|name| agents.find(name)) {
         agents.fix(fixed);
     }
+    pods::place(policy, setting, revocable.pod, &mut agents, tokens.problems);
     if let Some(default) = policy.default_agent.as_ref().and_then(|name| agents.find(name.as_str())) {
         agents.set_default(default);
     }

@@ -346,7 +346,7 @@ mod tests {
             let policy = format!(
                 "allowedDomains: [{allowed}]\ncredentials: [{{name: k, envVarKey: K, injections: [{{domain: {domain}, headerName: X, headerFormat: '{{value}}'}}]}}]"
             );
-            let setting = Setting { agent: None, environment: None };
+            let setting = Setting { agent: None, environment: None, pod: None };
             let accepted = crate::config::parse("policy.yaml", &policy)
                 .compile(None, |policy, problems| compile(policy, setting, "rev", problems))
                 .unwrap_or_else(|problems| panic!("{problems}"));
@@ -400,7 +400,7 @@ mod tests {
 
     /// What a policy of these credentials is told of: `line:column message | fix` of each problem.
     fn complaints(text: &str) -> Vec<String> {
-        let setting = Setting { agent: None, environment: None };
+        let setting = Setting { agent: None, environment: None, pod: None };
         let compiled = crate::config::parse("policy.yaml", text)
             .compile(None, |policy, problems| compile(policy, setting, "rev", problems));
         let problems = compiled.map_or_else(|problems| problems, |accepted| accepted.warnings);

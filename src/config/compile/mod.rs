@@ -5,6 +5,7 @@ mod agents;
 mod credentials;
 mod dlp;
 pub(super) mod domains;
+mod pods;
 pub(super) mod response_filters;
 pub(super) mod rules;
 
@@ -21,6 +22,7 @@ use crate::pipeline::credential::{Format, Slot};
 use crate::pipeline::policy::matcher::{HostPattern, NamePattern, Scheme};
 use crate::pipeline::policy::path::{BadPathPattern, PathPattern};
 use crate::pipeline::policy::{RuleId, Ruleset, Scope};
+use crate::pod::Pod;
 use crate::secrets::{Environment, Origin, Source};
 
 /// What a policy is compiled for.
@@ -31,6 +33,17 @@ pub struct Setting<'a> {
     /// Where tokens are read from; `None` where the policy is only checked, not put in force: what is not there
     /// is then no error.
     pub environment: Option<&'a Environment>,
+    /// The pod this is; `None` where it is none, and where the policy is only checked.
+    pub pod: Option<&'a Pod>,
+}
+
+/// What may have become another since the policy in force was found right, and makes no policy wrong by that.
+#[derive(Debug, Default)]
+pub struct Revocable {
+    /// The token files of the policy in force: one that is gone revokes its token, with a warning.
+    pub tokens: HashSet<PathBuf>,
+    /// The pod's labels: where it is no longer clear whose pod this is, it is nobody's.
+    pub pod: bool,
 }
 
 /// A policy ready to be put in force.
@@ -52,15 +65,14 @@ pub struct Compiled {
 
 /// Compiles a policy. `None` only where a problem says why.
 pub fn compile(policy: &Policy, setting: Setting<'_>, revision: &str, problems: &mut Problems) -> Option<Compiled> {
-    compile_again(policy, setting, &HashSet::new(), revision, problems)
+    compile_again(policy, setting, &Revocable::default(), revision, problems)
 }
 
-/// Compiles a policy that is to follow one in force. Of the token files that one had, `revocable`, any may be gone by
-/// now: that revokes its token, with a warning, and does not make the policy wrong.
+/// Compiles a policy that is to follow one in force.
 pub fn compile_again(
     policy: &Policy,
     setting: Setting<'_>,
-    revocable: &HashSet<PathBuf>,
+    revocable: &Revocable,
     revision: &str,
     problems: &mut Problems,
 ) -> Option<Compiled> {
@@ -258,7 +270,7 @@ mod tests {
 
     pub(super) fn load(text: &str) -> Result<Compiled, String> {
         let environment = Environment::from_iter([("TOKEN".to_owned(), b"a-token-of-good-length".to_vec())]);
-        let setting = Setting { agent: None, environment: Some(&environment) };
+        let setting = Setting { agent: None, environment: Some(&environment), pod: None };
         crate::config::parse("policy.yaml", text)
             .compile(None, |policy, problems| compile(policy, setting, "rev", problems))
             .map(|accepted| accepted.value)
@@ -474,8 +486,8 @@ mod tests {
             format!("agents: {{x: {{identity: [{{token: {{file: {path}}}}}, {{token: {{env: TOKEN}}}}]}}}}")
         };
         let environment = Environment::from_iter([("TOKEN".to_owned(), b"a-token-of-good-length".to_vec())]);
-        let setting = Setting { agent: None, environment: Some(&environment) };
-        let revocable = HashSet::from([known.clone()]);
+        let setting = Setting { agent: None, environment: Some(&environment), pod: None };
+        let revocable = Revocable { tokens: HashSet::from([known.clone()]), pod: false };
         let load = |path| {
             super::super::parse("policy.yaml", &policy(path))
                 .compile(None, |policy, problems| compile_again(policy, setting, &revocable, "rev", problems))
@@ -498,13 +510,14 @@ mod tests {
         let file = folder.path().join("token");
         std::fs::write(&file, "a-token-of-good-length\n").unwrap();
         let environment = Environment::from_iter([("TOKEN".to_owned(), b"a-token-of-good-length".to_vec())]);
-        let setting = Setting { agent: None, environment: Some(&environment) };
+        let setting = Setting { agent: None, environment: Some(&environment), pod: None };
         let of_file = format!("{{identity: [{{token: {{file: {}}}}}]}}", file.display());
         let of_variable = "{identity: [{token: {env: TOKEN}}]}";
         for (x, y) in [(&*of_file, of_variable), (of_variable, &*of_file)] {
             let text =
                 format!("agents: {{x: {x}, y: {y}, z: {{identity: [{{token: {{sha256: {}}}}}]}}}}", "a".repeat(64));
-            let load = |revocable: HashSet<PathBuf>| {
+            let load = |tokens: HashSet<PathBuf>| {
+                let revocable = Revocable { tokens, pod: false };
                 super::super::parse("p", &text)
                     .compile(None, |policy, problems| compile_again(policy, setting, &revocable, "rev", problems))
             };
@@ -531,7 +544,7 @@ mod tests {
         let variables = ["TOKEN", "TOKEN2"].map(|name| (name.to_owned(), b"a-token-of-good-length".to_vec()));
         let environment = Environment::from_iter(variables);
         let compiled = |text: &str| {
-            let setting = Setting { agent: None, environment: Some(&environment) };
+            let setting = Setting { agent: None, environment: Some(&environment), pod: None };
             super::super::parse("p", text).compile(None, |policy, problems| compile(policy, setting, "rev", problems))
         };
         assert!(compiled(&text).unwrap_err().to_string().contains("to expire at different times"));

@@ -17,7 +17,7 @@ use super::Draft;
 use super::compile::{self, compile};
 use super::error::Problems;
 use super::facts::Facts;
-use super::schema::{Identity, Policy, TokenSource};
+use super::schema::{Identity, Pods, Policy, TokenSource};
 use crate::pipeline::agent::AgentId;
 use crate::pipeline::policy::{RuleId, Ruleset};
 use witness::{Outcome, Terms, Vocabulary, Witness};
@@ -37,6 +37,7 @@ pub struct Side {
     /// What holds for an agent whatever it asks for.
     general: BTreeMap<String, String>,
     identities: BTreeMap<String, BTreeSet<String>>,
+    pods: BTreeMap<String, Vec<Pods>>,
     schedules: BTreeMap<String, String>,
     data: data::Data,
 }
@@ -138,7 +139,7 @@ pub struct Note {
 impl Side {
     /// Reads a policy; `agent` is who every caller is where the command line says so. Tokens are not read.
     pub fn of(draft: Draft, agent: Option<&str>) -> Result<Self, Problems> {
-        let setting = compile::Setting { agent, environment: None };
+        let setting = compile::Setting { agent, environment: None, pod: None };
         let accepted = draft.compile(agent, |policy, problems| {
             let compiled = compile(policy, setting, "diff", problems)?;
             let facts = Facts::of(policy, &compiled.rules.agents);
@@ -159,6 +160,7 @@ impl Side {
             names_agents: policy.agents.is_some(),
             general: general(&policy),
             identities: identities(&policy),
+            pods: pods(&policy),
             schedules: schedules.collect(),
             facts,
         })
@@ -410,13 +412,48 @@ fn identities(policy: &Policy) -> BTreeMap<String, BTreeSet<String>> {
         }
         Identity::SourceAddress(range) => format!("the source address `{range}`"),
         Identity::Header(header) if header.trusted => format!("the header `{}: {}`", header.name, header.value),
-        Identity::Header(_) => String::new(),
+        // Compared as what they are, below: one may include another.
+        Identity::Header(_) | Identity::Kubernetes(_) => String::new(),
     };
     let of = |agent: &super::schema::Agent| {
         let all = agent.identity.iter().map(|identity| words(&identity.value)).filter(|text| !text.is_empty());
         (agent.name.as_str().to_owned(), all.collect())
     };
     policy.agents.iter().flatten().map(of).collect()
+}
+
+/// The pods that each agent runs in. Who has none is there too.
+fn pods(policy: &Policy) -> BTreeMap<String, Vec<Pods>> {
+    let of = |agent: &super::schema::Agent| {
+        let all = agent.identity.iter().filter_map(|identity| match &identity.value {
+            Identity::Kubernetes(pods) => Some(pods.clone()),
+            _ => None,
+        });
+        (agent.name.as_str().to_owned(), all.collect())
+    };
+    policy.agents.iter().flatten().map(of).collect()
+}
+
+/// What pods are an agent's that were not, and the other way round. What another entry includes is neither.
+fn notes_on_pods(old: &Side, new: &Side) -> Vec<Note> {
+    let mut notes = Vec::new();
+    for (agent, after) in &new.pods {
+        let Some(before) = old.pods.get(agent) else { continue };
+        let fresh = |these: &[Pods], those: &[Pods]| -> Vec<String> {
+            let is_new = |pods: &&Pods| !those.iter().any(|other| other.include(pods));
+            these.iter().filter(is_new).map(Pods::to_string).collect()
+        };
+        let note = |widens, pods, now| Note { widens, text: format!("pods with {pods} are {now} `{agent}`") };
+        notes.extend(fresh(after, before).into_iter().map(|pods| note(true, pods, "now")));
+        notes.extend(fresh(before, after).into_iter().map(|pods| note(false, pods, "no longer all")));
+    }
+    let knows_pods = |side: &Side| side.pods.values().any(|pods| !pods.is_empty());
+    if knows_pods(old) && !knows_pods(new) {
+        let text =
+            "no agent is known by its pod any more: pods of no agent, which were refused, are judged like others";
+        notes.push(Note { widens: true, text: text.to_owned() });
+    }
+    notes
 }
 
 fn notes(old: &Side, new: &Side, uncertain: &[String]) -> Vec<Note> {
@@ -436,6 +473,7 @@ fn notes(old: &Side, new: &Side, uncertain: &[String]) -> Vec<Note> {
             }),
         );
     }
+    notes.extend(notes_on_pods(old, new));
     let rules: BTreeSet<_> = old.schedules.keys().chain(new.schedules.keys()).collect();
     for rule in rules.into_iter().filter(|rule| old.schedules.get(*rule) != new.schedules.get(*rule)) {
         let text = format!("the rule `{rule}` holds at other times than before: compare at those too (`--at`)");

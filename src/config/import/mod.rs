@@ -87,8 +87,9 @@ pub fn import(format: Format, sources: Vec<Source>, options: &Options<'_>) -> Re
 /// An import that would not load is refused.
 fn checked(imported: Imported) -> Result<Imported, Problems> {
     let name = "the imported policy";
-    let accepted = super::parse(name, &imported.policy)
-        .compile(None, |policy, problems| compile(policy, Setting { agent: None, environment: None }, name, problems));
+    let accepted = super::parse(name, &imported.policy).compile(None, |policy, problems| {
+        compile(policy, Setting { agent: None, environment: None, pod: None }, name, problems)
+    });
     match accepted {
         Ok(_) => Ok(imported),
         Err(problems) => Err(problems),

@@ -9,6 +9,7 @@ mod credentials;
 mod dlp;
 mod entries;
 mod index;
+mod pods;
 mod response_filters;
 mod rules;
 mod secrets;
@@ -44,6 +45,7 @@ pub fn lint(policy: &Policy, rules: &Ruleset, setting: Setting<'_>, problems: &m
     credentials::lint(&facts, &reachable, problems);
     response_filters::lint(&facts, &reachable, &watched, &rules.agents, problems);
     agents::lint(policy, rules, &facts, setting.now, problems);
+    pods::lint(policy, problems);
     dlp::lint(policy, rules, &facts, setting.environment, problems);
     if let Some(environment) = setting.environment {
         secrets::lint(policy, environment, problems);

@@ -25,6 +25,8 @@ pub enum Identity {
     SourceAddress(IpNet),
     /// A header that the agent, or a hop before the proxy, sets.
     Header(HeaderIdentity),
+    /// The pods that the agent runs in.
+    Kubernetes(Pods),
 }
 
 /// A secret that names an agent.
@@ -60,11 +62,12 @@ pub struct HeaderIdentity {
 
 pub(super) fn identity(node: &Node, problems: &mut Problems) -> Option<Spanned<Identity>> {
     let mut fields = Fields::of(node, "an identity", problems)?.secretive();
-    let given = ["spiffe", "token", "sourceAddress", "header"].iter().filter(|name| fields.has(name)).count();
+    let given =
+        ["spiffe", "token", "sourceAddress", "header", "kubernetes"].iter().filter(|name| fields.has(name)).count();
     if given != 1 {
         fields.reject(
             node.span,
-            "an identity is one of `spiffe`, `token`, `sourceAddress` and `header`",
+            "an identity is one of `spiffe`, `token`, `sourceAddress`, `header` and `kubernetes`",
             Some("write each as an entry of its own: `- token: {env: NAME}`"),
         );
     }
@@ -72,12 +75,14 @@ pub(super) fn identity(node: &Node, problems: &mut Problems) -> Option<Spanned<I
     let token = fields.optional("token", token);
     let source = fields.optional("sourceAddress", parsed("an address range", source_range));
     let header = fields.optional("header", header);
+    let pods = fields.optional("kubernetes", pods::pods);
     fields.finish()?;
-    let value = match (spiffe, token, source, header) {
-        (Some(id), None, None, None) => Identity::Spiffe(id.value),
-        (None, Some(token), None, None) => Identity::Token(token),
-        (None, None, Some(range), None) => Identity::SourceAddress(range.value),
-        (None, None, None, Some(header)) => Identity::Header(header),
+    let value = match (spiffe, token, source, header, pods) {
+        (Some(id), None, None, None, None) => Identity::Spiffe(id.value),
+        (None, Some(token), None, None, None) => Identity::Token(token),
+        (None, None, Some(range), None, None) => Identity::SourceAddress(range.value),
+        (None, None, None, Some(header), None) => Identity::Header(header),
+        (None, None, None, None, Some(pods)) => Identity::Kubernetes(pods),
         _ => return None,
     };
     Some(Spanned { value, span: node.span })

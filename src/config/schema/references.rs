@@ -7,7 +7,7 @@ use ipnet::IpNet;
 
 use super::super::code::Code;
 use super::super::error::{Problems, Span, did_you_mean, quote};
-use super::{Credential, Identity, Name, Policy, ResponseFilter, Rule, RuleAction, Spanned, TokenSource};
+use super::{Credential, Identity, Name, Pods, Policy, ResponseFilter, Rule, RuleAction, Spanned, TokenSource};
 use crate::notify::Kind;
 
 pub(super) fn check(policy: &Policy, fixed_agent: Option<&str>, problems: &mut Problems) {
@@ -225,6 +225,7 @@ enum Mark<'a> {
     Token(&'a TokenSource),
     SourceAddress(IpNet),
     Header(&'a HeaderName, &'a str),
+    Kubernetes(&'a Pods),
 }
 
 fn check_identities(policy: &Policy, fixed_agent: Option<&str>, problems: &mut Problems) {
@@ -247,6 +248,7 @@ fn check_identities(policy: &Policy, fixed_agent: Option<&str>, problems: &mut P
                 Identity::Token(token) => Mark::Token(&token.source),
                 Identity::SourceAddress(range) => Mark::SourceAddress(*range),
                 Identity::Header(header) => Mark::Header(&header.name, &header.value),
+                Identity::Kubernetes(pods) => Mark::Kubernetes(pods),
             };
             if let Some(earlier) = seen.get(&mark) {
                 let place = problems.place(*earlier);

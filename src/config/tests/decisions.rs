@@ -12,7 +12,7 @@ use crate::secrets::Environment;
 
 pub fn load(text: &str) -> Result<Ruleset, String> {
     let environment = Environment::from_iter([]);
-    let setting = Setting { agent: None, environment: Some(&environment) };
+    let setting = Setting { agent: None, environment: Some(&environment), pod: None };
     parse("policy.yaml", text)
         .compile(None, |policy, problems| compile::compile(policy, setting, "rev", problems))
         .map(|accepted| accepted.value.rules)

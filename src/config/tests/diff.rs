@@ -44,6 +44,7 @@ fn agents(lines: &str, more: &str) -> String {
 #[test]
 fn each_difference_has_a_request_that_shows_it() {
     let plain = |lines: &str| agents(lines, "");
+    let by_pods = |agents: &str| format!("allowedDomains: [a.example]\nagents: {{{agents}}}");
     let rule =
         |what: &str| plain(&format!("allowedDomains: [a.example]\nrules: [{{name: r, host: a.example, {what}}}]"));
     let limit =
@@ -242,6 +243,30 @@ fn each_difference_has_a_request_that_shows_it() {
             plain("allowedDomains: [a.example]")
                 .replace("[{sourceAddress: 192.0.2.1}]", "[{sourceAddress: 192.0.2.1}, {token: {env: T}}]"),
             &["whoever shows the token in the variable `T` is now `x`"],
+            true,
+        ),
+        (
+            "another pod, and fewer",
+            by_pods("x: {identity: [{kubernetes: {namespace: [a, b]}}]}"),
+            by_pods("x: {identity: [{kubernetes: {namespace: [b, c]}}]}"),
+            &["pods with namespace `b` or `c` are now `x`", "pods with namespace `a` or `b` are no longer all `x`"],
+            true,
+        ),
+        (
+            "fewer pods",
+            by_pods("x: {identity: [{kubernetes: {namespace: [a, b]}}]}"),
+            by_pods("x: {identity: [{kubernetes: {namespace: a, serviceAccount: s}}]}"),
+            &["pods with namespace `a` or `b` are no longer all `x`"],
+            false,
+        ),
+        (
+            "no pods any more",
+            by_pods("x: {identity: [{kubernetes: {namespace: a}}, {sourceAddress: 192.0.2.1}]}"),
+            by_pods("x: {identity: [{sourceAddress: 192.0.2.1}]}"),
+            &[
+                "pods with namespace `a` are no longer all `x`",
+                "no agent is known by its pod any more: pods of no agent, which were refused, are judged like others",
+            ],
             true,
         ),
         (

@@ -11,7 +11,7 @@ use crate::pipeline::dlp::profile::{OverBuffer, Profile};
 use crate::pipeline::message::Host;
 
 fn compiled(text: &str) -> Result<Compiled, Vec<String>> {
-    let setting = Setting { agent: None, environment: None };
+    let setting = Setting { agent: None, environment: None, pod: None };
     let accepted =
         parse("policy.yaml", text).compile(None, |policy, problems| compile::compile(policy, setting, "rev", problems));
     accepted.map(|accepted| accepted.value).map_err(|problems| brief(&problems))

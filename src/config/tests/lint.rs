@@ -25,7 +25,7 @@ fn findings_in(text: &str, environment: Option<&Environment>) -> Vec<String> {
 pub fn linted(text: &str, environment: Option<&Environment>) -> Problems {
     let now: Timestamp = "2026-06-01T12:00:00Z".parse().unwrap();
     let looked_at = lint::Setting { environment, now: SystemTime::from(now) };
-    let setting = Setting { agent: None, environment: None };
+    let setting = Setting { agent: None, environment: None, pod: None };
     let accepted = parse("policy.yaml", text).compile(None, |policy, problems| {
         let compiled = compile::compile(policy, setting, "rev", problems)?;
         if !problems.has_errors() {
@@ -50,6 +50,21 @@ fn what_is_found_and_what_is_not() {
             "an allowed host below a blocked one",
             "allowedDomains: [b.a.example]\nblockedDomains: [a.example]",
             &["blocked-entry 1"],
+        ),
+        (
+            "pods known by labels alone",
+            "agents: {x: {identity: [{kubernetes: {labels: {app: x}}}]}}",
+            &["labels-alone 1"],
+        ),
+        (
+            "pods of which both could be one",
+            "agents:\n  x: {identity: [{kubernetes: {namespace: [a, b]}}]}\n  y: {identity: [{kubernetes: {namespace: b, labels: {app: y}}}]}",
+            &["overlapping-pods 3"],
+        ),
+        (
+            "pods that nothing can be both of, and one agent's own",
+            "agents:\n  x: {identity: [{kubernetes: {namespace: a}}, {kubernetes: {namespace: a, serviceAccount: s}}]}\n  y: {identity: [{kubernetes: {namespace: b, labels: {app: y}}}]}",
+            nobody,
         ),
         ("on another port", "allowedDomains: [a.example]\nblockedDomains: ['a.example:8443']", nobody),
         (

@@ -185,6 +185,30 @@ fn every_mistake_is_reported_with_its_place_and_the_fix() {
             ],
         ),
         (
+            "pods",
+            "agents:\n\
+                 \x20 a:\n\
+                 \x20   identity:\n\
+                 \x20     - kubernetes: {}\n\
+                 \x20     - kubernetes: {namespace: [], labels: {}}\n\
+                 \x20     - kubernetes: {namespace: 'prod*', serviceAccount: system:serviceaccount:prod:coder}\n\
+                 \x20     - kubernetes: {labels: {'/app': x, app: 'a b', tier: true}}\n\
+                 \x20     - {kubernetes: {namespace: prod}, header: {name: X-A, value: a, trusted: true}}\n\
+                 \x20 b: {identity: [{kubernetes: {namespace: [x, y]}}, {kubernetes: {namespace: [y, x]}}]}\n",
+            &[
+                "4:21 a Kubernetes identity needs one of `namespace`, `serviceAccount` and `labels` | write which pods are this agent: `kubernetes: {namespace: prod, serviceAccount: coder}`",
+                "5:33 expected a namespace, or a list of them, found an empty one | name a value, or remove the key: without it all are meant",
+                "5:45 `labels` names none | name a label with its value, or remove the key",
+                "6:33 `prod*` cannot be a namespace | values are exact, without wildcards: where several are meant, list them",
+                "6:58 `system:serviceaccount:prod:coder` cannot be a service account | write its name alone, such as `coder`; values are exact, without wildcards",
+                "7:31 `/app` cannot be the key of a label | write it as the pod has it, such as `app.kubernetes.io/name`",
+                "7:47 `a b` cannot be the value of a label | values are exact, without wildcards: where several are meant, list them",
+                "7:60 expected the value of a label, found a boolean | to write it as a text, put it in quotes",
+                "8:9 an identity is one of `spiffe`, `token`, `sourceAddress`, `header` and `kubernetes` | write each as an entry of its own: `- token: {env: NAME}`",
+                "9:53 this identity is given twice; first at policy.yaml:9:18 | an identity names one agent: give each its own",
+            ],
+        ),
+        (
             "identities",
             "agents:\n\
                  \x20 a:\n\
@@ -210,7 +234,7 @@ fn every_mistake_is_reported_with_its_place_and_the_fix() {
                 "8:25 this is not a SHA-256 | write 64 hexadecimal digits, as `printf %s \"$TOKEN\" | sha256sum` prints them",
                 "9:16 a token has one of `env`, `file` and `sha256` | write where it is: `{env: NAME}`, `{file: /run/secrets/token}` or `{sha256: …}`",
                 "9:17 unknown key `value` in a token | the keys of a token are `env`, `file`, `sha256` and `expires`",
-                "10:9 an identity is one of `spiffe`, `token`, `sourceAddress` and `header` | write each as an entry of its own: `- token: {env: NAME}`",
+                "10:9 an identity is one of `spiffe`, `token`, `sourceAddress`, `header` and `kubernetes` | write each as an entry of its own: `- token: {env: NAME}`",
                 "10:35 a header identity needs `name` | -",
                 "10:35 a header identity needs `value` | -",
                 "10:35 a header identity needs `trusted` | -",
@@ -219,8 +243,8 @@ fn every_mistake_is_reported_with_its_place_and_the_fix() {
                 "12:36 `a\\nb` cannot be the value of a header | a header's value is printable ASCII without blanks around it",
                 "13:24 the header `X-Envoy-A` is the proxy's own and cannot name an agent | use a header of its own, such as `X-Attache-Agent`",
                 "13:54 expected `true` or `false`, found the text `no` | in YAML 1.2 only `true` and `false` are booleans",
-                "14:9 an identity is one of `spiffe`, `token`, `sourceAddress` and `header` | write each as an entry of its own: `- token: {env: NAME}`",
-                "14:9 unknown key `password` in an identity | the keys of an identity are `spiffe`, `token`, `sourceAddress` and `header`",
+                "14:9 an identity is one of `spiffe`, `token`, `sourceAddress`, `header` and `kubernetes` | write each as an entry of its own: `- token: {env: NAME}`",
+                "14:9 unknown key `password` in an identity | the keys of an identity are `spiffe`, `token`, `sourceAddress`, `header` and `kubernetes`",
             ],
         ),
         (

@@ -98,9 +98,10 @@ pub enum Reason {
     InvalidToken,
     /// No identity was shown, and the policy names no agent for such callers.
     NoIdentity,
-    /// A trusted identity header or a client certificate names nobody, or no longer.
+    /// A trusted identity header or a client certificate names nobody, or no longer, or the pod is no agent's.
     UnknownIdentity,
-    /// Two identities were shown that name different agents, or another than the one this sidecar serves.
+    /// Two identities were shown that name different agents, or another than the one this sidecar serves; or the pod
+    /// is that of two.
     IdentityConflict,
     /// Method or fields that cannot be read in one way.
     MalformedRequest,
@@ -286,7 +287,7 @@ impl Reason {
                 Unauthenticated,
                 401,
                 "the identity that was shown names no agent",
-                "send the header value, or use the client certificate, that policy gives this agent",
+                "send the header value, or use the client certificate, that policy gives this agent; in a pod, ask for the policy to name it",
             ),
             Self::IdentityConflict => (
                 "identity_conflict",

@@ -275,11 +275,30 @@ impl Ruleset {
         Err(refusal)
     }
 
+    /// Whether any request of a caller to this host could be allowed, over TLS or not: only then is there such a name for
+    /// agents that have none but ours to ask.
+    pub fn decide_name(&self, host: &Host) -> Result<(), Denial> {
+        let organization = Lists::from_iter([&self.organization.domains]);
+        let mut refusal = Denial::new(Reason::DomainNotAllowed);
+        for agent in self.agents.callers() {
+            let entries = self.lists(agent);
+            let entries = entries.knowing(host).chain(organization.knowing(host));
+            let ports = entries.filter(|e| e.action == Action::Allow).map(|e| e.pattern.permitted_port());
+            for port in ports.chain([443, 80]) {
+                match self.decide_tunnel(std::iter::once(agent), host, port) {
+                    Ok(()) => return Ok(()),
+                    Err(denial) => refusal = more_telling(refusal, denial),
+                }
+            }
+        }
+        Err(refusal)
+    }
+
     /// Whether policy could ever allow somebody a TLS request to this host: only then is there a certificate for it.
     pub fn may_intercept(&self, host: &Host) -> bool {
         let https = |port| Targets::from_slice(&[Target { scheme: Scheme::Https, port }]);
         let organization = Lists::from_iter([&self.organization.domains]);
-        self.agents.ids().any(|agent| {
+        self.agents.callers().any(|agent| {
             let lists = self.lists(agent);
             let entries = lists.knowing(host).chain(organization.knowing(host));
             let allowing = entries.filter(|e| e.action == Action::Allow && e.pattern.scheme == Scheme::Https);

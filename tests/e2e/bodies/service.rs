@@ -146,7 +146,7 @@ impl Stage {
 async fn serve(place: &Place, policy: &str, upstream: SocketAddr, records: Arc<Records>) -> AbortHandle {
     let draft = config::parse("policy.yaml", policy);
     let revision = draft.revision().clone();
-    let setting = compile::Setting { agent: None, environment: None };
+    let setting = compile::Setting { agent: None, environment: None, pod: None };
     let compiled = draft
         .compile(None, |policy, problems| compile::compile(policy, setting, revision.as_str(), problems))
         .unwrap_or_else(|problems| panic!("{problems}"));

@@ -130,7 +130,7 @@ impl Parts {
     async fn serve(&self, place: &Place) -> Serving {
         let draft = config::parse("policy.yaml", "allowedDomains: ['http://*.example.com']");
         let revision = draft.revision().clone();
-        let setting = compile::Setting { agent: None, environment: None };
+        let setting = compile::Setting { agent: None, environment: None, pod: None };
         let compiled = draft
             .compile(None, |policy, problems| compile::compile(policy, setting, revision.as_str(), problems))
             .unwrap_or_else(|problems| panic!("{problems}"));

@@ -43,7 +43,7 @@ pub const TABLE: &[Described] = &[
     Described {
         what: "an identity",
         means: "One way by which an agent is known.",
-        rules: &[Rule::One(&["spiffe", "token", "sourceAddress", "header"])],
+        rules: &[Rule::One(&["spiffe", "token", "sourceAddress", "header", "kubernetes"])],
         keys: &[
             key(
                 "spiffe",
@@ -56,6 +56,30 @@ pub const TABLE: &[Described] = &[
                 "header",
                 "A header that a trusted hop before the proxy sets.",
                 "{name: X-Attache-Agent, value: researcher, trusted: true}",
+            ),
+            key(
+                "kubernetes",
+                "The pods that the agent runs in, as the kubelet tells the sidecar of its own. It names every caller of that \
+                 sidecar.",
+                "{namespace: prod, serviceAccount: researcher}",
+            ),
+        ],
+    },
+    Described {
+        what: "a Kubernetes identity",
+        means: "Pods: all that is given must hold. Values are exact; of several, one must.",
+        rules: &[Rule::Some(&["namespace", "serviceAccount", "labels"])],
+        keys: &[
+            key("namespace", "The namespace the pod is in.", "prod"),
+            key("serviceAccount", "The service account it runs under.", "researcher"),
+            key(
+                "labels",
+                "Labels it has. Whoever may write a pod chooses its labels: a namespace or a service account should stand \
+                 beside them.",
+                "{app.kubernetes.io/name: researcher}",
+            )
+            .also(
+                "{minProperties: 1, propertyNames: {pattern: '^([a-z0-9]([a-z0-9.-]*[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$'}}",
             ),
         ],
     },

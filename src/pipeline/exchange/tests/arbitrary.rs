@@ -37,6 +37,7 @@ pub fn head() -> impl Strategy<Value = Incoming> {
                 session,
                 sni: same.then(|| authority.split(':').next().unwrap_or_default().to_owned()),
                 source: None,
+                destination: None,
                 peer: None,
                 request_id: "r1".into(),
                 ends: true,
@@ -65,7 +66,17 @@ struct Incoming2(Door, Fields, Option<String>, Option<String>);
 impl Incoming2 {
     fn again(&self) -> Incoming {
         let Self(door, fields, session, sni) = self.clone();
-        Incoming { door, fields, session, sni, source: None, peer: None, request_id: "r1".into(), ends: true }
+        Incoming {
+            door,
+            fields,
+            session,
+            sni,
+            source: None,
+            destination: None,
+            peer: None,
+            request_id: "r1".into(),
+            ends: true,
+        }
     }
 }
 

@@ -21,6 +21,11 @@ fn refused() -> Vec<(&'static str, Incoming, Reason, u16)> {
         i.sni = name.map(str::to_owned);
         i
     };
+    let redirected = |mut i: Incoming| {
+        i.session = None;
+        i.destination = Some("198.51.100.9:443".into());
+        i
+    };
     let plain = |url: &str| Incoming { door: Door::Plain, sni: None, ..tls("GET", url, &[]) };
     let two_protocols = [("upgrade", "websocket"), ("upgrade", "h2c")];
     vec![
@@ -64,6 +69,25 @@ fn refused() -> Vec<(&'static str, Incoming, Reason, u16)> {
         ("Host differs", proxy("GET", "api.example/", &[("host", "x.example")]), MalformedAuthority, 400),
         ("encoded slash", proxy("GET", "api.example/a%2fb", &with_ann), MalformedPath, 400),
         ("dot segment", tls("GET", "api.example/a/..;/b", &[]), MalformedPath, 400),
+        ("redirected, without identity", redirected(tls("GET", "api.example/", &[])), NoIdentity, 401),
+        (
+            "redirected, with another TLS name",
+            sni(Some("ws.example"), redirected(tls("GET", "api.example/", &[("authorization", "Bearer bob-token")]))),
+            AuthorityMismatch,
+            421,
+        ),
+        (
+            "redirected, without a TLS name",
+            sni(None, redirected(tls("GET", "api.example/", &[("authorization", "Bearer bob-token")]))),
+            AuthorityMismatch,
+            421,
+        ),
+        (
+            "redirected, to a host that nothing allows",
+            redirected(tls("GET", "other.example/", &[("authorization", "Bearer bob-token")])),
+            DomainNotAllowed,
+            403,
+        ),
         (
             "another host than the tunnel's",
             tunnel("ws.example:443", Some(ANN), tls("GET", "api.example/", &[])),

@@ -16,6 +16,7 @@ pub mod ext_proc;
 mod grpc;
 pub mod https;
 pub mod journal;
+pub mod kubernetes;
 pub mod live;
 pub mod net;
 pub mod notify;

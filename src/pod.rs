@@ -97,9 +97,9 @@ pub enum LabelsError {
     },
 }
 
-fn read(path: &PathBuf) -> Result<BTreeMap<String, String>, LabelsError> {
-    let unreadable = |source| LabelsError::Unreadable { path: path.clone(), source };
-    labels(&read_text(path).map_err(unreadable)?).map_err(|line| LabelsError::NotLabels { path: path.clone(), line })
+fn read(path: &Path) -> Result<BTreeMap<String, String>, LabelsError> {
+    let unreadable = |source| LabelsError::Unreadable { path: path.to_owned(), source };
+    labels(&read_text(path).map_err(unreadable)?).map_err(|line| LabelsError::NotLabels { path: path.to_owned(), line })
 }
 
 fn read_text(path: &Path) -> io::Result<String> {

@@ -89,6 +89,7 @@ fn an_exchange_allocates_what_it_sends_and_writes() {
             fields: Fields::new(fields),
             session: Some(session.encode()),
             sni: Some("api.example.com".to_owned()),
+            destination: None,
             source: None,
             peer: None,
             request_id: "id".into(),

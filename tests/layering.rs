@@ -112,10 +112,14 @@ const TABLE: &[(&str, &[&str])] = &[
     ("ext_proc", &[CORE, "secrets", "live", "store", "telemetry", "grpc", "protobuf"]),
     ("reconcile", &[CORE, "live", "journal", "telemetry"]),
     ("access_log", &[CORE, "live", "resolver", "journal", "telemetry", "grpc", "protobuf", "reconcile"]),
-    ("control", &["pipeline::policy", "pipeline::approval", "config", "live", "store", "journal", "peer"]),
+    (
+        "control",
+        &["pipeline::agent", "pipeline::policy", "pipeline::approval", "config", "live", "store", "journal", "peer"],
+    ),
     // What holds it together, and what a person starts.
     ("envoy", &[]),
     ("net", &[]),
+    ("kubernetes", &[]),
     (
         "server",
         &[
@@ -159,6 +163,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "control",
             "envoy",
             "net",
+            "kubernetes",
             "server",
             "supervisor",
         ],

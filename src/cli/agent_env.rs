@@ -18,7 +18,7 @@ use crate::secrets::Environment;
 pub const REMOVED: &[&str] = &["ALL_PROXY", "all_proxy"];
 
 /// Hold certificates that a program trusts instead of the system's.
-const REPLACING: &[&str] = &[
+pub const REPLACING: &[&str] = &[
     "SSL_CERT_FILE",                      // OpenSSL, Python's ssl and httpx, Go, Ruby, rustls
     "REQUESTS_CA_BUNDLE",                 // Python's requests
     "CURL_CA_BUNDLE",                     // curl
@@ -33,7 +33,7 @@ const REPLACING: &[&str] = &[
 ];
 
 /// Hold certificates that a program trusts besides those it comes with.
-const ADDITIVE: &[&str] = &[
+pub const ADDITIVE: &[&str] = &[
     "NODE_EXTRA_CA_CERTS", // Node
     "DENO_CERT",           // Deno
 ];
@@ -47,7 +47,6 @@ const NO_PROXY: &str = "localhost,127.0.0.1,::1";
 /// Where the user has set bundles of their own (see [`user_bundles`]), `bundle` has to hold them too, and to stand
 /// for `ca` as well: `NODE_EXTRA_CA_CERTS` may have been one of them.
 pub fn variables(proxy: &str, ca: &Path, bundle: &Path) -> Vec<(&'static str, String)> {
-    let (ca, bundle) = (ca.display().to_string(), bundle.display().to_string());
     let mut variables = Vec::new();
     for name in ["HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"] {
         variables.push((name, proxy.to_owned()));
@@ -57,7 +56,14 @@ pub fn variables(proxy: &str, ca: &Path, bundle: &Path) -> Vec<(&'static str, St
     }
     // Node's own fetch looks at proxy variables only when told to, from version 24 on.
     variables.push(("NODE_USE_ENV_PROXY", "1".to_owned()));
-    variables.extend(REPLACING.iter().map(|name| (*name, bundle.clone())));
+    variables.extend(trust_variables(ca, bundle));
+    variables
+}
+
+/// What to set where traffic is redirected and no program has to know of a proxy: trust alone.
+pub fn trust_variables(ca: &Path, bundle: &Path) -> Vec<(&'static str, String)> {
+    let (ca, bundle) = (ca.display().to_string(), bundle.display().to_string());
+    let mut variables: Vec<_> = REPLACING.iter().map(|name| (*name, bundle.clone())).collect();
     variables.extend(ADDITIVE.iter().map(|name| (*name, ca.clone())));
     variables
 }
@@ -84,7 +90,15 @@ fn system_bundle() -> Option<PathBuf> {
     let user = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
     let beside = || {
         openssl_probe::candidate_cert_dirs().flat_map(|dir| {
-            ["certs/ca-certificates.crt", "cert.pem", "certs/ca-bundle.crt", "ca-bundle.pem"].map(|name| dir.join(name))
+            [
+                "certs/ca-certificates.crt",
+                "ca-certificates.crt",
+                "cert.pem",
+                "certs/ca-bundle.crt",
+                "ca-bundle.crt",
+                "ca-bundle.pem",
+            ]
+            .map(|name| dir.join(name))
         })
     };
     probed.filter(|path| user.as_ref() != Some(path)).or_else(|| beside().find(|path| path.is_file()))
@@ -96,29 +110,73 @@ pub fn java_options(existing: Option<&str>, proxy: &str, bundle: &Path) -> Optio
     let address = proxy.strip_prefix("http://")?.trim_end_matches('/');
     let (host, port) = address.rsplit_once(':')?;
     let host = host.trim_start_matches('[').trim_end_matches(']');
-    let store = trust_store(bundle);
-    let store = store.to_str()?;
-    // Java's own rule: quotes of either kind group, and nothing escapes them.
-    let quote = ['"', '\''].into_iter().find(|quote| !store.contains(*quote))?;
     let mut options = String::new();
     for scheme in ["http", "https"] {
         options.push_str(&format!("-D{scheme}.proxyHost={host} -D{scheme}.proxyPort={port} "));
     }
-    options.push_str("-Djavax.net.ssl.trustStoreType=PKCS12 ");
-    options.push_str(&format!("{quote}-Djavax.net.ssl.trustStore={store}{quote}"));
-    let options = match existing.map(str::trim).filter(|existing| !existing.is_empty()) {
+    options.push_str(&trust_options(bundle)?);
+    Some(("JAVA_TOOL_OPTIONS", behind(existing, options)))
+}
+
+/// The part of it that is about trust, for where no proxy has to be named.
+pub fn java_trust_options(existing: Option<&str>, bundle: &Path) -> Option<String> {
+    Some(behind(existing, trust_options(bundle)?))
+}
+
+fn trust_options(bundle: &Path) -> Option<String> {
+    let store = trust_store(bundle);
+    let store = store.to_str()?;
+    // Java's own rule: quotes of either kind group, and nothing escapes them.
+    let quote = ['"', '\''].into_iter().find(|quote| !store.contains(*quote))?;
+    Some(format!("-Djavax.net.ssl.trustStoreType=PKCS12 {quote}-Djavax.net.ssl.trustStore={store}{quote}"))
+}
+
+fn behind(existing: Option<&str>, options: String) -> String {
+    match existing.map(str::trim).filter(|existing| !existing.is_empty()) {
         // Told before.
         Some(existing) if existing.ends_with(&options) => existing.to_owned(),
         // Of two that set the same, the later one counts.
         Some(existing) => format!("{existing} {options}"),
         None => options,
-    };
-    Some(("JAVA_TOOL_OPTIONS", options))
+    }
 }
 
 /// Where [`write_trust_store`] puts it: beside the bundle, as PKCS#12.
 fn trust_store(bundle: &Path) -> PathBuf {
     bundle.with_extension("p12")
+}
+
+/// Writes what agents of other containers are to trust into a folder that they mount: our CA alone (`ca.pem`), and it
+/// with the certificates of the system and of the user's bundles (`bundle.pem`, and `bundle.p12` for Java).
+///
+/// # Errors
+/// As [`write_trust`], and where there is neither the system's bundle nor a user's: with ours in its place, programs
+/// would trust nobody else.
+pub fn write_shared_trust(folder: &Path, users: &[PathBuf], ca: &str) -> io::Result<()> {
+    write_shared_trust_with(system_bundle().as_deref(), folder, users, ca)
+}
+
+fn write_shared_trust_with(system: Option<&Path>, folder: &Path, users: &[PathBuf], ca: &str) -> io::Result<()> {
+    if system.is_none() && users.is_empty() {
+        return Err(io::Error::other(BundleError::NoSystem));
+    }
+    fs::create_dir_all(folder)?;
+    write_trust_with(system, folder, users, ca)
+}
+
+/// The same where the system may have none.
+///
+/// # Errors
+/// When a bundle cannot be read, which is named, or a file cannot be written.
+pub fn write_trust(folder: &Path, users: &[PathBuf], ca: &str) -> io::Result<()> {
+    write_trust_with(system_bundle().as_deref(), folder, users, ca)
+}
+
+fn write_trust_with(system: Option<&Path>, folder: &Path, users: &[PathBuf], ca: &str) -> io::Result<()> {
+    let bundle = folder.join("bundle.pem");
+    write_public(&folder.join("ca.pem"), ca.as_bytes())?;
+    write_bundle_with(system, &bundle, users, ca)?;
+    write_trust_store(&bundle)
 }
 
 /// Writes the bundle that replaces all others: the certificates of the system, of the user's bundles and of `extra`
@@ -192,6 +250,13 @@ enum BundleError {
         /// Why not.
         source: io::Error,
     },
+    /// There is nothing to add ours to.
+    #[error(
+        "this system has no bundle of CA certificates (none where OpenSSL looks, such as \
+         /etc/ssl/certs/ca-certificates.crt), and with ours in its place programs would trust nobody else: use an \
+         image that has one, or name one with SSL_CERT_FILE"
+    )]
+    NoSystem,
     /// Nobody would trust the proxy.
     #[error("the CA certificate to add is no certificate in PEM")]
     NoCertificate,
@@ -240,7 +305,7 @@ impl Certificates {
 
 /// The certificates in a PEM text, as DER. What is none is left out: some programs refuse a bundle as a whole for one
 /// entry they cannot read.
-fn certificates(text: &[u8]) -> Vec<Vec<u8>> {
+pub fn certificates(text: &[u8]) -> Vec<Vec<u8>> {
     let text = String::from_utf8_lossy(text);
     let mut certificates = Vec::new();
     let mut body: Option<String> = None;
@@ -339,6 +404,36 @@ mod tests {
         assert_eq!(fs::read_to_string(path("bundle.pem")).unwrap(), written, "it is written again over itself");
         write_trust_store(&path("bundle.pem")).unwrap();
         assert!(path("bundle.p12").is_file());
+    }
+
+    #[test]
+    fn what_other_containers_trust_is_written_whole_and_the_same_every_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let [(system, _), (user, _), (ca, _)] = ["system", "user", "ca"].map(certificate);
+        let path = |name: &str| folder.path().join(name);
+        fs::write(path("system.pem"), &system).unwrap();
+        fs::write(path("user.pem"), &user).unwrap();
+        let shared = path("new/trust");
+        let write = || write_shared_trust_with(Some(&path("system.pem")), &shared, &[path("user.pem")], &ca);
+        let files = || {
+            let mut files: Vec<_> = fs::read_dir(&shared).unwrap().map(|entry| entry.unwrap().path()).collect();
+            files.sort();
+            let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+            let name = |path: &Path| path.file_name().unwrap().to_str().unwrap().to_owned();
+            files.iter().map(|path| (name(path), mode(path), fs::read(path).unwrap())).collect::<Vec<_>>()
+        };
+        write().unwrap();
+        let first = files();
+        let names: Vec<_> = first.iter().map(|(name, mode, _)| (name.as_str(), *mode)).collect();
+        assert_eq!(names, [("bundle.p12", 0o644), ("bundle.pem", 0o644), ("ca.pem", 0o644)]);
+        assert_eq!(first[2].2, ca.as_bytes());
+        let expected = [&system, &user, &ca].map(|pem| certificates(pem.as_bytes()).remove(0));
+        assert_eq!(certificates(&first[1].2), expected);
+        write().unwrap();
+        assert_eq!(files(), first);
+        let refused = write_shared_trust_with(None, &path("none"), &[], &ca).unwrap_err();
+        assert!(refused.to_string().contains("no bundle of CA certificates"), "{refused}");
+        assert!(!path("none").exists());
     }
 
     #[test]

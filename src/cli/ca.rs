@@ -1,5 +1,7 @@
 //! `attache ca`: how programs that `attache run` did not start come to trust the proxy.
 
+mod doctor;
+
 use std::env;
 use std::fs;
 use std::io::{self, Write};
@@ -15,7 +17,7 @@ use super::state::{Ready, StateDir, StateError};
 use super::{Failure, Outcome};
 use crate::secrets::Environment;
 
-/// Print the CA's certificate, or the variables by which programs trust it
+/// Print the CA's certificate, the variables by which programs trust it, or whether one does
 ///
 /// The CA signs what the proxy shows to agents, exists for one machine, and lasts as long as attaché runs. Its key is
 /// never on disk.
@@ -29,6 +31,7 @@ pub struct Args {
 enum Command {
     Print(Print),
     Env(Env),
+    Doctor(doctor::Doctor),
 }
 
 /// Print the CA's certificate in PEM
@@ -104,9 +107,10 @@ pub fn run(args: Args) -> Outcome {
             let mut variables = variables(&ready.proxy, &ca, &bundle);
             let java = env::var("JAVA_TOOL_OPTIONS").ok();
             variables.extend(java_options(java.as_deref(), &ready.proxy, &bundle));
-            let lines = render(options.shell, &variables)?;
+            let lines = render(options.shell, &variables, REMOVED)?;
             io::stdout().lock().write_all(lines.as_bytes())?;
         }
+        Command::Doctor(options) => return doctor::run(options),
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -144,10 +148,10 @@ fn unreadable(path: &Path, error: &io::Error) -> Failure {
     })
 }
 
-fn render(shell: Shell, variables: &[(&'static str, String)]) -> Result<String, Failure> {
+fn render(shell: Shell, variables: &[(&'static str, String)], removed: &[&str]) -> Result<String, Failure> {
     let lines = |set: &dyn Fn(&str, &str) -> String, unset: &dyn Fn(&str) -> String| -> String {
         let set = variables.iter().map(|(name, value)| set(name, value));
-        set.chain(REMOVED.iter().map(|name| unset(name))).map(|line| line + "\n").collect()
+        set.chain(removed.iter().map(|name| unset(name))).map(|line| line + "\n").collect()
     };
     Ok(match shell {
         Shell::Sh => lines(&|name, value| format!("export {name}='{}'", value.replace('\'', r"'\''")), &|name| {
@@ -159,7 +163,7 @@ fn render(shell: Shell, variables: &[(&'static str, String)]) -> Result<String, 
         ),
         Shell::Json => {
             let set: Map<_, _> = variables.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
-            json_line(&json!({"set": set, "unset": REMOVED}))? + "\n"
+            json_line(&json!({"set": set, "unset": removed}))? + "\n"
         }
     })
 }
@@ -180,16 +184,16 @@ mod tests {
     #[test]
     fn a_shell_reads_back_what_was_meant() {
         let value = "/it's \"a\" $HOME `x` \\ path/ca.pem";
-        let script = render(Shell::Sh, &[("SSL_CERT_FILE", value.to_owned())]).unwrap();
+        let script = render(Shell::Sh, &[("SSL_CERT_FILE", value.to_owned())], REMOVED).unwrap();
         let shell = format!("ALL_PROXY=x; {script} printf %s \"$SSL_CERT_FILE$ALL_PROXY\"");
         let output = std::process::Command::new("sh").args(["-c", &shell]).output().unwrap();
         assert_eq!(String::from_utf8(output.stdout).unwrap(), value);
 
-        let fish = render(Shell::Fish, &[("A", r"it's \ x".to_owned())]).unwrap();
+        let fish = render(Shell::Fish, &[("A", r"it's \ x".to_owned())], REMOVED).unwrap();
         assert_eq!(fish, "set -gx A 'it\\'s \\\\ x'\nset -e ALL_PROXY\nset -e all_proxy\n");
 
         let json: serde_json::Value =
-            serde_json::from_str(&render(Shell::Json, &[("A", value.into())]).unwrap()).unwrap();
+            serde_json::from_str(&render(Shell::Json, &[("A", value.into())], REMOVED).unwrap()).unwrap();
         assert_eq!(json, json!({"set": {"A": value}, "unset": REMOVED}));
     }
 

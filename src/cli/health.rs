@@ -52,6 +52,9 @@ async fn health(args: &Args) -> Outcome {
         let error = status.reload_error.lines().map(printable).collect::<Vec<_>>().join("\n");
         eprintln!("warning: the policy on disk is refused, and the last good one stays in force:\n{error}");
     }
+    for warning in &status.warnings {
+        eprintln!("warning: {}", printable(warning));
+    }
     Ok(if status.ready { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -82,6 +85,7 @@ fn json(status: &StatusReply) -> serde_json::Value {
             "error": given(&status.reload_error),
         },
         "agent": given(&status.agent),
+        "warnings": status.warnings,
     })
 }
 
@@ -104,6 +108,7 @@ mod tests {
             reload_error: String::new(),
             agent: String::new(),
             started_at_ms: 1_700_000_000_000,
+            warnings: Vec::new(),
         }
     }
 

@@ -13,6 +13,7 @@ mod explain;
 mod fmt;
 mod health;
 mod import;
+mod inject;
 mod isolate;
 mod logs;
 mod net;
@@ -80,6 +81,7 @@ enum Command {
     Health(health::Args),
     Ca(ca::Args),
     Envoy(envoy::Args),
+    Inject(inject::Args),
     Net(net::Args),
     Completions(completions::Args),
     Version(version::Args),
@@ -143,6 +145,7 @@ pub fn main() -> ExitCode {
         Command::Health(args) => health::run(args),
         Command::Ca(args) => ca::run(args),
         Command::Envoy(args) => envoy::run(args),
+        Command::Inject(args) => inject::run(args),
         Command::Net(args) => net::run(args),
         Command::Completions(args) => completions::run(&args, Cli::command()),
         Command::Version(args) => version::run(args),

@@ -12,7 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use super::stack::Common;
-use super::{Failure, Outcome};
+use super::{Failure, Outcome, agent_env};
 use crate::certificates::{Authority, keep};
 use crate::peer::forbid_inspection;
 use crate::reconcile::ENVOY_FILE;
@@ -64,6 +64,10 @@ pub struct Args {
     #[arg(long, value_name = "N", env = "ATTACHE_DENIED_CERTIFICATES", default_value = "0",
         value_parser = clap::value_parser!(u16).range(0..=500))]
     denied_certificates: u16,
+    /// Write what agents are to trust into this directory, which their containers mount: ca.pem (the CA alone), bundle.pem
+    /// (this image's CA certificates and ours) and bundle.p12 (the same for Java).
+    #[arg(long, value_name = "DIR", env = "ATTACHE_TRUST_DIR", conflicts_with = "handover")]
+    trust_dir: Option<PathBuf>,
     #[command(flatten)]
     sinks: super::sinks::SinkFlags,
     /// Threads that decide [default: one for each processor].
@@ -101,6 +105,12 @@ async fn serve(args: Args) -> Outcome {
     std::fs::create_dir_all(&args.state_dir)
         .map_err(|error| Failure::runtime(format!("`{}` cannot be made: {error}", args.state_dir.display())))?;
     let Origins { authority, environment, supervisor, orphaned } = origins(&args).await?;
+    if let Some(folder) = &args.trust_dir {
+        // Before it is ready: an agent that starts then finds them.
+        agent_env::write_shared_trust(folder, &agent_env::user_bundles(&environment), authority.cert_pem()).map_err(
+            |error| Failure::runtime(format!("what agents trust cannot be written to `{}`: {error}", folder.display())),
+        )?;
+    }
     let service = match args.tcp {
         Some(address) => Address::Tcp(address),
         None => Address::Socket {

@@ -200,7 +200,7 @@ pub async fn bring_up(
     // What the user trusts already (a company's own CA, say) is to be reached through the proxy as well.
     let user = agent_env::user_bundles(&environment);
     let written = agent_env::write_bundle(&upstream_ca, &user, extra.as_deref().unwrap_or_default())
-        .and_then(|()| write_trust(&state_dir, authority.cert_pem(), &user));
+        .and_then(|()| agent_env::write_trust(&state_dir, &user, authority.cert_pem()));
     written.map_err(|error| {
         Failure::runtime(format!("the CA files in `{}` cannot be written: {error}", state_dir.display()))
     })?;
@@ -357,12 +357,4 @@ fn prepare(state_dir: &Path) -> Result<File, Failure> {
         ))),
         Err(std::fs::TryLockError::Error(error)) => Err(failed(error)),
     }
-}
-
-/// Writes what agents are to trust: our CA alone, and together with the system's and the user's own.
-fn write_trust(state_dir: &Path, ca: &str, user: &[PathBuf]) -> std::io::Result<()> {
-    let bundle = state_dir.join("bundle.pem");
-    agent_env::write_public(&state_dir.join("ca.pem"), ca.as_bytes())?;
-    agent_env::write_bundle(&bundle, user, ca)?;
-    agent_env::write_trust_store(&bundle)
 }

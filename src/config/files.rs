@@ -1,5 +1,6 @@
 //! The files a policy is made of, and which version of them was read.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -48,7 +49,9 @@ impl Revision {
             [only] => hash.update(&only.content),
             files => {
                 for file in files {
-                    for part in [file.name.as_bytes(), &file.content] {
+                    // A mounted ConfigMap is the same policy as the manifest, wherever it is mounted.
+                    let name = Path::new(&file.name).file_name().unwrap_or_default().as_encoded_bytes();
+                    for part in [name, &file.content] {
                         hash.update(part.len().to_le_bytes());
                         hash.update(part);
                     }
@@ -124,9 +127,10 @@ fn gather_directory(path: &Path, problems: &mut Problems) -> Vec<File> {
         };
         failures = failed;
         if failures.is_empty() && files.is_empty() {
-            problems
-                .error(None, format!("there is no policy in {}", shown(path)))
-                .fix("put a file there whose name ends in `.yaml` or `.yml`");
+            problems.error(None, format!("there is no policy in {}: {}", shown(path), held(path))).fix(
+                "put a file there whose name ends in `.yaml` or `.yml`; of a mounted ConfigMap: give it a key of such a \
+                 name, or make the ConfigMap (one that is `optional` and missing is an empty directory)",
+            );
         }
         if failures.iter().any(|(_, error)| error.kind() == io::ErrorKind::NotFound) {
             continue;
@@ -152,15 +156,7 @@ fn read_directory(path: &Path) -> io::Result<(Vec<File>, Vec<Failure>)> {
         Ok(_) => std::fs::canonicalize(&snapshot)?,
         Err(_) => path.to_owned(),
     };
-    let mut names = Vec::new();
-    for entry in std::fs::read_dir(&folder)? {
-        let name = entry?.file_name();
-        let text = name.to_string_lossy().to_ascii_lowercase();
-        if !text.starts_with('.') && (text.ends_with(".yaml") || text.ends_with(".yml")) {
-            names.push(name);
-        }
-    }
-    names.sort();
+    let names = policy_names(&folder)?;
     let (mut files, mut failures) = (Vec::new(), Vec::new());
     let mut room = SIZE_LIMIT;
     for name in names {
@@ -177,6 +173,29 @@ fn read_directory(path: &Path) -> io::Result<(Vec<File>, Vec<Failure>)> {
     Ok((files, failures))
 }
 
+/// The policy files of a directory, as a user would name them.
+pub(super) fn policy_files(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    Ok(policy_names(folder)?.into_iter().map(|name| folder.join(name)).collect())
+}
+
+fn policy_names(folder: &Path) -> io::Result<Vec<OsString>> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let name = entry?.file_name();
+        if is_policy_name(&name.to_string_lossy()) {
+            names.push(name);
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Whether a file of this name in a directory is a part of the policy.
+pub(super) fn is_policy_name(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    !name.starts_with('.') && (name.ends_with(".yaml") || name.ends_with(".yml"))
+}
+
 pub(super) fn read_file(path: &Path, room: &mut u64) -> io::Result<Vec<u8>> {
     // A named pipe would hold up whoever opens it.
     if !std::fs::metadata(path)?.is_file() {
@@ -189,12 +208,33 @@ pub(super) fn read_file(path: &Path, room: &mut u64) -> io::Result<Vec<u8>> {
     Ok(content)
 }
 
+/// What a directory has instead of policy files.
+fn held(folder: &Path) -> String {
+    const SHOWN: usize = 5;
+    let names = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let names =
+        names.map(|entry| entry.file_name().to_string_lossy().into_owned()).filter(|name| !name.starts_with(".."));
+    let mut names: Vec<_> = names.map(|name| quote(&name)).collect();
+    names.sort();
+    let more = names.len().saturating_sub(SHOWN);
+    names.truncate(SHOWN);
+    match (names.is_empty(), more) {
+        (true, _) => "it is empty".to_owned(),
+        (false, 0) => format!("it has {}", names.join(", ")),
+        (false, more) => format!("it has {} and {more} more", names.join(", ")),
+    }
+}
+
 fn report(path: &Path, error: &io::Error, problems: &mut Problems) {
     let (reason, fix) = match error.kind() {
-        io::ErrorKind::NotFound => {
-            (error.to_string(), "check the path; a relative one counts from the working directory")
-        }
-        io::ErrorKind::PermissionDenied => (error.to_string(), "make it readable for the user that attache runs as"),
+        io::ErrorKind::NotFound => (
+            error.to_string(),
+            "check the path (a relative one counts from the working directory); in a pod, that the ConfigMap with the policy is mounted there",
+        ),
+        io::ErrorKind::PermissionDenied => (
+            error.to_string(),
+            "make it readable for the user that attache runs as; of a mounted volume by `defaultMode: 0444`",
+        ),
         io::ErrorKind::FileTooLarge => (
             format!("it is larger than {} MiB", SIZE_LIMIT / 1024 / 1024),
             "check that this is the policy; a policy of that size is most likely another file",

@@ -21,6 +21,7 @@ mod files;
 pub mod fmt;
 pub mod import;
 pub mod lint;
+pub mod mounted;
 pub mod schema;
 pub mod shape;
 pub mod watch;

@@ -12,8 +12,10 @@ use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::config::mounted::Frozen;
 use crate::journal::recall::Query;
 use crate::live::Live;
+use crate::pipeline::agent::Agents;
 use crate::store::{Open, Store};
 
 /// The messages of `proto/attache/control/v1/control.proto`.
@@ -44,6 +46,8 @@ pub struct Control {
     pub journal: PathBuf,
     /// Since when it serves.
     pub started: SystemTime,
+    /// What of the policy will not be seen to change.
+    pub frozen: Vec<Frozen>,
     /// Told of each answer that counts, before whoever gave it is.
     pub answered: Answered,
 }
@@ -67,6 +71,7 @@ impl api::control_server::Control for Control {
             reload_error: reload.error.as_deref().unwrap_or_default().into(),
             agent: agents.fixed().map(|id| agents.name(id).to_string()).unwrap_or_default(),
             started_at_ms: milliseconds(self.started),
+            warnings: self.warnings(agents),
         }))
     }
 
@@ -88,6 +93,14 @@ impl api::control_server::Control for Control {
 
     async fn watch(&self, _: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
         record::watch(&self.journal).map(Response::new)
+    }
+}
+
+impl Control {
+    fn warnings(&self, agents: &Agents) -> Vec<String> {
+        let stranger = agents.stranger().and_then(|why| why.detail.as_deref());
+        let stranger = stranger.map(|why| format!("every request is refused: {why}"));
+        stranger.into_iter().chain(self.frozen.iter().map(Frozen::to_string)).collect()
     }
 }
 

@@ -216,7 +216,7 @@ impl Agents {
     /// Every agent that a caller could be.
     pub fn callers(&self) -> impl Iterator<Item = AgentId> + use<> {
         let fixed = self.fixed;
-        self.ids().filter(move |agent| fixed.is_none_or(|fixed| fixed == *agent))
+        self.ids().filter(move |agent| fixed.is_none_or(|(fixed, _)| fixed == *agent))
     }
 
     /// The agent that every caller is, where there is only one.

@@ -27,7 +27,7 @@ use tokio::sync::watch;
 use crate::access_log::{AccessLog, AccessLogServer};
 use crate::certificates::discovery::{Discovery, Options as DiscoveryOptions};
 use crate::certificates::{Authority, Minter};
-use crate::config::{Origin, Problems};
+use crate::config::{Origin, Problems, mounted};
 use crate::control::{Answered, Control};
 use crate::ext_proc::{ExternalProcessor, Held, Needs};
 use crate::https::Trust;
@@ -208,6 +208,9 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
     }
     let policy::Loaded { in_force: first, notifications, kept, .. } = loaded;
     telemetry.reloaded(true, &first.rules.revision);
+    let frozen = mounted::frozen(&policy);
+    telemetry.policy_frozen(!frozen.is_empty());
+    frozen.iter().for_each(|frozen| tracing::warn!("{frozen}"));
     let live = Arc::new(Live::new(first));
     let resolver = Arc::new(Resolver::new(resolver)?);
     let folder = state_dir.join("journal");
@@ -298,6 +301,7 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
         store: store.clone(),
         journal: journal.folder().to_owned(),
         started: SystemTime::now(),
+        frozen,
         answered,
     };
     let path = state_dir.join("control.sock");

@@ -88,7 +88,10 @@ impl PolicySource {
         }
         let (secrets, missing) = Secrets::load(compiled.secrets, &self.environment);
         for (credential, error) in missing {
-            tracing::warn!(credential, %error, "requests that need this credential will be answered 503");
+            tracing::warn!(
+                credential, %error,
+                "requests that need this credential will be answered 503; in a pod, give the mounted Secret that key"
+            );
         }
         let placeholders = compiled.rules.all_placeholders().map(|placeholder| placeholder.text.to_string()).collect();
         for weak in secrets.set_bounds(Bounds { canaries: self.canaries(compiled.canaries), placeholders }) {

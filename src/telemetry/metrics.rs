@@ -26,6 +26,7 @@ pub struct Metrics {
     pub reloads: Count,
     pub reloaded: Gauge<f64>,
     pub reload_ok: Gauge<u64>,
+    pub frozen: Gauge<u64>,
     pub policy: Gauge<u64>,
     /// The revision that `policy` shows.
     pub in_force: Mutex<String>,
@@ -156,6 +157,7 @@ impl Metrics {
                 "attache_policy_last_reload_successful",
                 "0 while the policy on disk is refused and the one before it is in force",
             ),
+            frozen: gauge("attache_policy_frozen", "1 where a policy that takes the place of this one is not seen"),
             policy: gauge("attache_policy_info", "1 for the policy in force"),
             in_force: Mutex::default(),
             certificates: count(

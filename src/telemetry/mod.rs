@@ -248,6 +248,11 @@ impl Telemetry {
         metrics.policy.record(1, &[KeyValue::new("revision", in_force.clone())]);
     }
 
+    /// Shows whether a changed policy can be noticed at all.
+    pub fn policy_frozen(&self, frozen: bool) {
+        self.0.metrics.frozen.record(u64::from(frozen), &[]);
+    }
+
     /// Shows whether requests can be decided. The first to say so goes on saying it.
     pub fn observe_ready(&self, ready: Ask<bool>) {
         let _ = self.0.metrics.observed.ready.set(ready);

@@ -58,6 +58,10 @@ impl Dns {
     /// A server that knows no name yet.
     pub async fn start() -> Dns {
         let (udp, tcp) = sockets().await;
+        Dns::serve(udp, tcp)
+    }
+
+    fn serve(udp: UdpSocket, tcp: TcpListener) -> Dns {
         let address = udp.local_addr().unwrap();
         let shared = Arc::new(Shared::default());
         let servers = [
@@ -67,6 +71,12 @@ impl Dns {
         Dns { address, shared, servers }
     }
 
+    /// The same at an address of the test's own network.
+    pub async fn on(address: SocketAddr) -> Dns {
+        let (udp, tcp) = (UdpSocket::bind(address).await.unwrap(), TcpListener::bind(address).await.unwrap());
+        Dns::serve(udp, tcp)
+    }
+
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -74,6 +84,11 @@ impl Dns {
     /// From now on `name` has these addresses (A and AAAA), for a minute each time.
     pub fn answer<const N: usize>(&self, name: &str, addresses: [&str; N]) {
         self.script(name, [Reply::addresses(addresses)]);
+    }
+
+    /// The same of any number of addresses.
+    pub fn answer_all(&self, name: &str, addresses: Vec<IpAddr>) {
+        self.shared.zone.lock().unwrap().insert(name.to_owned(), vec![Reply::Addresses { addresses, ttl: 60 }]);
     }
 
     /// From now on the first question of each type for `name` gets the first reply, the second the

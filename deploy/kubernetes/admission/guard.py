@@ -353,9 +353,9 @@ def names(mode):
 
 
 def cel(value):
-    """A value as CEL writes it."""
+    """A value as CEL writes it. API servers take no map whose values are of several types, hence `dyn`."""
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{raw(key)}: {cel(one)}" for key, one in value.items()) + "}"
+        return "{" + ", ".join(f"{raw(key)}: dyn({cel(one)})" for key, one in value.items()) + "}"
     if isinstance(value, list):
         return "[" + ", ".join(map(cel, value)) + "]"
     if isinstance(value, bool):

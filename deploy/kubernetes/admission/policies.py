@@ -31,7 +31,8 @@ def files():
         HERE / "guard/kustomization.yaml": [kustomization("settings.yaml", "policy.yaml", "binding.yaml")],
         HERE / "inject/policy.yaml": [inject.policy()],
         HERE / "inject/binding.yaml": [inject.binding()],
-        HERE / "inject/kustomization.yaml": [kustomization("policy.yaml", "binding.yaml")],
+        HERE / "inject/settings.yaml": [inject.settings()],
+        HERE / "inject/kustomization.yaml": [kustomization("settings.yaml", "policy.yaml", "binding.yaml")],
     }
 
 

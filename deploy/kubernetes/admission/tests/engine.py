@@ -1,8 +1,9 @@
 """Evaluates admission policies as an API server does, with Google's own CEL.
 
 What is as there: the order of variables, that an error refuses (`failurePolicy: Fail`), which resources a policy is
-about, the namespaces of a binding, and messages. What is not: everything is of type `dyn` here, so that the API
-server's type check may warn where this does not; costs are not counted; `JSONPatch{...}` is read as a map.
+about, the namespaces of a binding, messages, and that the values of a map are of one type. What is not: everything is
+of type `dyn` here, so that the API server's type check may warn where this does not; costs are not counted;
+`JSONPatch{...}` is read as a map.
 """
 
 import copy
@@ -29,7 +30,12 @@ class Refused(Exception):
 
 @functools.cache
 def compiled(expression):
-    return ENVIRONMENT.compile(re.sub(r"JSONPatch\{\s*op:(.*?), path:(.*?), value:", r"{'op': dyn(\1), 'path': dyn(\2), 'value':", expression))
+    # An API server compiles with homogeneous literals; this engine would take others, too.
+    mixed = re.search(r"TEXT:(?! *(dyn\(|variables[.]settings)).*", re.sub(r"'[^']*'", "TEXT", expression))
+    if mixed:
+        raise SystemExit(f"a map with a value that is not dyn: {mixed.group()[:80]}")
+    typed = r"JSONPatch\{op: (.*?), path: (.*?), value:"
+    return ENVIRONMENT.compile(re.sub(typed, r"{'op': dyn(\1), 'path': dyn(\2), 'value':", expression))
 
 
 def evaluate(expression, activation):

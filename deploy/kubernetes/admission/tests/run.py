@@ -87,20 +87,21 @@ def main(arguments):
     for case in yaml.safe_load((HERE / "inject.yaml").read_text()):
         if chosen in case["name"]:
             counted += 1
-            injected(case, injection, guard, settings, names, fail)
+            injected(case, injection, documents("inject/settings.yaml")[0], guard, settings, names, fail)
 
     print(f"{counted} evaluations, {len(failures)} failed, {len(names)} rules")
     return 1 if failures or not counted else 0
 
 
-def injected(case, injection, guard, settings, names, fail):
+def injected(case, injection, wishes, guard, settings, names, fail):
     """A pod is changed by the injection, changed no more by a second one, and then admitted."""
     case = {"namespace": {"attache.dev/injection": "enabled", "attache.dev/guard": "enforce"}} | case
     data = request(case, "Pod", settings, pod={"metadata": {}, "spec": {}})
     before = copy.deepcopy(data["object"])
+    wishes = merge(wishes, {"data": case.get("wishes", {})})
     try:
-        data["object"] = engine.mutate(injection, data)
-        again = engine.mutate(injection, data)
+        data["object"] = engine.mutate(injection, data | {"params": wishes})
+        again = engine.mutate(injection, data | {"params": wishes})
     except engine.Refused as error:
         return fail(f"{case['name']}: {error}")
     if again != data["object"]:

@@ -26,7 +26,12 @@ AGENT_ENV = HERE.parent.parent / "src/cli/agent_env.rs"
 
 SELECTOR = "attache.dev/inject=true"
 TRUST = "/run/attache-trust"
-PROXY = ("127.0.0.1", "10080")
+# Login, host and port of the proxy, where a variable has to name it. In `netpol` the host is one of /etc/hosts: agents
+# there have no DNS.
+EGRESS = "attache-egress"
+PROXY = {"proxy-env": ("", "127.0.0.1", 10080), "netpol": ("agent:$(ATTACHE_TOKEN)@", EGRESS, 10080)}
+# Where no machine is (RFC 5737): the address of the Service `attache-egress` has to be put in its place.
+EGRESS_ADDRESS = "192.0.2.1"
 
 # Where the pod's spec stands in each kind. What is in one row has the same form, and one patch does for all of it.
 POD_SPEC = {
@@ -63,24 +68,24 @@ def mode_label(mode):
     return {"attache.dev/mode": mode}
 
 
-def agent_container(mode, proxy=PROXY):
+def agent_container(mode):
     """What every container gets that is not ours: `env` (name to value), `java` (added to JAVA_TOOL_OPTIONS),
     `volumeMount` and `securityContext`."""
     env = {name: f"{TRUST}/bundle.pem" for name in rust_list("REPLACING")}
     env |= {name: f"{TRUST}/ca.pem" for name in rust_list("ADDITIVE")}
-    java = f"-Djavax.net.ssl.trustStoreType=PKCS12 -Djavax.net.ssl.trustStore={TRUST}/bundle.p12"
-    if mode in ("proxy-env", "netpol"):
-        host, port = proxy
-        env |= dict.fromkeys(["HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"], f"http://{host}:{port}")
+    # Java trusts no PEM: with `netpol` its store has to be made where the CA is made.
+    java = [] if mode == "netpol" else ["-Djavax.net.ssl.trustStoreType=PKCS12", f"-Djavax.net.ssl.trustStore={TRUST}/bundle.p12"]
+    if mode in PROXY:
+        login, host, port = PROXY[mode]
+        env |= dict.fromkeys(["HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"], f"http://{login}{host}:{port}")
         env |= dict.fromkeys(["NO_PROXY", "no_proxy"], rust_text("NO_PROXY"))
         # A program that prefers these would go another way.
         env |= dict.fromkeys(rust_list("REMOVED"), "")
         env["NODE_USE_ENV_PROXY"] = "1"
-        ways = [f"-D{scheme}.proxyHost={host} -D{scheme}.proxyPort={port}" for scheme in ("http", "https")]
-        java = " ".join([*ways, java])
+        java = [f"-D{scheme}.proxy{part}" for scheme in ("http", "https") for part in (f"Host={host}", f"Port={port}")] + java
     return {
         "env": env,
-        "java": java,
+        "java": " ".join(java),
         "volumeMount": {"name": "attache-trust", "mountPath": TRUST, "readOnly": True},
         "securityContext": {
             "allowPrivilegeEscalation": False,
@@ -118,30 +123,93 @@ def components():
     files |= sidecars_component(HERE / "component/cni", "cni", "../agent")
     files |= agents_component(HERE / "proxy-env/agent", agent_container("proxy-env"))
     files |= sidecars_component(HERE / "proxy-env", "proxy-env", "agent")
+    files |= agents_component(HERE / "netpol/agent/containers", agent_container("netpol"), token=True)
+    files |= pod_component(HERE / "netpol/agent", "containers", mode_label("netpol"), {
+        "automountServiceAccountToken": False,
+        # The kubelet writes a variable for every Service: an agent has no use for a map of the cluster.
+        "enableServiceLinks": False,
+        "hostAliases": [{"ip": EGRESS_ADDRESS, "hostnames": [EGRESS]}],
+        # Everything that agents see is signed by the companion's CA: there it stands for the system's bundle, too.
+        "volumes": [{"name": "attache-trust", "configMap": {"name": "attache-trust", "items": [
+            {"key": "ca.pem", "path": "ca.pem"}, {"key": "ca.pem", "path": "bundle.pem"}]}}],
+    })
+    files[HERE / "netpol/companion/deployment.yaml"] = companion()
     return files
+
+
+def companion():
+    """The Deployment through which agents of the mode `netpol` go: attaché and Envoy as in a pod, without an agent."""
+    containers = {one["name"]: one for one in sidecar_containers("netpol")}
+    attache, envoy = containers["attache"], containers["attache-envoy"]
+    # Who this pod is says nothing about who calls, and it has no agent whose names it could answer.
+    without = {"ATTACHE_POD_SERVICE_ACCOUNT", "ATTACHE_POD_LABELS", "ATTACHE_DNS_STUB"}
+    attache["env"] = [one for one in attache["env"] if one["name"] not in without]
+    for one in attache["env"]:
+        for key in ("name", "value"):
+            if key in one:
+                one[key] = one[key].replace("ATTACHE_POD_NAMESPACE", "POD_NAMESPACE")
+    attache["volumeMounts"] = [
+        one | ({"readOnly": True} if one["name"] == "attache-ca" else {})
+        for one in attache["volumeMounts"] if one["name"] != "attache-pod"]
+    del envoy["restartPolicy"]
+    envoy["ports"] = [{"name": "proxy", "containerPort": 10080, "protocol": "TCP"}]
+    # Several replicas have to show agents certificates of one CA.
+    shared_ca = {"name": "attache-ca", "secret": {"secretName": "attache-ca", "defaultMode": 0o444, "items": [
+        {"key": "tls.crt", "path": "ca.pem"}, {"key": "tls.key", "path": "ca.key"}]}}
+    volumes = [shared_ca if one["name"] == "attache-ca" else one
+               for one in sidecar_volumes() if one["name"] != "attache-pod"]
+    envoy["readinessProbe"] = {"httpGet": {"path": "/readyz/envoy", "port": 9464}, "periodSeconds": 5, "timeoutSeconds": 2}
+    envoy["livenessProbe"] = {"tcpSocket": {"port": 10080}, "periodSeconds": 10, "failureThreshold": 6}
+    labels = {"app.kubernetes.io/name": EGRESS}
+    return {
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": EGRESS, "labels": labels},
+        "spec": {
+            "replicas": 2,
+            "selector": {"matchLabels": labels},
+            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
+            "template": {"metadata": {"labels": labels}, "spec": {
+                "serviceAccountName": EGRESS,
+                "automountServiceAccountToken": False,
+                "enableServiceLinks": False,
+                "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+                "topologySpreadConstraints": [
+                    {"maxSkew": 1, "topologyKey": key, "whenUnsatisfiable": "ScheduleAnyway",
+                     "labelSelector": {"matchLabels": labels}}
+                    for key in ("kubernetes.io/hostname", "topology.kubernetes.io/zone")],
+                "initContainers": [attache],
+                "containers": [envoy],
+                "volumes": volumes,
+            }},
+        },
+    }
 
 
 def sidecars_component(folder, mode, agent):
     """Puts our containers before those that are there, after `agent` has prepared these."""
+    return pod_component(folder, agent, mode_label(mode), {
+        "automountServiceAccountToken": pod()["spec"]["automountServiceAccountToken"],
+        "initContainers": sidecar_containers(mode),
+        "volumes": sidecar_volumes(),
+    })
+
+
+def pod_component(folder, agent, labels, spec):
+    """Adds to pods, after `agent` has prepared their containers."""
     files = {}
     removals, additions = [], []
     for form in POD_SPEC:
         removals.append(patch(form, f"remove-placeholder-{form}.yaml"))
         files[folder / f"remove-placeholder-{form}.yaml"] = in_form(
-            form, spec={"initContainers": [{"name": PLACEHOLDER, "$patch": "delete"}]})
-        additions.append(patch(form, f"sidecars-{form}.yaml"))
-        files[folder / f"sidecars-{form}.yaml"] = in_form(form, labels=mode_label(mode), spec={
-            "automountServiceAccountToken": pod()["spec"]["automountServiceAccountToken"],
-            "initContainers": sidecar_containers(mode),
-            "volumes": sidecar_volumes(),
-        })
+            form, {"initContainers": [{"name": PLACEHOLDER, "$patch": "delete"}]})
+        additions.append(patch(form, f"pod-{form}.yaml"))
+        files[folder / f"pod-{form}.yaml"] = in_form(form, spec, labels)
     files[folder / "kustomization.yaml"] = component({"components": [agent], "patches": removals + additions})
     return files
 
 
-def agents_component(folder, agent):
+def agents_component(folder, agent, token=False):
     """Puts what `agent` says into every container, and leaves an empty init container behind."""
-    values, replacements = {"env": {}}, []
+    values, replacements = {"mapping": {"of": "any kind"}, "env": {}}, []
 
     def put(source, *paths, **options):
         replacements.append({
@@ -149,19 +217,26 @@ def agents_component(folder, agent):
             "targets": [target(kind, root, paths, options) for kinds, root in POD_SPEC.values() for kind in kinds],
         })
 
+    if token:
+        # Before the variables that name it: the kubelet resolves them in order.
+        values["token"] = {"secretKeyRef": {"name": "attache-agent", "key": "token"}}
+        put("token", "env.[name=ATTACHE_TOKEN].valueFrom")
     names = {}
     for name, value in agent["env"].items():
         names.setdefault(value, []).append(name)
     for value, same in names.items():
         values["env"][same[0]] = value
-        put(f"env.{same[0]}", *(f"env.[name={name}].value" for name in same))
+        paths = [f"env.[name={name}].value" for name in same]
+        # Kustomize makes every scalar that it creates a text without quotes: an empty one would be null, and `true` a
+        # text. A mapping in its place is replaced as a whole, type and all.
+        if not value:
+            put("mapping", *paths)
+        put(f"env.{same[0]}", *paths)
     # After what the user has set there: of two options that set the same, the later one counts.
     values["java"] = agent["java"]
     put("java", "env.[name=JAVA_TOOL_OPTIONS].value", delimiter=" ", index=1_000_000)
     values["volumeMount"] = agent["volumeMount"]
     put("volumeMount", "volumeMounts.[name=attache-trust]")
-    # Kustomize makes every scalar that it creates a text. A mapping in its place is replaced as a whole, type and all.
-    values["mapping"] = {"of": "any kind"}
     security = agent["securityContext"]
     values["securityContext"] = security
     for name in ("allowPrivilegeEscalation", "runAsNonRoot"):
@@ -170,7 +245,7 @@ def agents_component(folder, agent):
     put("securityContext.capabilities.drop", "securityContext.capabilities.drop")
     put("securityContext.seccompProfile", "securityContext.seccompProfile")
 
-    files = {folder / f"placeholder-{form}.yaml": in_form(form, spec={"initContainers": [{"name": PLACEHOLDER}]})
+    files = {folder / f"placeholder-{form}.yaml": in_form(form, {"initContainers": [{"name": PLACEHOLDER}]})
              for form in POD_SPEC}
     files[folder / "values.yaml"] = {
         # Read by the replacements, and in no cluster.
@@ -247,4 +322,4 @@ def to_yaml(content):
 
 if __name__ == "__main__":
     sys.exit(write_or_check(components(), "deploy/kubernetes/generate.py", sys.argv[1:],
-                            [HERE / "component", HERE / "proxy-env"]))
+                            [HERE / "component", HERE / "proxy-env", HERE / "netpol/agent"]))

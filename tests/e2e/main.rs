@@ -35,6 +35,7 @@ mod isolation;
 mod limits;
 mod live_view;
 mod monitor;
+mod net;
 mod notifications;
 mod nowhere;
 mod order;

@@ -7,7 +7,8 @@ Needs PyYAML and cel-expr-python (`.ci/admission` has them).
 
 A case changes a pod that is right. `change` is merged into it: lists of what has names by name, where `$delete: true`
 takes one out, `$append: true` adds one of a name that is there, `$first: true` puts it at the front; `null` takes a
-field out. `refused` is the one rule that has to refuse it, in a pod and in the template of every kind, or `[]`.
+field out. `refused` is the one rule that has to refuse it, or `[]`: in a pod and in the template of a workload, of whose
+kinds it is each one's turn, or in the `kinds` of the case.
 """
 
 import copy
@@ -53,11 +54,11 @@ def main(arguments):
                 fail(f"{one['metadata']['name']}: binding for {label}")
 
     names = [rule_name(one) for one in guard["spec"]["validations"]]
-    for case in yaml.safe_load((HERE / "guard.yaml").read_text()):
+    for turn, case in enumerate(yaml.safe_load((HERE / "guard.yaml").read_text())):
         if chosen not in case["name"]:
             continue
         expected = [case["refused"]] if isinstance(case["refused"], str) else case["refused"]
-        for kind in case.get("kinds", ["Pod", *TEMPLATES]):
+        for kind in case.get("kinds", ["Pod", TEMPLATES[turn % len(TEMPLATES)]]):
             counted += 1
             data = request(case, kind, settings)
             if not engine.concerns(guard, data["request"]):

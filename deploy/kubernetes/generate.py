@@ -29,7 +29,7 @@ TRUST = "/run/attache-trust"
 # Login, host and port of the proxy, where a variable has to name it. In `netpol` the host is one of /etc/hosts: agents
 # there have no DNS.
 EGRESS = "attache-egress"
-PROXY = {"proxy-env": ("", "127.0.0.1", 10080), "netpol": ("agent:$(ATTACHE_TOKEN)@", EGRESS, 10080)}
+PROXY = {"proxy-env": ("", "127.0.0.1", 10080), "netpol": ("$(ATTACHE_AGENT):$(ATTACHE_TOKEN)@", EGRESS, 10080)}
 # Where no machine is (RFC 5737): the address of the Service `attache-egress` has to be put in its place.
 EGRESS_ADDRESS = "192.0.2.1"
 
@@ -123,7 +123,7 @@ def components():
     files |= sidecars_component(HERE / "component/cni", "cni", "../agent")
     files |= agents_component(HERE / "proxy-env/agent", agent_container("proxy-env"))
     files |= sidecars_component(HERE / "proxy-env", "proxy-env", "agent")
-    files |= agents_component(HERE / "netpol/agent/containers", agent_container("netpol"), token=True)
+    files |= agents_component(HERE / "netpol/agent/containers", agent_container("netpol"), login=True)
     files |= pod_component(HERE / "netpol/agent", "containers", mode_label("netpol"), {
         "automountServiceAccountToken": False,
         # The kubelet writes a variable for every Service: an agent has no use for a map of the cluster.
@@ -207,7 +207,7 @@ def pod_component(folder, agent, labels, spec):
     return files
 
 
-def agents_component(folder, agent, token=False):
+def agents_component(folder, agent, login=False):
     """Puts what `agent` says into every container, and leaves an empty init container behind."""
     values, replacements = {"mapping": {"of": "any kind"}, "env": {}}, []
 
@@ -217,10 +217,11 @@ def agents_component(folder, agent, token=False):
             "targets": [target(kind, root, paths, options) for kinds, root in POD_SPEC.values() for kind in kinds],
         })
 
-    if token:
+    if login:
         # Before the variables that name it: the kubelet resolves them in order.
-        values["token"] = {"secretKeyRef": {"name": "attache-agent", "key": "token"}}
-        put("token", "env.[name=ATTACHE_TOKEN].valueFrom")
+        for variable, key in [("ATTACHE_AGENT", "name"), ("ATTACHE_TOKEN", "token")]:
+            values[key] = {"secretKeyRef": {"name": "attache-agent", "key": key}}
+            put(key, f"env.[name={variable}].valueFrom")
     names = {}
     for name, value in agent["env"].items():
         names.setdefault(value, []).append(name)

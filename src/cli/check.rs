@@ -1,22 +1,24 @@
 //! `attache check`: what is wrong with a policy, before it is put in force.
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::SystemTime;
 
 use crate::config::compile::{Setting, compile};
-use crate::config::{self, Draft, Origin, Problems, lint};
+use crate::config::{Problems, lint};
 use crate::secrets::Environment;
 use serde_json::{Value, json};
 
 use super::output::{Format, json_line, printable};
+use super::policy_text::{self, ConfigMaps};
 use super::{Failure, Outcome};
 
 /// Check policies, and say all that is wrong with them and how to put it right
 ///
 /// Each FILE is a policy of its own: a YAML or JSON file, a directory whose *.yaml and *.yml are read as one, or `-`
-/// for stdin. Nothing is put in force. Beside errors it looks for what is odd: rules that never match, entries that
+/// for stdin. It may be a rendered Kubernetes manifest: its ConfigMaps are read as they would be mounted. Nothing is put
+/// in force. Beside errors it looks for what is odd: rules that never match, entries that
 /// contradict each other, credentials that no allowed request can use, variables and files that are not there.
 ///
 /// Problems go to stderr as FILE:LINE:COLUMN with their code and the fix, one line on each FILE to stdout;
@@ -26,6 +28,7 @@ use super::{Failure, Outcome};
 Examples:
   attache check policy.yaml
   attache check --strict --no-secrets policy.yaml      in CI, where secrets are not
+  kubectl kustomize overlays/prod | attache check --no-secrets -
   attache check -o json policies/*.yaml | jq '.[] | select(.ok | not)'
 
 Exit codes:
@@ -43,6 +46,9 @@ pub struct Args {
     /// Check together with the organization's bounds, as `up --organization` has it
     #[arg(long, value_name = "FILE")]
     organization: Option<PathBuf>,
+
+    #[command(flatten)]
+    configmaps: ConfigMaps,
 
     /// Do not look whether the variables and files with secrets are there
     #[arg(long)]
@@ -65,7 +71,7 @@ pub fn run(args: Args) -> Outcome {
     let environment = (!args.no_secrets).then(Environment::of_process);
     for file in &args.files {
         let looked_at = lint::Setting { environment: environment.as_ref(), now: SystemTime::now() };
-        let report = check(file, args.organization.as_deref(), args.agent.as_deref(), looked_at)?;
+        let report = check(file, args.organization.as_deref(), &args.configmaps, args.agent.as_deref(), looked_at)?;
         all_ok &= report.ok() && !(args.strict && report.problems.warnings() > 0);
         match args.output {
             Format::Text => {
@@ -92,10 +98,11 @@ struct Report {
 fn check(
     path: &Path,
     organization: Option<&Path>,
+    configmaps: &ConfigMaps,
     agent: Option<&str>,
     looked_at: lint::Setting<'_>,
 ) -> Result<Report, Failure> {
-    let (file, draft) = read(path, organization)?;
+    let (file, draft) = policy_text::read(path, organization, configmaps)?;
     let revision = draft.revision().as_str().to_owned();
     let setting = Setting { agent, environment: None, pod: None };
     let checked = draft.compile(agent, |policy, problems| {
@@ -111,20 +118,6 @@ fn check(
         Err(problems) => problems,
     };
     Ok(Report { file, revision, problems })
-}
-
-fn read(path: &Path, organization: Option<&Path>) -> Result<(String, Draft), Failure> {
-    if path != Path::new("-") {
-        return Ok((
-            path.display().to_string(),
-            config::read(&Origin { policy: path.to_owned(), organization: organization.map(Path::to_owned) }),
-        ));
-    }
-    let mut text = String::new();
-    match std::io::stdin().lock().read_to_string(&mut text) {
-        Ok(_) => Ok(("<stdin>".into(), config::parse_within("<stdin>", &text, organization))),
-        Err(error) => Err(Failure::usage(format!("the policy on stdin cannot be read: {error}"))),
-    }
 }
 
 impl Report {
@@ -147,7 +140,8 @@ impl Report {
         let problems = self.problems.iter().map(|problem| {
             let (severity, code) = (problem.severity.as_str(), problem.code.as_str());
             let file = problem.at.map(|at| sources.name(at.file));
-            let (line, column) = (problem.at.map(|at| at.line), problem.at.map(|at| at.column));
+            let at = problem.at.map(|at| sources.in_file(at));
+            let (line, column) = (at.map(|at| at.line), at.map(|at| at.column));
             let (message, fix) = (&problem.message, &problem.fix);
             json!({
                 "severity": severity, "code": code, "file": file, "line": line, "column": column, "message": message, "fix": fix,
@@ -184,7 +178,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("policy.yaml");
         std::fs::write(&file, text).unwrap();
-        let mut report = check(&file, None, agent, unseen()).unwrap();
+        let mut report = check(&file, None, &ConfigMaps::default(), agent, unseen()).unwrap();
         report.file = "policy.yaml".into();
         report
     }
@@ -215,7 +209,8 @@ mod tests {
 
     #[test]
     fn a_policy_that_is_not_there_is_an_error_and_so_is_an_agent_it_lacks() {
-        let missing = check(Path::new("/nonexistent/policy.yaml"), None, None, unseen()).unwrap();
+        let missing =
+            check(Path::new("/nonexistent/policy.yaml"), None, &ConfigMaps::default(), None, unseen()).unwrap();
         assert!(!missing.ok());
         let hash = "0".repeat(64);
         let listed =

@@ -9,15 +9,15 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::output::{PageFormat, json_line, printable};
+use super::policy_text::{self, ConfigMaps};
 use super::{Failure, Outcome};
 use crate::config::diff::{Callers, Change, Cited, Diff, Kind, Said, Side, diff};
-use crate::config::{self, Origin};
 
 /// Compare two policies: what the new one allows and the old one does not, and the other way round
 ///
 /// Every difference comes with a request that shows it, decided by the engine that decides live traffic, and with the
-/// entries that decide. Each policy is a file or a directory whose *.yaml and *.yml are read as one. No secret is read,
-/// and nothing is looked up: hosts are taken to have public addresses.
+/// entries that decide. Each policy is a file, a directory whose *.yaml and *.yml are read as one, a rendered Kubernetes
+/// manifest, or `-` for stdin. No secret is read, and nothing is looked up: hosts are taken to have public addresses.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -42,6 +42,9 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     organization: Option<PathBuf>,
 
+    #[command(flatten)]
+    configmaps: ConfigMaps,
+
     /// Compare as if every caller was this agent, as `up --agent` has it
     #[arg(long, value_name = "NAME")]
     agent: Option<String>,
@@ -57,9 +60,9 @@ pub struct Args {
 
 /// Runs the command.
 pub fn run(args: Args) -> Outcome {
-    let read = |path: &Path| side(path, args.organization.as_deref(), args.agent.as_deref());
+    let read = |path: &Path| side(path, args.organization.as_deref(), &args.configmaps, args.agent.as_deref());
     // What is wrong with either is said before it ends.
-    let (old, new) = (read(&args.old), read(&args.new));
+    let (old, new) = (read(&args.old)?, read(&args.new)?);
     let (Some(old), Some(new)) = (old, new) else { return Ok(ExitCode::from(2)) };
     let at = args.at.map_or_else(SystemTime::now, SystemTime::from);
     let diff = diff(&old, &new, at);
@@ -79,15 +82,20 @@ pub fn run(args: Args) -> Outcome {
 }
 
 /// `None`: it has errors, which have been printed.
-fn side(path: &Path, organization: Option<&Path>, agent: Option<&str>) -> Option<Side> {
-    let origin = Origin { policy: path.to_owned(), organization: organization.map(Path::to_owned) };
-    match Side::of(config::read(&origin), agent) {
+fn side(
+    path: &Path,
+    organization: Option<&Path>,
+    configmaps: &ConfigMaps,
+    agent: Option<&str>,
+) -> Result<Option<Side>, Failure> {
+    let (_, draft) = policy_text::read(path, organization, configmaps)?;
+    Ok(match Side::of(draft, agent) {
         Ok(side) => Some(side),
         Err(problems) => {
             eprintln!("{problems}");
             None
         }
-    }
+    })
 }
 
 /// A block for each group of callers, and in it a line for each change:
@@ -219,7 +227,7 @@ mod tests {
     use super::*;
 
     fn compared(old: &str, new: &str) -> Diff {
-        let side = |name: &str, text: &str| Side::of(config::parse(name, text), None).unwrap();
+        let side = |name: &str, text: &str| Side::of(crate::config::parse(name, text), None).unwrap();
         diff(&side("old.yaml", old), &side("new.yaml", new), SystemTime::UNIX_EPOCH)
     }
 

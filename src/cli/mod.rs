@@ -18,6 +18,7 @@ mod isolate;
 mod logs;
 mod net;
 mod output;
+mod policy_text;
 mod proxy_tls;
 mod record;
 mod rehearse;

@@ -1,28 +1,32 @@
 //! A policy to rehearse requests on: compiled as it would be put in force, without its secrets.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::config::compile::{Setting, Unread, add_tokens_at_hand, compile};
 use crate::config::error::did_you_mean;
-use crate::config::{self, Origin, Span};
+use crate::config::{Draft, Span};
 use crate::pipeline::policy::RuleId;
 use crate::rehearsal::Rehearsal;
 use crate::secrets::Environment;
 
 use super::Failure;
 use super::output::printable;
+use super::policy_text::{self, ConfigMaps};
 
 /// Which policy, for commands that rehearse requests on it.
 #[derive(Debug, clap::Args)]
 pub struct PolicyArgs {
-    /// The policy: a file, or a directory whose *.yaml and *.yml are read as one
+    /// The policy: a file, a directory whose *.yaml and *.yml are read as one, a rendered Kubernetes manifest, or `-`
     #[arg(long, value_name = "FILE")]
     pub policy: PathBuf,
 
     /// The organization's bounds, as `up --organization` has them
     #[arg(long, value_name = "FILE")]
     pub organization: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub configmaps: ConfigMaps,
 }
 
 /// A policy, and where what it says stands.
@@ -55,17 +59,11 @@ impl Stage {
     /// # Errors
     /// If the policy has an error.
     pub fn set(args: &PolicyArgs, agent: Option<&str>) -> Result<Self, Failure> {
-        Self::of(&args.policy, args.organization.as_deref(), agent, &Environment::of_process())
+        let (_, draft) = policy_text::read(&args.policy, args.organization.as_deref(), &args.configmaps)?;
+        Self::of(draft, agent, &Environment::of_process())
     }
 
-    fn of(
-        policy: &Path,
-        organization: Option<&Path>,
-        agent: Option<&str>,
-        environment: &Environment,
-    ) -> Result<Self, Failure> {
-        let origin = Origin { policy: policy.to_owned(), organization: organization.map(Path::to_owned) };
-        let draft = config::read(&origin);
+    fn of(draft: Draft, agent: Option<&str>, environment: &Environment) -> Result<Self, Failure> {
         let revision = draft.revision().as_str().to_owned();
         let accepted = draft.compile(agent, |policy, problems| {
             // Agents that are listed are told apart request by request.
@@ -84,7 +82,10 @@ impl Stage {
             Failure::usage(format!("the policy has errors, so there is nothing to tell:\n{problems}"))
         })?;
         let sources = accepted.warnings.sources();
-        let place = |at: &Span| Place { file: sources.name(at.file).to_owned(), line: at.line, column: at.column };
+        let place = |at: &Span| {
+            let Span { file, line, column, .. } = sources.in_file(*at);
+            Place { file: sources.name(file).to_owned(), line, column }
+        };
         let (compiled, spans, unread, has_organization, lists_agents) = accepted.value;
         let spans = compiled.places.iter().chain(&spans);
         Ok(Self {
@@ -146,7 +147,8 @@ pub mod tests {
         let file = folder.path().join("policy.yaml");
         std::fs::write(&file, policy).unwrap();
         let environment = variables.iter().map(|(name, value)| ((*name).to_owned(), value.as_bytes().to_vec()));
-        let mut stage = Stage::of(&file, None, agent, &environment.collect())?;
+        let draft = crate::config::read(&crate::config::Origin::of(&file));
+        let mut stage = Stage::of(draft, agent, &environment.collect())?;
         stage.places.values_mut().for_each(|place| place.file = "policy.yaml".to_owned());
         Ok(stage)
     }

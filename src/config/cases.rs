@@ -91,7 +91,7 @@ pub fn read(path: &Path) -> Result<(Vec<Case>, Problems), Problems> {
         }
     };
     let empty = content.trim_ascii().is_empty();
-    let source = super::add_source(File { name, content, bounds: false }, &mut problems);
+    let source = super::add_source(File::new(name, content), &mut problems);
     let cases = match source {
         Some(file) if empty => {
             let start = Span { file, line: 1, column: 1, length: 0 };

@@ -15,6 +15,10 @@ pub enum Code {
     LabelsAlone,
     /// A pod could be two agents.
     OverlappingPods,
+    /// A ConfigMap that is nearly as large as one can be.
+    LargeConfigmap,
+    /// A ConfigMap that never changes.
+    ImmutableConfigmap,
     /// A profile that no agent has.
     UnusedProfile,
     /// Restrictions that another entry undoes.
@@ -86,6 +90,8 @@ impl Code {
         Self::NoIdentity,
         Self::LabelsAlone,
         Self::OverlappingPods,
+        Self::LargeConfigmap,
+        Self::ImmutableConfigmap,
         Self::UnusedProfile,
         Self::UndoneRestriction,
         Self::TiedCredentials,
@@ -127,6 +133,8 @@ impl Code {
             Self::NoIdentity => "no-identity",
             Self::LabelsAlone => "labels-alone",
             Self::OverlappingPods => "overlapping-pods",
+            Self::LargeConfigmap => "large-configmap",
+            Self::ImmutableConfigmap => "immutable-configmap",
             Self::UnusedProfile => "unused-profile",
             Self::UndoneRestriction => "undone-restriction",
             Self::TiedCredentials => "tied-credentials",

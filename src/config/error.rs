@@ -286,11 +286,26 @@ struct Source {
     text: String,
     /// Byte offset of the start of each line.
     lines: Vec<usize>,
+    offset: Offset,
+}
+
+/// How much of a file stands before and beside a text that is a part of it, as a block of a larger YAML document is.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Offset {
+    /// Lines before it.
+    pub line: u32,
+    /// Characters to the left of each of its lines.
+    pub column: u32,
 }
 
 impl Sources {
     /// Adds a file's text and returns its index for [`Span::file`].
     pub fn add(&mut self, name: impl Into<String>, text: impl Into<String>) -> u32 {
+        self.add_within(name, text, Offset::default())
+    }
+
+    /// The same for a part of the file of that name; spans count from where the part begins.
+    pub fn add_within(&mut self, name: impl Into<String>, text: impl Into<String>, offset: Offset) -> u32 {
         let text = text.into();
         let bytes = text.as_bytes();
         let mut lines = vec![0];
@@ -301,7 +316,7 @@ impl Sources {
             }
         }
         let file = u32::try_from(self.0.len()).unwrap_or(u32::MAX);
-        self.0.push(Source { name: name.into(), text, lines });
+        self.0.push(Source { name: name.into(), text, lines, offset });
         file
     }
 
@@ -331,7 +346,14 @@ impl Sources {
 
     /// `file:line:column`, with nothing in it that a terminal obeys: whoever writes policies names files too.
     pub fn place(&self, at: Span) -> String {
-        format!("{}:{}:{}", harmless(self.name(at.file)), at.line, at.column)
+        let Span { line, column, .. } = self.in_file(at);
+        format!("{}:{line}:{column}", harmless(self.name(at.file)))
+    }
+
+    /// A span as it counts in the file of its name, of which the text may be a part.
+    pub fn in_file(&self, at: Span) -> Span {
+        let offset = self.source(at.file).map(|source| source.offset).unwrap_or_default();
+        Span { line: at.line.saturating_add(offset.line), column: at.column.saturating_add(offset.column), ..at }
     }
 
     fn source(&self, file: u32) -> Option<&Source> {
@@ -423,7 +445,7 @@ fn excerpt(sources: &Sources, at: Span, f: &mut fmt::Formatter<'_>) -> fmt::Resu
     }
     let room = (shown.chars().count() + skipped).saturating_sub(column).max(1);
     let carets = usize::try_from(at.length).unwrap_or(1).clamp(1, room);
-    let number = at.line.to_string();
+    let number = sources.in_file(at).line.to_string();
     let margin = " ".repeat(number.len());
     let (left, right) = (if skipped > 0 { "…" } else { "" }, if rest.peek().is_some() { "…" } else { "" });
     let indent = " ".repeat(column - skipped + left.chars().count());

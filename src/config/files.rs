@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use super::error::{Problems, quote};
+use super::error::{Offset, Problems, quote};
 
 /// Most bytes of policy text that are read, all files together.
 pub const SIZE_LIMIT: u64 = 8 * 1024 * 1024;
@@ -20,6 +20,28 @@ pub(super) struct File {
     pub content: Vec<u8>,
     /// True for the organization's own file.
     pub bounds: bool,
+    /// What it is called in its directory, where that is not the end of its name.
+    pub key: Option<String>,
+    /// Where it begins in what is called `name`.
+    pub offset: Offset,
+}
+
+impl File {
+    /// A text that is no part of anything.
+    pub fn of_text(name: &str, text: &str) -> Self {
+        Self::new(name.to_owned(), text.as_bytes().to_vec())
+    }
+
+    /// A file as a whole.
+    pub fn new(name: String, content: Vec<u8>) -> Self {
+        Self { name, content, bounds: false, key: None, offset: Offset::default() }
+    }
+
+    /// What it is called in its directory.
+    fn key(&self) -> &[u8] {
+        let end = || Path::new(&self.name).file_name().unwrap_or_default().as_encoded_bytes();
+        self.key.as_ref().map_or_else(end, |key| key.as_bytes())
+    }
 }
 
 /// Where a policy is read from.
@@ -50,8 +72,7 @@ impl Revision {
             files => {
                 for file in files {
                     // A mounted ConfigMap is the same policy as the manifest, wherever it is mounted.
-                    let name = Path::new(&file.name).file_name().unwrap_or_default().as_encoded_bytes();
-                    for part in [name, &file.content] {
+                    for part in [file.key(), &file.content] {
                         hash.update(part.len().to_le_bytes());
                         hash.update(part);
                     }
@@ -93,7 +114,7 @@ pub(super) fn gather(path: &Path, problems: &mut Problems) -> Vec<File> {
         Ok(metadata) if metadata.is_file() => {
             let mut room = SIZE_LIMIT;
             match read_file(path, &mut room) {
-                Ok(content) => vec![File { name: path.display().to_string(), content, bounds: false }],
+                Ok(content) => vec![File::new(path.display().to_string(), content)],
                 Err(error) => {
                     report(path, &error, problems);
                     Vec::new()
@@ -166,7 +187,7 @@ fn read_directory(path: &Path) -> io::Result<(Vec<File>, Vec<Failure>)> {
             continue;
         }
         match read_file(&file, &mut room) {
-            Ok(content) => files.push(File { name: shown.display().to_string(), content, bounds: false }),
+            Ok(content) => files.push(File::new(shown.display().to_string(), content)),
             Err(error) => failures.push((shown, error)),
         }
     }

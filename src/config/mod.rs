@@ -21,6 +21,7 @@ mod files;
 pub mod fmt;
 pub mod import;
 pub mod lint;
+mod manifest;
 pub mod mounted;
 pub mod schema;
 pub mod shape;
@@ -52,13 +53,25 @@ pub fn read(origin: &Origin) -> Draft {
 
 /// Reads a policy that is not in a file; `name` stands for it in positions.
 pub fn parse(name: &str, text: &str) -> Draft {
-    parse_within(name, text, None)
+    draft(vec![File::of_text(name, text)], Problems::default())
 }
 
-/// The same together with the organization's file, where there is one.
-pub fn parse_within(name: &str, text: &str, organization: Option<&Path>) -> Draft {
+/// Reads a policy that may also be a rendered Kubernetes manifest: of its ConfigMaps those in `configmaps` (`NAME` or
+/// `NAMESPACE/NAME`), or, without any, those whose name begins with `attache-policy`.
+pub fn read_deployed(origin: &Origin, configmaps: &[String]) -> Draft {
     let mut problems = Problems::default();
-    let mut files = vec![File { name: name.to_owned(), content: text.as_bytes().to_vec(), bounds: false }];
+    let mut files = files::gather(&origin.policy, &mut problems);
+    if !origin.policy.is_dir() || !configmaps.is_empty() {
+        files = files.into_iter().flat_map(|file| manifest::unpacked(file, configmaps, &mut problems)).collect();
+    }
+    files.extend(origin.organization.iter().flat_map(|path| files::gather_bounds(path, &mut problems)));
+    draft(files, problems)
+}
+
+/// The same for a policy that is not in a file; `name` stands for it in positions.
+pub fn parse_deployed(name: &str, text: &str, organization: Option<&Path>, configmaps: &[String]) -> Draft {
+    let mut problems = Problems::default();
+    let mut files = manifest::unpacked(File::of_text(name, text), configmaps, &mut problems);
     files.extend(organization.into_iter().flat_map(|path| files::gather_bounds(path, &mut problems)));
     draft(files, problems)
 }
@@ -169,7 +182,7 @@ fn add_source(file: File, problems: &mut Problems) -> Option<u32> {
     let error = match String::from_utf8(file.content) {
         Ok(text) => {
             let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
-            return Some(sources.add(file.name, text));
+            return Some(sources.add_within(file.name, text, file.offset));
         }
         Err(error) => error,
     };

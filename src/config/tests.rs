@@ -4,6 +4,7 @@ mod diff;
 mod dlp;
 mod files;
 mod lint;
+mod manifests;
 mod meaning;
 mod mistakes;
 mod outside;

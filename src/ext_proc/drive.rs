@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use smallvec::SmallVec;
+use tokio::sync::watch;
 use tonic::Status;
 use tonic::metadata::MetadataMap;
 
@@ -47,6 +48,8 @@ pub struct Needs {
     pub telemetry: Telemetry,
     /// Counts the streams that are open, for a clean end.
     pub in_flight: Arc<AtomicUsize>,
+    /// True once the service is to end: nobody waits for a person any longer.
+    pub stopping: watch::Receiver<bool>,
 }
 
 /// Looks names up.
@@ -300,7 +303,13 @@ impl Driver {
             if new {
                 needs.herald.asked(&ticket, &petition, expires);
             }
-            let standing = if hold { needs.store.wait(&ticket, until).await } else { Standing::Pending };
+            let mut stopping = needs.stopping.clone();
+            let standing = tokio::select! {
+                standing = needs.store.wait(&ticket, until), if hold => standing,
+                // With its ticket the agent can come again. A service that is gone stops nobody.
+                Ok(_) = stopping.wait_for(|stopping| *stopping), if hold => Standing::Pending,
+                else => Standing::Pending,
+            };
             Event::Asked(Asked::Open { ticket, standing, expires, new })
         });
         match hold {

@@ -20,6 +20,11 @@ pub fn remove() -> Result<(), ToolError> {
     run("nft", &["--file", "-"], REMOVE).map(drop)
 }
 
+/// `Err` says why nft cannot be asked.
+pub fn usable() -> Result<(), ToolError> {
+    run("nft", &["list", "tables"], "").map(drop)
+}
+
 // A table that is not there cannot be deleted, and one that is there can be added.
 const REMOVE: &str = "add table inet attache\ndelete table inet attache\n";
 

@@ -244,6 +244,7 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
         recorder: Arc::new(recorder),
         telemetry: telemetry.clone(),
         in_flight: in_flight.clone(),
+        stopping: stopped.clone(),
     };
     let services = workers::Services {
         in_flight,

@@ -23,7 +23,12 @@ const ELSEWHERE_V6: &str = "2606:2800:220:1::99";
 
 /// A pod under [`POLICY`], on an internet where its hosts are.
 fn pod() -> Setup {
-    Pod::under(POLICY)
+    pod_under(POLICY)
+}
+
+/// The same under another policy.
+fn pod_under(policy: &str) -> Setup {
+    Pod::under(policy)
         .name("api.example.com", &[API])
         .name("plain.example.com", &[API])
         .name("a.wild.example.com", &[API])

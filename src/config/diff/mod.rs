@@ -147,7 +147,7 @@ impl Side {
         })?;
         let sources = accepted.warnings.sources();
         let (policy, compiled, facts) = accepted.value;
-        let place = |at: &super::Span| format!("{}:{}", sources.name(at.file), at.line);
+        let place = |at: &super::Span| format!("{}:{}", sources.name(at.file), sources.in_file(*at).line);
         let schedules =
             facts.rules.iter().filter_map(|r| Some((r.name.clone(), format!("{:?}", r.schedule.as_ref()?))));
         let dlp = compiled.rules.dlp().cloned().ok_or_else(Problems::default)?;

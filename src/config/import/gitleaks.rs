@@ -72,7 +72,7 @@ struct Allowlist {
 
 /// The policy that a configuration makes. `None` only where a problem says why.
 pub(super) fn convert(name: &str, content: Vec<u8>, problems: &mut Problems) -> Option<Mapping> {
-    let file = super::super::add_source(File { name: name.to_owned(), content, bounds: false }, problems)?;
+    let file = super::super::add_source(File::new(name.to_owned(), content), problems)?;
     let source = problems.sources().text(file).to_owned();
     let at = |range: std::ops::Range<usize>| span(file, &source, range.start);
     let config: Config = match toml::from_str(&source) {

@@ -12,7 +12,7 @@ use super::{Root, Source};
 /// Reads a source, JSON or YAML.
 pub fn root(source: Source, problems: &mut Problems) -> Option<Root> {
     let name = Path::new(&source.name).file_name().map_or_else(|| source.name.clone(), |n| n.to_string_lossy().into());
-    let file = super::super::add_source(File { name: source.name, content: source.content, bounds: false }, problems)?;
+    let file = super::super::add_source(File::new(source.name, source.content), problems)?;
     // The reader quotes the text it stumbles over, which may be a secret: its reports are taken down apart.
     let mut reading = Problems::new(problems.sources().clone());
     let node = yaml::parse(file, &mut reading);

@@ -62,13 +62,13 @@ fn policy_like() -> impl Strategy<Value = String> {
 proptest! {
     #[test]
     fn no_bytes_make_the_reader_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
-        let file = File { name: "p".to_owned(), content: bytes, bounds: false };
+        let file = File::new("p".to_owned(), bytes);
         let _ = problems(draft(vec![file], Problems::default())).to_string();
     }
 
     #[test]
     fn no_text_makes_the_reader_panic_and_every_refusal_has_a_place(first in policy_like(), second in policy_like()) {
-        let file = |name: &str, text: &str| File { name: name.to_owned(), content: text.as_bytes().to_vec(), bounds: false };
+        let file = |name: &str, text: &str| File::of_text(name, text);
         let outcome = compiled(draft(vec![file("p", &first), file("q", &second)], Problems::default()));
         if let Err(problems) = outcome {
             prop_assert!(problems.has_errors());

@@ -161,6 +161,7 @@ async fn serve(place: &Place, policy: &str, upstream: SocketAddr, records: Arc<R
         recorder: records,
         telemetry: Telemetry::new(&attache::telemetry::Settings::default()).unwrap(),
         in_flight: Arc::new(AtomicUsize::new(0)),
+        stopping: tokio::sync::watch::channel(false).1,
     });
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_service_status("attache", tonic_health::ServingStatus::Serving).await;

@@ -85,6 +85,12 @@ fn environment(container: &mut Map, options: &Options, found: &mut Found) {
     let set = |variables: &[Node], name: &str| {
         variables.iter().position(|set| set.as_map().is_some_and(|set| set.text("name") == Some(name)))
     };
+    // Empty, it is as good as not set, and goes to the place where ours are.
+    let joined = |name: Option<&str>| options.environment.iter().any(|ours| ours.joins && Some(&*ours.name) == name);
+    variables.retain(|set| {
+        let Some(set) = set.as_map() else { return true };
+        !(joined(set.text("name")) && set.text("value").is_some_and(|value| value.trim().is_empty()))
+    });
     for ours in &options.environment {
         let Variable { name, value, joins } = ours;
         let Some(at) = set(variables, name) else {
@@ -96,7 +102,7 @@ fn environment(container: &mut Map, options: &Options, found: &mut Found) {
         match written {
             Some(written) if written == *value => {}
             Some(written) if *joins && !written.contains("javax.net.ssl.trustStore") => {
-                theirs.set("value", Node::text(format!("{} {value}", written.trim()).trim_start()));
+                theirs.set("value", Node::text(format!("{} {value}", written.trim())));
             }
             _ if name.to_ascii_lowercase().contains("proxy") => found.refuse(Refusal::Proxy(name.clone())),
             _ if options.keep_env => {

@@ -44,7 +44,7 @@ pub enum Unreadable {
     /// A name twice in one mapping.
     #[error("`{0}` is given twice: readers differ on which counts; keep one")]
     Twice(String),
-    /// A name that is a list, a mapping, or a text of a page's length.
+    /// A name that is nothing, a list, a mapping, or a text of a page's length.
     #[error("a name before a `:` must be one short text")]
     Name,
     /// `!tag`.
@@ -226,7 +226,12 @@ impl<'a> Reader<'a> {
                 let text = text.into_owned();
                 // Plain over several lines is text: nothing else has line breaks in it.
                 let quoted = style != ScalarStyle::Plain || tagged || text.contains('\n');
-                (Node::Scalar(Scalar { text, quoted }), anchor)
+                let node = if text.is_empty() && !quoted {
+                    Node::plain("null")
+                } else {
+                    Node::Scalar(Scalar { text, quoted })
+                };
+                (node, anchor)
             }
             Event::SequenceStart(anchor, tag) => {
                 is_text(tag.as_deref())?;
@@ -267,8 +272,10 @@ impl<'a> Reader<'a> {
                 Event::MappingEnd => break,
                 event => event,
             };
-            let Node::Scalar(name) = self.node(event, depth + 1)? else { return Err(Unreadable::Name) };
-            if name.text.len() > NAME {
+            let name = self.node(event, depth + 1)?;
+            let nothing = name.is_null();
+            let Node::Scalar(name) = name else { return Err(Unreadable::Name) };
+            if nothing || name.text.len() > NAME {
                 return Err(Unreadable::Name);
             }
             let event = self.next()?;

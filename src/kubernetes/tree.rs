@@ -81,7 +81,7 @@ impl Node {
 
     /// Written as nothing: as good as not written.
     pub(super) fn is_null(&self) -> bool {
-        let nothing = |text: &str| matches!(text, "" | "~" | "null" | "Null" | "NULL");
+        let nothing = |text: &str| matches!(text, "~" | "null" | "Null" | "NULL");
         matches!(self, Self::Scalar(scalar) if !scalar.quoted && nothing(&scalar.text))
     }
 }

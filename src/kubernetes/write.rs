@@ -95,7 +95,6 @@ fn is_literal(text: &str) -> bool {
 
 fn one_line(scalar: &Scalar, out: &mut String) {
     match (scalar.quoted, &*scalar.text) {
-        (false, "") => out.push_str("null"),
         (false, text) => out.push_str(text),
         (true, text) if is_word(text) => out.push_str(text),
         (true, text) => quoted(text, out),
@@ -131,7 +130,6 @@ fn pad(columns: usize, out: &mut String) {
 fn json_value(node: &Node, indent: usize, out: &mut String) {
     match node {
         Node::Scalar(scalar) if scalar.quoted => json_text(&scalar.text, out),
-        Node::Scalar(scalar) if scalar.text.is_empty() => out.push_str("null"),
         Node::Scalar(scalar) => out.push_str(&scalar.text),
         Node::List(items) if items.is_empty() => out.push_str("[]"),
         Node::Map(map) if map.is_empty() => out.push_str("{}"),

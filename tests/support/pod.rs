@@ -44,6 +44,7 @@ pub struct Setup {
     environment: Vec<(String, String)>,
     net: Vec<String>,
     names: Vec<(String, Vec<String>)>,
+    ipv6: bool,
 }
 
 /// The pod's file system, as far as it has one of its own: what containers see under `/run/attache` is here under
@@ -64,6 +65,7 @@ impl Pod {
             environment: Vec::new(),
             net: Vec::new(),
             names: Vec::new(),
+            ipv6: true,
         }
     }
 
@@ -209,6 +211,12 @@ impl Setup {
         self
     }
 
+    /// On a node where IPv6 is off.
+    pub fn without_ipv6(mut self) -> Self {
+        self.ipv6 = false;
+        self
+    }
+
     /// Starts the containers in their order, each when the one before it is up.
     pub async fn start(self) -> Pod {
         internet(&self.addresses).await;
@@ -217,7 +225,7 @@ impl Setup {
             dns.answer_all(name, addresses.iter().map(|address| address.parse().unwrap()).collect());
         }
         let home = Home::new(&self.policy);
-        let namespace = Namespace::new(&home).await;
+        let namespace = Namespace::new(&home, self.ipv6).await;
         let applied = net(&namespace, &home, &self.net.iter().map(String::as_str).collect::<Vec<_>>()).await;
         assert_eq!(applied.exit, 0, "{applied:?}");
         let mut pod = Pod { dns, attache: None, envoy: None, namespace, home };
@@ -337,10 +345,12 @@ impl Home {
 
 impl Namespace {
     /// A network that leads to this thread's by a wire, and the pod's resolv.conf.
-    async fn new(home: &Home) -> Namespace {
+    async fn new(home: &Home, ipv6: bool) -> Namespace {
         let mut command = Command::new("unshare");
+        let off = "for conf in all default lo; do echo 1 >/proc/sys/net/ipv6/conf/$conf/disable_ipv6; done";
         let script = "mount --bind \"$0\" /etc/resolv.conf && ip link set lo up && echo up && exec sleep infinity";
-        command.args(["--net", "--mount", "sh", "-c", script]).arg(home.at("/etc/resolv.conf"));
+        let script = if ipv6 { script.to_owned() } else { format!("{off}; {script}") };
+        command.args(["--net", "--mount", "sh", "-c", &script]).arg(home.at("/etc/resolv.conf"));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
         let mut holder = command.spawn().unwrap();
         let mut line = String::new();
@@ -352,13 +362,14 @@ impl Namespace {
         ip(&format!("addr add {}/24 dev gateway", GATEWAY[0])).await;
         ip(&format!("addr add {}/64 dev gateway nodad", GATEWAY[1])).await;
         let namespace = Namespace { holder };
-        for arguments in [
+        let narrow = [
             format!("addr add {}/24 dev eth0", POD[0]),
-            format!("addr add {}/64 dev eth0 nodad", POD[1]),
             "link set eth0 up".to_owned(),
             format!("route add default via {}", GATEWAY[0]),
-            format!("-6 route add default via {}", GATEWAY[1]),
-        ] {
+        ];
+        let wide =
+            [format!("addr add {}/64 dev eth0 nodad", POD[1]), format!("-6 route add default via {}", GATEWAY[1])];
+        for arguments in narrow.iter().chain(wide.iter().filter(|_| ipv6)) {
             let mut command = namespace.command(0, 0, "+all");
             let output = script::output(command.arg("ip").args(arguments.split_whitespace())).await;
             assert_eq!(output.exit, 0, "{arguments}: {output:?}");

@@ -95,3 +95,13 @@ for n in range(3000):
     let metrics = pod.probe("/metrics").await.text();
     assert!(metrics.contains("attache_dns_queries_total{answer=\"silence\""), "{metrics}");
 }
+
+#[tokio::test(flavor = "current_thread")]
+async fn where_ipv6_is_off_nobody_is_given_an_address_of_it() {
+    let pod = pod().without_ipv6().start().await;
+    let _internet = Internet::start().await;
+    let output = pod.python(&lookup(&["api.example.com"])).await;
+    assert!(output.stdout.contains("198.1") && !output.stdout.contains("2001:2:"), "{output:?}");
+    let answer = pod.curl(&["https://api.example.com/v1/x"]).await;
+    assert!(answer.stdout.ends_with("\n200"), "{answer:?}");
+}

@@ -38,8 +38,8 @@ def files():
     resources = {name: f"dyn({helm(f'.Values.resources.{key} | toJson')})" for name, key in IMAGES.items()}
     version = {"admissionregistration.k8s.io/v1": helm('include "attache.injectionVersion" .')}
     return {
-        CHART / "templates/guard-policy.yaml": when(".Values.guard.enabled", objects(guard.policy(), guard.exec_policy(), *guard.bindings())),
-        CHART / "templates/injection-policy.yaml": when(".Values.injection.enabled", objects(*(
+        CHART / "templates/guard.yaml": when(".Values.guard.enabled", objects(guard.policy(), guard.exec_policy(), guard.sources_policy(), *guard.bindings())),
+        CHART / "templates/injection.yaml": when(".Values.injection.enabled", objects(*(
             one | {"apiVersion": version[one["apiVersion"]]} for one in (inject.policy(resources), inject.binding())))),
         CHART / "templates/_pod.tpl": pod_templates(),
         CHART / "templates/netpol.yaml": when(".Values.netpol.enabled", companion()),

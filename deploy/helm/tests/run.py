@@ -125,7 +125,7 @@ def check_admission(objects, scenario):
     by = {(one["kind"], one["metadata"]["name"]): one for one in objects}
     for (kind, name), one in by.items():
         if kind == "ValidatingAdmissionPolicy":
-            (written,) = [w for w in cases.documents("guard/policy.yaml") if w["metadata"]["name"] == name]
+            (written,) = [w for w in cases.documents("guard/admission.yaml") if w["metadata"]["name"] == name]
             ours = json.dumps(one["spec"]).replace(NAMESPACE, "attache-system")
             if json.loads(ours) != written["spec"]:
                 raise AssertionError(f"{name} differs from the manifests'")

@@ -45,6 +45,12 @@ RESOURCES = [
 ]
 
 
+def namespace():
+    """Where the settings are, and nothing else: who may write there may weaken the guard."""
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": {
+        "pod-security.kubernetes.io/enforce": "restricted"}}}
+
+
 def settings():
     """What an operator sets: names that the policy compares with. Words, of which one that ends in `*` is a prefix."""
     images = {one["name"]: one["image"] for one in pod()["spec"]["initContainers"]}
@@ -57,6 +63,9 @@ def settings():
             "env": "",
             # Groups that may exempt a pod.
             "exempters": "attache:exempters",
+            # Users and groups that may write what governs: the ConfigMaps and Secrets named above, in namespaces with the
+            # guard. None: whoever RBAC lets.
+            "writers": "",
         },
     }
 
@@ -95,6 +104,36 @@ def exec_policy():
     }
 
 
+def sources_policy():
+    """A pod's author who may make ConfigMaps would otherwise write a policy of their own under an allowed name. What is
+    deleted lets nobody out."""
+    def listed(kind):
+        return " || ".join(matches("variables.name", words(key)) for _, (of, _, key, _) in SOURCES.items() if of == kind)
+
+    return {
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy",
+        "metadata": {"name": "attache-guard-sources"},
+        "spec": {
+            "failurePolicy": "Fail",
+            "paramKind": {"apiVersion": "v1", "kind": "ConfigMap"},
+            "matchConstraints": {"resourceRules": resource_rules([("", "v1", ["CREATE", "UPDATE"], ["configmaps", "secrets"])])},
+            "variables": [{"name": name, "expression": text(expression)} for name, expression in (
+                ("settings", "dyn(params).?data.orValue({})"),
+                ("writers", words("writers")),
+                ("name", "dyn(object).metadata.name"),
+                ("governs", f"request.resource.resource == 'configmaps' ? ({listed('configMap')}) : ({listed('secret')})"),
+            )],
+            "validations": [{
+                "expression": text("""variables.writers.size() == 0 || !variables.governs || request.userInfo.username in variables.writers
+                    || request.userInfo.?groups.orValue([]).exists(g, g in variables.writers)"""),
+                "messageExpression": "'attache: sources: ' + request.resource.resource + ' `' + variables.name + '`: only ' + "
+                                     "variables.writers.join(', ') + ' may write what governs, and `' + request.userInfo.username + '` is none of them'",
+                "reason": "Forbidden",
+            }],
+        },
+    }
+
+
 def bindings():
     """`enforce` refuses; `warn` says on the client and in the audit log what would be refused."""
     params = {"paramRef": {"name": SETTINGS, "namespace": NAMESPACE, "parameterNotFoundAction": "Deny"}}
@@ -107,7 +146,7 @@ def bindings():
                 "matchResources": {"namespaceSelector": {"matchLabels": {"attache.dev/guard": label}}},
             },
         }
-        for name, more in (("attache-guard", params), ("attache-guard-exec", {}))
+        for name, more in (("attache-guard", params), ("attache-guard-exec", {}), ("attache-guard-sources", params))
         for label, actions in (("enforce", ["Deny", "Audit"]), ("warn", ["Warn", "Audit"]))
     ]
 

@@ -25,14 +25,15 @@ ME = "deploy/kubernetes/admission/policies.py"
 def files():
     """Every file, by path: the objects in it."""
     return {
-        HERE / "guard/policy.yaml": [guard.policy(), guard.exec_policy()],
+        HERE / "guard/admission.yaml": [guard.policy(), guard.exec_policy(), guard.sources_policy()],
         HERE / "guard/binding.yaml": guard.bindings(),
         HERE / "guard/settings.yaml": [guard.settings()],
-        HERE / "guard/kustomization.yaml": [kustomization("settings.yaml", "policy.yaml", "binding.yaml")],
-        HERE / "inject/policy.yaml": [inject.policy()],
+        HERE / "guard/kustomization.yaml": [kustomization("namespace.yaml", "settings.yaml", "admission.yaml", "binding.yaml")],
+        HERE / "guard/namespace.yaml": [guard.namespace()],
+        HERE / "inject/admission.yaml": [inject.policy()],
         HERE / "inject/binding.yaml": [inject.binding()],
         HERE / "inject/settings.yaml": [inject.settings()],
-        HERE / "inject/kustomization.yaml": [kustomization("settings.yaml", "policy.yaml", "binding.yaml")],
+        HERE / "inject/kustomization.yaml": [kustomization("settings.yaml", "admission.yaml", "binding.yaml")],
     }
 
 

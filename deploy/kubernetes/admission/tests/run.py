@@ -7,7 +7,8 @@ Needs PyYAML and cel-expr-python (`.ci/admission` has them).
 
 A case changes a pod that is right. `change` is merged into it: lists of what has names by name, where `$delete: true`
 takes one out, `$append: true` adds one of a name that is there, `$first: true` puts it at the front; `null` takes a
-field out. `refused` is the one rule that has to refuse it, in a pod and in the template of every kind, or `[]`.
+field out. `refused` is the one rule that has to refuse it, or `[]`: in a pod and in the template of a workload, of whose
+kinds it is each one's turn, or in the `kinds` of the case.
 """
 
 import copy
@@ -33,31 +34,46 @@ KINDS = {
 TEMPLATES = [kind for kind in KINDS if kind not in ("Pod", "ControllerRevision")]
 AUTHOR = {"username": "author", "groups": ["system:authenticated"]}
 
+# Name, resource, who may write, operation, and whether the author may not.
+SOURCES = [
+    ("attache-policy", "configmaps", "", "CREATE", False),
+    ("attache-policy", "configmaps", "gitops", "CREATE", True),
+    ("attache-policy-mine", "configmaps", "gitops", "CREATE", True),
+    ("attache-policy", "configmaps", "gitops", "UPDATE", True),
+    ("attache-envoy", "configmaps", "gitops", "UPDATE", True),
+    ("attache-credentials", "secrets", "gitops", "UPDATE", True),
+    ("attache-credentials", "configmaps", "gitops", "UPDATE", False),
+    ("attache-policy", "secrets", "gitops", "UPDATE", False),
+    ("mine", "configmaps", "gitops", "CREATE", False),
+    ("attache-policy", "configmaps", "gitops author", "UPDATE", False),
+    ("attache-policy", "configmaps", "gitops system:authenticated", "UPDATE", False),
+]
+
 
 def main(arguments):
     chosen = arguments[0] if arguments else ""
-    guard, execs = documents("guard/policy.yaml")
+    guard, execs, sources = documents("guard/admission.yaml")
     bindings = documents("guard/binding.yaml")
     (settings,) = documents("guard/settings.yaml")
-    (injection,) = documents("inject/policy.yaml")
+    (injection,) = documents("inject/admission.yaml")
     failures, counted, alone = [], 0, set()
 
     def fail(what):
         failures.append(what)
         print(f"not ok: {what}", file=sys.stderr)
 
-    for one in [guard, execs]:
+    for one in [guard, execs, sources]:
         modes = {tuple(b["spec"]["validationActions"]): b for b in bindings if b["spec"]["policyName"] == one["metadata"]["name"]}
         for actions, label in ((("Deny", "Audit"), "enforce"), (("Warn", "Audit"), "warn")):
             if not engine.binds(modes[actions], namespace({"attache.dev/guard": label})) or engine.binds(modes[actions], namespace({})):
                 fail(f"{one['metadata']['name']}: binding for {label}")
 
     names = [rule_name(one) for one in guard["spec"]["validations"]]
-    for case in yaml.safe_load((HERE / "guard.yaml").read_text()):
+    for turn, case in enumerate(yaml.safe_load((HERE / "guard.yaml").read_text())):
         if chosen not in case["name"]:
             continue
         expected = [case["refused"]] if isinstance(case["refused"], str) else case["refused"]
-        for kind in case.get("kinds", ["Pod", *TEMPLATES]):
+        for kind in case.get("kinds", ["Pod", TEMPLATES[turn % len(TEMPLATES)]]):
             counted += 1
             data = request(case, kind, settings)
             if not engine.concerns(guard, data["request"]):
@@ -83,6 +99,16 @@ def main(arguments):
         data = {"object": options, "oldObject": None, "namespaceObject": None, "params": None, "request": {}}
         if bool(engine.validate(execs, data)) != refused:
             fail(f"exec into {container}")
+
+    for name, resource, writers, operation, refused in SOURCES:
+        counted += 1
+        one = {"metadata": {"name": name}}
+        data = {"object": one, "oldObject": None if operation == "CREATE" else one,
+                "namespaceObject": None, "params": merge(copy.deepcopy(settings), {"data": {"writers": writers}}),
+                "request": {"operation": operation, "resource": {"group": "", "resource": resource}, "userInfo": AUTHOR}}
+        said = engine.validate(sources, data)
+        if not engine.concerns(sources, data["request"]) or bool(said) != refused or any("error" in one for one in said.values()):
+            fail(f"{operation} {resource} {name} with writers `{writers}`: {said or 'admitted'}")
 
     for case in yaml.safe_load((HERE / "inject.yaml").read_text()):
         if chosen in case["name"]:

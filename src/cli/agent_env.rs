@@ -84,7 +84,7 @@ pub fn user_bundles(environment: &Environment) -> Vec<PathBuf> {
 }
 
 /// The system's own bundle, whatever the environment says; none on a system without one.
-fn system_bundle() -> Option<PathBuf> {
+pub fn system_bundle() -> Option<PathBuf> {
     // The probe looks at SSL_CERT_FILE first, which is the user's and not the system's.
     let probed = openssl_probe::probe().cert_file;
     let user = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);

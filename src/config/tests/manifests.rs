@@ -145,9 +145,9 @@ fn which_configmap_is_said_or_found_by_its_name() {
         ),
         (
             "a key twice",
-            of("attache-policy", &format!("{good}, {bad}")),
+            "apiVersion: v1\nkind: Secret\n---\n".to_owned() + &of("attache-policy", &format!("{good}, {bad}")),
             &[],
-            &["m.yaml:4:38 invalid this is not YAML: `p.yaml` is given twice"],
+            &["m.yaml:7:38 invalid this is not YAML: `p.yaml` is given twice"],
         ),
         (
             "an alias for a policy",

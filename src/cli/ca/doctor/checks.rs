@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use crate::cli::agent_env::{ADDITIVE, REPLACING, certificates};
+use crate::cli::agent_env::{ADDITIVE, REPLACING, certificates, system_bundle};
 
 /// What programs are to trust.
 #[derive(Debug)]
@@ -21,6 +21,8 @@ pub struct Trust {
     pub bundle: PathBuf,
     /// Whether `attache ca env` prints the variables here; in a pod they stand in the pod's specification.
     pub is_local: bool,
+    /// The system's own bundle, where somebody has put the CA into it.
+    pub system: Option<PathBuf>,
     /// What is wrong with the files.
     pub problems: Vec<String>,
 }
@@ -49,7 +51,8 @@ impl Trust {
     pub fn of_running(ca: &Path, bundle: &Path) -> Result<Self, TrustError> {
         let certificate = read_ca(ca)?;
         let problems = validity(&certificate, SystemTime::now()).into_iter().collect();
-        Ok(Self { certificate, ca: ca.to_owned(), bundle: bundle.to_owned(), is_local: true, problems })
+        let system = system_bundle().filter(|path| holds(path, &certificate).unwrap_or(false));
+        Ok(Self { certificate, ca: ca.to_owned(), bundle: bundle.to_owned(), is_local: true, system, problems })
     }
 
     /// What a governed pod mounts.

@@ -187,6 +187,18 @@ impl<'a> Report<'a> {
                  in an argument does, and `attache logs` shows each handshake that failed"
             ));
         }
+        let distrusts = self.tried.iter().any(|tried| !self.trusts(tried));
+        match self.trust.map(|trust| &trust.system) {
+            Some(Some(system)) if distrusts => advice.push(format!(
+                "`{}` holds the CA: what goes by the system's CAs trusts it now, and cannot be told apart here",
+                system.display()
+            )),
+            Some(None) if distrusts => advice.push(
+                "a CA file that only a client's own configuration names (~/.curlrc, git's http.sslCAInfo) is not seen here"
+                    .to_owned(),
+            ),
+            _ => {}
+        }
         if self.trust.is_none() {
             advice.push(
                 "no attaché runs: `attache run -- CMD` sets the variables; what counts here is the second column"

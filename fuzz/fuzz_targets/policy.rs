@@ -26,6 +26,9 @@ static HEADS: LazyLock<Vec<RequestHead>> = LazyLock::new(|| {
 fuzz_target!(|text: &str| {
     let environment = Environment::from_iter([("T".to_owned(), b"0123456789abcdef".to_vec())]);
     let setting = Setting { agent: None, environment: Some(&environment), pod: None };
+    // A manifest holds whatever Kubernetes reads; what is none is the policy itself.
+    let manifest = attache::config::parse_deployed("manifest.yaml", text, None, &[]);
+    let _ = manifest.compile(None, |policy, problems| compile(policy, setting, "rev", problems)).map_err(|e| e.to_string());
     let draft = attache::config::parse("policy.yaml", text);
     match draft.compile(None, |policy, problems| compile(policy, setting, "rev", problems)) {
         Err(problems) => {

@@ -24,7 +24,7 @@ pub use refusal::Refusal;
 pub use sidecars::TRUST_PATH;
 
 use read::{Document, Format, read};
-use sidecars::{MODE_LABEL, Names, name, names};
+use sidecars::{MODE_LABEL, Names, Source, name};
 use tree::{Map, Node, Scalar};
 use workload::{Role, descend, role, title};
 
@@ -191,8 +191,8 @@ pub struct Place {
 pub fn inject(options: &Options, inputs: &[Input]) -> Result<Injected, Vec<Problem>> {
     let mut found = Found::default();
     let mut documents = Vec::new();
-    let names = match names() {
-        Ok(names) => names,
+    let source = match Source::read() {
+        Ok(source) => source,
         Err(Broken) => {
             found.refuse(Refusal::Broken);
             return Err(found.problems);
@@ -202,7 +202,8 @@ pub fn inject(options: &Options, inputs: &[Input]) -> Result<Injected, Vec<Probl
         found.place = Place { input: input.name.to_owned(), line: 1, object: None, container: None };
         documents.extend(read_input(input, &mut found).into_iter().map(|document| (input.name, document)));
     }
-    let mut injection = Injection { options, names, found, workloads: 0 };
+    let names = source.names();
+    let mut injection = Injection { options, source, names, found, workloads: 0 };
     for (input, document) in &mut documents {
         injection.found.place =
             Place { input: (*input).to_owned(), line: document.line, object: None, container: None };
@@ -256,6 +257,7 @@ fn together(documents: impl Iterator<Item = Document>) -> String {
 
 struct Injection<'a> {
     options: &'a Options,
+    source: Source,
     names: Names,
     found: Found,
     workloads: usize,
@@ -375,7 +377,7 @@ impl Injection<'_> {
             Mode::Redirect => inbound::arguments(spec, &self.options.inbound, &mut self.found),
             Mode::Cni | Mode::ProxyEnv => Vec::new(),
         };
-        let Ok(sidecars) = sidecars::sidecars(self.options, &inbound) else {
+        let Ok(sidecars) = self.source.sidecars(self.options, &inbound) else {
             return self.found.refuse(Refusal::Broken);
         };
         if spec.get("automountServiceAccountToken").is_none() {

@@ -53,59 +53,64 @@ pub(super) struct Names {
     pub(super) volumes: Vec<String>,
 }
 
-/// The sidecars for these options; `inbound` are the arguments for the ports that stay open.
-pub(super) fn sidecars(options: &Options, inbound: &[String]) -> Result<Sidecars, Broken> {
-    let spec = spec()?;
-    let mut containers = spec.items("initContainers").to_vec();
-    if options.mode != Mode::Redirect {
-        containers.retain(|container| name(container) != Some(NET));
+/// The spec of the pod in the file.
+#[derive(Debug)]
+pub(super) struct Source(Map);
+
+impl Source {
+    /// Reads what this program comes with.
+    pub(super) fn read() -> Result<Self, Broken> {
+        let document = read(SOURCE).ok().and_then(|documents| documents.into_iter().next()).ok_or(Broken)?;
+        let mut root = document.root.ok_or(Broken)?;
+        settle(&mut root);
+        root.as_map().and_then(|root| root.map_at(&["spec"])).cloned().map(Self).ok_or(Broken)
     }
-    for container in containers.iter_mut().filter_map(Node::as_map_mut) {
-        let image = match container.text("name") {
-            Some(NET) => {
-                let arguments = container.list_or_new("args").ok_or(Broken)?;
-                if !options.ports.is_empty() {
-                    let ports: Vec<_> = options.ports.iter().map(u16::to_string).collect();
-                    arguments.extend(["--port".to_owned(), ports.join(",")].map(Node::text));
-                }
-                for port in inbound {
-                    arguments.extend([Node::text("--inbound"), Node::text(port)]);
-                }
-                &options.net_image
-            }
-            Some(ATTACHE) => &options.image,
-            Some(ENVOY) => &options.envoy_image,
-            _ => return Err(Broken),
-        };
-        if let Some(image) = image {
-            container.set("image", Node::text(image));
+
+    /// Our names, by which an earlier injection is recognised.
+    pub(super) fn names(&self) -> Names {
+        let all = |list| self.0.maps(list).filter_map(|map| map.text("name")).map(str::to_owned).collect();
+        Names { containers: all("initContainers"), volumes: all("volumes") }
+    }
+
+    /// The sidecars for these options; `inbound` are the arguments for the ports that stay open.
+    pub(super) fn sidecars(&self, options: &Options, inbound: &[String]) -> Result<Sidecars, Broken> {
+        let mut containers = self.0.items("initContainers").to_vec();
+        if options.mode != Mode::Redirect {
+            containers.retain(|container| name(container) != Some(NET));
         }
+        for container in containers.iter_mut().filter_map(Node::as_map_mut) {
+            let image = match container.text("name") {
+                Some(NET) => {
+                    let arguments = container.list_or_new("args").ok_or(Broken)?;
+                    if !options.ports.is_empty() {
+                        let ports: Vec<_> = options.ports.iter().map(u16::to_string).collect();
+                        arguments.extend(["--port".to_owned(), ports.join(",")].map(Node::text));
+                    }
+                    for port in inbound {
+                        arguments.extend([Node::text("--inbound"), Node::text(port)]);
+                    }
+                    &options.net_image
+                }
+                Some(ATTACHE) => &options.image,
+                Some(ENVOY) => &options.envoy_image,
+                _ => return Err(Broken),
+            };
+            if let Some(image) = image {
+                container.set("image", Node::text(image));
+            }
+        }
+        let mut volumes = self.0.items("volumes").to_vec();
+        for (volume, source, field, name) in [
+            ("attache-policy", "configMap", "name", &options.policy_configmap),
+            ("attache-envoy", "configMap", "name", &options.envoy_configmap),
+            ("attache-credentials", "secret", "secretName", &options.credentials_secret),
+        ] {
+            let volume = volumes.iter_mut().filter_map(Node::as_map_mut).find(|map| map.text("name") == Some(volume));
+            let source = volume.and_then(|volume| volume.get_mut(source)).and_then(Node::as_map_mut).ok_or(Broken)?;
+            source.set(field, Node::text(name));
+        }
+        Ok(Sidecars { containers, volumes })
     }
-    let mut volumes = spec.items("volumes").to_vec();
-    for (volume, source, field, name) in [
-        ("attache-policy", "configMap", "name", &options.policy_configmap),
-        ("attache-envoy", "configMap", "name", &options.envoy_configmap),
-        ("attache-credentials", "secret", "secretName", &options.credentials_secret),
-    ] {
-        let volume = volumes.iter_mut().filter_map(Node::as_map_mut).find(|map| map.text("name") == Some(volume));
-        let source = volume.and_then(|volume| volume.get_mut(source)).and_then(Node::as_map_mut).ok_or(Broken)?;
-        source.set(field, Node::text(name));
-    }
-    Ok(Sidecars { containers, volumes })
-}
-
-/// Our names, by which an earlier injection is recognised.
-pub(super) fn names() -> Result<Names, Broken> {
-    let spec = spec()?;
-    let all = |list| spec.maps(list).filter_map(|map| map.text("name")).map(str::to_owned).collect();
-    Ok(Names { containers: all("initContainers"), volumes: all("volumes") })
-}
-
-fn spec() -> Result<Map, Broken> {
-    let document = read(SOURCE).ok().and_then(|documents| documents.into_iter().next()).ok_or(Broken)?;
-    let mut root = document.root.ok_or(Broken)?;
-    settle(&mut root);
-    root.as_map().and_then(|root| root.map_at(&["spec"])).cloned().ok_or(Broken)
 }
 
 /// The name of a container or a volume.
@@ -120,7 +125,8 @@ mod tests {
     /// A second place that says who is exempt, so that refusing needs no reading.
     #[test]
     fn the_constants_are_those_of_the_file() {
-        let spec = spec().unwrap();
+        let source = Source::read().unwrap();
+        let spec = &source.0;
         let number = |container: &Map, field: &str| -> i64 {
             container.map_at(&["securityContext"]).unwrap().text(field).unwrap().parse().unwrap()
         };
@@ -135,7 +141,7 @@ mod tests {
             .map(|mount| mount.text("mountPath").unwrap())
             .collect();
         assert_eq!(trust, [TRUST_PATH]);
-        let names = names().unwrap();
+        let names = source.names();
         assert!(names.containers.iter().chain(&names.volumes).all(|name| name.starts_with(PREFIX)));
         for port in PORTS {
             assert!(port == 10080 || port == 10443 || SOURCE.contains(&port.to_string()), "{port}");

@@ -1,7 +1,7 @@
 //! What one user's process sees when it tries ways out.
 
 use std::io::Write;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::sockopt::{set_ip_ttl, set_ipv6_unicast_hops, socket_error};
 use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, connect, getsockname, ipproto, recv, send,
+    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, connect, getsockname, ipproto, recv, send,
     socket_with,
 };
 use serde::{Deserialize, Serialize};
@@ -84,11 +84,13 @@ pub fn run(attempts: &[Attempt], out: &mut impl Write) -> std::io::Result<()> {
         let running: Vec<_> =
             attempts.iter().map(|attempt| (attempt, scope.spawn(move || attempt_once(*attempt)))).collect();
         let ended = running.into_iter().map(|(attempt, thread)| {
-            let panicked = |_| (None, End::Failed("the attempt panicked".to_owned()));
-            let (from, end) = thread.join().unwrap_or_else(panicked);
-            Report { attempt: *attempt, from, end }
+            let (socket, from, end) =
+                thread.join().unwrap_or_else(|_| (None, None, End::Failed("the attempt panicked".to_owned())));
+            (socket, Report { attempt: *attempt, from, end })
         });
-        ended.collect()
+        // No socket is closed before all have ended: no two have the same port.
+        let (_sockets, reports): (Vec<_>, Vec<_>) = ended.unzip();
+        reports
     });
     for report in reports {
         serde_json::to_writer(&mut *out, &report)?;
@@ -97,11 +99,11 @@ pub fn run(attempts: &[Attempt], out: &mut impl Write) -> std::io::Result<()> {
     out.flush()
 }
 
-fn attempt_once(attempt: Attempt) -> (Option<SocketAddr>, End) {
+fn attempt_once(attempt: Attempt) -> (Option<OwnedFd>, Option<SocketAddr>, End) {
     let socket = match open(attempt) {
         Ok(socket) => socket,
-        Err(Errno::ACCESS | Errno::PERM) => return (None, End::Forbidden),
-        Err(error) => return (None, end_of(error)),
+        Err(Errno::ACCESS | Errno::PERM) => return (None, None, End::Forbidden),
+        Err(error) => return (None, None, end_of(error)),
     };
     let end = match connect(&socket, &attempt.to) {
         Ok(()) | Err(Errno::INPROGRESS) => go(&socket, attempt).unwrap_or_else(|error| match end_of(error) {
@@ -112,7 +114,7 @@ fn attempt_once(attempt: Attempt) -> (Option<SocketAddr>, End) {
         Err(error) => end_of(error),
     };
     let from = getsockname(&socket).ok().and_then(|address| SocketAddr::try_from(address).ok());
-    (from, end)
+    (Some(socket), from, end)
 }
 
 fn open(attempt: Attempt) -> Result<OwnedFd, Errno> {
@@ -129,6 +131,9 @@ fn open(attempt: Attempt) -> Result<OwnedFd, Errno> {
         IpAddr::V4(_) => set_ip_ttl(&socket, 1)?,
         IpAddr::V6(_) => set_ipv6_unicast_hops(&socket, Some(1))?,
     }
+    // A port of its own: sockets to several addresses may share one, which the redirect would have to change.
+    let any: IpAddr = if attempt.to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    bind(&socket, &SocketAddr::new(any, 0))?;
     Ok(socket)
 }
 

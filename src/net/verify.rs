@@ -3,7 +3,6 @@
 //! What is called is nobody's (RFC 5737, RFC 3849), so whoever accepts a connection or answers is on this machine.
 //! Where Envoy and attaché do not listen yet, this process does, and sees who arrives and where they wanted to go.
 
-use std::collections::HashMap;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::os::unix::process::CommandExt;
@@ -170,7 +169,7 @@ fn plan(layout: &Layout, stage: &Stage) -> Vec<(Who, Attempt, Expected)> {
             continue;
         }
         let mut add = |who, protocol, ip: IpAddr, port, expected| {
-            let answer = protocol != Protocol::Dns || !stage.own_stub(loopback);
+            let answer = protocol != Protocol::Dns || !stage.own(loopback, Place::Stub);
             // Who is led astray arrives at once; the outside may take long to say that it is not there.
             let patience = if expected == Expected::NotRedirected { 500 } else { 2000 };
             plan.push((who, Attempt { protocol, to: SocketAddr::new(ip, port), answer, patience }, expected));
@@ -206,16 +205,16 @@ fn plan(layout: &Layout, stage: &Stage) -> Vec<(Who, Attempt, Expected)> {
 fn judge(
     expected: Expected,
     report: &Report,
-    arrivals: &Arrivals,
+    arrivals: &[Arrival],
     stage: &Stage,
     options: Options,
 ) -> (Outcome, String) {
-    let Report { attempt, from, end } = report;
-    let arrival = from.and_then(|from| arrivals.get(&(attempt.protocol == Protocol::Tcp, from)));
+    let Report { attempt, end, .. } = report;
+    let arrival = arrivals.iter().find(|arrival| arrival.is_of(report)).map(|arrival| arrival.place);
     let own = match expected {
-        Expected::LeadsToStub => stage.own_stub(loopback_of(attempt.to)),
-        _ if attempt.protocol == Protocol::Dns => stage.own_stub(loopback_of(attempt.to)),
-        _ => stage.own_envoy(loopback_of(attempt.to)),
+        Expected::LeadsToStub => stage.own(loopback_of(attempt.to), Place::Stub),
+        _ if attempt.protocol == Protocol::Dns => stage.own(loopback_of(attempt.to), Place::Stub),
+        _ => stage.own(loopback_of(attempt.to), Place::Envoy),
     };
     let (good, seen) = match (end, arrival) {
         (End::Unroutable, _) => {
@@ -224,12 +223,9 @@ fn judge(
         (End::Forbidden, _) if expected == Expected::Refused => {
             (true, "this user may not open such a socket at all".to_owned())
         }
-        (_, Some(Arrival::Envoy(wanted))) => {
-            let wants = wanted.is_none_or(|wanted| wanted == attempt.to);
-            (wants && expected == Expected::LeadsToEnvoy, "it arrived at Envoy's port".to_owned())
-        }
-        (_, Some(Arrival::Stub)) => (expected == Expected::LeadsToStub, "it arrived at the stub's port".to_owned()),
-        (_, Some(Arrival::Metrics)) => (false, "it arrived at attaché's metrics".to_owned()),
+        (_, Some(Place::Envoy)) => (expected == Expected::LeadsToEnvoy, "it arrived at Envoy's port".to_owned()),
+        (_, Some(Place::Stub)) => (expected == Expected::LeadsToStub, "it arrived at the stub's port".to_owned()),
+        (_, Some(Place::Metrics)) => (false, "it arrived at attaché's metrics".to_owned()),
         // Nobody has these addresses: who answers is here.
         (End::Answered, None) if !own && attempt.to.port() != 0 => {
             let led = matches!(expected, Expected::LeadsToEnvoy | Expected::LeadsToStub);
@@ -278,90 +274,100 @@ fn probe(uid: u32, attempts: &[Attempt]) -> Result<Vec<Report>, VerifyError> {
 /// The group of the probe's processes. The rules ask for users alone.
 const NOBODY: u32 = 65534;
 
-/// Who came to which of our ports, by (TCP, their address).
-type Arrivals = HashMap<(bool, SocketAddr), Arrival>;
+/// Somebody who came to one of our ports.
+struct Arrival {
+    place: Place,
+    from: SocketAddr,
+    what: What,
+}
 
-#[derive(Debug, Clone, Copy)]
-enum Arrival {
-    /// Where it wanted to go, if the kernel says.
-    Envoy(Option<SocketAddr>),
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Envoy,
     Stub,
     Metrics,
+}
+
+enum What {
+    /// A connection, and where it wanted to go, if the kernel knows.
+    Connection(Option<SocketAddr>),
+    /// The DNS query.
+    Query,
+    /// Another datagram.
+    Datagram,
+}
+
+impl Arrival {
+    /// Its port may be another by now: of two connections from one port to two addresses, which the redirect makes
+    /// one, one gets another.
+    fn is_of(&self, report: &Report) -> bool {
+        let Some(from) = report.from else { return false };
+        let protocol = report.attempt.protocol;
+        self.from.ip() == from.ip()
+            && match self.what {
+                What::Connection(Some(wanted)) => protocol == Protocol::Tcp && wanted == report.attempt.to,
+                What::Connection(None) => protocol == Protocol::Tcp && self.from == from,
+                What::Query => protocol == Protocol::Dns,
+                What::Datagram => protocol == Protocol::Udp && self.from == from,
+            }
+    }
 }
 
 /// The ports to arrive at. Those that are taken are Envoy's and attaché's, who listen there already.
 struct Stage {
     families: Vec<IpAddr>,
-    envoy: Vec<(IpAddr, TcpListener)>,
-    stub: Vec<(IpAddr, UdpSocket)>,
-    stub_tcp: Vec<TcpListener>,
-    metrics: Vec<TcpListener>,
+    listeners: Vec<(IpAddr, Place, TcpListener)>,
+    stubs: Vec<UdpSocket>,
 }
 
 impl Stage {
     fn set(layout: &Layout) -> Result<Self, VerifyError> {
-        let mut stage = Self {
-            families: Vec::new(),
-            envoy: Vec::new(),
-            stub: Vec::new(),
-            stub_tcp: Vec::new(),
-            metrics: Vec::new(),
-        };
+        let mut stage = Self { families: Vec::new(), listeners: Vec::new(), stubs: Vec::new() };
+        let local = layout.local;
         for ip in LOOPBACK {
             // A namespace without the family has no such address.
             match UdpSocket::bind((ip, 0)) {
                 Err(error) if ip.is_ipv6() && is_absent(&error) => continue,
                 _ => stage.families.push(ip),
             }
-            let local = layout.local;
-            if let Some(listener) = listen(SocketAddr::new(ip, local.transparent))? {
-                stage.envoy.push((ip, listener));
+            for (place, port) in
+                [(Place::Envoy, local.transparent), (Place::Stub, local.dns), (Place::Metrics, local.metrics)]
+            {
+                let address = SocketAddr::new(ip, port);
+                let Some(listener) = listen(address)? else { continue };
+                stage.listeners.push((ip, place, listener));
+                // Together: one program has both.
+                if place == Place::Stub {
+                    let socket = UdpSocket::bind(address).and_then(|s| s.set_nonblocking(true).map(|()| s));
+                    stage.stubs.push(socket.map_err(|error| VerifyError::Listen(address, error))?);
+                }
             }
-            // Together: one program has both.
-            if let Some(listener) = listen(SocketAddr::new(ip, local.dns))? {
-                stage.stub_tcp.push(listener);
-                let address = SocketAddr::new(ip, local.dns);
-                let socket = UdpSocket::bind(address).and_then(|s| s.set_nonblocking(true).map(|()| s));
-                stage.stub.push((ip, socket.map_err(|error| VerifyError::Listen(address, error))?));
-            }
-            stage.metrics.extend(listen(SocketAddr::new(ip, local.metrics))?);
         }
         Ok(stage)
     }
 
-    fn own_envoy(&self, loopback: IpAddr) -> bool {
-        self.envoy.iter().any(|(ip, _)| *ip == loopback)
-    }
-
-    fn own_stub(&self, loopback: IpAddr) -> bool {
-        self.stub.iter().any(|(ip, _)| *ip == loopback)
+    /// Whether this process listens there, for want of somebody else.
+    fn own(&self, loopback: IpAddr, place: Place) -> bool {
+        self.listeners.iter().any(|(ip, own, _)| (*ip, *own) == (loopback, place))
     }
 
     /// Everyone who came since the last time. Whoever tried has ended, so nobody is still on the way.
-    fn arrivals(&self) -> Arrivals {
-        let mut arrivals = Arrivals::new();
-        for (_, listener) in &self.envoy {
+    fn arrivals(&self) -> Vec<Arrival> {
+        let mut arrivals = Vec::new();
+        for (_, place, listener) in &self.listeners {
             while let Ok((stream, from)) = listener.accept() {
                 let wanted = match from {
                     SocketAddr::V4(_) => ip_original_dst(&stream).map(SocketAddr::V4),
                     SocketAddr::V6(_) => ipv6_original_dst(&stream).map(SocketAddr::V6),
                 };
-                arrivals.insert((true, from), Arrival::Envoy(wanted.ok()));
+                arrivals.push(Arrival { place: *place, from, what: What::Connection(wanted.ok()) });
             }
         }
-        for (listeners, arrival) in [(&self.stub_tcp, Arrival::Stub), (&self.metrics, Arrival::Metrics)] {
-            for listener in listeners {
-                while let Ok((_, from)) = listener.accept() {
-                    arrivals.insert((true, from), arrival);
-                }
-            }
-        }
-        for (_, socket) in &self.stub {
+        for socket in &self.stubs {
             let mut buffer = [0; 512];
             while let Ok((length, from)) = socket.recv_from(&mut buffer) {
-                if buffer.get(..length) == Some(QUERY) || buffer.get(..length) == Some(b"attache-probe") {
-                    arrivals.insert((false, from), Arrival::Stub);
-                }
+                let what = if buffer.get(..length) == Some(QUERY) { What::Query } else { What::Datagram };
+                arrivals.push(Arrival { place: Place::Stub, from, what });
             }
         }
         arrivals

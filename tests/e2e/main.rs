@@ -37,6 +37,7 @@ mod isolation;
 mod limits;
 mod live_view;
 mod monitor;
+mod net;
 mod notifications;
 mod nowhere;
 mod order;

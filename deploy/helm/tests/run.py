@@ -10,6 +10,8 @@ guard of it, as are pods that the injection of it changes; the same policies as 
 import json
 import os
 import pathlib
+import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -58,6 +60,12 @@ def main(arguments):
                 print(f"not ok: {name} (1.{version}): {error}", file=sys.stderr)
             else:
                 print(f"ok: {name} (1.{version})")
+    if not arguments:
+        try:
+            check_readme()
+        except Exception as error:  # noqa: BLE001
+            failures.append("README")
+            print(f"not ok: README.md: {error}", file=sys.stderr)
     lint = subprocess.run([helm(), "lint", "--strict", CHART], capture_output=True, text=True)
     if lint.returncode:
         failures.append("lint")
@@ -158,6 +166,28 @@ def check_admission(objects, scenario):
         wanted = scenario["values"].get("resources", {}).get("attache")
         if wanted and attache["resources"] | wanted != attache["resources"]:
             raise AssertionError(f"an injected pod has {attache['resources']}")
+
+
+def check_readme():
+    """The values of the README render; its pod, in a chart that has this one as a dependency, passes the guard."""
+    values, pod = re.findall(r"```yaml\n(.*?)```", (CHART / "README.md").read_text(), re.DOTALL)
+    check_rendered({"values": yaml.safe_load(values), "kinds": [
+        "ConfigMap", "Deployment", "Namespace", "ServiceAccount", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"]}, NEWEST)
+    with tempfile.TemporaryDirectory() as folder:
+        parent = pathlib.Path(folder)
+        (parent / "Chart.yaml").write_text("apiVersion: v2\nname: parent\nversion: 0.1.0\n")
+        (parent / "templates").mkdir()
+        (parent / "templates/agent.yaml").write_text(
+            f"apiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: agent\nspec:\n  template:\n{pod}")
+        shutil.copytree(CHART, parent / "charts/attache")
+        said = subprocess.run([helm(), "template", "parent", parent, "--namespace", NAMESPACE, "--kube-version", f"1.{NEWEST}.0"],
+                              capture_output=True, text=True)
+        if said.returncode:
+            raise AssertionError(said.stderr)
+        objects = [one for one in yaml.safe_load_all(said.stdout) if one]
+        if not any(one["kind"] == "Deployment" for one in objects):
+            raise AssertionError("has no pod")
+        check_admission(objects, {"values": {}})
 
 
 def template(scenario, version):

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Runs the cases of guard.yaml and inject.yaml against the policies as they are written.
 
-    deploy/kubernetes/admission/tests/run.py [NAME]      those whose name has NAME in it
+    deploy/kubernetes/admission/tests/run.py [NAME]            those whose name has NAME in it
+    deploy/kubernetes/admission/tests/run.py --admit <FILE     whether the guard admits the workloads in a stream
 
 Needs PyYAML and cel-expr-python (`.ci/admission` has them).
 
@@ -51,6 +52,8 @@ SOURCES = [
 
 
 def main(arguments):
+    if arguments == ["--admit"]:
+        return admit(yaml.safe_load_all(sys.stdin))
     chosen = arguments[0] if arguments else ""
     guard, execs, sources = documents("guard/admission.yaml")
     bindings = documents("guard/binding.yaml")
@@ -117,6 +120,20 @@ def main(arguments):
 
     print(f"{counted} evaluations, {len(failures)} failed, {len(names)} rules")
     return 1 if failures or not counted else 0
+
+
+def admit(objects):
+    """What the guard says of every workload, with the settings that come with it."""
+    guard, *_ = documents("guard/admission.yaml")
+    (settings,) = documents("guard/settings.yaml")
+    said, looked_at = [], 0
+    for one in objects:
+        if one and one["kind"] in KINDS:
+            looked_at += 1
+            data = request({}, one["kind"], settings) | {"object": one}
+            said += engine.validate(guard, data).values()
+    print("\n".join(said) or f"{looked_at} admitted")
+    return 1 if said or not looked_at else 0
 
 
 def injected(case, injection, wishes, guard, settings, names, fail):

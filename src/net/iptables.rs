@@ -4,11 +4,14 @@
 //! in place before the redirect (nat), and goes after it: whatever ends the process in between leaves less open.
 
 use std::collections::BTreeMap;
+use std::env;
 use std::fmt::Write as _;
 use std::fs;
 
+use rustix::fs::{Access, access};
+
 use super::rules::{Chain, ChainName, Match, Rule, Ruleset, Verdict};
-use super::tool::{ToolError, run};
+use super::tool::{ToolError, run, run_with};
 
 /// Which families have rules, beside IPv4.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,7 +28,7 @@ pub fn check(ruleset: &Ruleset, six: bool) -> Result<(), ToolError> {
     for table in TABLES {
         let found = save(table, six)?;
         let text = render(ruleset, table, six, &found, &users());
-        run(restore_program(six), &["--noflush", "--test"], &text)?;
+        restore(&text, six, &["--test"])?;
     }
     Ok(())
 }
@@ -35,7 +38,7 @@ pub fn apply(ruleset: &Ruleset, families: Families) -> Result<(), ToolError> {
     for table in TABLES {
         for six in families.both() {
             let found = save(table, six)?;
-            restore(&render(ruleset, table, six, &found, &users()), six)?;
+            restore(&render(ruleset, table, six, &found, &users()), six, &[])?;
         }
     }
     Ok(())
@@ -47,7 +50,7 @@ pub fn remove(families: Families) -> Result<(), ToolError> {
         for six in families.both() {
             let text = removal(table, &save(table, six)?);
             if !text.is_empty() {
-                restore(&text, six)?;
+                restore(&text, six, &[])?;
             }
         }
     }
@@ -65,13 +68,14 @@ impl Families {
     }
 }
 
-fn restore(text: &str, six: bool) -> Result<(), ToolError> {
+fn restore(text: &str, six: bool, flags: &[&str]) -> Result<(), ToolError> {
+    let program = if six { "ip6tables-restore" } else { "iptables-restore" };
     // Another tool may hold the lock for a moment.
-    run(restore_program(six), &["--noflush", "--wait", "10"], text).map(drop)
-}
-
-fn restore_program(six: bool) -> &'static str {
-    if six { "ip6tables-restore" } else { "iptables-restore" }
+    let arguments = [&["--noflush", "--wait", "10"], flags].concat();
+    // The legacy kind keeps its lock in /run, which a container with a read-only root cannot write.
+    let elsewhere = [("XTABLES_LOCKFILE", "/dev/shm/xtables.lock")];
+    let is_ours = env::var_os("XTABLES_LOCKFILE").is_none() && access("/run", Access::WRITE_OK).is_err();
+    run_with(program, &arguments, text, if is_ours { &elsewhere } else { &[] }).map(drop)
 }
 
 fn save(table: &str, six: bool) -> Result<String, ToolError> {

@@ -26,8 +26,23 @@ pub enum ToolError {
 
 /// Runs a program to its end; what it wrote to stdout.
 pub fn run(program: &'static str, arguments: &[&str], input: &str) -> Result<String, ToolError> {
+    run_with(program, arguments, input, &[])
+}
+
+/// The same with variables, beside those of this process.
+pub fn run_with(
+    program: &'static str,
+    arguments: &[&str],
+    input: &str,
+    variables: &[(&str, &str)],
+) -> Result<String, ToolError> {
     let mut command = Command::new(program);
-    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .envs(variables.iter().copied())
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     let mut child = command.spawn().map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => ToolError::Missing(program),
         _ => ToolError::Unusable(program, error),

@@ -115,6 +115,19 @@ fn a_kernel_without_nf_tables_gets_iptables_and_is_told() {
     assert_eq!(pod.try_as(AGENT, Way::Tcp(OUTSIDE4, 8443)), "outside");
 }
 
+/// As in the pod, where the legacy kind finds no place for its lock.
+#[test]
+fn a_read_only_root_is_enough() {
+    let script = "/bin/mount -t tmpfs none /run && /bin/mount -o remount,ro /run && exec \"$0\" net apply";
+    for variant in ["legacy", "nft"] {
+        let pod = Pod::bare().with_iptables(variant);
+        let mut command = Command::new("/usr/bin/unshare");
+        command.args(["--mount", "/bin/sh", "-c", script, env!("CARGO_BIN_EXE_attache")]);
+        let (exit, stdout, stderr) = pod.output(&mut command);
+        assert_eq!(exit, 0, "{variant}: {stdout}{stderr}");
+    }
+}
+
 #[test]
 fn where_ipv6_is_off_ipv4_is_enough_and_that_is_said() {
     let pod = Pod::bare();

@@ -67,6 +67,8 @@ def main(arguments):
 
     for one in [guard, execs, sources]:
         modes = {tuple(b["spec"]["validationActions"]): b for b in bindings if b["spec"]["policyName"] == one["metadata"]["name"]}
+        for wrong in engine.check_types(one):
+            fail(f"{one['metadata']['name']}: {wrong}")
         for actions, label in ((("Deny", "Audit"), "enforce"), (("Warn", "Audit"), "warn")):
             if not engine.binds(modes[actions], namespace({"attache.dev/guard": label})) or engine.binds(modes[actions], namespace({})):
                 fail(f"{one['metadata']['name']}: binding for {label}")

@@ -12,12 +12,19 @@ const POLICY: &str = "allowedDomains: [a.example]\nagents: {ann: {identity: [{to
 
 /// What the command says, and how it exits; with no variable set, in a folder with these files.
 fn attache(files: &[(&str, &str)], arguments: &[&str]) -> (Option<i32>, String, String) {
+    attache_fed(files, arguments, "")
+}
+
+/// The same with this on its standard input.
+fn attache_fed(files: &[(&str, &str)], arguments: &[&str], input: &str) -> (Option<i32>, String, String) {
     let folder = tempfile::tempdir().unwrap();
     for (name, text) in files {
         std::fs::write(folder.path().join(name), text).unwrap();
     }
     let mut command = Command::new(env!("CARGO_BIN_EXE_attache"));
-    let output = command.env_clear().current_dir(folder.path()).args(arguments).output().unwrap();
+    std::fs::write(folder.path().join(".input"), input).unwrap();
+    let input = std::fs::File::open(folder.path().join(".input")).unwrap();
+    let output = command.env_clear().current_dir(folder.path()).args(arguments).stdin(input).output().unwrap();
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
     (output.status.code(), text(&output.stdout), text(&output.stderr))
 }
@@ -117,4 +124,30 @@ fn the_examples_of_the_page_do_what_it_says() {
     let mut told: Vec<_> = rows.flat_map(|keys| keys.split(", ")).map(|key| key.trim_matches('`')).collect();
     told.sort_unstable();
     assert_eq!(said.as_object().unwrap().keys().collect::<Vec<_>>(), told);
+}
+
+/// As a renderer prints it, into a pipe.
+#[test]
+fn a_rendered_manifest_is_read_from_a_pipe() {
+    let manifest = |policy: &str| {
+        format!(
+            "apiVersion: v1\nkind: Service\n---\napiVersion: v1\ndata:\n  policy.yaml: |\n    {policy}\nkind: ConfigMap\n\
+             metadata:\n  name: attache-policy-5d8k\n"
+        )
+    };
+    let (good, wrong) = (manifest("allowedDomains: [a.example]"), manifest("allowDomains: [a.example]"));
+    let files = [("cases.yaml", "[GET https://a.example/: allow]"), ("old.yaml", "allowedDomains: []")];
+    for (arguments, manifest, expected, said) in [
+        (&["check", "-"][..], &good, 0, "<stdin>: ok"),
+        (&["check", "-o", "json", "-"], &wrong, 2, "\"line\":7,"),
+        (&["check", "--configmap", "other", "-"], &good, 2, "it has `attache-policy-5d8k`"),
+        (&["explain", "--policy", "-", "GET", "https://a.example/"], &good, 0, "<stdin>:7"),
+        (&["test", "--policy", "-", "cases.yaml"], &good, 0, "as expected"),
+        (&["diff", "old.yaml", "-"], &good, 3, "(<stdin>:7)"),
+        (&["diff", "old.yaml", "-"], &wrong, 2, "<stdin>:7:5: error"),
+    ] {
+        let (code, stdout, stderr) = attache_fed(&files, arguments, manifest);
+        assert_eq!(code, Some(expected), "{arguments:?}\n{stdout}\n{stderr}");
+        assert!(format!("{stdout}{stderr}").contains(said), "{arguments:?}\n{stdout}\n{stderr}");
+    }
 }

@@ -290,14 +290,7 @@ impl Injection<'_> {
         match role(object, &kind, &api_version) {
             Role::Workload(way) => self.workload(object, way),
             Role::List if listed => self.found.refuse(Refusal::ListInList),
-            Role::List => {
-                let items = object.get_mut("items").map(Node::as_list_mut);
-                match items {
-                    Some(Some(items)) => items.iter_mut().for_each(|item| self.object(item, true)),
-                    Some(None) => self.found.shape("items", "a list"),
-                    None => {}
-                }
-            }
+            Role::List => self.items(object),
             Role::TypedList => self.found.refuse(Refusal::TypedList),
             Role::OtherVersion(_) if self.asked(object) == Some(false) => {
                 self.found.note("left ungoverned, as it says")
@@ -308,6 +301,14 @@ impl Injection<'_> {
                 self.found.note(note);
             }
             Role::Other => {}
+        }
+    }
+
+    fn items(&mut self, list: &mut Map) {
+        match list.get_mut("items").map(Node::as_list_mut) {
+            Some(Some(items)) => items.iter_mut().for_each(|item| self.object(item, true)),
+            Some(None) => self.found.shape("items", "a list"),
+            None => {}
         }
     }
 

@@ -33,7 +33,7 @@ pub enum Refusal {
     /// A list in a list.
     #[error("a List in a List is not read: put its items into the outer one")]
     ListInList,
-    /// `PodList` and the like.
+    /// `PodList` and the like, and a workload with `items`.
     #[error("its items need not say what they are: write `kind: List`, and a kind in every item")]
     TypedList,
     /// An annotation with another value.

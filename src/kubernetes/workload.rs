@@ -27,9 +27,9 @@ const TEMPLATE: &[&str] = &["spec", "template"];
 pub(super) enum Role {
     /// It has a pod, at the end of this way.
     Workload(&'static [&'static str]),
-    /// `kind: List`: what counts is in it.
+    /// `kind: List`, or another with objects in `items`, which kubectl takes apart as well: what counts is in it.
     List,
-    /// A typed list, whose items need not say what they are.
+    /// A list by another name, whose items need not say what they are.
     TypedList,
     /// It is named as a workload, in a version that is not known; the one that is.
     OtherVersion(&'static str),
@@ -45,6 +45,10 @@ pub(super) fn role(object: &Map, kind: &str, api_version: &str) -> Role {
         return Role::List;
     }
     if let Some(known) = KINDS.iter().find(|known| known.name == kind) {
+        // kubectl would take it for a list, and apply what is in it.
+        if object.get("items").is_some() {
+            return Role::TypedList;
+        }
         return match known.api_version == api_version {
             true => Role::Workload(known.way),
             false => Role::OtherVersion(known.api_version),
@@ -52,6 +56,9 @@ pub(super) fn role(object: &Map, kind: &str, api_version: &str) -> Role {
     }
     if kind.strip_suffix("List").is_some_and(|item| KINDS.iter().any(|known| known.name == item)) {
         return Role::TypedList;
+    }
+    if object.maps("items").any(|item| item.get("kind").is_some()) {
+        return Role::List;
     }
     let containers = |way: &[&str]| object.map_at(way).is_some_and(|spec| spec.get("containers").is_some());
     match containers(&["spec", "template", "spec"]) || containers(&["template", "spec"]) {

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use super::sink::show_channels;
 use crate::config::compile::{Compiled, Revocable, Setting, compile_again, token_files};
-use crate::config::schema::CanarySource;
+use crate::config::schema::{CanarySource, Identity};
 use crate::config::watch::{Timing, Watch};
 use crate::config::{self, Origin, Policy, Problems, Revision, Severity};
 use crate::live::{InForce, Live};
@@ -74,6 +74,12 @@ impl PolicySource {
         if let Some(Pod { labels: Labels::Unreadable(why), .. }) = &pod {
             tracing::warn!("{why}");
         }
+        if pod.is_none() && self.agent.is_none() && knows_pods(&kept.policy) {
+            tracing::warn!(
+                "the policy knows agents by their pods, and nobody says which pod this is: in a pod, give \
+                 ATTACHE_POD_NAMESPACE, ATTACHE_POD_SERVICE_ACCOUNT and ATTACHE_POD_LABELS by the downward API"
+            );
+        }
         let setting = Setting { agent: self.agent.as_deref(), environment: Some(&self.environment), pod: pod.as_ref() };
         compile_again(&kept.policy, setting, revocable, kept.revision.as_str(), problems)
     }
@@ -90,7 +96,7 @@ impl PolicySource {
         for (credential, error) in missing {
             tracing::warn!(
                 credential, %error,
-                "requests that need this credential will be answered 503; in a pod, give the mounted Secret that key"
+                "requests that need this credential will be answered 503; in a pod, it is a key of a mounted Secret, readable with `defaultMode: 0444`"
             );
         }
         let placeholders = compiled.rules.all_placeholders().map(|placeholder| placeholder.text.to_string()).collect();
@@ -123,6 +129,11 @@ impl PolicySource {
         };
         canaries.into_iter().filter_map(read).collect()
     }
+}
+
+fn knows_pods(policy: &Policy) -> bool {
+    let mut identities = policy.agents.iter().flatten().flat_map(|agent| &agent.identity);
+    identities.any(|identity| matches!(identity.value, Identity::Kubernetes(_)))
 }
 
 /// A policy that could be put in force.

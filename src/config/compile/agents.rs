@@ -195,7 +195,7 @@ impl Tokens<'_> {
         let Some((source, environment)) = source.zip(self.setting.environment) else { return Ok(None) };
         let value = source.read(environment).map_err(|error| Unusable {
             message: format!("the token cannot be had: {error}"),
-            fix: "provide it, or remove the identity; in a pod: its key in the Secret that is mounted there",
+            fix: "provide it, or remove the identity; in a pod, it is a key of a mounted Secret, readable with `defaultMode: 0444`",
         })?;
         let token = trimmed(&value);
         if !is_token(token) {

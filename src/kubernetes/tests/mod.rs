@@ -310,6 +310,9 @@ fn a_list_is_its_items() {
     assert_eq!(list["items"][0], json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s"}}));
     assert_eq!(list["items"][1], only(&injected(&options(), &pod("", ""))));
     assert_eq!(injected(&options(), &result.text), result.text);
+    // kubectl looks at `items` and not at the name.
+    let other = run(&options(), &text.replace("kind: List", "kind: ServiceList")).unwrap();
+    assert_eq!(other.text, result.text.replace("kind: List", "kind: ServiceList"));
 }
 
 #[test]

@@ -264,7 +264,15 @@ fn a_text_that_cannot_be_read_is_refused_with_its_line() {
         ),
         ("apiVersion: batch.volcano.sh/v1alpha1\nkind: Job\nmetadata: {name: w}", "write `batch/v1`"),
         ("apiVersion: v1\nkind: PodList\nitems: []", "write `kind: List`"),
+        (
+            "apiVersion: v1\nkind: Pod\nmetadata: {name: w}\nspec: {}\nitems: [{kind: Pod}]",
+            "Pod w: its items need not say",
+        ),
         ("apiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: List, items: []}", "a List in a List"),
+        (
+            "apiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: AList, items: [{apiVersion: v1, kind: Pod}]}",
+            "a List in a List",
+        ),
         ("apiVersion: v1\nkind: List\nitems: 5", "`items` is not a list"),
         ("apiVersion: v1\nkind: Pod\nmetadata: {name: w}", "Pod w: the pod's `spec` is missing"),
         ("apiVersion: v1\nkind: Pod\nmetadata: {name: w}\nspec: {}", "Pod w: the pod has no containers"),

@@ -45,11 +45,16 @@ def files():
         CHART / "templates/netpol.yaml": when(".Values.netpol.enabled", companion()),
         CHART / "files/envoy.yaml": (KUBERNETES / "base/envoy.yaml").read_text(),
         CHART / "files/netpol-envoy.yaml": (KUBERNETES / "netpol/companion/envoy.yaml").read_text(),
-        CHART / "files/policy.yaml": (KUBERNETES / "base/policy.yaml").read_text(),
+        CHART / "files/policy.yaml": policy("base/policy.yaml"),
         CHART / "files/demo/agent.py": (KUBERNETES / "demo/agent.py").read_text(),
-        CHART / "files/demo/policy.yaml": (KUBERNETES / "demo/policy.yaml").read_text(),
+        CHART / "files/demo/policy.yaml": policy("demo/policy.yaml"),
         CHART / "templates/demo-agent.yaml": when(".Values.demo.enabled", demo()),
     }
+
+
+def policy(path):
+    """A policy without the editors' line, whose path is another here."""
+    return re.sub("^# yaml-language-server.*\n", "", (KUBERNETES / path).read_text())
 
 
 def pod_templates():

@@ -63,6 +63,8 @@ def settings():
             "env": "",
             # Groups that may exempt a pod.
             "exempters": "attache:exempters",
+            # Users and groups that may run programs in our containers: `attache logs`, `attache approvals`.
+            "operators": "attache:operators system:masters kubeadm:cluster-admins",
             # Users and groups that may write what governs: the ConfigMaps and Secrets named above, in namespaces with the
             # guard. None: whoever RBAC lets.
             "writers": "",
@@ -88,17 +90,25 @@ def policy():
 
 
 def exec_policy():
-    """Nobody runs a program as attaché's or Envoy's user."""
+    """Who runs a program in our containers is a user whom the redirect lets out, and may approve what waits: operators."""
     return {
         "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy",
         "metadata": {"name": "attache-guard-exec"},
         "spec": {
             "failurePolicy": "Fail",
+            "paramKind": {"apiVersion": "v1", "kind": "ConfigMap"},
             "matchConstraints": {"resourceRules": resource_rules([("", "v1", ["CONNECT"], ["pods/attach", "pods/exec"])])},
+            "variables": [{"name": name, "expression": text(expression)} for name, expression in (
+                ("settings", "dyn(params).?data.orValue({})"),
+                ("operators", words("operators")),
+            )],
             "validations": [{
-                "expression": f"!(dyn(object).?container.orValue('') in {cel(names('redirect'))})",
-                "messageExpression": "'attache: exec: `' + dyn(object).container + '` runs as a user whose traffic is not "
-                                     "redirected: use the pod\\'s own containers'",
+                "expression": text(f"""!(dyn(object).?container.orValue('') in {cel(names('redirect'))})
+                    || request.userInfo.username in variables.operators
+                    || request.userInfo.?groups.orValue([]).exists(g, g in variables.operators)"""),
+                "messageExpression": "'attache: exec: `' + dyn(object).container + '` is for ' + variables.operators.join(', ') + "
+                                     "' alone, and `' + request.userInfo.username + '` is none of them: use the pod\\'s own containers'",
+                "reason": "Forbidden",
             }],
         },
     }
@@ -142,11 +152,11 @@ def bindings():
             "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicyBinding",
             "metadata": {"name": f"{name}-{label}"},
             "spec": {
-                "policyName": name, **more, "validationActions": actions,
+                "policyName": name, **params, "validationActions": actions,
                 "matchResources": {"namespaceSelector": {"matchLabels": {"attache.dev/guard": label}}},
             },
         }
-        for name, more in (("attache-guard", params), ("attache-guard-exec", {}), ("attache-guard-sources", params))
+        for name in ("attache-guard", "attache-guard-exec", "attache-guard-sources")
         for label, actions in (("enforce", ["Deny", "Audit"]), ("warn", ["Warn", "Audit"]))
     ]
 

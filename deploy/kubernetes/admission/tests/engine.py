@@ -1,9 +1,9 @@
 """Evaluates admission policies as an API server does, with Google's own CEL.
 
 What is as there: the order of variables, that an error refuses (`failurePolicy: Fail`), which resources a policy is
-about, the namespaces of a binding, messages, and that the values of a map are of one type. What is not: everything is
-of type `dyn` here, so that the API server's type check may warn where this does not; costs are not counted;
-`JSONPatch{...}` is read as a map.
+about, the namespaces of a binding, messages, that the values of a map are of one type, and the types of variables and
+results (`check_types`). What is not: objects and requests are of type `dyn` here, so that the API server's type check may
+warn where this does not; costs are not counted; `JSONPatch{...}` is read as a map.
 """
 
 import copy
@@ -36,6 +36,26 @@ def compiled(expression):
         raise SystemExit(f"a map with a value that is not dyn: {mixed.group()[:80]}")
     typed = r"JSONPatch\{op: (.*?), path: (.*?), value:"
     return ENVIRONMENT.compile(re.sub(typed, r"{'op': dyn(\1), 'path': dyn(\2), 'value':", expression))
+
+
+def check_types(policy):
+    """Compiles everything with variables of the types that they have. Yields what does not fit."""
+    types = {name: cel.Type.DYN for name in NAMES}
+    expressions = [(one["name"], one["expression"], None) for one in policy["spec"].get("variables", [])]
+    for number, one in enumerate(policy["spec"]["validations"]):
+        expressions += [(f"validation {number}", one["expression"], "BOOL"), (f"message {number}", one["messageExpression"], "STRING")]
+    expressions += [(one["key"], one["valueExpression"], "STRING") for one in policy["spec"].get("auditAnnotations", [])]
+    for name, expression, wanted in expressions:
+        environment = cel.NewEnv(variables=types, extensions=[ExtStrings(), ExtOptional()])
+        try:
+            found = environment.compile(re.sub(r"\bvariables[.](?=[a-z])", "variables_", expression)).return_type()
+        except Exception as error:  # noqa: BLE001: the engine raises what it likes
+            yield f"{name}: {error}"
+            continue
+        if wanted is None:
+            types |= {f"variables_{name}": found}
+        elif found.name() != wanted:
+            yield f"{name}: is {found.name()} and not {wanted}"
 
 
 def evaluate(expression, activation):

@@ -67,6 +67,8 @@ def main(arguments):
 
     for one in [guard, execs, sources]:
         modes = {tuple(b["spec"]["validationActions"]): b for b in bindings if b["spec"]["policyName"] == one["metadata"]["name"]}
+        for wrong in engine.check_types(one):
+            fail(f"{one['metadata']['name']}: {wrong}")
         for actions, label in ((("Deny", "Audit"), "enforce"), (("Warn", "Audit"), "warn")):
             if not engine.binds(modes[actions], namespace({"attache.dev/guard": label})) or engine.binds(modes[actions], namespace({})):
                 fail(f"{one['metadata']['name']}: binding for {label}")
@@ -96,12 +98,18 @@ def main(arguments):
         for name in sorted(set(names) - alone):
             fail(f"rule {name}: no case that it alone refuses")
 
-    for container, refused in (("attache", True), ("attache-envoy", True), ("attache-net", True), ("agent", False), (None, False)):
+    for container, user, refused in [
+        ("attache", AUTHOR, True), ("attache-envoy", AUTHOR, True), ("attache-net", AUTHOR, True), ("agent", AUTHOR, False),
+        (None, AUTHOR, False), ("attache", {"username": "o", "groups": ["attache:operators"]}, False),
+        ("attache", {"username": "attache:operators"}, False), ("attache", {"username": "system:masters-not"}, True),
+    ]:
         counted += 1
         options = {"apiVersion": "v1", "kind": "PodExecOptions", "command": ["sh"]} | ({"container": container} if container else {})
-        data = {"object": options, "oldObject": None, "namespaceObject": None, "params": None, "request": {}}
-        if bool(engine.validate(execs, data)) != refused:
-            fail(f"exec into {container}")
+        data = {"object": options, "oldObject": None, "namespaceObject": None, "params": settings,
+                "request": {"operation": "CONNECT", "subResource": "exec", "resource": {"group": "", "resource": "pods"}, "userInfo": user}}
+        said = engine.validate(execs, data)
+        if not engine.concerns(execs, data["request"]) or bool(said) != refused or any("error" in one for one in said.values()):
+            fail(f"exec into {container} by {user}: {said or 'admitted'}")
 
     for name, resource, writers, operation, refused in SOURCES:
         counted += 1

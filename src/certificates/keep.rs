@@ -36,10 +36,16 @@ pub enum KeepError {
 /// The CA of a directory: `ca.pem` and `ca.key` (0600), made if neither is there.
 pub fn load_or_generate(folder: &Path, now: SystemTime) -> Result<Authority, KeepError> {
     let (certificate, key) = (folder.join("ca.pem"), folder.join("ca.key"));
+    let (new_certificate, new_key) = (folder.join("ca.pem.new"), folder.join("ca.key.new"));
     let io = |path: &Path| {
         let path = path.to_owned();
         move |source| KeepError::Io { path, source }
     };
+    // One that was made and did not get its names: a crash in the middle must not end in a directory that nobody can use.
+    if new_key.exists() && !key.exists() {
+        put_in_place(&new_certificate, &certificate).map_err(io(&certificate))?;
+        put_in_place(&new_key, &key).map_err(io(&key))?;
+    }
     match std::fs::read_to_string(&key) {
         Ok(pem) => {
             let pem = Zeroizing::new(pem);
@@ -50,16 +56,33 @@ pub fn load_or_generate(folder: &Path, now: SystemTime) -> Result<Authority, Kee
         Err(error) if error.kind() == io::ErrorKind::NotFound && !certificate.exists() => {
             std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(io(folder))?;
             let authority = Authority::generate(now).map_err(KeepError::Generate)?;
-            // The certificate first: a crash between the two leaves an error to read, never a key without its CA.
-            write(&certificate, authority.cert_pem().as_bytes(), 0o644).map_err(io(&certificate))?;
-            write(&key, authority.key_pem().as_bytes(), 0o600).map_err(io(&key))?;
+            // Both are whole on disk before the key has the name that says so; then they get their own.
+            let part = folder.join("ca.key.part");
+            for (path, text, mode) in
+                [(&new_certificate, authority.cert_pem(), 0o644), (&part, authority.key_pem(), 0o600)]
+            {
+                write(path, text.as_bytes(), mode).map_err(io(path))?;
+            }
+            for (from, to) in [(&part, &new_key), (&new_certificate, &certificate), (&new_key, &key)] {
+                put_in_place(from, to).map_err(io(to))?;
+            }
             Ok(authority)
         }
         Err(source) => Err(KeepError::Io { path: key, source }),
     }
 }
 
+/// Renames a file, unless that was done before.
+fn put_in_place(from: &Path, to: &Path) -> io::Result<()> {
+    match std::fs::rename(from, to) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound && to.exists() => Ok(()),
+        renamed => renamed,
+    }
+}
+
 fn write(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    // What a crash left half written.
+    let _ = std::fs::remove_file(path);
     let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
     file.write_all(content)?;
     file.sync_all()
@@ -68,6 +91,32 @@ fn write(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_crash_at_any_moment_leaves_a_directory_that_can_be_used() {
+        let made = tempfile::tempdir().unwrap();
+        let whole = load_or_generate(made.path(), SystemTime::now()).unwrap();
+        assert_eq!(std::fs::read_dir(made.path()).unwrap().count(), 2);
+        let (certificate, key) = (whole.cert_pem(), &**whole.key_pem());
+        let half = &key[..key.len() / 2];
+        for (left, is_kept) in [
+            (&[("ca.pem.new", &certificate[..50])][..], false),
+            (&[("ca.pem.new", certificate)], false),
+            (&[("ca.pem.new", certificate), ("ca.key.part", half)], false),
+            (&[("ca.pem.new", certificate), ("ca.key.part", key)], false),
+            (&[("ca.pem.new", certificate), ("ca.key.new", key)], true),
+            (&[("ca.pem", certificate), ("ca.key.new", key)], true),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            for (name, text) in left {
+                std::fs::write(folder.path().join(name), text).unwrap();
+            }
+            let authority = load_or_generate(folder.path(), SystemTime::now()).unwrap();
+            assert_eq!(authority.cert_pem() == certificate, is_kept, "{left:?}");
+            let again = load_or_generate(folder.path(), SystemTime::now()).unwrap();
+            assert_eq!(again.cert_pem(), authority.cert_pem());
+        }
+    }
 
     #[test]
     fn a_kept_ca_is_the_same_after_a_restart() {

@@ -38,7 +38,10 @@ pub enum BackendError {
     )]
     #[doc = "nft is asked for and cannot."]
     Nft(ToolError),
-    #[error("{0}; install iptables with ip6tables, or try `--backend nft`; nothing has been changed")]
+    #[error(
+        "{0}; install iptables with ip6tables (the legacy kind needs the capability NET_RAW, too), or try \
+             `--backend nft`; nothing has been changed"
+    )]
     #[doc = "iptables is asked for and cannot."]
     Iptables(ToolError),
     #[error(
@@ -48,8 +51,8 @@ pub enum BackendError {
     #[doc = "Half of the traffic would stay open."]
     HalfOpen(ToolError),
     #[error(
-        "{nft}, and {iptables}; install nftables or iptables, on a kernel with nf_tables or ip_tables; nothing \
-             has been changed"
+        "{nft}, and {iptables}; install nftables, or iptables (the legacy kind needs the capability NET_RAW, too), \
+             on a kernel with nf_tables or ip_tables; nothing has been changed"
     )]
     #[doc = "Neither can."]
     Neither {

@@ -56,6 +56,23 @@ fn a_missing_capability_is_named_before_anything_changes() {
     assert_eq!(exit, 0, "{stderr}");
 }
 
+/// What the pod gives its first container, and no more.
+#[test]
+fn three_capabilities_are_enough() {
+    let as_delivered = |pod: &Pod| {
+        let mut command = Command::new("/usr/bin/setpriv");
+        command.args(["--bounding-set=-all,+net_admin,+setuid,+setgid", "--inh-caps=-all", "--no-new-privs"]);
+        pod.output(command.args([env!("CARGO_BIN_EXE_attache"), "net", "apply"]))
+    };
+    for pod in [Pod::bare(), Pod::bare().with_iptables("nft")] {
+        let (exit, stdout, stderr) = as_delivered(&pod);
+        assert_eq!(exit, 0, "{stdout}{stderr}");
+    }
+    let (exit, _, stderr) = as_delivered(&Pod::bare().with_iptables("legacy"));
+    assert_eq!(exit, 1);
+    assert!(stderr.contains("the legacy kind needs the capability NET_RAW, too"), "{stderr}");
+}
+
 /// Tools of the pod, each as this script.
 fn tools(scripts: &[(&str, &str)]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();

@@ -40,6 +40,37 @@ fn every_direct_dependency_is_explained_and_no_other() {
     );
 }
 
+/// A threat model that names tests which are gone proves nothing.
+#[test]
+fn every_test_that_the_threat_model_names_is_there() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |path: &str| std::fs::read_to_string(root.join(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
+    let (guide, cases) = (read("deploy/README.md"), read("deploy/kubernetes/admission/tests/guard.yaml"));
+    let table = guide.split("## Who can get round it").nth(1).unwrap();
+    let (mut tests, mut guarded) = (0, 0);
+    for row in table.lines().filter(|line| line.starts_with('|')) {
+        let mut parts = row.split('`');
+        let mut before = parts.next().unwrap();
+        for part in parts {
+            if before.ends_with("guard: ") {
+                guarded += 1;
+                assert!(cases.contains(&format!("- name: {part}\n")), "the guard has no case `{part}`");
+            } else if let Some((module, test)) = part.rsplit_once("::") {
+                tests += 1;
+                let files = match module {
+                    "inject" => vec!["tests/inject.rs".to_owned()],
+                    module => vec![format!("tests/e2e/{}.rs", module.replace("::", "/"))],
+                };
+                assert!(read(&files[0]).contains(&format!("fn {test}(")), "`{part}` is no test");
+            } else if part.starts_with(".ci/") {
+                read(part);
+            }
+            before = part;
+        }
+    }
+    assert!(tests > 20 && guarded > 8, "the table was not read: {tests}, {guarded}");
+}
+
 #[test]
 fn the_two_commands_are_there_and_can_be_run() {
     use std::os::unix::fs::PermissionsExt;

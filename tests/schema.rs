@@ -94,7 +94,8 @@ fn every_policy_that_users_copy_fits_the_schema_and_is_read() {
 
 #[test]
 fn every_policy_file_names_the_schema_in_its_first_line() {
-    for file in files() {
+    // A chart is packed without what is beside it: its policies are copies that name none.
+    for file in files().into_iter().filter(|file| !file.starts_with("deploy/helm")) {
         let text = read(&file);
         let first = text.lines().next().unwrap();
         let path = first

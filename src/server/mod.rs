@@ -222,7 +222,7 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
     let (stop, stopped) = watch::channel(false);
     let in_flight = Arc::new(AtomicUsize::new(0));
 
-    let gate = gate::Gate { live: live.clone(), telemetry: telemetry.clone() };
+    let gate = gate::Gate { live: live.clone(), journal: journal.clone(), telemetry: telemetry.clone() };
     let trace_percent = if shown.traces.is_some() { shown.sampler.percent() } else { 0 };
     let options = DiscoveryOptions { trace_percent, denied: denied_certificates, ..DiscoveryOptions::default() };
     let (health, health_service) = tonic_health::server::health_reporter();

@@ -59,6 +59,14 @@ impl Recording {
     }
 }
 
+/// An id that no other record of this process has, nor of another by all likelihood.
+pub fn unique(kind: &str) -> Arc<str> {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let micros = jiff::Timestamp::now().as_microsecond();
+    format!("{kind}-{micros:x}-{:x}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)).into()
+}
+
 pub fn wall() -> SystemTime {
     SystemTime::now()
 }

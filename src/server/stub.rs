@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::record::wall;
+use super::record::{unique, wall};
 use crate::dns_stub::{Admission, How, Names, Question};
 use crate::journal::Journal;
 use crate::live::Live;
@@ -103,7 +103,7 @@ fn refusal(rules: &Ruleset, question: &Question<'_>, reason: Reason) -> Decision
         host: question.name.into(),
         reason: Some(reason.as_str().into()),
         detail: Some(format!("asked for {}", question.kind).into()),
-        ..DecisionRecord::new(format!("dns-{}", unique()).into(), now, Verdict::Deny, rules.revision.clone())
+        ..DecisionRecord::new(unique("dns"), now, Verdict::Deny, rules.revision.clone())
     };
     let agent = caller.map(|caller| caller.agent).or(agents.fixed());
     Words::from(&mut record).leave_out(|text| rules.finds(agent, text));
@@ -112,14 +112,6 @@ fn refusal(rules: &Ruleset, question: &Question<'_>, reason: Reason) -> Decision
 
 fn plain(name: &str) -> String {
     name.trim_end_matches('.').to_ascii_lowercase()
-}
-
-/// An id that no other record of this process has, nor of another by all likelihood.
-fn unique() -> String {
-    use std::sync::atomic::{AtomicU64, Ordering};
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    let micros = jiff::Timestamp::now().as_microsecond();
-    format!("{micros:x}-{:x}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 /// The names that were refused lately.

@@ -23,7 +23,7 @@ use prost::{Message, Name};
 use tokio::sync::watch;
 use tonic::{Status, Streaming};
 
-use self::subscriptions::{Batch, INVALID_NAME, Subscriptions, escaped};
+use self::subscriptions::{Batch, Subscriptions, escaped};
 use self::wire::DeltaRequest;
 pub use self::wire::DiscoveryServer;
 use super::Minter;
@@ -37,6 +37,10 @@ pub trait NameGate: Send + Sync + 'static {
 
     /// Told of a refused attempt. `name` is empty where the client sent none, and escaped where it was no host name.
     fn refused(&self, name: &str, reason: &'static str);
+
+    /// Told of a name that is no text, escaped. It cannot be answered at all: the handshake hangs until Envoy's patience
+    /// ends, and Envoy's log does not tell of it.
+    fn unanswerable(&self, name: &str);
 
     /// Told what was done with a certificate.
     fn issued(&self, _what: Issued) {}
@@ -219,7 +223,7 @@ impl Conversation {
         let text = |name| match String::from_utf8(name) {
             Ok(name) => Some(name),
             Err(other) => {
-                self.shared.gate.refused(&escaped(&String::from_utf8_lossy(other.as_bytes())), INVALID_NAME);
+                self.shared.gate.unanswerable(&escaped(&String::from_utf8_lossy(other.as_bytes())));
                 None
             }
         };

@@ -56,6 +56,10 @@ impl NameGate for Gate {
         self.refusals.lock().unwrap().push((name.to_owned(), reason));
     }
 
+    fn unanswerable(&self, name: &str) {
+        self.refused(name, "unanswerable");
+    }
+
     fn changes(&self) -> watch::Receiver<u64> {
         self.generation.subscribe()
     }

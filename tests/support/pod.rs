@@ -175,8 +175,6 @@ impl Pod {
         let mut command = self.namespace.command(101, 1338, "-all");
         command.arg(self.home.at("/bin/envoy")).env_clear().current_dir("/");
         command.args(container["args"].as_array().unwrap().iter().map(|arg| self.home.text(arg.as_str().unwrap())));
-        // Two Envoys of one machine would share memory; two pods do not.
-        command.arg("--disable-hot-restart");
         self.envoy = Some(Running::start("envoy", command));
         self.wait_probe("/readyz/envoy").await;
     }

@@ -26,7 +26,8 @@ FIELDS = ["args", "env", "image", "imagePullPolicy", "livenessProbe", "name", "p
 ARGUMENTS = {
     "attache-net": r"^net apply( --(inbound|port)[ =][0-9a-z/,]+)*$",
     "attache": r"^serve$",
-    "attache-envoy": r"^-c /etc/attache-envoy/envoy[.]yaml( --log-level [a-z]+| --concurrency [0-9]+)*$",
+    "attache-envoy": r"^-c /etc/attache-envoy/envoy[.]yaml{0} --disable-hot-restart{0}$".format(
+        "( --log-level [a-z]+| --concurrency [0-9]+| --file-flush-interval-msec [0-9]+)*"),
 }
 
 # Names of what is mounted; `attache-policy-*` is what a generator with a hash suffix makes.

@@ -142,6 +142,9 @@
   - warning
   - --concurrency
   - '2'
+  - --disable-hot-restart
+  - --file-flush-interval-msec
+  - '1000'
   startupProbe:
     httpGet:
       path: /readyz/envoy

@@ -9,6 +9,7 @@ use super::output::{Format, json_line};
 use super::{Failure, Outcome};
 use crate::net::backend::{self, Backend, Choice};
 use crate::net::layout::{InboundPort, Layout, LocalPorts};
+use crate::net::namespace;
 use crate::net::nft;
 use crate::net::privilege::Capability;
 use crate::net::probe::{self, Attempt};
@@ -36,7 +37,7 @@ enum Command {
 
 /// Put the rules in place, and prove that they hold
 ///
-/// Rules that are in place already are replaced, with no moment without any. When the proof fails, the rules stay.
+/// They are refused in the machine's own network, as far as that can be told: they are for a pod's. Rules that are in place already are replaced, with no moment without any. When the proof fails, the rules stay.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -47,7 +48,7 @@ Examples:
 Exit codes:
   0  the rules are in place, and hold
   1  they are not, or do not; what to do about it is on stderr
-  2  the users or ports make no sense")]
+  2  the users or ports make no sense, or this is the machine's own network")]
 struct Apply {
     #[command(flatten)]
     layout: LayoutArgs,
@@ -63,6 +64,10 @@ struct Apply {
     /// Leave out the proof
     #[arg(long)]
     no_verify: bool,
+
+    /// Also where this looks like the machine's own network, on which these rules would cut off every program
+    #[arg(long)]
+    any_namespace: bool,
 
     #[command(flatten)]
     proof: ProofArgs,
@@ -194,6 +199,13 @@ fn apply(args: &Apply) -> Outcome {
     if args.dry_run {
         write!(std::io::stdout(), "{}", nft::render(&ruleset))?;
         return Ok(ExitCode::SUCCESS);
+    }
+    if !args.any_namespace && namespace::is_the_machines() {
+        return Err(Failure::usage(
+            "this is the machine's own network: these rules would cut every program on it off. Run this as a pod's first \
+             container, or in its network namespace (`nsenter --net=…`, `ip netns exec …`); nothing has been changed. \
+             If it is a pod all the same, say --any-namespace",
+        ));
     }
     let needed = [Capability::NetAdmin, Capability::SetUid, Capability::SetGid];
     // All of them before anything changes.

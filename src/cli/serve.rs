@@ -35,7 +35,7 @@ pub struct Args {
     /// The Unix socket for Envoy [default: STATE_DIR/service.sock].
     #[arg(long, value_name = "PATH", env = "ATTACHE_SOCKET", conflicts_with = "tcp")]
     socket: Option<PathBuf>,
-    /// The file mode of that socket, octal. Where Envoy runs as another user: 0666, in a directory that no agent mounts.
+    /// The file mode of that socket, octal. Where Envoy runs as another user: 0660, with one group for both.
     #[arg(long, value_name = "MODE", env = "ATTACHE_SOCKET_MODE", default_value = "0600", value_parser = super::file_mode)]
     socket_mode: u32,
     /// Serve Envoy on TCP instead. Whoever reaches this address can ask for credentials: keep agents away from it.

@@ -7,6 +7,7 @@
 pub mod backend;
 pub mod iptables;
 pub mod layout;
+pub mod namespace;
 pub mod nft;
 pub mod privilege;
 pub mod probe;

@@ -1,9 +1,9 @@
 //! Envoy asks here for a certificate when a client names a host for the first time (delta ADS, one stream).
 //!
 //! A name that policy could never allow gets none, and the handshake fails; or, where that is wanted, a few get one so
-//! that the client can be told in HTTP. Envoy bounds
-//! nothing itself and goes on serving what has expired, so this side counts what it gave out, takes back the oldest,
-//! and replaces each certificate in time. On the same stream Envoy learns whether to trace (RTDS).
+//! that the client can be told in HTTP. Envoy bounds nothing itself and goes on serving what has expired, so this side
+//! counts what it gave out, takes back the oldest, and replaces each certificate in time. On the same stream Envoy
+//! learns whether to trace (RTDS).
 
 mod subscriptions;
 #[cfg(test)]

@@ -56,6 +56,21 @@ fn a_missing_capability_is_named_before_anything_changes() {
     assert_eq!(exit, 0, "{stderr}");
 }
 
+/// As on a laptop: a first process, and another one that is about to cut it off.
+#[test]
+fn the_machines_own_network_is_left_alone() {
+    let outside = "ip link set lo up && \"$0\" net apply --no-verify; echo $? && nft list ruleset && \"$0\" net apply \
+                   --no-verify --any-namespace >/dev/null && nft list ruleset | grep -c 'table inet attache' \
+                   && nft delete table inet attache && exec \"$0\" net apply --no-verify";
+    let mut command = Command::new("unshare");
+    command.args(["--net", "--pid", "--fork", "--mount-proc", "sh", "-c", outside, env!("CARGO_BIN_EXE_attache")]);
+    let output = command.output().unwrap();
+    let (stdout, stderr) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    assert!(stderr.contains("the machine's own network") && stderr.contains("--any-namespace"), "{stderr}");
+    // Refused and nothing there; there when insisted on; there for the first process of a container.
+    assert_eq!(stdout, "2\n1\nthe rules are in place (nft)\n", "{stderr}");
+}
+
 /// What the pod gives its first container, and no more.
 #[test]
 fn three_capabilities_are_enough() {

@@ -102,15 +102,14 @@ impl Pod {
     }
 
     /// A program of `tests/setup`'s, where every user can reach it.
-    pub fn program(&self, program: &OsStr) -> PathBuf {
+    pub async fn program(&self, program: &OsStr) -> PathBuf {
         let name = Path::new(program).file_name().unwrap().to_str().unwrap();
-        self.home.copy(Path::new(program), &format!("/bin/{name}"));
-        self.home.at(&format!("/bin/{name}"))
+        self.namespace.mount(Path::new(program), &self.home.at(&format!("/bin/{name}"))).await
     }
 
     /// `attache ARGUMENTS --state-dir DIR`, as somebody who may read the record.
     pub async fn attache_command(&self, arguments: &[&str]) -> Output {
-        let mut command = Command::new(self.home.at("/bin/attache"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_attache"));
         command.args(arguments).arg("--state-dir").arg(self.home.at("/var/lib/attache"));
         script::output(&mut command).await
     }
@@ -296,8 +295,6 @@ impl Home {
         let search = "search agents.svc.cluster.local svc.cluster.local cluster.local";
         home.write("/etc/resolv.conf", &format!("nameserver {RESOLVER}\n{search}\noptions ndots:5\n"));
         home.write("/etc/attache-envoy/envoy.yaml", &home.bootstrap());
-        home.copy(Path::new(env!("CARGO_BIN_EXE_attache")), "/bin/attache");
-        home.copy(&envoy_binary(), "/bin/envoy");
         home
     }
 
@@ -329,15 +326,6 @@ impl Home {
 
     fn write(&self, path: &str, text: &str) {
         std::fs::write(self.at(path), text).unwrap();
-    }
-
-    /// The program itself may be where other users cannot go.
-    fn copy(&self, program: &Path, path: &str) {
-        let program = std::fs::canonicalize(program).unwrap();
-        let to = self.at(path);
-        if std::fs::hard_link(&program, &to).is_err() {
-            std::fs::copy(&program, &to).unwrap();
-        }
     }
 }
 
@@ -372,7 +360,19 @@ impl Namespace {
             let output = script::output(command.arg("ip").args(arguments.split_whitespace())).await;
             assert_eq!(output.exit, 0, "{arguments}: {output:?}");
         }
+        namespace.mount(Path::new(env!("CARGO_BIN_EXE_attache")), &home.at("/bin/attache")).await;
+        namespace.mount(&envoy_binary(), &home.at("/bin/envoy")).await;
         namespace
+    }
+
+    /// Shows a program in the pod: where it is, other users may not be able to go.
+    async fn mount(&self, program: &Path, to: &Path) -> PathBuf {
+        std::fs::File::create(to).unwrap();
+        let mut command = self.command(0, 0, "+all");
+        let output =
+            script::output(command.args(["mount", "--bind"]).arg(program.canonicalize().unwrap()).arg(to)).await;
+        assert_eq!(output.exit, 0, "{output:?}");
+        to.to_owned()
     }
 
     /// The beginning of a command line that runs in the pod as this user, with these capabilities at most.

@@ -51,7 +51,7 @@ console.log(answer.status, refused.status, (await refused.json()).reason);
 ";
     let output = pod
         .agent([
-            pod.program(&script::node("")[0]).as_os_str(),
+            pod.program(&script::node("")[0]).await.as_os_str(),
             "--input-type=module".as_ref(),
             "-e".as_ref(),
             node.as_ref(),

@@ -23,7 +23,7 @@ sys.dont_write_bytecode = True
 import guard  # noqa: E402
 import inject  # noqa: E402
 import policies  # noqa: E402
-from generate import agent_container, sidecar_containers, sidecar_volumes  # noqa: E402
+from generate import agent_container, sidecar_containers, sidecar_volumes, write_or_check_texts  # noqa: E402
 
 ME = "deploy/helm/generate.py"
 IMAGES = {"attache": "attache", "attache-net": "net", "attache-envoy": "envoy"}
@@ -172,18 +172,7 @@ def main(arguments):
     # A comment of Helm's, which is not in what is rendered; the files are what they are elsewhere.
     texts = {path: text if "files" in path.relative_to(CHART).parts else f"{{{{- /* Written by {ME}: change it there. */ -}}}}\n{text}"
              for path, text in files().items()}
-    if arguments == ["--check"]:
-        wrong = [path for path, text in texts.items() if not path.exists() or path.read_text() != text]
-        for path in wrong:
-            print(f"{path} is not what {ME} writes: run it", file=sys.stderr)
-        return 1 if wrong else 0
-    if arguments:
-        print(__doc__, file=sys.stderr)
-        return 2
-    for path, text in texts.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    return 0
+    return write_or_check_texts(texts, ME, arguments)
 
 
 if __name__ == "__main__":

@@ -293,9 +293,14 @@ def in_form(form, spec, labels=None):
 
 
 def write_or_check(files, me, arguments, folders=()):
-    """Writes files (path to what is in them), or with `--check` says which differ; what else is in `folders` is
-    reported, too. Returns the exit code."""
+    """The same for YAML: path to what is in it."""
     texts = {path: f"# Written by {me}: change it there.\n{to_yaml(content)}" for path, content in files.items()}
+    return write_or_check_texts(texts, me, arguments, folders)
+
+
+def write_or_check_texts(texts, me, arguments, folders=()):
+    """Writes files (path to text), or with `--check` says which differ; what else is in `folders` is reported, too.
+    Returns the exit code."""
     if arguments == ["--check"]:
         wrong = [path for path, text in texts.items() if not path.exists() or path.read_text() != text]
         wrong += sorted({path for folder in folders for path in folder.rglob("*") if path.is_file()} - set(texts))

@@ -37,7 +37,8 @@ enum Command {
 
 /// Put the rules in place, and prove that they hold
 ///
-/// They are refused in the machine's own network, as far as that can be told: they are for a pod's. Rules that are in place already are replaced, with no moment without any. When the proof fails, the rules stay.
+/// They are refused in the machine's own network, as far as that can be told: they are for a pod's. Rules that are in
+/// place already are replaced, with no moment without any. When the proof fails, the rules stay.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:

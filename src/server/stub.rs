@@ -65,7 +65,8 @@ impl Names for Stub {
         if typed != question.name && decide(typed).is_ok() {
             return Admission::Unknown;
         }
-        let missed = match self.refused.lock().unwrap_or_else(PoisonError::into_inner).note(typed, Instant::now()) {
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let missed = match refused.note(typed, Instant::now()) {
             Noted::Again => return Admission::Unknown,
             Noted::TooMany => return Admission::Silence,
             Noted::New { missed } => missed,
@@ -80,6 +81,7 @@ impl Names for Stub {
             Ok(_) => Admission::Unknown,
             Err(error) => {
                 tracing::debug!(%error, "the refusal of a name cannot be put on record");
+                refused.forget(typed, missed);
                 Admission::Silence
             }
         }
@@ -160,6 +162,12 @@ impl Refused {
         self.names.insert(name.into(), now);
         Noted::New { missed: std::mem::take(&mut self.missed) }
     }
+
+    /// The record of a new name could not be made: neither it nor those that were missed before it are on record.
+    fn forget(&mut self, name: &str, missed: u64) {
+        self.names.remove(name);
+        self.missed += missed + 1;
+    }
 }
 
 /// Answers agents' questions for names on these addresses.
@@ -189,6 +197,16 @@ mod tests {
         assert_eq!(refused.note("a.example", after(9)), Noted::Again);
         assert_eq!(refused.note("b.example", after(9)), Noted::New { missed: 0 });
         assert_eq!(refused.note("a.example", after(10)), Noted::New { missed: 0 });
+    }
+
+    #[test]
+    fn a_name_without_its_record_is_a_new_one_when_it_is_asked_for_again() {
+        let begin = Instant::now();
+        let mut refused = Refused::new(begin);
+        assert_eq!(refused.note("a.example", begin), Noted::New { missed: 0 });
+        refused.forget("a.example", 0);
+        assert_eq!(refused.note("a.example", begin), Noted::New { missed: 1 });
+        assert_eq!(refused.note("a.example", begin), Noted::Again);
     }
 
     #[test]

@@ -16,6 +16,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 sys.dont_write_bytecode = True
 
+import generate  # noqa: E402
 import guard  # noqa: E402
 import inject  # noqa: E402
 
@@ -59,20 +60,7 @@ def to_yaml(objects):
 
 def main(arguments):
     texts = {path: to_yaml(objects) for path, objects in files().items()}
-    if arguments == ["--check"]:
-        folders = {path.parent for path in texts}
-        wrong = [path for path, text in texts.items() if not path.exists() or path.read_text() != text]
-        wrong += sorted({path for folder in folders for path in folder.rglob("*") if path.is_file()} - set(texts))
-        for path in wrong:
-            print(f"{path} is not what {ME} writes: run it", file=sys.stderr)
-        return 1 if wrong else 0
-    if arguments:
-        print(__doc__, file=sys.stderr)
-        return 2
-    for path, text in texts.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    return 0
+    return generate.write_or_check_texts(texts, ME, arguments, {path.parent for path in texts})
 
 
 if __name__ == "__main__":

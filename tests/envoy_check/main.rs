@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
+mod client_certificates;
+mod transparent;
+
 use std::path::Path;
 use std::process::Command;
 use std::sync::LazyLock;
@@ -44,113 +47,8 @@ fn a_rendered_file_has_no_finding() {
     assert!(found.is_empty(), "{}", show(&found));
 }
 
-/// For agents on other machines, which show certificates.
-fn for_certificates() -> Bootstrap {
-    let tls = ProxyTls {
-        certificate: "/tmp/proxy.pem".into(),
-        key: "/tmp/proxy.key".into(),
-        client_ca: Some("/tmp/agents.pem".into()),
-    };
-    Bootstrap { listen: "0.0.0.0:10080".parse().unwrap(), proxy_tls: Some(tls), ..Bootstrap::default() }
-}
-
 fn rendered(bootstrap: &Bootstrap) -> Value {
     serde_yaml::from_str(&bootstrap.render().unwrap()).unwrap()
-}
-
-/// For traffic that a firewall redirects, in a pod whose attaché is another user than Envoy.
-fn for_redirects() -> Bootstrap {
-    let transparent = ["127.0.0.1:10443", "[::1]:10443"].map(|address| address.parse().unwrap());
-    Bootstrap { transparent: transparent.into(), admin_mode: 0o660, ..Bootstrap::default() }
-}
-
-#[test]
-fn a_file_rendered_for_redirects_has_no_finding() {
-    let found = check(&for_redirects().render().unwrap()).unwrap();
-    assert!(found.is_empty(), "{}", show(&found));
-    let open = Bootstrap { transparent: vec!["0.0.0.0:10443".parse().unwrap()], ..for_redirects() };
-    let found = check(&open.render().unwrap()).unwrap();
-    assert_eq!(found.len(), 1, "{}", show(&found));
-    assert!(found[0].message.contains("other machines"), "{}", show(&found));
-    assert_eq!(findings(&rendered(&Bootstrap { admin_mode: 0o666, ..for_redirects() })).len(), 1);
-}
-
-#[test]
-fn each_weakening_of_the_transparent_listener_is_found() {
-    let listener = "/static_resources/listeners/2";
-    let tls = format!("{listener}/filter_chains/0/filters/0/typed_config");
-    let plain = format!("{listener}/filter_chains/1/filters/0/typed_config");
-    let verdict = "http_filters/0/typed_config";
-    for (pointer, value, says) in [
-        (
-            format!("{listener}/listener_filters/0"),
-            json!({"name": "x", "typed_config": {"@type": "type.googleapis.com/x"}}),
-            "not known",
-        ),
-        (format!("{listener}/additional_addresses/0/address/socket_address/address"), json!("::"), "other machines"),
-        (format!("{listener}/enable_reuse_port"), json!(true), "another process"),
-        (format!("{tls}/{verdict}/grpc_service/initial_metadata/0/value"), json!("tls"), "by which door"),
-        (format!("{plain}/{verdict}/grpc_service/initial_metadata/0/value"), json!("transparent-tls"), "by which door"),
-        (
-            format!("{tls}/{verdict}/request_attributes"),
-            json!(["source.address", "destination.address"]),
-            "does not see",
-        ),
-        (format!("{plain}/{verdict}/request_attributes"), json!(["source.address"]), "does not see"),
-        // Without the gate, what has no verdict goes where the agent dialled.
-        (format!("{tls}/http_filters/1"), Value::Null, "gate"),
-        (format!("{plain}/http_filters/1"), Value::Null, "gate"),
-        // The proxy's listener is for this machine; another address would be one more door.
-        ("/static_resources/listeners/0/additional_addresses".into(), json!([]), "not known"),
-    ] {
-        let mut document = rendered(&for_redirects());
-        match &value {
-            Value::Null => remove(&mut document, &pointer),
-            value => set(&mut document, &pointer, value.clone()),
-        }
-        let found = findings(&document);
-        assert!(
-            found.iter().any(|finding| finding.message.contains(says)),
-            "{pointer} = {value}: nothing says `{says}`\n{}",
-            show(&found)
-        );
-    }
-}
-
-#[test]
-fn nothing_of_the_transparent_listener_can_be_removed_unnoticed() {
-    let at = "/static_resources/listeners/2";
-    let (document, mut all) = (rendered(&for_redirects()), Vec::new());
-    pointers(document.pointer(at).unwrap(), at.to_owned(), &mut all);
-    assert!(all.len() > 300, "{}", all.len());
-    let own = ["additional_addresses", "additional_addresses/0", "freebind", "name", "listener_filters/0/name"]
-        .map(|own| format!("{at}/{own}"));
-    let mut unnoticed = Vec::new();
-    for pointer in &all {
-        let mut document = document.clone();
-        remove(&mut document, pointer);
-        // What holds of the listener for tunnels holds here, too.
-        let like_a_tunnels = pointer.replacen("/listeners/2", "/listeners/1", 1);
-        let is_harmless = own.contains(pointer) || HARMLESS.iter().any(|(pattern, _)| fits(pattern, &like_a_tunnels));
-        if findings(&document).is_empty() && !is_harmless {
-            unnoticed.push(pointer.as_str());
-        }
-    }
-    assert!(unnoticed.is_empty(), "removed without a finding:\n{}", unnoticed.join("\n"));
-}
-
-#[test]
-fn a_file_rendered_for_tls_has_no_finding() {
-    let found = check(&for_certificates().render().unwrap()).unwrap();
-    assert!(found.is_empty(), "{}", show(&found));
-    let mut without = Bootstrap { listen: Bootstrap::default().listen, ..for_certificates() };
-    without.proxy_tls.as_mut().unwrap().client_ca = None;
-    let found = check(&without.render().unwrap()).unwrap();
-    assert!(found.is_empty(), "{}", show(&found));
-    // Without certificates, whoever reaches the port is let in.
-    let found = check(&Bootstrap { listen: for_certificates().listen, ..without }.render().unwrap()).unwrap();
-    assert_eq!(found.len(), 1, "{}", show(&found));
-    assert!(found[0].message.contains("other machines"), "{}", show(&found));
 }
 
 #[test]
@@ -521,64 +419,6 @@ fn the_order_of_the_filters_matters() {
 }
 
 /// The same for what only agents with certificates meet.
-#[test]
-fn each_weakening_of_client_certificates_is_found() {
-    let socket = "/static_resources/listeners/0/filter_chains/0/transport_socket";
-    let tls = format!("{socket}/typed_config");
-    let common = format!("{tls}/common_tls_context");
-    let validation = format!("{common}/validation_context");
-    let kept = format!("{PROXY}/http_filters/0/typed_config/on_request_headers/0");
-    let forged = json!({"name": "s", "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.set_filter_state.v3.Config",
-        "on_request_headers": [{"object_key": "attache.peer", "factory_key": "envoy.string", "format_string": {"text_format_source": {"inline_string": "%REQ(x-me)%"}}}]}});
-    let kept_as_shipped = rendered(&for_certificates()).pointer(&format!("{PROXY}/http_filters/0")).unwrap().clone();
-    for (pointer, value, says) in [
-        (format!("{tls}/require_client_certificate"), json!(false), "leave their certificate out"),
-        (validation.clone(), json!({}), "not checked"),
-        (validation.clone(), Value::Null, "not checked"),
-        (format!("{validation}/trust_chain_verification"), json!("ACCEPT_UNTRUSTED"), "any CA"),
-        (format!("{validation}/allow_expired_certificate"), json!(true), "expired"),
-        (format!("{validation}/custom_validator_config"), json!({}), "not known"),
-        (format!("{common}/combined_validation_context"), json!({}), "not known"),
-        (format!("{common}/custom_handshaker"), json!({}), "not known"),
-        (format!("{tls}/session_timeout"), json!("9s"), "not known"),
-        (format!("{tls}/disable_stateless_session_resumption"), json!(false), "resumed"),
-        (format!("{tls}/disable_stateful_session_resumption"), json!(false), "resumed"),
-        (format!("{common}/tls_params/tls_minimum_protocol_version"), json!("TLSv1_0"), "TLS version"),
-        (format!("{common}/tls_certificates"), json!([]), "no certificate"),
-        (
-            format!("{socket}/typed_config/@type"),
-            json!("type.googleapis.com/envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer"),
-            "not TLS",
-        ),
-        (format!("{PROXY}/http_filters/1/typed_config/request_attributes"), json!(["source.address"]), "does not see"),
-        (
-            format!("{kept}/format_string/text_format_source/inline_string"),
-            json!("1;%DOWNSTREAM_PEER_URI_SAN%"),
-            "not kept",
-        ),
-        (
-            format!("{kept}/format_string/text_format_source/inline_string"),
-            json!("%REQ(x-forwarded-client-cert)%"),
-            "forge the session",
-        ),
-        (format!("{kept}/factory_key"), json!("envoy.hashable_string"), "not kept"),
-        (format!("{kept}/shared_with_upstream"), json!("TRANSITIVE"), "not kept"),
-        (format!("{PROXY}/http_filters/^0"), forged.clone(), "forge the session"),
-        // After ext_proc it comes too late; inside a tunnel there is nothing of the kind to keep.
-        (format!("{PROXY}/http_filters/^2"), kept_as_shipped.clone(), "forge the session"),
-        (format!("{TLS}/http_filters/^0"), kept_as_shipped.clone(), "forge the session"),
-    ] {
-        let mut document = rendered(&for_certificates());
-        set(&mut document, &pointer, value.clone());
-        let found = findings(&document);
-        assert!(
-            found.iter().any(|finding| finding.message.contains(says)),
-            "{pointer} = {value}: nothing says `{says}`\n{}",
-            show(&found)
-        );
-    }
-}
-
 // ── everything, taken away one by one ────────────────────────────────────────────────────────────
 
 /// What may go without a finding, and why. `*` stands for any one step.
@@ -656,36 +496,6 @@ fn remove(document: &mut Value, pointer: &str) {
 fn fits(pattern: &str, pointer: &str) -> bool {
     let (pattern, pointer): (Vec<_>, Vec<_>) = (pattern.split('/').collect(), pointer.split('/').collect());
     pattern.len() == pointer.len() && pattern.iter().zip(&pointer).all(|(step, at)| *step == "*" || step == at)
-}
-
-#[test]
-fn nothing_of_client_certificates_can_be_removed_unnoticed() {
-    let harmless = [
-        "/transport_socket/typed_config/common_tls_context/tls_certificates/0/certificate_chain",
-        "/transport_socket/typed_config/common_tls_context/tls_certificates/0/certificate_chain/filename",
-        "/transport_socket/typed_config/common_tls_context/tls_certificates/0/private_key",
-        "/transport_socket/typed_config/common_tls_context/tls_certificates/0/private_key/filename",
-        // Clients then choose HTTP/1.1.
-        "/transport_socket/typed_config/common_tls_context/alpn_protocols",
-        "/transport_socket/typed_config/common_tls_context/alpn_protocols/0",
-        "/transport_socket/typed_config/common_tls_context/alpn_protocols/1",
-    ];
-    let chain = "/static_resources/listeners/0/filter_chains/0";
-    let document = rendered(&for_certificates());
-    let mut all = Vec::new();
-    for part in ["/transport_socket", "/filters/0/typed_config/http_filters/0"] {
-        let at = format!("{chain}{part}");
-        pointers(document.pointer(&at).unwrap(), at.clone(), &mut all);
-        all.push(at);
-    }
-    assert!(all.len() > 20, "{all:?}");
-    for pointer in &all {
-        let mut document = document.clone();
-        remove(&mut document, pointer);
-        let noticed = !findings(&document).is_empty();
-        let is_harmless = harmless.iter().any(|harmless| format!("{chain}{harmless}") == *pointer);
-        assert_eq!(noticed, !is_harmless, "{pointer}");
-    }
 }
 
 #[test]

@@ -26,6 +26,7 @@ fn a_file_rendered_for_tls_has_no_finding() {
     assert!(found[0].message.contains("other machines"), "{}", show(&found));
 }
 
+/// What only agents with certificates meet.
 #[test]
 fn each_weakening_of_client_certificates_is_found() {
     let socket = "/static_resources/listeners/0/filter_chains/0/transport_socket";

@@ -418,7 +418,6 @@ fn the_order_of_the_filters_matters() {
     }
 }
 
-/// The same for what only agents with certificates meet.
 // ── everything, taken away one by one ────────────────────────────────────────────────────────────
 
 /// What may go without a finding, and why. `*` stands for any one step.

@@ -1,13 +1,18 @@
-//! What deciding allocates: nothing, however large the policy is; and what a whole exchange does.
+//! What deciding allocates: nothing, however large the policy is; what a whole exchange does; and what looking at a text does.
 #![cfg(test)]
 
 #[path = "../benches/support/policies.rs"]
 mod policies;
+#[path = "../benches/support/texts.rs"]
+#[allow(dead_code, reason = "one text of several")]
+mod texts;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use attache::pipeline::credential::Secret;
+use attache::pipeline::dlp::scan::Report;
+use attache::pipeline::dlp::surface::{Layout, Surface};
 use attache::pipeline::exchange::{Effect, Event, Exchange, Incoming, Now, Reply, Resolved};
 use attache::pipeline::message::{Authority, Door, Fields};
 use attache::pipeline::session::Session;
@@ -114,4 +119,23 @@ fn an_exchange_allocates_what_it_sends_and_writes() {
     let first = event();
     let counted = allocation_counter::measure(|| run(first));
     assert_eq!(counted.count_total, 24);
+}
+
+/// A conversation in which there is nothing: what is allocated is for what stands near line ends, not for what it is looked
+/// at for.
+#[test]
+fn looking_at_a_clean_text_allocates_little_however_long_it_is() {
+    let of = |size: usize| {
+        let (_, text) = texts::usual(size).into_iter().find(|(name, _)| *name == "chat JSON").unwrap();
+        let look = || {
+            let mut report = Report::default();
+            texts::lens().scan(&Surface::new(&text, Layout::Plain("body".into())), Vec::new(), &mut report);
+            assert!(report.is_clean(), "{report:?}");
+        };
+        look();
+        allocation_counter::measure(look).count_total
+    };
+    let (short, long) = (of(64 << 10), of(512 << 10));
+    assert!(short <= 300, "{short}");
+    assert!(long <= 2 * short, "{long} of eight times as much, {short}");
 }

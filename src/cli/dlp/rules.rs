@@ -109,7 +109,7 @@ fn rows(detector: &Detector) -> Vec<Row<'_>> {
 
 fn test(detector: &Detector, output: Format, out: &mut dyn Write) -> Outcome {
     let mut broken = detector.broken_examples();
-    let examples = detector.rules().iter().map(|rule| &rule.source.examples);
+    let examples = detector.rules().iter().map(|rule| rule.examples());
     let mut tried: usize = examples.map(|examples| examples.matches.len() + examples.no_match.len()).sum();
     for rule in numbers::RULES.iter() {
         // What is less sure is on record at most.

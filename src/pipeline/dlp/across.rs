@@ -111,6 +111,27 @@ impl Across {
     /// and gives the texts that they make together with earlier ones. Noted before it is judged, so that two requests
     /// at the same time do not miss each other; to be taken [back](Self::take_back) if the request is refused.
     pub fn add(&mut self, agent: &str, domain: &str, pieces: &[Piece<'_>], now: Instant) -> Joins {
+        let same = self.same(pieces);
+        self.again(agent, domain, same, now).map_or_else(
+            || self.add_as(agent, domain, same, pieces, now),
+            |receipt| Joins { texts: Vec::new(), receipt: Some(receipt) },
+        )
+    }
+
+    /// Notes a request once more, if the last one of this agent to this domain had the same name and brought nothing new.
+    /// Its pieces need not be known for that.
+    pub fn again(&mut self, agent: &str, domain: &str, same: u64, now: Instant) -> Option<Receipt> {
+        let key = self.keys.hash_one((agent, domain));
+        let trail = self.trails.get_mut(&key)?;
+        if now.saturating_duration_since(trail.last) > self.limits.forget {
+            return None;
+        }
+        trail.again(same, now).map(|request| Receipt { trail: key, request })
+    }
+
+    /// The same as [`add`](Self::add) for a request that has a name: whatever has the same one has the same pieces.
+    pub fn add_as(&mut self, agent: &str, domain: &str, same: u64, pieces: &[Piece<'_>], now: Instant) -> Joins {
+        let key = self.keys.hash_one((agent, domain));
         let request = pieces.iter().filter(|piece| is_piece(piece.text)).take(MOST_PIECES).map(|piece| {
             let (slot, text) = (self.keys.hash_one(piece.slot), piece.text);
             let value = self.keys.hash_one((slot, text));
@@ -120,7 +141,7 @@ impl Across {
         if request.is_empty() {
             return Joins::default();
         }
-        let (owner, key) = (self.keys.hash_one(agent), self.keys.hash_one((agent, domain)));
+        let owner = self.keys.hash_one(agent);
         if !self.trails.contains_key(&key) {
             self.make_room(owner);
         }
@@ -131,13 +152,24 @@ impl Across {
         trail.last = now;
         trail.requests = trail.requests.wrapping_add(1);
         let receipt = Receipt { trail: key, request: trail.requests };
-        let texts = trail.note(request, self.limits.bytes);
+        let texts = trail.note(request, same, self.limits.bytes);
         Joins { texts, receipt: Some(receipt) }
+    }
+
+    /// A name for the pieces of a request, by which a second one with the same pieces is known.
+    fn same(&self, pieces: &[Piece<'_>]) -> u64 {
+        let mut all: SmallVec<[u8; 512]> = SmallVec::new();
+        for part in pieces.iter().flat_map(|piece| [piece.slot.as_bytes(), piece.text]) {
+            all.extend_from_slice(&part.len().to_le_bytes());
+            all.extend_from_slice(part);
+        }
+        self.keys.hash_one(&*all)
     }
 
     /// Forgets the pieces of a request that did not leave. Else an agent would make them ordinary by trying again.
     pub fn take_back(&mut self, receipt: Receipt) {
         if let Some(trail) = self.trails.get_mut(&receipt.trail) {
+            trail.settled = None;
             trail.pieces.retain_mut(|piece| match piece.before {
                 _ if piece.request != receipt.request => true,
                 Some(before) => {
@@ -202,6 +234,16 @@ struct Trail {
     requests: u32,
     /// Oldest first.
     pieces: VecDeque<Noted>,
+    /// The last request, if it brought nothing new: the same one again changes nothing but how often its pieces came.
+    settled: Option<Settled>,
+}
+
+/// A request whose pieces, each the only one of its slot, are the last ones of their trail, in their order.
+struct Settled {
+    /// The name of its pieces.
+    same: u64,
+    /// How many there are.
+    pieces: usize,
 }
 
 struct Noted {
@@ -235,16 +277,31 @@ impl Noted {
 
 impl Trail {
     fn new(owner: u64, now: Instant) -> Self {
-        Self { owner, last: now, requests: 0, pieces: VecDeque::new() }
+        Self { owner, last: now, requests: 0, pieces: VecDeque::new(), settled: None }
     }
 
     fn cost(&self) -> usize {
         self.pieces.iter().map(Noted::cost).sum()
     }
 
-    /// Takes in a request's pieces, and joins them to those before.
-    fn note(&mut self, pieces: Vec<Noted>, most: usize) -> Vec<Joined> {
+    /// Notes the last request once more, if it is this one and brought nothing new. Gives its number.
+    fn again(&mut self, same: u64, now: Instant) -> Option<u32> {
+        let pieces = self.settled.as_ref().filter(|settled| settled.same == same)?.pieces;
+        self.last = now;
+        self.requests = self.requests.wrapping_add(1);
+        for piece in self.pieces.iter_mut().rev().take(pieces) {
+            (piece.before, piece.request) = (Some(piece.request), self.requests);
+            piece.times = piece.times.saturating_add(1);
+        }
+        Some(self.requests)
+    }
+
+    /// Takes in a request's pieces, of this name, and joins them to those before.
+    fn note(&mut self, pieces: Vec<Noted>, same: u64, most: usize) -> Vec<Joined> {
         let request = self.requests;
+        let count = pieces.len();
+        let is_alone = |at: usize, piece: &Noted| pieces.iter().take(at).all(|other| other.slot != piece.slot);
+        let is_row = pieces.iter().enumerate().all(|(at, piece)| is_alone(at, piece));
         let mut slots: SmallVec<[u64; 16]> = SmallVec::new();
         for piece in pieces {
             let slot = piece.slot;
@@ -264,6 +321,8 @@ impl Trail {
             }
         }
         self.forget(most);
+        let is_settled = is_row && slots.is_empty();
+        self.settled = is_settled.then_some(Settled { same, pieces: count });
         joins
     }
 
@@ -344,10 +403,13 @@ impl Trail {
             fits
         });
         let fits = fits.count();
-        let mut joined: Vec<u8> =
-            before.iter().skip(before.len() - fits).flat_map(|text| text.iter()).copied().collect();
+        let mut joined = Vec::with_capacity(2 * MOST_OF_A_SIDE);
+        before.iter().skip(before.len() - fits).for_each(|text| joined.extend_from_slice(text));
         let border = joined.len();
-        joined.extend(now.iter().flat_map(|text| text.iter().take(MOST_OF_ONE)).take(MOST_OF_A_SIDE));
+        for text in now {
+            let room = MOST_OF_ONE.min(MOST_OF_A_SIDE - (joined.len() - border));
+            joined.extend_from_slice(text.get(..room).unwrap_or(text));
+        }
         let joined = Joined { text: joined, border };
         if border > 0 && border < joined.text.len() && !joins.contains(&joined) {
             joins.push(joined);

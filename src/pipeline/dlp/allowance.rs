@@ -46,20 +46,33 @@ pub fn is_placeholder(secret: &[u8], confidence: Confidence) -> bool {
     if confidence == Confidence::High {
         return false;
     }
-    const MARKS: [&[u8]; 8] = [b"${", b"{{", b"<", b"$(", b"%{", b"...", b"***", b"xxxx"];
-    let lower = secret.to_ascii_lowercase();
-    let has = |mark: &&[u8]| memchr::memmem::find(&lower, mark).is_some();
     // AWS began it: no seven letters come like this by chance.
-    let says_example = memchr::memmem::find(secret, b"EXAMPLE").is_some();
-    says_example
-        || MARKS.iter().any(has)
-        || has_word_of_placeholders(&lower)
-        || is_sequence(&lower)
-        || is_counted(&lower)
+    let says_example = || secret.windows(7).any(|letters| letters == b"EXAMPLE");
+    has_mark(secret) || says_example() || has_word_of_placeholders(secret) || is_sequence(secret) || is_counted(secret)
+}
+
+/// `${`, `{{`, `<`, `$(`, `%{`, `...`, `***` or `xxxx`.
+fn has_mark(secret: &[u8]) -> bool {
+    let mut before = 0;
+    let mut run = 0;
+    secret.iter().any(|byte| {
+        let byte = byte.to_ascii_lowercase();
+        run = if byte == before { run + 1 } else { 1 };
+        let is_mark = match byte {
+            b'<' => true,
+            b'{' => matches!(before, b'$' | b'{' | b'%'),
+            b'(' => before == b'$',
+            b'.' | b'*' => run == 3,
+            b'x' => run == 4,
+            _ => false,
+        };
+        before = byte;
+        is_mark
+    })
 }
 
 /// Whether a word stands for itself in it that says so. Inside of a random run it is chance: `q8todoR3`.
-fn has_word_of_placeholders(lower: &[u8]) -> bool {
+fn has_word_of_placeholders(secret: &[u8]) -> bool {
     const WORDS: [&[u8]; 12] = [
         b"your",
         b"example",
@@ -75,12 +88,21 @@ fn has_word_of_placeholders(lower: &[u8]) -> bool {
         b"fake",
     ];
     let says_so = |word: &[u8]| {
-        let of_letters = word.iter().all(u8::is_ascii_alphabetic);
-        (of_letters && WORDS.iter().any(|mark| word.starts_with(mark)))
-            || word.ends_with(b"example")
-            || word.ends_with(b"examplekey")
+        // Most words begin with none of these letters.
+        let begins = |mark: &&[u8]| {
+            let head = word.get(..mark.len());
+            word.first().map(u8::to_ascii_lowercase).as_ref() == mark.first()
+                && head.is_some_and(|head| head.eq_ignore_ascii_case(mark))
+        };
+        let ends = |mark: &[u8]| {
+            let tail = word.len().checked_sub(mark.len()).and_then(|at| word.get(at..));
+            tail.is_some_and(|tail| tail.eq_ignore_ascii_case(mark))
+        };
+        (WORDS.iter().any(begins) && word.iter().all(u8::is_ascii_alphabetic))
+            || ends(b"example")
+            || ends(b"examplekey")
     };
-    lower.split(|byte| !byte.is_ascii_alphanumeric()).any(says_so)
+    secret.split(|byte| !byte.is_ascii_alphanumeric()).any(says_so)
 }
 
 /// One character, or one that is most of it: `xxxxxxxx`, `00000000`, `sk-aaaaaaaaaaaa`.
@@ -108,8 +130,9 @@ fn is_sequence(secret: &[u8]) -> bool {
     const FEW: usize = 4;
     const SHORTEST: usize = 3;
     let (mut steps, mut runs, mut length) = (0, 0, 1);
-    for (a, b) in secret.iter().zip(secret.iter().skip(1)) {
-        if a.checked_add(1) == Some(*b) || (*a, *b) == (b'9', b'0') {
+    let lower = || secret.iter().map(u8::to_ascii_lowercase);
+    for (a, b) in lower().zip(lower().skip(1)) {
+        if a.checked_add(1) == Some(b) || (a, b) == (b'9', b'0') {
             (steps, length) = (steps + 1, length + 1);
             runs += usize::from(length == SHORTEST);
         } else {
@@ -122,6 +145,20 @@ fn is_sequence(secret: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn marks_are_found_wherever_they_stand() {
+        for mark in ["${", "{{", "<", "$(", "%{", "...", "***", "xxxx", "XxXx"] {
+            for text in
+                [format!("{mark}q8Zr3"), format!("q8{mark}Zr3"), format!("q8Zr3{mark}"), format!("q{mark}{mark}")]
+            {
+                assert!(has_mark(text.as_bytes()), "{text}");
+            }
+        }
+        for text in ["", "q8Zr3", "$", "{", "(q)", "..", "**", "xxx", "$.{", "%(", "x.x.x.", "x*x*xx*"] {
+            assert!(!has_mark(text.as_bytes()), "{text}");
+        }
+    }
 
     #[test]
     fn entropy_is_in_bits_for_each_byte() {

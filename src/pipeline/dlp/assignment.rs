@@ -27,19 +27,14 @@ pub struct Value {
     /// Its first byte.
     pub at: usize,
     /// How many bytes from there are those of tokens, as far as a [`Rule::solid`](super::rule::Rule::solid) may tell.
-    solid: usize,
-}
-
-impl Value {
-    /// Whether the name that ends at `from` goes on as those of digests and of identifiers do.
-    pub fn is_no_secret(&self, text: &[u8], from: usize) -> bool {
-        text.get(from..self.at).is_some_and(names_no_secret)
-    }
+    pub solid: usize,
+    /// Whether it is that of a digest or an identifier, once somebody asked.
+    no_secret: Option<bool>,
 }
 
 impl Values {
-    /// The values of a name that ends at `from`, the nearest first: those that have so many bytes of tokens.
-    pub fn of(&mut self, text: &[u8], from: usize, solid: usize) -> impl Iterator<Item = Value> + use<> {
+    /// Finds the values of a name that ends at `from`. False if none of them has so many bytes of tokens, as with most names.
+    pub fn find(&mut self, text: &[u8], from: usize, solid: usize) -> bool {
         if self.from != Some(from) {
             self.from = Some(from);
             self.solid = 0;
@@ -49,16 +44,23 @@ impl Values {
                 let solid = rest.iter().position(|byte| !is_in(&TOKEN, *byte)).unwrap_or(rest.len());
                 let solid = if solid == SOLID { usize::MAX } else { solid };
                 self.solid = self.solid.max(solid);
-                self.found.push(Value { at, solid });
+                self.found.push(Value { at, solid, no_secret: None });
                 false
             });
         }
-        // Most names have none that is long enough.
-        let mut found = SmallVec::<[Value; TRIES]>::new();
-        if self.solid >= solid {
-            found.extend_from_slice(&self.found);
-        }
-        found.into_iter().filter(move |value| value.solid >= solid)
+        self.solid >= solid
+    }
+
+    /// One of those that were found, the nearest first.
+    pub fn at(&self, index: usize) -> Option<Value> {
+        self.found.get(index).copied()
+    }
+
+    /// Whether the name goes on before this one as those of digests and of identifiers do.
+    pub fn is_no_secret(&mut self, index: usize, text: &[u8]) -> bool {
+        let (Some(from), Some(value)) = (self.from, self.found.get_mut(index)) else { return false };
+        let at = value.at;
+        *value.no_secret.get_or_insert_with(|| text.get(from..at).is_some_and(names_no_secret))
     }
 }
 
@@ -231,12 +233,13 @@ fn names_no_secret(name: &[u8]) -> bool {
 
 /// Whether a word begins here that says what kind of value follows.
 fn is_scheme(text: &[u8]) -> bool {
-    // Most words begin otherwise.
-    if !matches!(text.first(), Some(b'b' | b't' | b'a' | b'k' | b'i' | b'B' | b'T' | b'A' | b'K' | b'I')) {
-        return false;
-    }
     const SCHEMES: [&[u8]; 8] = [b"bearer ", b"basic ", b"token ", b"bot ", b"apikey ", b"key ", b"is ", b"bearer%20"];
-    SCHEMES.iter().any(|scheme| text.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme)))
+    // Most words begin otherwise.
+    let Some(first) = text.first().map(u8::to_ascii_lowercase) else { return false };
+    SCHEMES
+        .iter()
+        .filter(|scheme| scheme.first() == Some(&first))
+        .any(|scheme| text.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme)))
 }
 
 #[cfg(test)]
@@ -282,7 +285,11 @@ mod tests {
         for text in ["KEY@sha256:VALUE", "KEY commit VALUE", "KEY: {\"checksum\": \"VALUE\"}", "KEY request_id=VALUE"] {
             let mut of = Values::default();
             let text = text.as_bytes();
-            let secrets: Vec<_> = of.of(text, 3, 0).filter(|value| !value.is_no_secret(text, 3)).collect();
+            let secrets: Vec<_> = {
+                of.find(text, 3, 0);
+                let all = (0..).map_while(|at| of.at(at).map(|value| (at, value))).collect::<Vec<_>>();
+                all.into_iter().filter(|(at, _)| !of.is_no_secret(*at, text)).map(|(_, value)| value).collect()
+            };
             assert!(!secrets.iter().any(|value| text[value.at..].starts_with(b"VALUE")), "{secrets:?}");
         }
     }

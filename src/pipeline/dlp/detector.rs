@@ -1,8 +1,9 @@
 //! Finds what the rules name in one text: a keyword, then a pattern where the keyword says, then what speaks against it.
 
+mod looks;
 mod search;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -31,11 +32,10 @@ pub struct Detector {
     orders: Keywords,
     /// The rules of numbers, which are found without keywords.
     numbers: HashMap<&'static str, (Arc<str>, Category)>,
-    /// What keywords begin with, from two bytes on.
-    beginnings: HashSet<Box<[u8]>>,
-    /// The same of those that have blanks in them.
-    beginnings_with_blanks: HashSet<Box<[u8]>>,
-    longest_keyword: usize,
+    /// The keywords that are part of what is found.
+    beginnings: Beginnings,
+    /// Those that have blanks in them.
+    beginnings_with_blanks: Beginnings,
     /// The longest match that has blanks in it, in bytes, as far as a stream is held back for one.
     longest_with_blanks: usize,
 }
@@ -104,19 +104,14 @@ impl Detector {
         let orders = of(|rule| rule.category == Category::PromptInjection)?;
         let structured = |rule: &&Arc<Rule>| rule.source.reach == Reach::Within;
         let begins: Vec<_> = rules.iter().filter(structured).flat_map(|rule| &rule.source.keywords).collect();
-        let beginnings = |keyword: &&&String| {
-            let lower = keyword.to_ascii_lowercase().into_bytes();
-            (2..lower.len()).filter_map(move |length| lower.get(..length).map(Box::from)).collect::<Vec<_>>()
-        };
-        let has_blank = |keyword: &&&String| keyword.bytes().any(|byte| byte.is_ascii_whitespace());
+        let has_blank = |keyword: &&String| keyword.bytes().any(|byte| byte.is_ascii_whitespace());
         let with_blanks = rules.iter().filter(structured).filter(|rule| rule.has_blanks);
         static VERSIONS: AtomicU64 = AtomicU64::new(0);
         Ok(Self {
             version: VERSIONS.fetch_add(1, Ordering::Relaxed),
             numbers: numbers::RULES.iter().map(|rule| (rule.id, (rule.id.into(), rule.category()))).collect(),
-            beginnings: begins.iter().flat_map(|keyword| beginnings(&keyword)).collect(),
-            beginnings_with_blanks: begins.iter().filter(has_blank).flat_map(|keyword| beginnings(&keyword)).collect(),
-            longest_keyword: begins.iter().map(|keyword| keyword.len()).max().unwrap_or_default(),
+            beginnings_with_blanks: Beginnings::of(begins.iter().copied().filter(has_blank)),
+            beginnings: Beginnings::of(begins.into_iter()),
             longest_with_blanks: with_blanks.map(|rule| rule.max_len.min(HELD_WITH_BLANKS)).max().unwrap_or_default(),
             anywhere,
             by_run,
@@ -154,7 +149,7 @@ impl Detector {
             // Another rule may find the same and be surer of it.
             let Ok(alone) = Self::new(vec![rule.clone()]) else { continue };
             let finds = |text: &str| !alone.find(text.as_bytes()).is_empty();
-            let examples = &rule.source.examples;
+            let examples = rule.examples();
             let missed = examples.matches.iter().filter(|text| !finds(text)).map(|text| ("nothing", text));
             let mistaken = examples.no_match.iter().filter(|text| finds(text)).map(|text| ("something", text));
             for (found, text) in missed.chain(mistaken) {
@@ -170,10 +165,7 @@ impl Detector {
         self.anywhere.filter.is_match(run)
             || self.by_run.filter.is_match(run)
             || self.orders.filter.is_match(run)
-            || (2..self.longest_keyword.min(run.len() + 1)).any(|length| {
-                let end = run.len().checked_sub(length).and_then(|at| run.get(at..)).unwrap_or_default();
-                self.beginnings.contains(&*end.to_ascii_lowercase())
-            })
+            || self.beginnings.at_end(run).next().is_some()
     }
 
     /// Where something begins that has blanks in it, that the text may be the beginning of: the text's length if there
@@ -187,11 +179,7 @@ impl Detector {
         let opens = |at: usize, rule: &Rule| {
             rule.has_blanks && from + at + rule.max_len >= text.len() && rule.source.reach == Reach::Within
         };
-        let begun = (2..self.longest_keyword.min(tail.len() + 1)).rev().find(|length| {
-            let end = tail.get(tail.len() - length..).unwrap_or_default();
-            self.beginnings_with_blanks.contains(&*end.to_ascii_lowercase())
-        });
-        let begun = begun.map_or(text.len(), |length| text.len() - length);
+        let begun = text.len() - self.beginnings_with_blanks.at_end(tail).max().unwrap_or_default();
         let mut first = begun;
         // What may have blanks in it is none of a run.
         for keywords in [&self.anywhere, &self.orders] {
@@ -268,6 +256,35 @@ impl Detector {
         blanks.append(&mut search.blanks);
         blanks.sort_unstable_by_key(|range| range.start);
         best(search.found)
+    }
+}
+
+/// What may be the beginning of a keyword.
+#[derive(Debug)]
+struct Beginnings {
+    /// In lower case and sorted: those that begin with something stand right after where it would stand itself.
+    keywords: Vec<Box<[u8]>>,
+    longest: usize,
+}
+
+impl Beginnings {
+    fn of<'w>(keywords: impl Iterator<Item = &'w String>) -> Self {
+        let mut keywords: Vec<Box<[u8]>> = keywords.map(|word| word.to_ascii_lowercase().into_bytes().into()).collect();
+        keywords.sort_unstable();
+        keywords.dedup();
+        let longest = keywords.iter().map(|keyword| keyword.len()).max().unwrap_or_default();
+        Self { keywords, longest }
+    }
+
+    /// How many bytes at the end of a text a keyword begins with that is not whole: two or more.
+    fn at_end(&self, text: &[u8]) -> impl Iterator<Item = usize> {
+        let from = text.len().saturating_sub(self.longest.saturating_sub(1));
+        let end = text.get(from..).unwrap_or_default().to_ascii_lowercase();
+        (2..=end.len()).filter(move |length| {
+            let begun = end.get(end.len() - length..).unwrap_or_default();
+            let next = self.keywords.partition_point(|keyword| **keyword <= *begun);
+            self.keywords.get(next).is_some_and(|keyword| keyword.starts_with(begun))
+        })
     }
 }
 
@@ -388,6 +405,27 @@ mod tests {
         let detector = detector(RULES);
         let text = "MID8".repeat(20_000) + " ab12MID8cd34";
         assert_eq!(found(&detector, &text).last().unwrap().1, "ab12MID8cd34");
+    }
+
+    #[test]
+    fn what_is_not_whole_may_be_a_beginning() {
+        let words = ["ghp_", "GHP_x", "abc", "ab-cd", "zz"].map(str::to_owned);
+        let beginnings = Beginnings::of(words.iter());
+        for (text, lengths) in [
+            ("a gh", &[2][..]),
+            ("GHP", &[3]),
+            ("ghp_", &[4]),
+            ("ghp_x", &[]),
+            ("ab", &[2]),
+            ("ab-c", &[4]),
+            ("abc", &[]),
+            ("g", &[]),
+            ("zz", &[]),
+            ("", &[]),
+        ] {
+            assert_eq!(beginnings.at_end(text.as_bytes()).collect::<Vec<_>>(), lengths, "{text}");
+        }
+        assert_eq!(Beginnings::of([].iter()).at_end(b"abc").next(), None);
     }
 
     #[test]

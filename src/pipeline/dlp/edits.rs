@@ -11,6 +11,8 @@ pub(super) struct Edits<'v> {
     view: &'v View<'v>,
     drafts: Vec<(Step, Draft)>,
     region: Option<Region>,
+    /// Room for the next region.
+    spare: Draft,
     /// Where the last region ended.
     closed: usize,
     /// What is only replaced where something else is, as far as it may be near the next.
@@ -47,7 +49,7 @@ const TOKEN: usize = 16 << 10;
 
 impl<'v> Edits<'v> {
     pub(super) fn of(view: &'v View<'v>) -> Self {
-        Self { view, drafts: Vec::new(), region: None, closed: 0, aside: VecDeque::new() }
+        Self { view, drafts: Vec::new(), region: None, spare: Draft::default(), closed: 0, aside: VecDeque::new() }
     }
 
     /// Replaces these bytes; they stand behind those that were replaced before.
@@ -57,9 +59,10 @@ impl<'v> Edits<'v> {
         }
         let text = &self.view.bytes;
         let floor = self.closed;
+        let spare = &mut self.spare;
         let region = self.region.get_or_insert_with(|| {
             let upto = before(text, floor, start);
-            Region { draft: Draft::default(), upto, last: upto, steps: [(None, 0); 4] }
+            Region { draft: std::mem::take(spare), upto, last: upto, steps: [(None, 0); 4] }
         });
         let from = region.upto;
         for (start, end, with) in self.aside.drain(..).filter(|(start, ..)| *start >= from) {
@@ -123,6 +126,8 @@ impl<'v> Edits<'v> {
             draft.pieces.push((draft.bytes.len(), end));
             draft.bytes.extend_from_slice(APART);
         }
+        region.draft.pieces.clear();
+        self.spare = region.draft;
         self.closed = end;
     }
 }

@@ -1,5 +1,6 @@
 //! What was found: which rule, how sure, where, through which encodings, and what is done about it. Never the secret.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -91,14 +92,15 @@ impl Category {
     pub fn parse(name: &str) -> Option<Self> {
         match name.strip_prefix("custom.") {
             Some(own) if !own.is_empty() => Some(Self::Custom(own.into())),
-            _ => Self::BUILT_IN.into_iter().find(|category| category.to_string() == name),
+            _ => Self::BUILT_IN.into_iter().find(|category| category.name() == name),
         }
     }
 }
 
-impl fmt::Display for Category {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Category {
+    /// As policies and records write it.
+    pub fn name(&self) -> Cow<'static, str> {
+        Cow::Borrowed(match self {
             Self::Credentials => "credentials",
             Self::PiiFinancial => "pii.financial",
             Self::PiiGovId => "pii.govId",
@@ -108,8 +110,14 @@ impl fmt::Display for Category {
             Self::KnownSecret => "knownSecret",
             Self::Canary => "canary",
             Self::PromptInjection => "promptInjection",
-            Self::Custom(name) => return write!(f, "custom.{name}"),
+            Self::Custom(name) => return Cow::Owned(format!("custom.{name}")),
         })
+    }
+}
+
+impl fmt::Display for Category {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name())
     }
 }
 

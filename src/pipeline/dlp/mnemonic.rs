@@ -1,6 +1,9 @@
 //! Seed phrases: twelve words and more of BIP-39's English list, one after another.
 //!
-//! A phrase is so long that one word is looked up every so many bytes; only about a word of the list is more looked at.
+//! A phrase is so long that words are looked up only where all words about them are as long as those of the list are; only
+//! about words of the list is more looked at.
+
+mod stretches;
 
 use std::ops::Range;
 use std::sync::LazyLock;
@@ -11,7 +14,7 @@ use smallvec::SmallVec;
 
 use super::escapes;
 use super::finding::Confidence;
-use super::lanes::{self, BLOCK};
+use super::lanes::{self, BLOCK, Kinds, Vector};
 use super::numbers::{Match, SEED_PHRASE};
 
 /// The longest phrase that is told, in bytes.
@@ -24,21 +27,14 @@ const LONGEST_WORD: usize = 8;
 
 /// Tells each phrase: confirmed if its checksum holds, medium if it has a phrase's length and does not.
 pub fn find(text: &[u8], found: &mut dyn FnMut(Match)) {
-    // From the first letter of the first word to that of the last there are at least so many bytes: eleven words of
-    // three letters, and a blank after each.
-    const STRIDE: usize = (SHORTEST - 1) * 4;
-    let mut at = STRIDE - 1;
     let mut done = 0;
-    while at < text.len() {
-        let Some(word) = listed(text, at).filter(|word| word.start >= done) else {
-            at += STRIDE;
-            continue;
-        };
+    stretches::each(text, |at| {
+        let word = listed(text, at).filter(|word| word.start >= done && is_listed(text, word))?;
         let run = Run::about(text, word, done);
         done = run.end();
         run.phrases(text, found);
-        at = done.max(at) + STRIDE - 1;
-    }
+        Some(done)
+    });
 }
 
 /// Words of the list with little between.
@@ -215,8 +211,8 @@ fn previous(text: &[u8], word: &Range<usize>, floor: usize) -> Option<Range<usiz
     word_about(text, end - 1).filter(|word| word.start >= floor && word.end == end)
 }
 
-/// The word at a place, or right after what is between words there, if it is listed and so are the two after it or the
-/// two before it, as in any phrase.
+/// The word at a place, or right after what is between words there, if it may be listed and so may be the two after it or
+/// the two before it, as in any phrase.
 fn listed(text: &[u8], at: usize) -> Option<Range<usize>> {
     let ahead = Near::about(text, at, Near::WORD);
     let word = ahead.range(&ahead.word);
@@ -251,12 +247,8 @@ impl Near {
             end.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
             &end
         });
-        let mut letters = lanes::mask(block, |bytes| bytes.folded().within(b'a', 26));
-        let escapes = lanes::mask(block, |bytes| bytes.is(b'\\'));
-        if escapes != 0 {
-            letters &=
-                !(escapes << 1 & lanes::mask(block, |bytes| bytes.is(b'n').or(bytes.is(b'r')).or(bytes.is(b't'))));
-        }
+        let [letters, escapes, ends] = lanes::masks::<Characters, 3>(block);
+        let letters = letters & !(escapes << 1 & ends);
         let place = (at - from) as u32;
         let inside = letters >> place & 1 == 1;
         let start = if inside { Self::start(letters, place) } else { Self::after(letters, place) };
@@ -269,7 +261,8 @@ impl Near {
     }
 
     fn is_listed(&self, text: &[u8], word: &Range<u32>) -> bool {
-        (3..=LONGEST_WORD).contains(&word.len()) && is_listed(text, &self.range(word))
+        (3..=LONGEST_WORD).contains(&word.len())
+            && LIST.may_have(key(text, self.from + word.start as usize, word.len()))
     }
 
     fn range(&self, word: &Range<u32>) -> Range<usize> {
@@ -305,19 +298,34 @@ impl Near {
     }
 }
 
+/// Letters, backslashes, and the letters that may follow one.
+struct Characters;
+
+impl Kinds<3> for Characters {
+    #[inline(always)]
+    fn of<V: Vector>(bytes: V) -> [V; 3] {
+        let ends = bytes.is(b'n').or(bytes.is(b'r')).or(bytes.is(b't'));
+        [bytes.folded().within(b'a', 26), bytes.is(b'\\'), ends]
+    }
+}
+
 fn is_listed(text: &[u8], word: &Range<usize>) -> bool {
     index(text, word).is_some()
 }
 
 /// The word's place in the list.
 fn index(text: &[u8], word: &Range<usize>) -> Option<u16> {
-    let key = match text.get(word.start..).and_then(<[u8]>::first_chunk) {
-        Some(eight) => {
-            (u64::from_le_bytes(*eight) | SMALL) & (u64::MAX >> (64 - 8 * word.len().clamp(1, LONGEST_WORD)))
-        }
-        None => packed(text.get(word.clone())?),
-    };
-    LIST.index(key)
+    LIST.index(key(text, word.start, word.len()))
+}
+
+/// A word of so many letters as a number.
+#[inline]
+fn key(text: &[u8], start: usize, length: usize) -> u64 {
+    let rest = text.get(start..).unwrap_or_default();
+    match rest.first_chunk() {
+        Some(eight) => (u64::from_le_bytes(*eight) | SMALL) & (u64::MAX >> (64 - 8 * length.clamp(1, LONGEST_WORD))),
+        None => packed(rest.get(..length).unwrap_or(rest)),
+    }
 }
 
 /// Turns capitals into small letters.
@@ -353,14 +361,20 @@ impl List {
         list
     }
 
+    /// True of each word of the list, and of one in sixteen others.
+    #[inline]
+    fn may_have(&self, key: u64) -> bool {
+        let hash = hash(key);
+        self.bits.get(hash >> 6).is_some_and(|bits| bits >> (hash & 63) & 1 == 1)
+    }
+
     #[inline]
     fn index(&self, key: u64) -> Option<u16> {
-        let hash = hash(key);
-        if self.bits.get(hash >> 6)? >> (hash & 63) & 1 == 0 {
+        if !self.may_have(key) {
             return None;
         }
         self.buckets
-            .get(hash >> (BITS - BUCKET_BITS))?
+            .get(hash(key) >> (BITS - BUCKET_BITS))?
             .iter()
             .find(|(listed, _)| *listed == key)
             .map(|(_, index)| *index)
@@ -418,6 +432,17 @@ mod tests {
         let prose =
             "It was the best of times, it was the worst of times, it was the age of wisdom and of foolishness. ";
         assert_eq!(all(&prose.repeat(20)), []);
+    }
+
+    #[test]
+    fn the_shortest_phrase_is_found_wherever_it_stands_among_words_as_short() {
+        let short = Language::English.word_list().iter().rev().filter(|word| word.len() == 3);
+        let phrase = short.copied().take(SHORTEST).collect::<Vec<_>>().join(" ");
+        for distance in 0..2 * BLOCK {
+            let text = format!("{}{1}{phrase} {1}", ".".repeat(distance), "the was him has she who ".repeat(4));
+            let found = all(&text);
+            assert_eq!(found.iter().map(|found| found.2).collect::<Vec<_>>(), [phrase.as_str()], "{distance}");
+        }
     }
 
     #[test]

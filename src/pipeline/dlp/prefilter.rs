@@ -8,14 +8,18 @@
 
 use std::ops::{ControlFlow, Range};
 
-use super::lanes::{self, BLOCK, Followers, Windows};
+use super::lanes::{self, BLOCK, Followers, TOGETHER, Windows};
 
 /// Keywords that are looked for together, in any case of letters.
 #[derive(Debug)]
 pub struct Prefilter {
     followers: Box<Followers>,
     /// A bit for the hash of each keyword of three bytes: at an odd place one is only seen from the byte before it.
-    short: Box<[u8; SLOTS / 8]>,
+    short: Box<Bits>,
+    /// A bit for the hash of each anchor's four bytes, and one for that of each anchor of three: most of what may follow in
+    /// the table of followers is none of them.
+    whole: Box<Bits>,
+    threes: Box<Bits>,
     /// Where the anchors of each hash begin; the last is the end.
     starts: Box<[u16]>,
     anchors: Box<[Entry]>,
@@ -84,7 +88,7 @@ impl Prefilter {
     /// Keywords that are too short, too long or too many.
     pub fn new<'w>(words: impl IntoIterator<Item = &'w str>) -> Result<Self, PrefilterError> {
         let mut followers: Box<Followers> = Box::new([0; _]);
-        let mut short: Box<[u8; SLOTS / 8]> = Box::new([0; SLOTS / 8]);
+        let [mut short, mut whole, mut threes]: [Box<Bits>; 3] = std::array::from_fn(|_| Box::new([0; SLOTS / 8]));
         let mut bytes = Vec::new();
         let mut anchors = Vec::new();
         for (place, word) in words.into_iter().enumerate() {
@@ -100,15 +104,16 @@ impl Prefilter {
                 };
                 if anchor.mask == LAST_THREE {
                     // Whatever stands before it.
-                    let slot = anchor.slot();
-                    short.get_mut(slot / 8).into_iter().for_each(|bits| *bits |= 1 << (slot % 8));
+                    set(&mut short, anchor.slot());
                     for first in 0..=u8::MAX {
                         anchor_follower(&mut followers, anchor.value | u32::from(first) | FOLD);
                     }
                 } else if anchor.mask == THREE {
+                    set(&mut threes, anchor.slot());
                     let hash = lanes::hash_of_three(anchor.value | FOLD) as usize;
                     followers.get_mut(hash).into_iter().for_each(|follower| *follower = u32::MAX);
                 } else {
+                    set(&mut whole, slot_of_four(anchor.value));
                     anchor_follower(&mut followers, anchor.value);
                 }
                 anchors.push(anchor);
@@ -123,19 +128,25 @@ impl Prefilter {
             end += anchors.iter().skip(end).take_while(|anchor| anchor.slot() == of).count();
         }
         let anchors = anchors.iter().map(|anchor| Entry::of(anchor, &bytes)).collect();
-        Ok(Self { followers, short, starts: starts.into(), anchors, bytes: bytes.into() })
+        Ok(Self { followers, short, whole, threes, starts: starts.into(), anchors, bytes: bytes.into() })
     }
 
     /// Tells each place of each keyword once, and which keyword it is, until it is told to stop. The places rise but for
     /// those that are less than a keyword apart. In the middle of one character, many times, it tells each seventeenth.
     pub fn hits(&self, text: &[u8], mut found: impl FnMut(Range<usize>, usize) -> ControlFlow<()>) -> ControlFlow<()> {
+        let mut masks = [0; TOGETHER];
         let mut at = 0;
-        while let Some(block) = text.get(at..).and_then(|rest| rest.first_chunk()) {
-            let mask = lanes::following(&self.followers, block);
-            if mask != 0 {
-                self.each(text, at, mask, &mut found)?;
+        loop {
+            let count = lanes::following(&self.followers, text.get(at..).unwrap_or_default(), &mut masks);
+            if count == 0 {
+                break;
             }
-            at += BLOCK;
+            let mut places = [0; MOST_PLACES];
+            let few = places_of(masks.get(..count).unwrap_or_default(), &mut places);
+            for place in places.iter().take(few) {
+                self.at(text, at + usize::from(*place), &mut found)?;
+            }
+            at += count * BLOCK;
         }
         // What is left over is shorter than a block and what follows one; nothing is found in the zeros after it.
         while at < text.len() {
@@ -143,7 +154,13 @@ impl Prefilter {
             for (to, from) in last.iter_mut().zip(text.iter().skip(at)) {
                 *to = *from;
             }
-            self.each(text, at, lanes::following(&self.followers, &last), &mut found)?;
+            lanes::following(&self.followers, &last, &mut masks);
+            let [mask, ..] = masks;
+            let mut places = [0; MOST_PLACES];
+            let few = places_of(&[mask], &mut places);
+            for place in places.iter().take(few) {
+                self.at(text, at + usize::from(*place), &mut found)?;
+            }
             at += BLOCK;
         }
         ControlFlow::Continue(())
@@ -154,34 +171,37 @@ impl Prefilter {
         self.hits(text, |_, _| ControlFlow::Break(())).is_break()
     }
 
+    /// Tells the keywords that have an anchor at this place.
     #[inline(always)]
-    fn each(
+    fn at(
         &self,
         text: &[u8],
-        at: usize,
-        mut mask: u32,
+        place: usize,
         found: &mut impl FnMut(Range<usize>, usize) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
-        while mask != 0 {
-            let place = at + 2 * mask.trailing_zeros() as usize;
-            mask &= mask - 1;
-            if place + 3 > text.len() {
-                break;
-            }
-            let about = about(text, place);
-            let window = (about[0] >> (8 * BEFORE)) as u32;
-            let (first, second) = (slot(window), slot(window >> 8));
-            for entry in self.anchored(first).iter().filter(|entry| entry.is_about(about)) {
+        match text.get(place..).and_then(<[u8]>::first_chunk) {
+            Some(window) if !self.may_be_anchor(u32::from_le_bytes(*window) | FOLD) => return ControlFlow::Continue(()),
+            None if place + 3 > text.len() => return ControlFlow::Continue(()),
+            _ => {}
+        }
+        let about = about(text, place);
+        let window = (about[0] >> (8 * BEFORE)) as u32;
+        let (first, second) = (slot(window), slot(window >> 8));
+        for entry in self.anchored(first).iter().filter(|entry| entry.is_about(about)) {
+            self.tell(text, place, entry, found)?;
+        }
+        if has(&self.short, second) && second != first {
+            for entry in self.anchored(second).iter().filter(|entry| entry.is_about(about)) {
                 self.tell(text, place, entry, found)?;
-            }
-            let is_short = self.short.get(second / 8).is_some_and(|bits| bits >> (second % 8) & 1 == 1);
-            if is_short && second != first {
-                for entry in self.anchored(second).iter().filter(|entry| entry.is_about(about)) {
-                    self.tell(text, place, entry, found)?;
-                }
             }
         }
         ControlFlow::Continue(())
+    }
+
+    /// Whether these four bytes, folded, may be an anchor, or have one of three bytes in them.
+    #[inline(always)]
+    fn may_be_anchor(&self, window: u32) -> bool {
+        has(&self.whole, slot_of_four(window)) | has(&self.threes, slot(window)) | has(&self.short, slot(window >> 8))
     }
 
     /// The anchors with this hash.
@@ -215,6 +235,31 @@ impl Prefilter {
     }
 }
 
+/// The places that these masks have a bit for, from the first of them on; how many these are. It writes more of them than
+/// there are: whether a block has one, and how many, is what no processor can tell in advance.
+#[inline(always)]
+fn places_of(masks: &[u32], places: &mut [u16; MOST_PLACES]) -> usize {
+    const AT_ONCE: usize = 2;
+    let mut count = 0;
+    for (mask, block) in masks.iter().zip((0_u16..).step_by(BLOCK)) {
+        let mut mask = *mask;
+        while let Some(next) = places.get_mut(count..).and_then(<[u16]>::first_chunk_mut::<AT_ONCE>) {
+            for place in next {
+                *place = block + 2 * mask.trailing_zeros() as u16;
+                count += usize::from(mask != 0);
+                mask &= mask.wrapping_sub(1);
+            }
+            if mask == 0 {
+                break;
+            }
+        }
+    }
+    count
+}
+
+/// Every second place of as many blocks, and some that are none.
+const MOST_PLACES: usize = TOGETHER * BLOCK / 2 + 2;
+
 /// Whether a keyword would be in the middle of one character or of two in turn, many times: what is tried around some of
 /// those is tried around all.
 fn is_in_run(text: &[u8], keyword: &Range<usize>) -> bool {
@@ -240,7 +285,10 @@ fn about(text: &[u8], place: usize) -> About {
             halves(&bytes)
         }
     };
-    halves.map(|half| half | u64::from(FOLD) << 32 | u64::from(FOLD))
+    // An adapter over both is a call in some builds.
+    const BOTH: u64 = (FOLD as u64) << 32 | FOLD as u64;
+    let [first, last] = halves;
+    [first | BOTH, last | BOTH]
 }
 
 #[inline(always)]
@@ -308,6 +356,24 @@ fn anchor_follower(followers: &mut Followers, window: u32) {
 #[inline]
 fn slot(window: u32) -> usize {
     ((window << 8).wrapping_mul(0x9e37_79b1) >> (32 - SLOT_BITS)) as usize
+}
+
+/// The hash of all four bytes.
+#[inline]
+fn slot_of_four(window: u32) -> usize {
+    (window.wrapping_mul(0x85eb_ca6b) >> (32 - SLOT_BITS)) as usize
+}
+
+/// A bit for each hash.
+type Bits = [u8; SLOTS / 8];
+
+fn set(bits: &mut Bits, slot: usize) {
+    bits.get_mut(slot / 8).into_iter().for_each(|bits| *bits |= 1 << (slot % 8));
+}
+
+#[inline(always)]
+fn has(bits: &Bits, slot: usize) -> bool {
+    bits.get(slot / 8).is_some_and(|bits| bits >> (slot % 8) & 1 == 1)
 }
 
 /// About how often these bytes stand in texts: the logarithm, in halves of bits.

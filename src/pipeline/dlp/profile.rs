@@ -1,5 +1,6 @@
 //! What is done about what is found: an agent's profile, and the policy's exemptions from it.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
@@ -41,12 +42,25 @@ pub enum OverBuffer {
     Block,
 }
 
-/// What is done, by rule or category. What nothing names is off.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Actions(Vec<(Selector, Action)>);
+/// What is done, by rule or category. What nothing names is off. Every message takes a copy along, which costs nothing.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Actions(Arc<Said>);
+
+/// What is said, and what every text is looked at by and follows from it.
+#[derive(Debug, PartialEq)]
+struct Said {
+    list: Vec<(Selector, Action)>,
+    is_off: bool,
+    wants_contact: bool,
+    wants_orders: bool,
+    /// What is said of known secrets, and of canaries.
+    of_known: Option<Action>,
+    of_canaries: Option<Action>,
+    version: u64,
+}
 
 /// What an action is about.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Selector {
     /// One rule.
     Rule(Arc<str>),
@@ -69,7 +83,7 @@ impl Profile {
         ];
         Self {
             name: "default".into(),
-            requests: Actions(requests),
+            requests: Actions::new(requests),
             responses: Actions::default(),
             over_buffer: OverBuffer::Stream,
             own_credentials: false,
@@ -88,74 +102,107 @@ impl Profile {
 impl Actions {
     /// Takes them in any order.
     pub fn new(actions: impl IntoIterator<Item = (Selector, Action)>) -> Self {
-        Self(actions.into_iter().collect())
+        let list: Vec<_> = actions.into_iter().collect();
+        let is_on = |action: &Action| *action != Action::Off;
+        let is_contact =
+            |id: &str| numbers::RULES.iter().any(|rule| rule.id == id && rule.kind == numbers::Kind::Contact);
+        let rules = || {
+            let named = list.iter().filter(|(_, action)| is_on(action));
+            named.filter_map(|(selector, _)| if let Selector::Rule(id) = selector { Some(id) } else { None })
+        };
+        let mut hasher = DefaultHasher::new();
+        list.hash(&mut hasher);
+        Self(Arc::new(Said {
+            is_off: !list.iter().any(|(_, action)| is_on(action)),
+            wants_contact: is_on(&of_category(&list, &Category::PiiContact)) || rules().any(|id| is_contact(id)),
+            wants_orders: is_on(&of_category(&list, &Category::PromptInjection)) || rules().next().is_some(),
+            of_known: said(&list, &Category::KnownSecret),
+            of_canaries: said(&list, &Category::Canary),
+            version: hasher.finish(),
+            list,
+        }))
     }
 
     /// What is said, in the order in which it was given.
     pub fn iter(&self) -> impl Iterator<Item = &(Selector, Action)> {
-        self.0.iter()
+        self.0.list.iter()
     }
 
     /// What is done about a value that attaché holds: `unsaid` where nothing else is said. It never just passes.
     pub fn of_held(&self, category: &Category, unsaid: Action) -> Action {
-        let name = category.to_string();
-        let said = self.0.iter().find(|(selector, _)| matches!(selector, Selector::Category(own) if **own == *name));
-        said.map_or(unsaid, |(_, action)| (*action).max(Action::Redact))
+        let said = match category {
+            Category::KnownSecret => self.0.of_known,
+            Category::Canary => self.0.of_canaries,
+            other => said(&self.0.list, other),
+        };
+        said.map_or(unsaid, |action| action.max(Action::Redact))
     }
 
     /// True if no rule is looked for.
     pub fn is_off(&self) -> bool {
-        self.0.iter().all(|(_, action)| *action == Action::Off)
+        self.0.is_off
     }
 
     /// True if something would be replaced: then the message changes its length.
     pub fn may_redact(&self) -> bool {
-        self.0.iter().any(|(_, action)| *action == Action::Redact)
+        self.0.list.iter().any(|(_, action)| *action == Action::Redact)
     }
 
     /// The same where nothing can be replaced: what would be is blocked.
     #[must_use]
     pub fn strict(&self) -> Self {
-        Self(self.0.iter().map(|(selector, action)| (selector.clone(), action.unredactable())).collect())
+        Self::new(self.0.list.iter().map(|(selector, action)| (selector.clone(), action.unredactable())))
     }
 
     /// What is done about a match: what the rule is named for, or else what is said of its category if the match is
     /// sure enough, and else it is put on record.
     pub fn of(&self, found: &Match) -> Action {
-        let named = self.0.iter().find(|(selector, _)| matches!(selector, Selector::Rule(id) if *id == found.rule));
+        let named =
+            self.0.list.iter().find(|(selector, _)| matches!(selector, Selector::Rule(id) if *id == found.rule));
         if let Some((_, action)) = named {
             return *action;
         }
-        let action = self.of_category(&found.category);
+        let action = of_category(&self.0.list, &found.category);
         if found.confidence >= enough(&found.category) { action } else { action.min(Action::Monitor) }
     }
 
     /// True if something is done about how somebody is reached: what nobody asks for is not looked for.
     pub fn wants_contact(&self) -> bool {
-        let named = |id: &str| numbers::RULES.iter().any(|rule| rule.id == id && rule.kind == numbers::Kind::Contact);
-        let asked = |(selector, action): &(Selector, Action)| {
-            *action != Action::Off && matches!(selector, Selector::Rule(id) if named(id))
-        };
-        self.of_category(&Category::PiiContact) != Action::Off || self.0.iter().any(asked)
+        self.0.wants_contact
     }
 
     /// True if something is done about orders to agents.
     pub fn wants_orders(&self) -> bool {
-        let asked =
-            |(selector, action): &(Selector, Action)| *action != Action::Off && matches!(selector, Selector::Rule(_));
-        self.of_category(&Category::PromptInjection) != Action::Off || self.0.iter().any(asked)
+        self.0.wants_orders
     }
 
-    fn of_category(&self, category: &Category) -> Action {
-        let name = category.to_string();
-        let covers =
-            |prefix: &str| name.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
-        let about = self.0.iter().filter_map(|(selector, action)| match selector {
-            Selector::Category(prefix) if covers(prefix) => Some((prefix.len(), *action)),
-            _ => None,
-        });
-        about.max_by_key(|(length, _)| *length).map_or(Action::Off, |(_, action)| action)
+    /// A number that is another where something else is said.
+    pub fn version(&self) -> u64 {
+        self.0.version
     }
+}
+
+impl Default for Actions {
+    fn default() -> Self {
+        Self::new([])
+    }
+}
+
+/// What is said of a category itself, without those around it.
+fn said(list: &[(Selector, Action)], category: &Category) -> Option<Action> {
+    let name = category.name();
+    let is_it = |selector: &Selector| matches!(selector, Selector::Category(own) if **own == *name);
+    list.iter().find(|(selector, _)| is_it(selector)).map(|(_, action)| *action)
+}
+
+fn of_category(list: &[(Selector, Action)], category: &Category) -> Action {
+    let name = category.name();
+    let covers = |prefix: &str| name.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+    let about = list.iter().filter_map(|(selector, action)| match selector {
+        Selector::Category(prefix) if covers(prefix) => Some((prefix.len(), *action)),
+        _ => None,
+    });
+    about.max_by_key(|(length, _)| *length).map_or(Action::Off, |(_, action)| action)
 }
 
 /// How sure a finding has to be for more than the record. Numbers of people are shorter than keys, and many other

@@ -11,9 +11,9 @@ use serde::Deserialize;
 
 use super::finding::{Category, Confidence};
 use super::head::Head;
-use super::runs;
 use super::shape::{self, Shape};
 use super::validate::Validator;
+use super::{rules, runs};
 
 /// A rule as it is written.
 #[derive(Debug, Clone, Deserialize)]
@@ -67,7 +67,7 @@ pub struct RuleSource {
     /// Values that the vendor prints in its documentation.
     #[serde(default)]
     pub documented: Vec<String>,
-    /// What it finds and what it does not: held to at load.
+    /// What it finds and what it does not: held to at load. Those of rules that are built in are in [`Rule::examples`].
     #[serde(default)]
     pub examples: Examples,
 }
@@ -159,15 +159,12 @@ pub struct Rule {
     pub has_at: bool,
     pattern: Lazy,
     head: OnceLock<Head>,
-    allow: Vec<Lazy>,
+    allow: Box<[Lazy]>,
 }
 
 /// Most rules never meet their keyword: a pattern is compiled when it is first needed.
-#[derive(Debug)]
-struct Lazy {
-    text: String,
-    compiled: OnceLock<Option<Regex>>,
-}
+#[derive(Debug, Default)]
+struct Lazy(OnceLock<Option<Regex>>);
 
 /// What is wrong with a rule.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -215,6 +212,12 @@ pub enum RuleError {
 
 /// The longest match of a rule, in bytes: what is held back of a stream is bounded by it.
 pub const MOST: usize = 4096;
+
+impl Examples {
+    fn is_empty(&self) -> bool {
+        self.matches.is_empty() && self.no_match.is_empty()
+    }
+}
 
 impl RuleSource {
     /// What it finds, if what is said of it but for its patterns can be used.
@@ -283,16 +286,22 @@ impl Rule {
             solid: shape.solid,
             has_at: shape.has_at && shape.begins_with_keyword,
             by_run: is_by_run(&source, &shape),
-            pattern: Lazy::new(&source.pattern),
+            pattern: Lazy::default(),
             head: OnceLock::new(),
-            allow: source.allow.iter().map(|pattern| Lazy::new(pattern)).collect(),
+            allow: source.allow.iter().map(|_| Lazy::default()).collect(),
             source,
         })
     }
 
     /// The pattern. None only if a pattern that parses does not compile, which a rule's examples would show.
     pub fn pattern(&self) -> Option<&Regex> {
-        self.pattern.compiled()
+        self.pattern.compiled(&self.source.pattern)
+    }
+
+    /// What it finds and what it does not.
+    pub fn examples(&self) -> &Examples {
+        let own = &self.source.examples;
+        if own.is_empty() { rules::examples(&self.id).unwrap_or(own) } else { own }
     }
 
     /// What a match begins with.
@@ -304,7 +313,8 @@ impl Rule {
 
     /// True if the rule itself says that this secret is none.
     pub fn allows(&self, secret: &[u8]) -> bool {
-        self.allow.iter().filter_map(Lazy::compiled).any(|allowed| allowed.is_match(secret))
+        let mut patterns = self.allow.iter().zip(&self.source.allow);
+        patterns.any(|(allow, text)| allow.compiled(text).is_some_and(|allowed| allowed.is_match(secret)))
     }
 
     /// True if the vendor prints this value in its documentation.
@@ -314,12 +324,9 @@ impl Rule {
 }
 
 impl Lazy {
-    fn new(text: &str) -> Self {
-        Self { text: text.to_owned(), compiled: OnceLock::new() }
-    }
-
-    fn compiled(&self) -> Option<&Regex> {
-        self.compiled.get_or_init(|| compile(&self.text)).as_ref()
+    /// Of this text, which is always the same.
+    fn compiled(&self, text: &str) -> Option<&Regex> {
+        self.0.get_or_init(|| compile(text)).as_ref()
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use super::lanes::{self, BLOCK};
+use super::lanes::{BLOCK, Kinds, Masks, Vector, not_before};
 use super::validate::are_drawn;
 
 /// The shortest run of characters of tokens that counts, in bytes.
@@ -37,10 +37,20 @@ pub fn about(text: &[u8], mut found: impl FnMut(Range<usize>)) {
 fn each(text: &[u8], mut found: impl FnMut(Range<usize>, bool)) {
     let mut done = 0;
     let mut before: Option<(usize, Marks)> = None;
-    let nothing = (usize::MAX, Marks::default());
-    for (at, next) in lanes::blocks(text).map(|(at, block)| (at, Marks::of(&block))).chain([nothing]) {
-        let Some((block, marks)) = before.replace((at, next)) else { continue };
-        let mut begins = begins(marks.tokens, next.tokens) & rest(done, block);
+    let mut blocks = Masks::<Characters, 3>::of(text).map(|(at, masks)| (at, Marks::of(masks)));
+    loop {
+        let read = blocks.next();
+        let next = read.map_or(Marks::default(), |(_, marks)| marks);
+        let Some((block, marks)) = std::mem::replace(&mut before, read) else {
+            if read.is_none() {
+                return;
+            }
+            continue;
+        };
+        if !may_begin(marks.tokens, next.tokens) {
+            continue;
+        }
+        let mut begins = begins(marks.tokens, next.tokens) & not_before(done, block);
         while begins != 0 {
             let first = begins.trailing_zeros();
             let length = (both(marks.tokens, next.tokens) >> first).trailing_ones();
@@ -56,14 +66,9 @@ fn each(text: &[u8], mut found: impl FnMut(Range<usize>, bool)) {
                 let is_number = text.get(start).is_some_and(u8::is_ascii_digit);
                 found(start..done, is_number || may_be_token_by(small, varied, length));
             }
-            begins &= rest(done, block);
+            begins &= not_before(done, block);
         }
     }
-}
-
-/// A bit for each byte of a block that is not before this place.
-fn rest(done: usize, block: usize) -> u64 {
-    u64::MAX.checked_shl(done.saturating_sub(block).try_into().unwrap_or(u64::BITS)).unwrap_or(0)
 }
 
 fn both(block: u64, next: u64) -> u128 {
@@ -72,7 +77,7 @@ fn both(block: u64, next: u64) -> u128 {
 
 /// How many characters of tokens these bytes begin with.
 fn length_of(text: &[u8]) -> usize {
-    let end = lanes::blocks(text).find_map(|(at, block)| match !Marks::of(&block).tokens {
+    let end = Masks::<Characters, 3>::of(text).find_map(|(at, [tokens, ..])| match !tokens {
         0 => None,
         others => Some(at + others.trailing_zeros() as usize),
     });
@@ -112,6 +117,15 @@ fn begins(block: u64, next: u64) -> u64 {
     (eight & four >> 8) as u64
 }
 
+/// False if none of those begins here: each has eight in it from a multiple of four on.
+#[inline(always)]
+fn may_begin(block: u64, next: u64) -> bool {
+    const { assert!(LEAST >= 11) }
+    let two = block & block >> 1;
+    let four = two & two >> 2;
+    four & four >> 4 & 0x1111_1111_1111_1111 != 0 || block >> (BLOCK - 1) == 1 && next & 0xf == 0xf
+}
+
 /// A bit for each byte of a block.
 #[derive(Debug, Clone, Copy, Default)]
 struct Marks {
@@ -125,15 +139,21 @@ struct Marks {
 
 impl Marks {
     #[inline(always)]
-    fn of(block: &[u8; BLOCK]) -> Self {
-        let tokens = lanes::mask(block, |bytes| {
-            // `-`, `.`, `/`, the digits and `:` follow each other.
-            let letters = bytes.folded().within(b'a', 26).or(bytes.within(b'-', 14));
-            letters.or(bytes.is(b'_')).or(bytes.is(b'+')).or(bytes.is(b'=')).or(bytes.is(b'~'))
-        });
-        let small = lanes::mask(block, |bytes| bytes.within(b'a', 26));
-        let varied = lanes::mask(block, |bytes| bytes.within(b'A', 26).or(bytes.within(b'0', 10)));
+    fn of([tokens, small, varied]: [u64; 3]) -> Self {
         Self { tokens, small, varied }
+    }
+}
+
+/// What [`Marks`] are of.
+struct Characters;
+
+impl Kinds<3> for Characters {
+    #[inline(always)]
+    fn of<V: Vector>(bytes: V) -> [V; 3] {
+        // `-`, `.`, `/`, the digits and `:` follow each other.
+        let letters = bytes.folded().within(b'a', 26).or(bytes.within(b'-', 14));
+        let tokens = letters.or(bytes.is(b'_')).or(bytes.is(b'+')).or(bytes.is(b'=')).or(bytes.is(b'~'));
+        [tokens, bytes.within(b'a', 26), bytes.within(b'A', 26).or(bytes.within(b'0', 10))]
     }
 }
 
@@ -165,7 +185,7 @@ mod tests {
         #[test]
         fn bytes_are_told_apart_as_one_by_one(block in prop::array::uniform::<_, 64>(any::<u8>())) {
             let of = |is: fn(&u8) -> bool| block.iter().rev().fold(0, |mask, byte| mask << 1 | u64::from(is(byte)));
-            let marks = Marks::of(&block);
+            let marks = Marks::of(crate::pipeline::dlp::lanes::masks::<Characters, 3>(&block));
             prop_assert_eq!(marks.tokens, of(|byte| is_token(*byte)));
             prop_assert_eq!(marks.small, of(u8::is_ascii_lowercase));
             prop_assert_eq!(marks.varied, of(|byte| byte.is_ascii_digit() || byte.is_ascii_uppercase()));

@@ -64,6 +64,11 @@ impl Report {
     pub fn action(&self) -> Action {
         self.findings.iter().map(|finding| finding.action).max().unwrap_or(Action::Off)
     }
+
+    /// True if all was looked at and there is nothing.
+    pub fn is_clean(&self) -> bool {
+        self.findings.is_empty() && !self.exhausted && self.undecided.is_none()
+    }
 }
 
 impl Lens {
@@ -115,8 +120,10 @@ impl Lens {
     /// A number that is another where other things would be found.
     pub fn version(&self) -> u64 {
         let mut hasher = std::hash::DefaultHasher::new();
-        (self.detector.version(), self.known.version()).hash(&mut hasher);
-        format!("{:?}{}{:?}", self.actions, self.enforced, self.exemptions).hash(&mut hasher);
+        let rules = (self.detector.version(), self.known.version(), self.actions.version());
+        (rules, self.enforced, self.exemptions.len()).hash(&mut hasher);
+        // Most messages have none.
+        self.exemptions.iter().for_each(|exemption| format!("{exemption:?}").hash(&mut hasher));
         hasher.finish()
     }
 

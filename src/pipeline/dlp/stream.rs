@@ -29,7 +29,8 @@ pub struct BodyStream {
     label: Label,
     /// Undoes a coding that nobody named: what looks encoded is looked into, and may yet be none.
     guessed: Option<Coded>,
-    begun: bool,
+    /// What came of the first bytes, until they tell whether it is one.
+    begin: Option<Vec<u8>>,
     report: Report,
     ended: bool,
 }
@@ -125,7 +126,8 @@ impl BodyStream {
             codings => (None, Some(Coded::new(lens, name, codings))),
         };
         let report = Report::default();
-        Self { plain, coded, emit, label, guessed: None, begun: false, report, ended: false }
+        let begin = plain.is_some().then(Vec::new);
+        Self { plain, coded, emit, label, guessed: None, begin, report, ended: false }
     }
 
     /// Takes the next bytes, and appends to `out` what may go on.
@@ -133,15 +135,28 @@ impl BodyStream {
     /// # Errors
     /// If nothing more may go on; what was appended before may.
     pub fn push(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
-        if !bytes.is_empty() && !std::mem::replace(&mut self.begun, true) {
-            let coding = guess(bytes).filter(|_| self.plain.is_some());
-            let lens = self.plain.as_ref().map(|channel| (channel.lens.clone(), channel.name.clone()));
-            self.guessed = coding.zip(lens).map(|(coding, (lens, name))| Coded::new(lens, name, &[coding]));
+        let joined;
+        let mut unread = bytes;
+        if let Some(mut begin) = self.begin.take() {
+            // Who sends the body chooses how it is cut.
+            if !begin.is_empty() {
+                begin.extend_from_slice(bytes);
+                joined = begin;
+                unread = &joined;
+            }
+            match (guess(unread), &self.plain) {
+                (Guess::Undecided, _) => self.begin = Some(unread.to_vec()),
+                (Guess::Coded(coding), Some(channel)) => {
+                    self.guessed = Some(Coded::new(channel.lens.clone(), channel.name.clone(), &[coding]));
+                }
+                (Guess::Coded(_) | Guess::Plain, _) => {}
+            }
         }
         if let Some(guessed) = &mut self.guessed {
-            let taken = bytes.chunks(SLICE).try_for_each(|slice| guessed.take(slice, &mut self.report));
+            let taken = unread.chunks(SLICE).try_for_each(|slice| guessed.take(slice, &mut self.report));
             guessed.pass();
             match taken {
+                Err(Fault::Undecodable(Undecodable::TooLarge)) => return Err(Fault::Exhausted),
                 // It is not what it looked like: then there is nothing more in it than can be seen.
                 Err(Fault::Undecodable(_)) => self.guessed = None,
                 taken => taken?,
@@ -179,6 +194,14 @@ impl BodyStream {
     pub fn finish(&mut self, out: &mut Vec<u8>) -> Result<(), Fault> {
         if std::mem::replace(&mut self.ended, true) {
             return Ok(());
+        }
+        if let Some(guessed) = &mut self.guessed {
+            let mut text = Vec::new();
+            let undone = guessed.inflater.finish(&mut text);
+            guessed.channel.take(&text, true, &mut self.report)?;
+            if undone == Err(Undecodable::TooLarge) {
+                return Err(Fault::Exhausted);
+            }
         }
         self.flush(out)?;
         if let Some(coded) = &mut self.coded {
@@ -314,12 +337,23 @@ impl Channel {
     }
 }
 
-/// The coding that a body begins as, by the first bytes that RFC 1952 and RFC 8878 prescribe.
-fn guess(begin: &[u8]) -> Option<Coding> {
-    match begin {
-        [0x1f, 0x8b, 8, ..] => Some(Coding::Gzip),
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => Some(Coding::Zstd),
-        _ => None,
+/// What a body looks like.
+enum Guess {
+    /// One in a coding.
+    Coded(Coding),
+    /// One in none.
+    Plain,
+    /// The next byte may tell.
+    Undecided,
+}
+
+/// What a body begins as, by the first bytes that RFC 1952 and RFC 8878 prescribe.
+fn guess(begin: &[u8]) -> Guess {
+    const MARKS: [(&[u8], Coding); 2] = [(&[0x1f, 0x8b, 8], Coding::Gzip), (&[0x28, 0xb5, 0x2f, 0xfd], Coding::Zstd)];
+    match MARKS.into_iter().find(|(mark, _)| mark.starts_with(begin) || begin.starts_with(mark)) {
+        None => Guess::Plain,
+        Some((mark, _)) if begin.len() < mark.len() => Guess::Undecided,
+        Some((_, coding)) => Guess::Coded(coding),
     }
 }
 
@@ -347,8 +381,10 @@ impl Coded {
     fn take(&mut self, bytes: &[u8], report: &mut Report) -> Result<(), Fault> {
         self.sent.extend_from_slice(bytes);
         let mut text = Vec::new();
-        self.inflater.push(bytes, &mut text)?;
-        self.channel.take(&text, false, report)?;
+        let undone = self.inflater.push(bytes, &mut text);
+        // Whoever gets it may be content with less than all of it.
+        self.channel.take(&text, undone.is_err(), report)?;
+        undone?;
         self.marks.push_back((self.sent_from + self.sent.len(), self.channel.end()));
         Ok(())
     }
@@ -476,6 +512,61 @@ mod tests {
         assert!(out.len() < dirty.len());
         let (ended, _, _) = run(&clean[..clean.len() - 9], Emit::AsSent);
         assert_eq!(ended, Err(Fault::Undecodable(Undecodable::Truncated)));
+    }
+
+    #[test]
+    fn a_coding_that_nobody_names_is_seen_however_the_body_is_cut() {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        std::io::Write::write_all(&mut encoder, format!("some text before {TOKEN} and after").as_bytes()).unwrap();
+        let (gzip, zstd) = (encoder.finish().unwrap(), zstd::encode_all(TOKEN.as_bytes(), 0).unwrap());
+        for body in [gzip, zstd] {
+            for size in 1..=body.len() {
+                let (mut stream, mut out) = (stream(blocking()), Vec::new());
+                let pushed = body.chunks(size).try_for_each(|piece| stream.push(piece, &mut out));
+                assert_eq!(pushed.and_then(|()| stream.finish(&mut out)), Err(Fault::Found), "{size}");
+            }
+        }
+    }
+
+    /// Text that does not become small, a token at its end, and all of it compressed: more than is looked at at once.
+    fn long() -> [Vec<u8>; 2] {
+        let mut state = 7_u32;
+        let mut word = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (0..6).map(|at| char::from(b'a' + (state >> (4 * at + 2)) as u8 % 16)).chain([' ']).collect::<String>()
+        };
+        let text = (0..60_000).map(|_| word()).collect::<String>() + TOKEN;
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        std::io::Write::write_all(&mut encoder, text.as_bytes()).unwrap();
+        [encoder.finish().unwrap(), zstd::encode_all(text.as_bytes(), 0).unwrap()]
+    }
+
+    #[test]
+    fn what_is_undone_of_a_body_is_looked_at_to_its_end_and_to_where_it_is_spoilt() {
+        for whole in long() {
+            assert!(whole.len() > 3 * 64 * 1024);
+            // Its checksum is wrong, if it has one; bytes follow that are none of its coding.
+            let mut wrong = whole.clone();
+            let at = wrong.len() - 5;
+            wrong[at] ^= 1;
+            let followed = [&whole[..], b"\xff\xff\xff no coding at all"].concat();
+            let wrong = if whole.starts_with(&[0x1f]) { &wrong } else { &whole };
+            for body in [&whole, wrong, &followed] {
+                for size in [1000, 30_001, body.len()] {
+                    let (mut stream, mut out) = (stream(blocking()), Vec::new());
+                    let pushed = body.chunks(size).try_for_each(|piece| stream.push(piece, &mut out));
+                    let ended = pushed.and_then(|()| stream.finish(&mut out));
+                    assert_eq!(ended, Err(Fault::Found), "{:?}… of {} by {size}", &body[..2], body.len());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_grows_too_much_is_not_passed_unseen() {
+        let bomb = zstd::encode_all(&[&vec![b' '; 64 << 20], TOKEN.as_bytes()].concat()[..], 0).unwrap();
+        let (mut stream, mut out) = (stream(blocking()), Vec::new());
+        assert_eq!(stream.push(&bomb, &mut out), Err(Fault::Exhausted));
     }
 
     #[test]

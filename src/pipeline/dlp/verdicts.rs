@@ -20,6 +20,13 @@ pub struct Block(u64);
 /// How many pairs of words are summed up before they are hashed.
 const PAIRS: usize = 64;
 
+impl Block {
+    /// The name as a number: two blocks of the same are not to be had.
+    pub fn name(self) -> u64 {
+        self.0
+    }
+}
+
 impl Verdicts {
     /// Room for so many blocks, rounded up to a power of two; eight bytes each.
     pub fn new(slots: usize, keys: RandomState) -> Self {

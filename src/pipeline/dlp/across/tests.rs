@@ -174,6 +174,46 @@ fn what_is_the_same_every_time_is_not_scanned_again() {
     assert!(texts.iter().all(|count| *count <= 2), "{texts:?}");
 }
 
+proptest! {
+    /// Whoever forgets what the last request was takes each for a new one.
+    #[test]
+    fn the_same_request_again_leaves_what_any_other_way_to_note_it_would(
+        requests in prop::collection::vec((0..4_usize, prop::bool::weighted(0.2)), 1..40),
+        texts in prop::collection::vec(prop::collection::vec(("[abc]", "[a-d1-9]{0,6}"), 0..5), 4),
+    ) {
+        let keys = RandomState::new();
+        let limits = Limits { bytes: 700, ..Limits::default() };
+        let (mut quick, mut slow) = (Across::new(limits, keys.clone()), Across::new(limits, keys));
+        let now = Instant::now();
+        for (which, refused) in requests {
+            let pieces: Vec<_> = texts[which].iter().map(|(slot, text)| Piece { slot, text: text.as_bytes() }).collect();
+            slow.trails.values_mut().for_each(|trail| trail.settled = None);
+            let both = [&mut quick, &mut slow].map(|across| {
+                let joins = across.add("agent", "example.com", &pieces, now);
+                if let (Some(receipt), true) = (joins.receipt, refused) {
+                    across.take_back(receipt);
+                }
+                let noted = across.trails.values().flat_map(|trail| &trail.pieces).map(|piece| {
+                    (piece.slot, piece.value, piece.request, piece.before, piece.times, piece.text.clone())
+                });
+                (joins.texts, noted.collect::<Vec<_>>())
+            });
+            prop_assert_eq!(&both[0], &both[1]);
+        }
+    }
+}
+
+#[test]
+fn the_same_request_again_and_again_is_known_and_ends_with_another() {
+    let mut across = across();
+    let mut send = |text: &str| {
+        let pieces = [Piece { slot: "a", text: b"items" }, Piece { slot: "b", text: text.as_bytes() }];
+        let _ = across.add("agent", "example.com", &pieces, Instant::now());
+        across.trails.values().all(|trail| trail.settled.is_some())
+    };
+    assert_eq!(["first", "first", "first", "other", "first"].map(&mut send), [false, true, true, false, false]);
+}
+
 #[test]
 fn a_long_value_is_joined_by_its_ends() {
     let (head, tail) = TOKEN.split_at(20);

@@ -6,8 +6,11 @@ use super::Ways;
 use super::text::is_printable;
 use crate::pipeline::dlp::finding::Step;
 
-/// How many characters 16 bytes take, and 93.
-const LENGTHS: std::ops::RangeInclusive<usize> = 21..=128;
+/// How many characters 16 bytes take.
+pub(super) const SHORTEST: usize = 21;
+
+/// As many as 16 bytes take up to as many as 93 do.
+const LENGTHS: std::ops::RangeInclusive<usize> = SHORTEST..=128;
 
 /// Reads the last word of a run of base64 that ends with it.
 pub(super) fn read(text: &[u8], run: Range<usize>, ways: &mut Ways<'_, '_>) {
@@ -44,7 +47,8 @@ fn begins_as_text(word: &[u8]) -> bool {
     first.into_iter().all(is_printable)
 }
 
-fn value(byte: u8) -> Option<u8> {
+/// What a character stands for.
+pub(super) fn value(byte: u8) -> Option<u8> {
     let value = match byte {
         b'1'..=b'9' => byte - b'1',
         b'A'..=b'H' => byte - b'A' + 9,

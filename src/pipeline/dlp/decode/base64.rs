@@ -16,8 +16,8 @@ const QUADS: usize = 4;
 /// How much of a run is decoded again from where it may begin as well.
 const AGAIN: usize = 512;
 
-/// Reads a run, which may have line breaks in it.
-pub(super) fn read(text: &[u8], run: Range<usize>, ways: &mut Ways<'_, '_>) {
+/// Reads a run, which may have line breaks in it; `quads` is false if no four of them in a row are ASCII.
+pub(super) fn read(text: &[u8], run: Range<usize>, quads: bool, ways: &mut Ways<'_, '_>) {
     // Four quads of ASCII, and all heads of what is packed, have a capital or a digit but for one in millions; paths and
     // names mostly have not.
     let is_varied = |byte: &u8| byte.is_ascii_uppercase() || byte.is_ascii_digit();
@@ -25,6 +25,9 @@ pub(super) fn read(text: &[u8], run: Range<usize>, ways: &mut Ways<'_, '_>) {
         return;
     }
     packed_at_start(text, &run, ways);
+    if !quads {
+        return;
+    }
     // Bit n of the history: whether the quad that began n characters ago was ASCII.
     let (mut history, mut last, mut before_last) = (0_u64, 0_u8, 0_u8);
     // Characters up to which each alignment was read.

@@ -9,7 +9,7 @@ use std::ops::Range;
 use super::alphabet::{hex, hex_pair, is_base64, is_hexish};
 use crate::pipeline::dlp::edits::Edits;
 use crate::pipeline::dlp::finding::Step;
-use crate::pipeline::dlp::lanes::{self, Lanes};
+use crate::pipeline::dlp::lanes::{self, Kinds, Vector};
 
 /// Up to four bytes of UTF-8, or a byte alone.
 type Decoded = smallvec::SmallVec<[u8; 4]>;
@@ -17,15 +17,34 @@ type Decoded = smallvec::SmallVec<[u8; 4]>;
 /// Replaces all that is escaped. In these parts, which are in order, what only parts matters too.
 pub(super) fn read(text: &[u8], blanks: &[Range<usize>], edits: &mut Edits<'_>) {
     if is_form(text) {
-        let signs = |bytes: Lanes| bytes.is(b'%').or(bytes.is(b'\\')).or(bytes.is(b'&')).or(bytes.is(b'+'));
-        replace(text, lanes::places(text, signs), blanks, edits);
+        replace::<SignsOfForms>(text, blanks, edits);
     } else {
-        let signs = |bytes: Lanes| bytes.is(b'%').or(bytes.is(b'\\')).or(bytes.is(b'&'));
-        replace(text, lanes::places(text, signs), blanks, edits);
+        replace::<Signs>(text, blanks, edits);
     }
 }
 
-fn replace(text: &[u8], signs: impl Iterator<Item = usize>, mut blanks: &[Range<usize>], edits: &mut Edits<'_>) {
+/// What escapes begin with.
+struct Signs;
+
+impl Kinds<1> for Signs {
+    #[inline(always)]
+    fn of<V: Vector>(bytes: V) -> [V; 1] {
+        [bytes.is(b'%').or(bytes.is(b'\\')).or(bytes.is(b'&'))]
+    }
+}
+
+/// The same, and what stands for a space.
+struct SignsOfForms;
+
+impl Kinds<1> for SignsOfForms {
+    #[inline(always)]
+    fn of<V: Vector>(bytes: V) -> [V; 1] {
+        let [signs] = Signs::of(bytes);
+        [signs.or(bytes.is(b'+'))]
+    }
+}
+
+fn replace<Signs: Kinds<1>>(text: &[u8], mut blanks: &[Range<usize>], edits: &mut Edits<'_>) {
     let mut done = 0;
     let mut matters = |at: usize| {
         while let [first, rest @ ..] = blanks
@@ -35,15 +54,15 @@ fn replace(text: &[u8], signs: impl Iterator<Item = usize>, mut blanks: &[Range<
         }
         blanks.first().is_some_and(|first| first.contains(&at))
     };
-    for at in signs {
-        let Some((first, rest)) = text.get(at..).and_then(<[u8]>::split_first).filter(|_| at >= done) else { continue };
+    lanes::each_place::<Signs>(text, |at| {
+        let Some((first, rest)) = text.get(at..).and_then(<[u8]>::split_first).filter(|_| at >= done) else { return };
         if let (b'\\', Some(parting)) = (first, rest.first().copied().and_then(parting))
             && !matters(at)
             && parts(text, at, rest, parting)
         {
             done = at + 2;
             edits.replace_aside(at, done, parting);
-            continue;
+            return;
         }
         let (step, read) = match first {
             b'%' => (Step::Percent, percent(rest)),
@@ -55,7 +74,7 @@ fn replace(text: &[u8], signs: impl Iterator<Item = usize>, mut blanks: &[Range<
             done = at + 1 + length;
             edits.replace(step, at, done, &decoded);
         }
-    }
+    });
 }
 
 /// What stands for a line end, a tab, a quote or a backslash.
@@ -110,8 +129,10 @@ fn is_wrapped(before: &[u8]) -> bool {
     let line = before.get(before.len().saturating_sub(LINE)..).unwrap_or_default();
     match line.last() {
         Some(b'=') => true,
+        // What ends a line that is not is near its end.
         Some(last) if is_base64(*last) || is_hexish(*last) => {
-            line.len() == LINE && (line.iter().all(|byte| is_base64(*byte)) || line.iter().all(|byte| is_hexish(*byte)))
+            let all = |is: fn(u8) -> bool| line.iter().rev().all(|byte| is(*byte));
+            line.len() == LINE && (all(is_base64) || all(is_hexish))
         }
         _ => false,
     }

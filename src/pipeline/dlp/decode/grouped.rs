@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 
 use crate::pipeline::dlp::edits::Edits;
 use crate::pipeline::dlp::finding::Step;
-use crate::pipeline::dlp::lanes::{self, BLOCK};
+use crate::pipeline::dlp::lanes::{self, BLOCK, Kinds, Vector};
 
 /// The fewest groups of one length; what is left may be a shorter one.
 const GROUPS: usize = 3;
@@ -18,18 +18,27 @@ const LEAST: usize = 16;
 
 /// Takes out the blanks between groups.
 pub(super) fn read_blanks(text: &[u8], edits: &mut Edits<'_>) {
-    let (mut done, mut before, mut capitals_before) = (0, [b' '; BLOCK], 0);
+    let (mut done, mut before, mut capitals_before) = (0, &[b' '; BLOCK], 0);
+    let blocks = lanes::Blocks::of(text);
     let fewest = if text.len() <= BLOCK { CAPITALS_OF_ONE } else { CAPITALS };
-    for (start, block) in lanes::blocks(text) {
-        let capitals = lanes::mask(&block, |bytes| bytes.within(b'A', 26));
+    for ((start, [capitals]), (_, block)) in lanes::Masks::<Capitals, 1>::of(text).zip(blocks.iter()) {
         // Most texts have none for a while.
         let is_worth = capitals | capitals_before != 0
             && capitals_before.count_ones() + capitals.count_ones() >= fewest
-            && are_groups(&before, &block, fewest);
+            && are_groups(before, block, fewest);
         if is_worth {
             around(text, start..text.len().min(start + BLOCK), &mut done, edits);
         }
         (before, capitals_before) = (block, capitals);
+    }
+}
+
+struct Capitals;
+
+impl Kinds<1> for Capitals {
+    #[inline(always)]
+    fn of<V: Vector>(bytes: V) -> [V; 1] {
+        [bytes.within(b'A', 26)]
     }
 }
 
@@ -60,13 +69,33 @@ const CAPITALS_OF_ONE: u32 = 3;
 
 /// Whether two blocks have blanks between groups, and so many capitals inside of words.
 fn are_groups(first: &[u8; BLOCK], second: &[u8; BLOCK], fewest: u32) -> bool {
-    let inner = |block: &[u8; BLOCK]| {
-        let words = lanes::mask(block, |bytes| bytes.folded().within(b'a', 26).or(bytes.within(b'0', 10)));
-        let capitals = lanes::mask(block, |bytes| bytes.within(b'A', 26));
-        (words << 1 & capitals).count_ones()
+    let of = |block: &[u8; BLOCK]| {
+        let [words, capitals, blanks] = lanes::masks::<Grouped, 3>(block);
+        (blanks.count_ones() as usize, (words << 1 & capitals).count_ones())
     };
-    let blanks = |block| lanes::mask(block, |bytes| bytes.is(b' ').or(bytes.within(b'\t', 2))).count_ones() as usize;
-    blanks(first) + blanks(second) >= GROUPS && inner(first) + inner(second) >= fewest
+    let ((blanks, inner), (more_blanks, more_inner)) = (of(first), of(second));
+    blanks + more_blanks >= GROUPS && inner + more_inner >= fewest
+}
+
+/// Letters and digits, capitals, and blanks.
+struct Grouped;
+
+impl Kinds<3> for Grouped {
+    #[inline(always)]
+    fn of<V: Vector>(bytes: V) -> [V; 3] {
+        let [blanks] = Blanks::of(bytes);
+        [bytes.folded().within(b'a', 26).or(bytes.within(b'0', 10)), bytes.within(b'A', 26), blanks]
+    }
+}
+
+/// A space, a tab, a line end.
+struct Blanks;
+
+impl Kinds<1> for Blanks {
+    #[inline(always)]
+    fn of<V: Vector>(bytes: V) -> [V; 1] {
+        [bytes.is(b' ').or(bytes.within(b'\t', 2))]
+    }
 }
 
 /// Takes out the blanks in all groups that begin in this block or a little before it. What begins before `done` was
@@ -80,7 +109,7 @@ fn around(text: &[u8], block: Range<usize>, done: &mut usize, edits: &mut Edits<
     let end = text.len().min(block.end + (LENGTHS.end + 1) * GROUPS);
     let (mut first, mut second) = (0, 0);
     let part = text.get(from..end).unwrap_or_default();
-    let blanks = lanes::places(part, |bytes| bytes.is(b' ').or(bytes.within(b'\t', 2)));
+    let blanks = lanes::places::<Blanks>(part);
     let offset = from;
     for third in blanks.map(|at| offset + at) {
         let (of, distance) = (first, third - second);

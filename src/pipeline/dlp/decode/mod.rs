@@ -11,6 +11,7 @@ mod base64;
 mod base85;
 mod codes;
 mod escape;
+mod glance;
 mod grouped;
 mod hex;
 mod packed;
@@ -25,6 +26,7 @@ use std::ops::Range;
 use super::edits::Edits;
 use super::finding::Step;
 use super::view::View;
+use glance::Glance;
 use survey::Survey;
 
 /// What may still be decoded of one message, in bytes.
@@ -69,27 +71,42 @@ pub fn derive(view: &View<'_>, blanks: &[Range<usize>], budget: &mut Budget, fou
     let survey = Survey::of(text);
     let mut ways = Ways { view, budget, found: Vec::new() };
     ways.edits(|edits| escape::read(text, blanks, edits));
-    ways.edits(|edits| quoted::read(text, edits));
+    if survey.may_be_quoted() {
+        ways.edits(|edits| quoted::read(text, edits));
+    }
     if survey.is_strange() {
         packed::read(text, &mut ways);
         wide::read(text, &mut ways);
     }
-    base85::read(text, &mut ways);
+    if survey.may_be_base85() {
+        base85::read(text, &mut ways);
+    }
     let mut done = 0;
     for run in &survey.runs {
         if run.start < done {
             continue;
         }
+        let first = run.len();
         let run = with_lines(text, run.clone());
         done = run.end;
         // What was copied from the view before this was read there.
-        if !view.is_copied(run.clone()) {
-            base64::read(text, run.clone(), &mut ways);
-            hex::read_run(text, run.clone(), &mut ways);
-            base32::read(text, run.clone(), &mut ways);
-            base58::read(text, run.clone(), &mut ways);
-            codes::read_bits(text, run, &mut ways);
+        if view.is_copied(run.clone()) {
+            continue;
         }
+        let glance = Glance::of(text.get(run.clone()).unwrap_or_default(), run.len() > first);
+        if glance.varied {
+            base64::read(text, run.clone(), glance.quads, &mut ways);
+        }
+        if glance.hex {
+            hex::read_run(text, run.clone(), &mut ways);
+        }
+        if glance.base32 {
+            base32::read(text, run.clone(), &mut ways);
+        }
+        if glance.base58 {
+            base58::read(text, run.clone(), &mut ways);
+        }
+        codes::read_bits(text, run, &mut ways);
     }
     let mut dumped = 0;
     for run in survey.pairs.iter().filter(|run| !view.is_copied((*run).clone())) {

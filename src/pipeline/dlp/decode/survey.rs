@@ -3,13 +3,14 @@
 
 use std::ops::Range;
 
-use super::alphabet::{is_base64, is_hexish};
-use crate::pipeline::dlp::lanes::{self, BLOCK};
+use crate::pipeline::dlp::lanes::{BLOCK, Kinds, Masks, Vector};
 
 /// What a text has that may be decoded.
 #[derive(Debug, Default)]
 pub(super) struct Survey {
     strange: bool,
+    quoted: bool,
+    base85: bool,
     /// Maximal runs of the alphabets of base64, of at least [`LEAST`] characters.
     pub runs: Vec<Range<usize>>,
     /// Maximal runs of hex digits and what separates them, of as many.
@@ -33,17 +34,30 @@ struct Marks {
 impl Survey {
     pub(super) fn of(text: &[u8]) -> Self {
         let mut survey = Self::default();
+        let (mut runs, mut pairs) = (Runs::default(), Runs::default());
         let mut before: Option<Marks> = None;
         let nothing = Marks { at: text.len(), alphabet: 0, hexish: 0, spaces: 0 };
-        for (at, block) in lanes::blocks(text) {
-            let marks = survey.marks(at, &block);
+        // Whether the last byte of the block before was a `=`, or a `<`.
+        let (mut equals, mut open) = (0, 0);
+        Masks::<Decodable, 7>::of(text).for_each(|(at, masks)| {
+            let marks = survey.marks(at, masks);
+            let [.., sign, opening, tilde] = masks;
+            survey.quoted |= (sign << 1 | equals) & marks.hexish & !marks.spaces != 0;
+            survey.base85 |= (opening << 1 | open) & tilde != 0;
+            (equals, open) = (sign >> (BLOCK - 1), opening >> (BLOCK - 1));
             if let Some(before) = before.replace(marks) {
-                survey.block(text, before, marks);
+                runs.block(before.alphabet, marks.alphabet, before.at);
+                pairs.block(before.hexish, marks.hexish, before.at);
+                survey.spaces(before, marks);
             }
-        }
+        });
         if let Some(before) = before {
-            survey.block(text, before, nothing);
+            runs.block(before.alphabet, 0, before.at);
+            pairs.block(before.hexish, 0, before.at);
+            survey.spaces(before, nothing);
         }
+        survey.runs = runs.finish(text.len());
+        survey.pairs = pairs.finish(text.len());
         // Hex without a digit is words.
         let has_digit =
             |run: &Range<usize>| text.get(run.clone()).is_some_and(|run| run.iter().any(u8::is_ascii_digit));
@@ -56,29 +70,24 @@ impl Survey {
         self.strange
     }
 
-    #[inline(always)]
-    fn marks(&mut self, at: usize, block: &[u8; BLOCK]) -> Marks {
-        let alphabet = lanes::mask(block, |bytes| {
-            // `/` and the digits follow each other.
-            let letters = bytes.folded().within(b'a', 26).or(bytes.within(b'/', 11));
-            letters.or(bytes.is(b'+')).or(bytes.is(b'-')).or(bytes.is(b'_'))
-        });
-        let printable =
-            lanes::mask(block, |bytes| bytes.within(b' ', 95).or(bytes.within(b'\t', 2)).or(bytes.is(b'\r')));
-        self.strange |= printable != u64::MAX;
-        Marks { at, alphabet, hexish: lanes::mask(block, hexish), spaces: lanes::mask(block, |bytes| bytes.is(b' ')) }
+    /// A `=` with a hex digit or a line end behind it, or what is as rare.
+    pub(super) fn may_be_quoted(&self) -> bool {
+        self.quoted
+    }
+
+    /// `<~`.
+    pub(super) fn may_be_base85(&self) -> bool {
+        self.base85
     }
 
     #[inline(always)]
-    fn block(&mut self, text: &[u8], marks: Marks, next: Marks) {
-        let runs = begins(marks.alphabet, next.alphabet);
-        if runs != 0 {
-            each(runs, marks.at, &mut self.runs, |floor, at| around(text, floor, at, is_base64));
-        }
-        let pairs = begins(marks.hexish, next.hexish);
-        if pairs != 0 {
-            each(pairs, marks.at, &mut self.pairs, |floor, at| around(text, floor, at, is_hexish));
-        }
+    fn marks(&mut self, at: usize, [alphabet, printable, hexish, spaces, ..]: [u64; 7]) -> Marks {
+        self.strange |= printable != u64::MAX;
+        Marks { at, alphabet, hexish, spaces }
+    }
+
+    #[inline(always)]
+    fn spaces(&mut self, marks: Marks, next: Marks) {
         if marks.spaces & (marks.spaces >> 2 | 0b11 << (BLOCK - 2)) == 0 {
             return;
         }
@@ -103,48 +112,100 @@ fn begins(block: u64, next: u64) -> u64 {
     (eight & eight >> 8) as u64
 }
 
-/// Adds the runs that begin at these bits, each once.
-#[cold]
-fn each(mut begins: u64, block: usize, runs: &mut Vec<Range<usize>>, run: impl Fn(usize, usize) -> Range<usize>) {
-    while begins != 0 {
-        let at = block + begins.trailing_zeros() as usize;
-        let done = runs.last().map_or(0, |run| run.end);
-        let end = if at < done {
-            done
-        } else {
-            let run = run(done, at);
-            let end = run.end;
-            // At the end of a text the blanks behind it are no part of one.
-            if run.len() >= LEAST {
-                runs.push(run);
+/// False if none begins: as many have eight in them from a multiple of eight on.
+#[inline(always)]
+fn may_begin(block: u64, next: u64) -> bool {
+    const { assert!(LEAST >= 15) }
+    let two = block & block >> 1;
+    let four = two & two >> 2;
+    four & four >> 4 & 0x0101_0101_0101_0101 != 0 || next as u8 == u8::MAX
+}
+
+/// Maximal runs of one kind, of at least [`LEAST`].
+#[derive(Default)]
+struct Runs {
+    ended: Vec<Range<usize>>,
+    /// Where the one began that is not at its end.
+    open: Option<usize>,
+}
+
+impl Runs {
+    /// Takes a block, by a bit for each byte of the kind in it and in the next.
+    #[inline(always)]
+    fn block(&mut self, kind: u64, next: u64, at: usize) {
+        if self.open.is_none() && !may_begin(kind, next) {
+            return;
+        }
+        let begins = begins(kind, next);
+        if begins != 0 || self.open.is_some() {
+            self.add(kind, begins, at);
+        }
+    }
+
+    #[cold]
+    fn add(&mut self, kind: u64, mut begins: u64, block: usize) {
+        let mut next = 0;
+        if let Some(start) = self.open {
+            next = kind.trailing_ones();
+            if next == u64::BITS {
+                return;
             }
-            end
-        };
-        begins &= u64::MAX.checked_shl((end.max(at + 1) - block).min(64) as u32).unwrap_or(0);
+            self.open = None;
+            self.ended.push(start..block + next as usize);
+        }
+        // What begins within a run is a part of it.
+        begins &= u64::MAX << next;
+        while begins != 0 {
+            let first = begins.trailing_zeros();
+            let end = first + (kind >> first).trailing_ones();
+            let start = block + first as usize;
+            if end == u64::BITS {
+                self.open = Some(start);
+                return;
+            }
+            self.ended.push(start..block + end as usize);
+            begins &= u64::MAX << end;
+        }
+    }
+
+    /// Those of a text of this length.
+    fn finish(mut self, length: usize) -> Vec<Range<usize>> {
+        self.ended.extend(self.open.map(|start| start..length));
+        // The blanks behind the end of a text are no part of a run.
+        if let Some(last) = self.ended.pop() {
+            let last = last.start..last.end.min(length);
+            self.ended.extend(Some(last).filter(|last| last.len() >= LEAST));
+        }
+        self.ended
     }
 }
 
-/// Hex digits and what separates them, as [`is_hexish`] says.
-#[inline(always)]
-fn hexish(bytes: lanes::Lanes) -> lanes::Lanes {
-    // `:` follows the digits, and `-` the comma.
-    let folded = bytes.folded();
-    let digits = bytes.within(b'0', 11).or(folded.within(b'a', 6));
-    let separators = bytes.within(b',', 2).or(bytes.is(b' ')).or(bytes.is(b';')).or(bytes.is(b'\\'));
-    digits.or(separators).or(folded.is(b'x')).or(bytes.is(b'\n')).or(bytes.is(b'\r'))
-}
+/// The alphabets of base64, what is printable, hex digits and what separates them as [`is_hexish`] says, the space, and
+/// `=`, `<` and `~`.
+struct Decodable;
 
-/// All that is round a place, not before the floor.
-fn around(text: &[u8], floor: usize, at: usize, within: fn(u8) -> bool) -> Range<usize> {
-    let before = text.get(floor..at).unwrap_or_default().iter().rev().take_while(|byte| within(**byte)).count();
-    let after = text.get(at..).unwrap_or_default().iter().take_while(|byte| within(**byte)).count();
-    at - before..at + after
+impl Kinds<7> for Decodable {
+    #[inline(always)]
+    fn of<V: Vector>(bytes: V) -> [V; 7] {
+        let folded = bytes.folded();
+        // `/` and the digits follow each other.
+        let letters = folded.within(b'a', 26).or(bytes.within(b'/', 11));
+        let alphabet = letters.or(bytes.is(b'+')).or(bytes.is(b'-')).or(bytes.is(b'_'));
+        let space = bytes.is(b' ');
+        let printable = bytes.within(b' ', 95).or(bytes.within(b'\t', 2)).or(bytes.is(b'\r'));
+        // `:` follows the digits, and `-` the comma.
+        let digits = bytes.within(b'0', 11).or(folded.within(b'a', 6));
+        let separators = bytes.within(b',', 2).or(space).or(bytes.is(b';')).or(bytes.is(b'\\'));
+        let hexish = digits.or(separators).or(folded.is(b'x')).or(bytes.is(b'\n')).or(bytes.is(b'\r'));
+        [alphabet, printable, hexish, space, bytes.is(b'='), bytes.is(b'<'), bytes.is(b'~')]
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::alphabet::{is_base64, is_hexish};
     use super::*;
 
     proptest! {
@@ -174,11 +235,20 @@ mod tests {
         }
 
         #[test]
+        fn it_tells_what_else_there_may_be(text in prop::collection::vec(prop::sample::select(b"=<~aF4\n\r g ".to_vec()), 0..200), distance in 0..70_usize) {
+            let text = [vec![b'.'; distance], text].concat();
+            let survey = Survey::of(&text);
+            prop_assert_eq!(survey.may_be_base85(), text.windows(2).any(|two| two == b"<~"));
+            let quoted = |two: &[u8]| two[0] == b'=' && (two[1].is_ascii_hexdigit() || b"\r\n".contains(&two[1]));
+            prop_assert!(survey.may_be_quoted() || !text.windows(2).any(quoted));
+        }
+
+        #[test]
         fn marks_are_what_the_tables_say(block in prop::array::uniform::<_, 64>(any::<u8>())) {
-            let marks = Survey::default().marks(0, &block);
+            let marks = Survey::default().marks(0, crate::pipeline::dlp::lanes::masks::<Decodable, 7>(&block));
             for (at, byte) in block.iter().enumerate() {
                 prop_assert_eq!(marks.alphabet >> at & 1 == 1, is_base64(*byte));
-                prop_assert_eq!(lanes::mask(&block, hexish) >> at & 1 == 1, is_hexish(*byte));
+                prop_assert_eq!(marks.hexish >> at & 1 == 1, is_hexish(*byte));
             }
         }
     }

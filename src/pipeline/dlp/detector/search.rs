@@ -12,6 +12,7 @@ use super::super::escapes;
 use super::super::finding::Category;
 use super::super::rule::{NEARBY, Reach, Rule};
 use super::super::squeeze::{Squeezed, is_parted, unparted};
+use super::looks::{Look, Looks};
 use super::{MOST, Match, STRUCTURED};
 
 /// One text being searched.
@@ -29,6 +30,8 @@ pub(super) struct Search<'t> {
     pub(super) blanks: Vec<Range<usize>>,
     /// For each rule the place before which it was tried: the same value has many names before it.
     done: Vec<Done>,
+    /// What was seen of what rules found.
+    looks: Looks,
     /// What blocks, of how much that was asked, and how much of that it was.
     blocks: &'t dyn Fn(&Match) -> bool,
     seen: usize,
@@ -56,6 +59,7 @@ impl<'t> Search<'t> {
             at: None,
             blanks: Vec::new(),
             done: Vec::new(),
+            looks: Looks::default(),
             blocks,
             seen: 0,
             blocking: 0,
@@ -124,10 +128,19 @@ impl<'t> Search<'t> {
             }
             Reach::Assigned => {
                 // What is shorter than a match begins none.
-                let mut values = self.values.of(self.text, keyword.end, rule.solid);
-                values.find(|value| {
-                    !value.is_no_secret(self.text, keyword.end) && self.try_value(rule_at, rule, value.at)
-                });
+                if !self.values.find(self.text, keyword.end, rule.solid) {
+                    return;
+                }
+                let mut next = 0;
+                while let Some(value) = self.values.at(next) {
+                    if value.solid >= rule.solid
+                        && !self.values.is_no_secret(next, self.text)
+                        && self.try_value(rule_at, rule, value.at)
+                    {
+                        return;
+                    }
+                    next += 1;
+                }
             }
             Reach::Nearby => {
                 self.try_in(
@@ -172,7 +185,7 @@ impl<'t> Search<'t> {
         let Some(found) = pattern.find(Input::new(bytes).anchored(Anchored::Yes)) else { return };
         let secret = bytes.get(found.range()).unwrap_or_default();
         let last = found.end().checked_sub(1).and_then(|last| places.get(last));
-        if let (Some(mut found), Some(last)) = (judge(bytes, rule, found.range()), last)
+        if let (Some(mut found), Some(last)) = (judge(bytes, rule, found.range(), &mut Look::of(bytes, &found.range())), last)
             // Words side by side are long, too.
             && allowance::is_random(secret)
         {
@@ -236,6 +249,8 @@ impl<'t> Search<'t> {
             let whole = pattern.find(input)?.range();
             (whole.clone(), whole)
         } else {
+            // Room for groups is made only where something matches.
+            pattern.search_half(&input.clone().earliest(true))?;
             let mut captures = pattern.create_captures();
             pattern.captures(input, &mut captures);
             let whole = captures.get_match()?.range();
@@ -243,7 +258,8 @@ impl<'t> Search<'t> {
         };
         // What is named has an end where a string or a line has, escaped or not.
         let range = if rule.source.reach == Reach::Assigned { self.unescaped(range) } else { range };
-        if let Some(found) = judge(self.text, rule, range) {
+        let look = self.looks.at(self.text, &range);
+        if let Some(found) = judge(self.text, rule, range, look) {
             self.note(found);
         }
         Some(whole)
@@ -251,14 +267,14 @@ impl<'t> Search<'t> {
 }
 
 /// What a match is worth: none if something speaks against it.
-fn judge(text: &[u8], rule: &Rule, range: Range<usize>) -> Option<Match> {
+fn judge(text: &[u8], rule: &Rule, range: Range<usize>, look: &mut Look) -> Option<Match> {
     let secret = text.get(range.clone())?;
     let source = &rule.source;
     if secret.len() < source.min_len {
         return None;
     }
-    let core = allowance::unfilled(secret);
-    let glued = source.boundary && !stands_alone(text, &range);
+    let core = secret.get(..look.core).unwrap_or(secret);
+    let glued = source.boundary && !look.stands_alone;
     // What stands in the middle of other text is no near miss of the format: it was put there.
     if glued && !(rule.distinctive && is_glued_before(text, &range) && allowance::is_random(core)) {
         return None;
@@ -270,10 +286,10 @@ fn judge(text: &[u8], rule: &Rule, range: Range<usize>) -> Option<Match> {
     };
     let example = rule.documents(secret);
     if !example {
-        let random = source.entropy <= 0.0 || allowance::entropy(core) >= source.entropy;
+        let random = source.entropy <= 0.0 || look.entropy(core) >= source.entropy;
         // Orders to an agent say `your` and stand in brackets: they are no secrets.
         let secretive = rule.category != Category::PromptInjection;
-        if !random || (secretive && allowance::is_placeholder(core, confidence)) || rule.allows(secret) {
+        if !random || (secretive && look.is_placeholder(core, confidence)) || rule.allows(secret) {
             return None;
         }
     }
@@ -316,7 +332,7 @@ pub(super) fn best(mut found: Vec<Match>) -> Vec<Match> {
 
 /// Whether a match is no part of a longer word. An escape right before it is no part of a word, though it ends in a
 /// letter or digit: `\n`, `\u0022`, `%3D`.
-fn stands_alone(text: &[u8], range: &Range<usize>) -> bool {
+pub(super) fn stands_alone(text: &[u8], range: &Range<usize>) -> bool {
     let (before, from) = text.split_at_checked(range.start).unwrap_or((text, &[]));
     let after = from.get(range.len());
     let first_is_word = from.first().is_some_and(u8::is_ascii_alphanumeric);

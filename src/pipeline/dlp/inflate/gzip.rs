@@ -4,7 +4,7 @@ use crc32fast::Hasher;
 use flate2::Decompress;
 
 use super::Undecodable;
-use super::stage::inflate;
+use super::stage::{Step, inflate};
 
 /// A gzip file in the middle of being read.
 #[derive(Debug)]
@@ -48,7 +48,7 @@ impl Gzip {
     }
 
     /// Reads some and writes some: how many bytes of either.
-    pub(super) fn step(&mut self, input: &[u8], block: &mut [u8]) -> Result<(usize, usize), Undecodable> {
+    pub(super) fn step(&mut self, input: &[u8], block: &mut [u8]) -> Result<Step, Undecodable> {
         if !matches!(self.place, Place::Body) {
             let mut taken = 0;
             for byte in input {
@@ -58,14 +58,14 @@ impl Gzip {
                 self.frame(*byte)?;
                 taken += 1;
             }
-            return Ok((taken, 0));
+            return Ok((taken, 0, None));
         }
-        let (taken, written, ended) = inflate(&mut self.body, input, block)?;
+        let (taken, written, ended) = inflate(&mut self.body, input, block);
         self.checksum.update(block.get(..written).unwrap_or_default());
-        if ended {
+        if ended == Ok(true) {
             self.place = Place::Trailer(0, 0);
         }
-        Ok((taken, written))
+        Ok((taken, written, ended.err()))
     }
 
     /// True between two members.

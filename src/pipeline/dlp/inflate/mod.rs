@@ -286,6 +286,25 @@ mod tests {
         }
 
         #[test]
+        fn what_is_before_the_fault_comes_out_however_it_is_cut(
+            // Nobody guesses that a body is Brotli, and one that says so and is not is refused whatever comes out.
+            text in "[a-z]{0,300}", at in prop::sample::select(vec![0, 1, 2, 4_usize]), spoilt in any::<prop::sample::Index>(), size in 1_usize..9
+        ) {
+            let (_, coding, encode) = ENCODERS[at];
+            let mut body = encode(text.as_bytes());
+            let spoilt = spoilt.index(body.len());
+            body[spoilt] ^= 0x55;
+            let until = |size: usize| {
+                let (mut inflater, mut out) = (Inflater::new(&[coding]), Vec::new());
+                let _ = body.chunks(size).try_for_each(|chunk| inflater.push(chunk, &mut out));
+                out
+            };
+            let (whole, cut) = (until(body.len()), until(size));
+            prop_assert!(whole.starts_with(&cut) || cut.starts_with(&whole));
+            prop_assert!(whole.len() >= cut.len(), "{} of {}", whole.len(), cut.len());
+        }
+
+        #[test]
         fn nothing_makes_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..300), at in 0..ENCODERS.len(), spoilt in any::<prop::sample::Index>()) {
             let (_, coding, encode) = ENCODERS[at];
             let _ = undone(&[coding], &bytes, 50);

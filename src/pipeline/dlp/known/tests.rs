@@ -52,7 +52,10 @@ proptest! {
         let around = [&before[..], &value, &after].concat();
         let set = |text: String| format!("{margin}{text}{margin}").into_bytes();
         let text = String::from_utf8(value.clone()).unwrap();
-        prop_assert!(finds(&known, &around, None));
+        let there = before.len()..before.len() + value.len();
+        // What stands before it may make it an escaped one: then that is told, and is no smaller.
+        let holds = |range: &Range<usize>| range.start <= there.start && there.end <= range.end;
+        prop_assert!(all(&known, &around).iter().any(|(range, _, whole)| *whole && holds(range)));
         let reversed = set(text.chars().rev().collect());
         prop_assert!(finds(&known, &reversed, Some(Step::Reversed)) || finds(&known, &reversed, None));
         let json = set(serde_json::to_string(&text).unwrap());
@@ -121,6 +124,14 @@ proptest! {
     fn nothing_is_found_in_other_texts(text in prop::collection::vec(any::<u8>(), 0..4000)) {
         prop_assert_eq!(all(&known(TOKEN.as_bytes()), &text), []);
     }
+}
+
+#[test]
+fn a_value_that_begins_with_a_quote_is_told_as_escaped_behind_a_backslash() {
+    let quoted = known(b"\"####$%'");
+    assert_eq!(all(&quoted, b"\"####$%'"), [(0..8, None, true)]);
+    assert_eq!(all(&quoted, b"\\\"####$%'"), [(0..9, Some(Step::Escapes), true)]);
+    assert_eq!(all(&quoted, b"\\\\\"####$%'"), [(1..10, Some(Step::Escapes), true)]);
 }
 
 #[test]

@@ -7,7 +7,7 @@ mod look;
 
 use super::edits::Edits;
 use super::finding::Step;
-use super::lanes::{self, Lanes};
+use super::lanes::{Kinds, Masks, Vector};
 use super::view::View;
 use look::Look;
 
@@ -24,14 +24,24 @@ pub fn normalise(view: &View<'_>) -> Option<View<'static>> {
         return edits.finish().next();
     }
     for chunk in text.utf8_chunks() {
-        words(chunk.valid(), offset, &mut parts, &mut edits);
-        offset += chunk.valid().len() + chunk.invalid().len();
+        let valid = chunk.valid();
+        // In a binary body there are thousands of these, of two or three bytes each.
+        if valid.len() >= SHORTEST || !valid.is_ascii() {
+            words(valid, offset, &mut parts, &mut edits);
+        }
+        offset += valid.len() + chunk.invalid().len();
     }
     edits.finish().next()
 }
 
 /// A character of a word: where, how many bytes, and what it looks like.
 type Part = (usize, usize, Look);
+
+/// The fewest letters that something is hidden in; binary bodies are full of what would be hidden in fewer.
+const LETTERS: usize = 6;
+
+/// The shortest text of ASCII that changes: its letters, and something between them.
+const SHORTEST: usize = LETTERS + 1;
 
 /// The most characters that are decided on together.
 const WORD: usize = 2 << 10;
@@ -157,8 +167,6 @@ impl Reading {
             Look::Ascii(_) | Look::Text(_) => true,
             other => self.takes(other),
         };
-        /// What is hidden in fewer letters hides nothing; binary bodies are full of such.
-        const LETTERS: usize = 6;
         let joins = parts.iter().filter(|(_, _, look)| is_letter(look)).count() >= LETTERS;
         let (mut gap, mut after_letter) = (false, false);
         for (_, _, look) in parts {
@@ -181,11 +189,19 @@ impl Reading {
 
 /// The first byte that is neither printable ASCII nor white space.
 fn first_strange(text: &[u8]) -> Option<usize> {
-    let printable = |bytes: Lanes| bytes.within(b' ', 95).or(bytes.within(b'\t', 2)).or(bytes.is(b'\r'));
-    lanes::blocks(text).find_map(|(at, block)| match !lanes::mask(&block, printable) {
-        0 => None,
-        strange => Some(at + strange.trailing_zeros() as usize),
+    Masks::<Printable, 1>::of(text).find_map(|(at, [printable])| match printable {
+        u64::MAX => None,
+        printable => Some(at + printable.trailing_ones() as usize),
     })
+}
+
+struct Printable;
+
+impl Kinds<1> for Printable {
+    #[inline(always)]
+    fn of<V: Vector>(bytes: V) -> [V; 1] {
+        [bytes.within(b' ', 95).or(bytes.within(b'\t', 2)).or(bytes.is(b'\r'))]
+    }
 }
 
 /// The same, where it may be near.

@@ -8,7 +8,7 @@ use super::super::escapes;
 use super::super::finding::Confidence;
 use super::Match;
 use super::context::Words;
-use super::scan;
+use super::scan::Digits;
 use super::table::{EMAIL, PHONE};
 
 /// Tells each address and each number, addresses first.
@@ -18,8 +18,8 @@ pub fn find(text: &[u8], found: &mut dyn FnMut(Match)) {
             found(email);
         }
     }
-    let mut at = 0;
-    while let Some(digits) = scan::next(text, at) {
+    let (mut places, mut at) = (Digits::of(text), 0);
+    while let Some(digits) = places.next(at) {
         let run = run_about(text, digits, at);
         if let Some(phone) = phone(text, &run) {
             found(phone);

@@ -19,7 +19,7 @@ use super::escapes;
 use super::finding::Confidence;
 use super::validate::{Compact, Validator, iban_length};
 use context::Reader;
-use scan::Token;
+use scan::{Digits, Token};
 
 pub(super) use table::SEED_PHRASE;
 pub use table::{Kind, NumberRule, RULES};
@@ -46,12 +46,14 @@ pub const LONGEST: usize = 96;
 /// Tells each number that is personal data, in the order of the text.
 pub fn find(text: &[u8], found: &mut dyn FnMut(Match)) {
     let mut runs = Runs { text, words: Reader::default(), best: None, found };
-    let mut at = 0;
-    while let Some(digits) = scan::next(text, at) {
+    let (mut places, mut at) = (Digits::of(text), 0);
+    while let Some(digits) = places.next(at) {
         at = runs.run(digits, at);
     }
     runs.settle();
-    mrz::find(text, found);
+    if places.has_fillers() {
+        mrz::find(text, found);
+    }
 }
 
 /// Finds numbers in runs of words, and of those that overlap keeps the one that is surest.

@@ -3,67 +3,80 @@
 use std::ops::Range;
 
 use super::super::escapes;
-use super::super::lanes::{self, BLOCK};
+use super::super::lanes::{BLOCK, Kinds, Masks, Vector, not_before};
 
 /// Between the groups of a number.
 pub(super) fn is_separator(byte: u8) -> bool {
     matches!(byte, b' ' | b'-' | b'.' | b'/' | b'(')
 }
 
-/// The next three digits in a row, or two, a separator and two: no number that is looked for is without.
-pub(in crate::pipeline::dlp) fn next(text: &[u8], from: usize) -> Option<usize> {
-    // Where numbers stand in rows the next is near.
-    const NEAR: usize = 16;
-    let near = first(text, from..text.len().min(from + NEAR));
-    if near.is_some() {
-        return near;
-    }
-    let mut at = text.len().min(from + NEAR);
-    // Whole blocks are decided at once; of the next the first bytes belong to the last places.
-    while let Some(block) = text.get(at..).and_then(<[u8]>::first_chunk::<BLOCK>) {
-        let begins = places(block);
-        let inside = begins & (u64::MAX >> MORE);
-        if inside != 0 {
-            return Some(at + inside.trailing_zeros() as usize);
-        }
-        at += BLOCK - MORE;
-    }
-    first(text, at..text.len())
+/// Where three digits stand in a row, or two, a separator and two: no number that is looked for is without.
+pub(super) struct Digits<'t> {
+    masks: Masks<'t, Characters, 3>,
+    length: usize,
+    /// The block that was read last.
+    next: Option<(usize, [u64; 3])>,
+    /// The block before it, and a bit for each place in it.
+    block: usize,
+    places: u64,
+    /// Whether there was a `<` before, and whether two of them stood side by side.
+    filler: bool,
+    fillers: bool,
 }
 
-/// How many bytes after a place are looked at with it.
-const MORE: usize = 4;
+impl<'t> Digits<'t> {
+    pub(super) fn of(text: &'t [u8]) -> Self {
+        let mut masks = Masks::of(text);
+        Self { next: masks.next(), masks, length: text.len(), block: 0, places: 0, filler: false, fillers: false }
+    }
 
-/// A bit for each place that digits begin at, as [`begins`] says; none of the last [`MORE`] is sure.
+    /// Whether `<<` stands before the place that was told last; if there was none any more, anywhere.
+    pub(super) fn has_fillers(&self) -> bool {
+        self.fillers
+    }
+
+    /// The first place from here on, which is not before that of the last time.
+    #[inline]
+    pub(super) fn next(&mut self, from: usize) -> Option<usize> {
+        loop {
+            let places = self.places & not_before(from, self.block);
+            if places != 0 {
+                let place = self.block + places.trailing_zeros() as usize;
+                return (place < self.length).then_some(place);
+            }
+            let (block, here) = self.next?;
+            self.next = self.masks.next();
+            let [next_digits, next_separators, _] = self.next.map_or([0; 3], |(_, masks)| masks);
+            let [digits, separators, fillers] = here;
+            self.fillers |= fillers & (fillers << 1 | u64::from(self.filler)) != 0;
+            self.filler = fillers >> (BLOCK - 1) == 1;
+            (self.block, self.places) = (block, places_of([digits, separators], next_digits, next_separators));
+        }
+    }
+}
+
+/// A bit for each place of a block, by the digits and separators of the next.
 #[inline(always)]
-fn places(block: &[u8; BLOCK]) -> u64 {
-    let digits = lanes::mask(block, |bytes| bytes.within(b'0', 10));
-    let two = digits & digits >> 1;
+fn places_of([digits, separators]: [u64; 2], next_digits: u64, next_separators: u64) -> u64 {
+    let ahead = |here: u64, next: u64, by: u32| here >> by | next << (u64::BITS - by);
+    let two = digits & ahead(digits, next_digits, 1);
     if two == 0 {
         return 0;
     }
-    let separators = lanes::mask(block, |bytes| bytes.within(b'-', 3).or(bytes.is(b' ')).or(bytes.is(b'(')));
-    two & (digits >> 2 | separators >> 2 & two >> 3)
+    let next_two = next_digits & next_digits >> 1;
+    let three = ahead(digits, next_digits, 2);
+    two & (three | ahead(separators, next_separators, 2) & ahead(two, next_two, 3))
 }
 
-/// Two digits are at the start of each: where the second byte of a pair is none, neither of the two begins one.
-fn first(text: &[u8], range: Range<usize>) -> Option<usize> {
-    let is = |at: usize| text.get(at + 1).is_some_and(u8::is_ascii_digit);
-    let end = range.end;
-    let pair = |at: usize| [at, at + 1].into_iter().find(|at| *at < end && begins(text, *at));
-    range.step_by(2).filter(|at| is(*at)).find_map(pair)
-}
+/// Digits, what [`is_separator`], and what fills up the lines of a passport.
+struct Characters;
 
-fn begins(text: &[u8], at: usize) -> bool {
-    let is = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_digit);
-    let mut bytes = text.get(at..).unwrap_or_default().iter();
-    is(bytes.next())
-        && is(bytes.next())
-        && match bytes.next() {
-            Some(byte) if byte.is_ascii_digit() => true,
-            Some(byte) if is_separator(*byte) => is(bytes.next()) && is(bytes.next()),
-            _ => false,
-        }
+impl Kinds<3> for Characters {
+    #[inline(always)]
+    fn of<V: Vector>(bytes: V) -> [V; 3] {
+        let separators = bytes.within(b'-', 3).or(bytes.is(b' ')).or(bytes.is(b'('));
+        [bytes.within(b'0', 10), separators, bytes.is(b'<')]
+    }
 }
 
 /// Letters and digits of ASCII with something else on both sides.
@@ -129,7 +142,35 @@ impl Token {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    fn begins(text: &[u8], at: usize) -> bool {
+        let is = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_digit);
+        let mut bytes = text.get(at..).unwrap_or_default().iter();
+        is(bytes.next())
+            && is(bytes.next())
+            && match bytes.next() {
+                Some(byte) if byte.is_ascii_digit() => true,
+                Some(byte) if is_separator(*byte) => is(bytes.next()) && is(bytes.next()),
+                _ => false,
+            }
+    }
+
+    proptest! {
+        #[test]
+        fn every_place_is_told(text in prop::collection::vec(prop::sample::select(b"12 -(.:a<".to_vec()), 0..300), step in 1_usize..90) {
+            let mut digits = Digits::of(&text);
+            let mut from = 0;
+            while let Some(place) = digits.next(from) {
+                prop_assert_eq!((from..text.len()).find(|at| begins(&text, *at)), Some(place));
+                from = place + step;
+            }
+            prop_assert!(!(from..text.len()).any(|at| begins(&text, at)));
+            prop_assert_eq!(digits.has_fillers(), text.windows(2).any(|two| two == b"<<"));
+        }
+    }
 
     #[test]
     fn a_block_holds_what_its_bytes_begin() {
@@ -139,7 +180,7 @@ mod tests {
                 padded.extend_from_slice(text.as_bytes());
                 padded.resize(distance + 100, b'y');
                 let expected = (0..padded.len()).find(|at| begins(&padded, *at));
-                assert_eq!(next(&padded, 0), expected, "{text} after {distance}");
+                assert_eq!(Digits::of(&padded).next(0), expected, "{text} after {distance}");
             }
         }
     }

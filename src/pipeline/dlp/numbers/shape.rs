@@ -112,12 +112,10 @@ pub(super) struct Node {
 
 impl Table {
     fn new() -> Self {
-        let mut table = Self { states: vec![[DEAD; 8]; 2], digits: Vec::new(), nodes: vec![Node::default()] };
+        let mut table = Self::empty();
         for (index, rule) in RULES.iter().enumerate() {
             for (shape, alone) in rule.shapes {
-                for key in keys(shape) {
-                    table.add(&key, Entry { index, alone: *alone });
-                }
+                table.add(shape, Entry { index, alone: *alone });
             }
         }
         let mut state = ROOT;
@@ -128,17 +126,39 @@ impl Table {
         table
     }
 
-    fn add(&mut self, key: &[u8], entry: Entry) {
-        let mut state = ROOT;
-        for class in key {
-            let next = self.step(state, *class);
-            state = if next == DEAD { self.grow(state, *class) } else { next };
+    fn empty() -> Self {
+        Self { states: vec![[DEAD; 8]; 2], digits: Vec::new(), nodes: vec![Node::default()] }
+    }
+
+    /// Adds each way to write a shape: `9` is a digit, `A` a letter, `?` either, `_` a space, a hyphen or a dot, the same
+    /// in all places.
+    fn add(&mut self, shape: &str, entry: Entry) {
+        let separators: &[u8] = if shape.contains('_') { b" -." } else { b" " };
+        for separator in separators {
+            self.walk(ROOT, shape.as_bytes(), class(*separator), Way { bare: true, ..Way::default() }, entry);
         }
+    }
+
+    /// The same from a state on; what ways have in common at their beginning is walked once.
+    fn walk(&mut self, state: u16, shape: &[u8], separator: u8, way: Way, entry: Entry) {
+        let Some((first, rest)) = shape.split_first() else { return self.accept(state, way, entry) };
+        let classes: &[u8] = match first {
+            b'?' => &[DIGIT, LETTER],
+            b'_' => &[separator],
+            byte => &[class(*byte)],
+        };
+        for class in classes {
+            let next = self.step(state, *class);
+            let next = if next == DEAD { self.grow(state, *class) } else { next };
+            self.walk(next, rest, separator, way.and(*class), entry);
+        }
+    }
+
+    fn accept(&mut self, state: u16, way: Way, entry: Entry) {
         let Some([accepted, ..]) = self.states.get_mut(usize::from(state)) else { return };
         if *accepted == NONE {
             *accepted = u16::try_from(self.nodes.len()).unwrap_or_default();
-            let bare = key.iter().all(|class| *class <= LETTER);
-            let (opened, lettered) = (key.contains(&class(b'(')), key.contains(&LETTER));
+            let Way { opened, lettered, bare } = way;
             self.nodes.push(Node { opened, lettered, bare, ..Node::default() });
         }
         if let Some(node) = self.nodes.get_mut(usize::from(*accepted)) {
@@ -170,26 +190,22 @@ impl Table {
     }
 }
 
-/// A shape's keys: `9` is a digit, `A` a letter, `?` either, `_` a space, a hyphen or a dot, the same in all places.
-fn keys(shape: &str) -> Vec<Vec<u8>> {
-    let separators: &[u8] = if shape.contains('_') { b" -." } else { b" " };
-    let mut keys = Vec::new();
-    for separator in separators {
-        let mut of = vec![Vec::new()];
-        for byte in shape.bytes() {
-            let classes: &[u8] = match byte {
-                b'?' => &[DIGIT, LETTER],
-                b'_' => &[class(*separator)],
-                byte => &[class(byte)],
-            };
-            of = of
-                .iter()
-                .flat_map(|key| classes.iter().map(move |class| [key.as_slice(), &[*class]].concat()))
-                .collect();
+/// What is in a number, as far as it has been written.
+#[derive(Debug, Clone, Copy, Default)]
+struct Way {
+    opened: bool,
+    lettered: bool,
+    bare: bool,
+}
+
+impl Way {
+    fn and(self, next: u8) -> Self {
+        Self {
+            opened: self.opened || next == class(b'('),
+            lettered: self.lettered || next == LETTER,
+            bare: self.bare && next <= LETTER,
         }
-        keys.extend(of);
     }
-    keys
 }
 
 #[cfg(test)]
@@ -197,10 +213,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_shape_has_a_key_for_each_way_to_write_it() {
-        assert_eq!(keys("9A").len(), 1);
-        assert_eq!(keys("?-?").len(), 4);
-        assert_eq!(keys("9_9_9").len(), 3);
+    fn a_shape_has_a_node_for_each_way_to_write_it() {
+        for (shape, ways) in [("9A", 1), ("?-?", 4), ("9_9_9", 3)] {
+            let mut table = Table::empty();
+            table.add(shape, Entry { index: 0, alone: None });
+            assert_eq!(table.nodes.len() - 1, ways, "{shape}");
+            assert!(table.nodes.iter().skip(1).all(|node| node.entries.len() == 1 && node.rules == 1));
+        }
+    }
+
+    #[test]
+    fn a_node_knows_what_is_in_its_shape() {
+        let mut table = Table::empty();
+        table.add("(9) ?9", Entry { index: 0, alone: None });
+        table.add("99", Entry { index: 1, alone: None });
+        let told: Vec<_> = table.nodes.iter().skip(1).map(|node| (node.opened, node.lettered, node.bare)).collect();
+        assert_eq!(told, [(true, false, false), (true, true, false), (false, false, true)]);
     }
 
     #[test]

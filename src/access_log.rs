@@ -16,12 +16,13 @@ use tonic::{Status, Streaming};
 use crate::journal::Journal;
 use crate::live::Live;
 use crate::pipeline::address::socket_text;
+use crate::pipeline::answer::SUMMED;
 use crate::pipeline::audit::{OutcomeRecord, Record};
 use crate::reconcile::{Asked, Ledger, Report, is_named, unnamed};
 use crate::resolver::Resolver;
 use crate::telemetry::Telemetry;
-pub use wire::AccessLogServer;
-use wire::{Common, Entry, Logged, each_entry};
+pub use wire::{AccessLogServer, Logged, each_entry};
+use wire::{Common, Entry};
 
 /// How long an outcome may wait for others to be written together with: a write is most of what one costs. Nobody waits
 /// for outcomes, as Envoy does for a decision, which is written before its answer.
@@ -75,8 +76,9 @@ impl AccessLog {
 
     fn take(&self, entry: &Entry<'_>, gathered: &mut Gathered<'_>) {
         let common = &entry.common;
-        // A tunnel that was opened is no exchange of its own: what passes through it is.
-        if common.decision == Some("tunnel") {
+        // A tunnel that was opened is no exchange of its own: what passes through it is. What was summed up is on record.
+        let is_summed = common.id == Some(SUMMED) && common.decision == Some("deny") && common.upstream.is_none();
+        if common.decision == Some("tunnel") || is_summed {
             return;
         }
         if let Some(address) = unreachable(common) {

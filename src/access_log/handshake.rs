@@ -85,6 +85,7 @@ impl AccessLog {
             peer: session.as_ref().and_then(|session| session.peer.as_ref()),
             source: session.as_ref().map(|session| &*session.source).or(downstream.as_deref()),
             now,
+            guessed: None,
         };
         let caller = rules.agents.identify_fields(&Fields::default(), false, &origin).ok().flatten();
         let source = session.as_ref().map(|session| session.source.clone());

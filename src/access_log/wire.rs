@@ -201,7 +201,7 @@ impl<'a> Handshake<'a> {
                     (21, Value::Bytes(filter_state)) => {
                         let (name, object) = entry(filter_state)?;
                         if name == "attache.session" {
-                            read.session = packed_text(object)?;
+                            read.session = packed_text(object);
                         }
                     }
                     (28, Value::Bytes(failure)) => read.failure = text(failure)?,
@@ -213,12 +213,13 @@ impl<'a> Handshake<'a> {
     }
 }
 
-/// The text of a `google.protobuf.StringValue` in an `Any`.
-fn packed_text(any: &[u8]) -> Result<Option<&str>, Malformed> {
+/// The text of a `google.protobuf.StringValue` in an `Any`: a message within a message. If it cannot be read there is
+/// none, and the rest is on record.
+fn packed_text(any: &[u8]) -> Option<&str> {
     let (mut kind, mut value) = ("", &[][..]);
     for field in fields(any) {
-        match field? {
-            (1, Value::Bytes(url)) => kind = text(url)?,
+        match field.ok()? {
+            (1, Value::Bytes(url)) => kind = text(url).ok()?,
             (2, Value::Bytes(bytes)) => value = bytes,
             _ => {}
         }
@@ -226,12 +227,12 @@ fn packed_text(any: &[u8]) -> Result<Option<&str>, Malformed> {
     let mut found = None;
     if kind.ends_with("/google.protobuf.StringValue") {
         for field in fields(value) {
-            if let (1, Value::Bytes(bytes)) = field? {
-                found = Some(text(bytes)?);
+            if let (1, Value::Bytes(bytes)) = field.ok()? {
+                found = Some(text(bytes).ok()?);
             }
         }
     }
-    Ok(found)
+    found
 }
 
 impl<'a> Entry<'a> {
@@ -532,6 +533,17 @@ mod tests {
         })
         .unwrap();
         assert_eq!(read, 1);
+    }
+
+    #[test]
+    fn what_cannot_be_read_within_an_any_is_none() {
+        let any = |url: &str, value: &[u8]| google::Any { type_url: url.into(), value: value.into() }.encode_to_vec();
+        let url = "type.googleapis.com/google.protobuf.StringValue";
+        for value in [&b"\x0a\x02\xff\xfe"[..], b"\x0a\x09short", b"\xff"] {
+            assert_eq!(packed_text(&any(url, value)), None, "{value:?}");
+        }
+        assert_eq!(packed_text(&any(url, b"\x0a\x01x")), Some("x"));
+        assert_eq!(packed_text(&any("type.googleapis.com/other", b"\x0a\x01x")), None);
     }
 
     #[test]

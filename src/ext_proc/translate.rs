@@ -6,15 +6,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use prost::bytes::Bytes;
+
 use super::wire::{
     self, Attributes, BodyMutation, BodyResponse, CommonResponse, GrpcStatus, Head, HeaderMutation, HeaderValue,
-    HeaderValueOption, HeadersResponse, HttpStatus, ImmediateResponse, Metadata, Mutation, ProcessingMode,
-    ProcessingResponse, StreamedBodyResponse, TrailersResponse,
+    HeaderValueOption, HeadersResponse, HttpStatus, ImmediateResponse, Mutation, ProcessingMode, ProcessingResponse,
+    StreamedBodyResponse, TrailersResponse,
 };
 use crate::pipeline::address::socket_text;
-use crate::pipeline::answer::Answer;
+use crate::pipeline::answer::{Answer, SUMMED};
 use crate::pipeline::exchange::{Chunk, Forward, HeadChange, Incoming, Part, Reply};
-use crate::pipeline::message::{Door, Fields};
+use crate::pipeline::message::Door;
 use crate::pipeline::policy::Upstream;
 use crate::pipeline::policy::inspect::ResponseHead;
 
@@ -56,8 +58,8 @@ pub enum Phase {
 /// Reads the message that opens an exchange.
 pub fn incoming(entrance: Entrance, head: Head, attributes: Attributes) -> Incoming {
     let Head { fields, end_of_stream } = head;
-    let id = fields.iter().find(|(name, _)| name == "x-request-id");
-    let request_id = id.and_then(|(_, value)| std::str::from_utf8(value).ok()).map(Arc::from);
+    let id = fields.get("x-request-id");
+    let request_id = id.and_then(|id| std::str::from_utf8(id).ok()).map(Arc::from);
     Incoming {
         door: entrance.door,
         session: attributes.session,
@@ -65,7 +67,7 @@ pub fn incoming(entrance: Entrance, head: Head, attributes: Attributes) -> Incom
         sni: attributes.sni,
         source: attributes.source.map(Into::into),
         peer: attributes.peer,
-        fields: Fields::new(fields),
+        fields,
         request_id: request_id.unwrap_or_else(|| "".into()),
         ends: end_of_stream,
     }
@@ -74,9 +76,8 @@ pub fn incoming(entrance: Entrance, head: Head, attributes: Attributes) -> Incom
 /// Reads the head of a response. None if it has no status, which no Envoy sends.
 pub fn response_head(head: Head) -> Option<ResponseHead> {
     let Head { fields, end_of_stream } = head;
-    let (_, status) = fields.iter().find(|(name, _)| name == ":status")?;
-    let status = std::str::from_utf8(status).ok()?.parse().ok()?;
-    Some(ResponseHead { status, fields: Fields::new(fields), ends: end_of_stream })
+    let status = std::str::from_utf8(fields.get(":status")?).ok()?.parse().ok()?;
+    Some(ResponseHead { status, fields, ends: end_of_stream })
 }
 
 /// Asks Envoy for patience: the next answer may take this long.
@@ -92,7 +93,7 @@ pub fn reply(reply: Reply, phase: Phase, request_id: &str) -> ProcessingResponse
         Reply::HoldBody { response: shows, plaintext } => {
             let mode = ProcessingMode::HEADS.holding_request();
             let mode = if shows { mode.streaming_response() } else { mode };
-            let said = Metadata::of(NAMESPACE, [("decision", "pending".into())]);
+            let said = pending(request_id);
             // A body that comes in parts goes on before Envoy chooses the route anew: it has to be right by then.
             let set = if plaintext { vec![set_header(ROUTE_HEADER.into(), "plain".into())] } else { Vec::new() };
             let header_mutation = mutation(set, Vec::new());
@@ -100,8 +101,8 @@ pub fn reply(reply: Reply, phase: Phase, request_id: &str) -> ProcessingResponse
             ProcessingResponse { mode_override: Some(mode), ..response(Phase::Head, common, said) }
         }
         Reply::Tunnel { session } => {
-            let said = [("decision", "tunnel".into()), ("session", session), ("id", request_id.into())];
-            response(phase, CommonResponse::default(), Metadata::of(NAMESPACE, said))
+            let said = [("decision", "tunnel"), ("session", &session), ("id", request_id)];
+            response(phase, CommonResponse::default(), wire::metadata(NAMESPACE, said))
         }
         Reply::Allow(forward) => allow(*forward, phase, request_id),
         Reply::Deny(answer) => deny(*answer, request_id),
@@ -131,7 +132,7 @@ fn allow(forward: Forward, phase: Phase, request_id: &str) -> ProcessingResponse
         CommonResponse { header_mutation: mutation(set, remove), body_mutation, clear_route_cache: route.is_some() };
     // Should Envoy have cut the body off where we believe that trailers follow, then the gate stays shut.
     let said = match forward.awaits_trailers {
-        true => Metadata::of(NAMESPACE, [("decision", "pending".into())]),
+        true => pending(request_id),
         false => verdict(forward.upstream, request_id),
     };
     let mode = ProcessingMode::HEADS;
@@ -142,14 +143,20 @@ fn allow(forward: Forward, phase: Phase, request_id: &str) -> ProcessingResponse
     ProcessingResponse { mode_override, ..response(phase, common, said) }
 }
 
+/// No verdict yet. Should there never be one, Envoy's log names the request all the same.
+fn pending(request_id: &str) -> Bytes {
+    wire::metadata(NAMESPACE, [("decision", "pending"), ("id", request_id)])
+}
+
 /// What gate and router go by.
-fn verdict(upstream: Upstream, request_id: &str) -> Metadata {
+fn verdict(upstream: Upstream, request_id: &str) -> Bytes {
     let Upstream { first, second } = upstream;
     let text = socket_text(first);
     // Most names have one address, which then stands for both.
-    let other = if second == first { text.clone() } else { socket_text(second) };
-    let said = [("decision", "allow".into()), ("upstream", text), ("upstream2", other), ("id", request_id.to_owned())];
-    Metadata::of(NAMESPACE, said)
+    let other = (second != first).then(|| socket_text(second));
+    let other = other.as_ref().unwrap_or(&text);
+    let said = [("decision", "allow"), ("upstream", &text), ("upstream2", other), ("id", request_id)];
+    wire::metadata(NAMESPACE, said)
 }
 
 /// Writes a part that goes on.
@@ -185,8 +192,8 @@ fn mutation(set_headers: Vec<HeaderValueOption>, remove_headers: Vec<String>) ->
 }
 
 fn deny(answer: Answer, request_id: &str) -> ProcessingResponse {
-    let fields = answer.fields.into_iter();
-    let set_headers = fields.map(|(name, value)| set_header(name.into(), value.into_bytes())).collect();
+    let set_headers =
+        answer.fields.into_iter().map(|(name, value)| set_header(name.into(), value.into_bytes())).collect();
     let immediate = ImmediateResponse {
         status: Some(HttpStatus { code: i32::from(answer.status) }),
         headers: Some(HeaderMutation { set_headers, remove_headers: Vec::new() }),
@@ -194,15 +201,16 @@ fn deny(answer: Answer, request_id: &str) -> ProcessingResponse {
         grpc_status: answer.grpc_status.map(|status| GrpcStatus { status }),
         details: "attache_denied".into(),
     };
-    let said = [("decision", "deny".into()), ("id", request_id.into())];
+    let id = if answer.is_summed { SUMMED } else { request_id };
+    let said = [("decision", "deny"), ("id", id)];
     ProcessingResponse {
         response: Some(wire::Answer::ImmediateResponse(immediate)),
-        dynamic_metadata: Some(Metadata::of(NAMESPACE, said)),
+        dynamic_metadata: Some(wire::metadata(NAMESPACE, said)),
         ..ProcessingResponse::default()
     }
 }
 
-fn response(phase: Phase, common: CommonResponse, metadata: Metadata) -> ProcessingResponse {
+fn response(phase: Phase, common: CommonResponse, metadata: Bytes) -> ProcessingResponse {
     let response = match phase {
         Phase::Head => wire::Answer::RequestHeaders(HeadersResponse { response: Some(common) }),
         Phase::Body => wire::Answer::RequestBody(BodyResponse { response: Some(common) }),

@@ -7,6 +7,7 @@ mod reply;
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
+use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use prost::bytes::Bytes;
@@ -19,6 +20,7 @@ pub use reply::*;
 
 use super::{ExternalProcessor, StrictStream};
 use crate::grpc::BytesCodec;
+use crate::pipeline::message::Fields;
 use crate::protobuf::{Malformed, Value, entry, fields, string_value, text};
 
 const METHOD: &str = "/envoy.service.ext_proc.v3.ExternalProcessor/Process";
@@ -49,8 +51,9 @@ where
 
 impl StreamingService<Bytes> for ExternalProcessor {
     type Response = ProcessingResponse;
-    type ResponseStream = StrictStream;
-    type Future = Ready<Result<Response<StrictStream>, Status>>;
+    /// On the heap, since tonic moves it from hand to hand.
+    type ResponseStream = Pin<Box<StrictStream>>;
+    type Future = Ready<Result<Response<Self::ResponseStream>, Status>>;
 
     fn call(&mut self, request: Request<Streaming<Bytes>>) -> Self::Future {
         ready(self.process(request))
@@ -78,16 +81,16 @@ pub enum Part {
     /// The body of the response, or some of it.
     ResponseBody(HttpBody),
     /// The fields behind the body of the request.
-    RequestTrailers(Vec<Field>),
+    RequestTrailers(Fields),
     /// The fields behind the body of the response.
-    ResponseTrailers(Vec<Field>),
+    ResponseTrailers(Fields),
 }
 
 /// A head.
 #[derive(Debug, Default, PartialEq)]
 pub struct Head {
     /// Its fields, in order.
-    pub fields: Vec<Field>,
+    pub fields: Fields,
     /// True if nothing follows it.
     pub end_of_stream: bool,
 }
@@ -100,9 +103,6 @@ pub struct HttpBody {
     /// True if that is all of it.
     pub end_of_stream: bool,
 }
-
-/// The lower-case name and the value of one field of a head.
-pub type Field = (String, Vec<u8>);
 
 /// Attributes that are text. Envoy files them under the filter that asked for them.
 #[derive(Debug, Default, PartialEq)]
@@ -117,6 +117,8 @@ pub struct Attributes {
     pub peer: Option<String>,
     /// `destination.address`
     pub destination: Option<String>,
+    /// `request.time`
+    pub time: Option<String>,
 }
 
 impl ProcessingRequest {
@@ -154,6 +156,7 @@ impl Attributes {
                 "source.address" => &mut self.source,
                 "filter_state['attache.peer']" => &mut self.peer,
                 "destination.address" => &mut self.destination,
+                "request.time" => &mut self.time,
                 _ => continue,
             };
             *slot = string_value(value)?.map(Into::into);
@@ -177,7 +180,7 @@ fn head(message: &[u8]) -> Result<Option<Head>, Malformed> {
 }
 
 /// An `HttpTrailers`.
-fn trailers(message: &[u8]) -> Result<Vec<Field>, Malformed> {
+fn trailers(message: &[u8]) -> Result<Fields, Malformed> {
     let mut read = None;
     for field in fields(message) {
         if let (1, Value::Bytes(map)) = field? {
@@ -188,12 +191,13 @@ fn trailers(message: &[u8]) -> Result<Vec<Field>, Malformed> {
 }
 
 /// A `HeaderMap`, whose fields are added to those that were read.
-fn header_map(map: &[u8], read: &mut Option<Vec<Field>>) -> Result<(), Malformed> {
+fn header_map(map: &[u8], read: &mut Option<Fields>) -> Result<(), Malformed> {
     // About what a request has.
-    let headers = read.get_or_insert_with(|| Vec::with_capacity(16));
+    let headers = read.get_or_insert_with(|| Fields::with_capacity(24, map.len()));
     for field in fields(map) {
         if let (1, Value::Bytes(header)) = field? {
-            headers.push(header_value(header)?);
+            let (name, value) = header_value(header)?;
+            headers.push(name, value);
         }
     }
     Ok(())
@@ -213,7 +217,7 @@ fn body(message: &[u8]) -> Result<HttpBody, Malformed> {
 }
 
 /// The name and value of one field; Envoy writes its value as either of two.
-fn header_value(header: &[u8]) -> Result<Field, Malformed> {
+fn header_value(header: &[u8]) -> Result<(&str, &[u8]), Malformed> {
     let (mut key, mut value, mut raw_value) = ("", "", &[][..]);
     for field in fields(header) {
         match field? {
@@ -224,7 +228,7 @@ fn header_value(header: &[u8]) -> Result<Field, Malformed> {
         }
     }
     let value = if raw_value.is_empty() { value.as_bytes() } else { raw_value };
-    Ok((key.into(), value.into()))
+    Ok((key, value))
 }
 
 #[cfg(test)]
@@ -289,6 +293,7 @@ mod tests {
         let asked = struct_of([
             ("source.address", text("192.0.2.1:5")),
             ("destination.address", text("192.0.2.2:443")),
+            ("request.time", text("2026-11-21T08:00:00.5Z")),
             ("filter_state['attache.peer']", text("17;spiffe://a/b")),
             ("filter_state['attache.session']", text("2;a;b;;;")),
             ("connection.requested_server_name", value(Kind::NumberValue(1.0))),
@@ -315,11 +320,11 @@ mod tests {
 
         let expected = ProcessingRequest {
             part: Some(Part::RequestHeaders(Head {
-                fields: vec![
+                fields: Fields::new(vec![
                     (":path".to_owned(), b"/\xff".to_vec()),
                     ("x-request-id".to_owned(), b"r1".to_vec()),
                     ("x-empty".to_owned(), Vec::new()),
-                ],
+                ]),
                 end_of_stream: true,
             })),
             attributes: Attributes {
@@ -328,6 +333,7 @@ mod tests {
                 source: Some("192.0.2.1:5".into()),
                 peer: Some("17;spiffe://a/b".into()),
                 destination: Some("192.0.2.2:443".into()),
+                time: Some("2026-11-21T08:00:00.5Z".into()),
             },
         };
         assert_eq!(read, expected);
@@ -352,7 +358,7 @@ mod tests {
     fn a_response_and_trailers_are_read_as_envoy_writes_them() {
         let field = core::HeaderValue { key: ":status".into(), value: String::new(), raw_value: b"200".into() };
         let headers = Some(core::HeaderMap { headers: vec![field] });
-        let fields = || vec![(":status".to_owned(), b"200".to_vec())];
+        let fields = || Fields::new(vec![(":status".to_owned(), b"200".to_vec())]);
         let head = envoy::HttpHeaders { headers: headers.clone(), end_of_stream: true, ..Default::default() };
         let trailers = || envoy::HttpTrailers { trailers: headers.clone() };
         for (part, expected) in [
@@ -362,7 +368,10 @@ mod tests {
             ),
             (EnvoysPart::RequestTrailers(trailers()), Some(Part::RequestTrailers(fields()))),
             (EnvoysPart::ResponseTrailers(trailers()), Some(Part::ResponseTrailers(fields()))),
-            (EnvoysPart::RequestTrailers(envoy::HttpTrailers::default()), Some(Part::RequestTrailers(vec![]))),
+            (
+                EnvoysPart::RequestTrailers(envoy::HttpTrailers::default()),
+                Some(Part::RequestTrailers(Fields::default())),
+            ),
             (EnvoysPart::ResponseHeaders(envoy::HttpHeaders::default()), None),
         ] {
             let read = written(&envoy::ProcessingRequest { request: Some(part), ..Default::default() });
@@ -377,9 +386,10 @@ mod tests {
         let mutation = HeaderMutation { set_headers: vec![ours], remove_headers: vec!["x-agent".into()] };
         let common = CommonResponse { header_mutation: Some(mutation), clear_route_cache: true, ..Default::default() };
         let headers = HeadersResponse { response: Some(common) };
+        let long = "session ".repeat(3000);
         let read = read(&ProcessingResponse {
             response: Some(Answer::RequestHeaders(headers)),
-            dynamic_metadata: Some(Metadata::of("attache", [("decision", "allow".into()), ("empty", String::new())])),
+            dynamic_metadata: Some(metadata("attache", [("decision", "allow"), ("empty", ""), ("long", &long)])),
             ..Default::default()
         });
 
@@ -387,7 +397,7 @@ mod tests {
         let common =
             envoy::CommonResponse { header_mutation: Some(mutation), clear_route_cache: true, ..Default::default() };
         let headers = envoy::HeadersResponse { response: Some(common) };
-        let said = struct_of([("decision", text("allow")), ("empty", text(""))]);
+        let said = struct_of([("decision", text("allow")), ("empty", text("")), ("long", text(&long))]);
         let expected = envoy::ProcessingResponse {
             response: Some(PartReply::RequestHeaders(headers)),
             dynamic_metadata: Some(struct_of([("attache", value(Kind::StructValue(said)))])),

@@ -6,6 +6,10 @@ use serde::Serialize;
 
 use crate::pipeline::policy::decision::{Class, Denial, Reason};
 
+/// The id by which Envoy reports a refusal that goes on record with how many there were like it: nothing else is to
+/// come of the report.
+pub const SUMMED: &str = "summed";
+
 /// A refusal as HTTP.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
@@ -17,6 +21,8 @@ pub struct Answer {
     pub body: String,
     /// The gRPC status code, where the client speaks gRPC.
     pub grpc_status: Option<u32>,
+    /// It goes on record with how many there were like it, and not by itself.
+    pub is_summed: bool,
 }
 
 /// The body of every refusal.
@@ -49,14 +55,14 @@ pub struct Manner {
 impl Answer {
     /// Puts a denial into words.
     pub fn to(denial: &Denial, request_id: &str, manner: Manner) -> Self {
-        let reason = denial.reason;
+        let (reason, is_summed) = (denial.reason, denial.is_summed);
         let status = match reason.status() {
             401 if manner.proxy_hop => 407,
             status => status,
         };
         let message = match &denial.detail {
-            // Whether a token was known once is for the record alone: who guesses must not learn it.
-            _ if reason == Reason::InvalidToken => reason.message().to_owned(),
+            // Whether a token was known once, and how many others guess, is for the record alone.
+            _ if matches!(reason, Reason::InvalidToken | Reason::TooManyTokens) => reason.message().to_owned(),
             Some(detail) => format!("{}: {detail}", reason.message()),
             None => reason.message().to_owned(),
         };
@@ -74,7 +80,7 @@ impl Answer {
         }
         if manner.grpc {
             let body = format!("{message} ({}, request {request_id}): {}", reason.as_str(), reason.hint());
-            return Self { status, fields, body, grpc_status: Some(grpc_status(reason.class())) };
+            return Self { status, fields, body, grpc_status: Some(grpc_status(reason.class())), is_summed };
         }
         fields.push(("content-type", "application/json".to_owned()));
         let body = Body {
@@ -90,7 +96,7 @@ impl Answer {
         };
         // A struct of strings always serialises; were it ever not so, the status alone still refuses.
         let body = serde_json::to_string(&body).unwrap_or_default();
-        Self { status, fields, body, grpc_status: None }
+        Self { status, fields, body, grpc_status: None, is_summed }
     }
 }
 

@@ -1,6 +1,7 @@
 //! What is written to Envoy.
 
 use prost::bytes::Bytes;
+use prost::encoding::{encode_varint, encoded_len_varint};
 
 /// `HeaderSendMode`.
 const SEND: i32 = 1;
@@ -18,8 +19,9 @@ pub const OVERWRITE_IF_EXISTS_OR_ADD: i32 = 2;
 pub struct ProcessingResponse {
     #[prost(oneof = "Answer", tags = "1, 2, 3, 4, 5, 6, 7")]
     pub response: Option<Answer>,
-    #[prost(message, optional, tag = "8")]
-    pub dynamic_metadata: Option<Metadata>,
+    /// A `Struct` as [`metadata`] writes it.
+    #[prost(bytes = "bytes", optional, tag = "8")]
+    pub dynamic_metadata: Option<Bytes>,
     /// What else Envoy is to send.
     #[prost(message, optional, tag = "9")]
     pub mode_override: Option<ProcessingMode>,
@@ -232,65 +234,48 @@ pub struct GrpcStatus {
     pub status: u32,
 }
 
-/// Dynamic metadata: a `Struct` of one field, the namespace, which holds another.
-#[derive(Clone, PartialEq, prost::Message)]
-pub struct Metadata {
-    #[prost(message, optional, tag = "1")]
-    pub namespace: Option<Namespace>,
-}
-
-impl Metadata {
-    /// Says `fields` in a `namespace`.
-    pub fn of<const N: usize>(namespace: &'static str, fields: [(&'static str, String); N]) -> Self {
-        let field = |(key, text): (&'static str, _)| Entry {
-            key: Bytes::from_static(key.as_bytes()),
-            value: Some(Text { string_value: Some(text) }),
-        };
-        let said = Struct { fields: fields.into_iter().map(field).collect() };
-        let namespace = Namespace {
-            key: Bytes::from_static(namespace.as_bytes()),
-            value: Some(NamespaceValue { struct_value: Some(said) }),
-        };
-        Self { namespace: Some(namespace) }
+/// Dynamic metadata: a `Struct` of one field, the namespace, which holds another with these texts. It is the deepest part
+/// of an answer and the same in nearly all of them: written in one go, it is not measured again at each of its levels.
+pub fn metadata<const N: usize>(namespace: &str, texts: [(&str, &str); N]) -> Bytes {
+    // What a `Value` takes that is a text, and what a field of a `Struct` with it.
+    let value = |text: &str| member(text.len());
+    let field = |key: &str, text: &str| member(key.len()) + member(value(text));
+    let inner = texts.iter().map(|(key, text)| member(field(key, text))).sum();
+    let outer = member(namespace.len()) + member(member(inner));
+    let mut out = Vec::with_capacity(member(outer));
+    begin(&mut out, FIELD, outer);
+    put(&mut out, KEY, namespace);
+    begin(&mut out, VALUE, member(inner));
+    begin(&mut out, STRUCT_VALUE, inner);
+    for (key, text) in texts {
+        begin(&mut out, FIELD, field(key, text));
+        put(&mut out, KEY, key);
+        begin(&mut out, VALUE, value(text));
+        // There even when empty, as a member of a `oneof` is.
+        put(&mut out, STRING_VALUE, text);
     }
+    out.into()
 }
 
-/// The namespace. Keys are `string` to Envoy; as `bytes` they are the same on the wire and need no copy here.
-#[derive(Clone, PartialEq, prost::Message)]
-pub struct Namespace {
-    #[prost(bytes = "bytes", tag = "1")]
-    pub key: Bytes,
-    #[prost(message, optional, tag = "2")]
-    pub value: Option<NamespaceValue>,
+/// Members of `google.protobuf.Struct`, of an entry of its map, and of `Value`.
+const FIELD: u8 = 1;
+const KEY: u8 = 1;
+const VALUE: u8 = 2;
+const STRING_VALUE: u8 = 3;
+const STRUCT_VALUE: u8 = 5;
+
+/// How much a member takes whose content has this length.
+fn member(length: usize) -> usize {
+    1 + encoded_len_varint(length as u64) + length
 }
 
-/// Its value, a `Struct`.
-#[derive(Clone, PartialEq, prost::Message)]
-pub struct NamespaceValue {
-    #[prost(message, optional, tag = "5")]
-    pub struct_value: Option<Struct>,
+/// Begins a member whose content has this length.
+fn begin(out: &mut Vec<u8>, number: u8, length: usize) {
+    out.push(number << 3 | 2);
+    encode_varint(length as u64, out);
 }
 
-/// What is said in it.
-#[derive(Clone, PartialEq, prost::Message)]
-pub struct Struct {
-    #[prost(message, repeated, tag = "1")]
-    pub fields: Vec<Entry>,
-}
-
-/// One thing.
-#[derive(Clone, PartialEq, prost::Message)]
-pub struct Entry {
-    #[prost(bytes = "bytes", tag = "1")]
-    pub key: Bytes,
-    #[prost(message, optional, tag = "2")]
-    pub value: Option<Text>,
-}
-
-/// Its text.
-#[derive(Clone, PartialEq, prost::Message)]
-pub struct Text {
-    /// There even when empty, as a member of a `oneof` is.
-    #[prost(string, optional, tag = "3")]
-    pub string_value: Option<String>,
+fn put(out: &mut Vec<u8>, number: u8, text: &str) {
+    begin(out, number, text.len());
+    out.extend_from_slice(text.as_bytes());
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 use zeroize::Zeroizing;
 
+use super::look::Names;
 use super::request::{Request, no_request, raw_path};
 use super::{Exchange, Forward, Found, Now, Ready, Shows, record};
 use crate::pipeline::address;
@@ -26,7 +27,7 @@ impl Exchange {
             upstream: *upstream,
             plaintext: permit.scheme() == Scheme::Http,
             set: SmallVec::new(),
-            remove: self.leaves_behind(request, head, permit),
+            remove: self.look.stays.clone().unwrap_or_else(|| self.leaves_behind(request, head, permit)),
             body: None,
             once: false,
             awaits_trailers: false,
@@ -108,14 +109,9 @@ impl Exchange {
     }
 
     /// The names of the fields that are for this proxy alone, or that would make the upstream see another request.
-    pub(super) fn leaves_behind(
-        &self,
-        request: &Request,
-        head: &RequestHead,
-        permit: &Permit,
-    ) -> SmallVec<[Box<str>; 4]> {
+    pub(super) fn leaves_behind(&self, request: &Request, head: &RequestHead, permit: &Permit) -> Names {
         let token_in_authorization = request.caller.is_some_and(|c| c.token_in_authorization);
-        let mut names: SmallVec<[Box<str>; 4]> = SmallVec::new();
+        let mut names = Names::new();
         for (name, _) in head.fields.iter() {
             let remove = match name {
                 "proxy-authorization" | "proxy-connection" | "x-agent-traceparent" | "x-agent-tracestate" => true,

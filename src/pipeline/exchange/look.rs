@@ -2,6 +2,8 @@
 
 use std::mem;
 
+use smallvec::SmallVec;
+
 use super::request::Body;
 use super::request::Request;
 use super::{Exchange, MOST_HELD, record};
@@ -11,6 +13,9 @@ use crate::pipeline::policy::decision::{Denial, Reason};
 use crate::pipeline::policy::inspect::{
     BodyInspection, Inspect, InspectResponse, Inspection, Refusal, Subject, Unheld,
 };
+
+/// Names of fields.
+pub type Names = SmallVec<[Box<str>; 4]>;
 
 /// What is known of a request from looking into it, and what looks into the rest of its exchange.
 #[derive(Debug, Default)]
@@ -25,6 +30,8 @@ pub struct Look {
     pub set: Vec<(Box<str>, Vec<u8>)>,
     /// Fields that do not go out.
     pub remove: Vec<Box<str>>,
+    /// Those that are for this proxy alone, where they are known already.
+    pub stays: Option<Names>,
     /// The query that goes out.
     pub query: Option<Box<str>>,
     /// What goes out in place of the body that was held.
@@ -42,7 +49,7 @@ impl Exchange {
         self.look = Look::default();
         let Some(request) = &self.request else { return Ok(false) };
         let obliged = request.lacks_body(permit);
-        let Some(opened) = self.open(permit) else { return Ok(obliged) };
+        let Some((stays, opened)) = self.open(permit) else { return Ok(obliged) };
         let inspection = opened.map_err(|refusal| {
             // Who refuses without a finding has perhaps not looked.
             self.look.is_complete = !refusal.findings.is_empty();
@@ -55,6 +62,7 @@ impl Exchange {
             notes: findings.iter().map(record::note).collect(),
             set,
             remove,
+            stays: Some(stays),
             query,
             response,
             ..Look::default()
@@ -84,8 +92,8 @@ impl Exchange {
         Ok(false)
     }
 
-    /// The inspection of this request; none where nothing is looked into.
-    pub(super) fn open(&mut self, permit: &Permit) -> Option<Result<Inspection, Refusal>> {
+    /// The inspection of this request, and the fields of it that stay here; none where nothing is looked into.
+    pub(super) fn open(&mut self, permit: &Permit) -> Option<(Names, Result<Inspection, Refusal>)> {
         let inspector = self.rules.inspector.clone()?;
         let request = self.request.as_ref()?;
         let head = request.head().ok()?;
@@ -101,7 +109,7 @@ impl Exchange {
             now: self.decided.monotonic,
         });
         self.looking = false;
-        Some(opened)
+        Some((stays, opened))
     }
 
     fn look_into_whole(&mut self, mut inspect: Box<dyn Inspect>) -> Result<(), Denial> {

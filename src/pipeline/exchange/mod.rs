@@ -22,13 +22,13 @@ use std::time::{Duration, Instant};
 use smallvec::SmallVec;
 
 use crate::pipeline::address;
-use crate::pipeline::agent::{Caller, How};
+use crate::pipeline::agent::{Caller, How, Origin};
 use crate::pipeline::answer::{Answer, Manner};
 use crate::pipeline::approval::{Answered, Asked, Fingerprint, NotAdmitted, Petition, Redeemed, Standing, Ticket};
 use crate::pipeline::audit::{DecisionRecord, Direction, InspectionRecord};
 use crate::pipeline::credential::{CredentialId, Secret};
 use crate::pipeline::limit::{Excess, Limit};
-use crate::pipeline::message::{Door, RequestHead};
+use crate::pipeline::message::{Door, Malformed, RequestHead};
 use crate::pipeline::policy::decision::{Denial, Reason, RuleId};
 use crate::pipeline::policy::matcher::Scheme;
 use crate::pipeline::policy::{Permit, Ruleset, Upstream};
@@ -49,6 +49,8 @@ const A_WAIT: Duration = Duration::from_millis(50);
 const COME_AGAIN: Duration = Duration::from_secs(5);
 /// When an agent with too many open questions should come again.
 const COME_LATER: Duration = Duration::from_secs(30);
+/// When an agent should come again that came when there was too much to do.
+const COME_BACK: Duration = Duration::from_secs(1);
 /// How often an approval may be snatched away by another request before this one gives up for now.
 const SNATCHED: u8 = 3;
 
@@ -176,6 +178,14 @@ impl Exchange {
                 self.rules = rules.clone();
                 self.decide(now)
             }
+            // Agreed to: it is decided again in any case, on the policy of now, which may ask for something else.
+            (
+                Stage::Asking(found, fingerprint),
+                Event::Asked(asked @ Asked::Open { standing: Standing::Approved(_), .. }),
+            ) => {
+                self.rules = rules.clone();
+                self.heard(&found, fingerprint, asked, now)
+            }
             (Stage::Resolving(_), Event::Resolved(_))
             | (Stage::Looking(_), Event::Looked(_))
             | (Stage::Asking(..), Event::Asked(_))
@@ -235,6 +245,18 @@ impl Exchange {
         }
     }
 
+    /// Refuses what has just come, or is held, since there is more to do than can be done in time. Nothing that costs is
+    /// done for it: who sent it is found out, and it goes on record.
+    pub fn turn_away(&mut self, incoming: Option<Incoming>, rules: &Arc<Ruleset>, now: Now) -> Effect {
+        if let Some(incoming) = incoming {
+            self.rules = rules.clone();
+            // Whether it can be read makes no difference now.
+            let _ = self.receive(incoming);
+            self.attribute(now);
+        }
+        self.refuse(&Denial { retry_after: Some(COME_BACK), ..Denial::new(Reason::Overloaded) }, now)
+    }
+
     /// True if something of it is shown after the verdict.
     pub fn passes(&self) -> bool {
         self.flow.is_some()
@@ -259,6 +281,18 @@ impl Exchange {
     }
 
     fn arrive(&mut self, incoming: Incoming, now: Now) -> Result<Effect, Denial> {
+        if let Some(malformed) = self.receive(incoming) {
+            self.attribute(now);
+            return Err(malformed.into());
+        }
+        match &self.request {
+            Some(Request { head: Ok(head), .. }) if head.is_connect() => self.tunnel(now),
+            _ => self.decide(now),
+        }
+    }
+
+    /// Keeps a request, and what is wrong with it.
+    fn receive(&mut self, incoming: Incoming) -> Option<Malformed> {
         let Incoming { door, fields, session, sni, source, destination, peer, request_id, ends } = incoming;
         let (head, malformed) = match RequestHead::parse(door, fields) {
             Ok(head) => (Ok(head), None),
@@ -280,6 +314,7 @@ impl Exchange {
             destination,
             peer,
             caller: None,
+            was_known: false,
             body,
             awaits_trailers: false,
         };
@@ -288,14 +323,7 @@ impl Exchange {
             request.body = Body::Large;
         }
         self.request = Some(request);
-        if let Some(malformed) = malformed {
-            self.attribute(now);
-            return Err(malformed.into());
-        }
-        match &self.request {
-            Some(Request { head: Ok(head), .. }) if head.is_connect() => self.tunnel(now),
-            _ => self.decide(now),
-        }
+        malformed
     }
 
     /// Finds out who sent a request that cannot be read: that attempt, too, is somebody's.
@@ -303,7 +331,9 @@ impl Exchange {
         let Some(request) = &mut self.request else { return };
         let fields = request.fields();
         let in_front = request.door == Door::Proxy && fields.get(":method") != Some(b"CONNECT");
-        let found = self.rules.agents.identify_fields(fields, in_front, &request.origin(now));
+        // The answer is the same whoever it is: there is nothing to be guessed by it.
+        let origin = Origin { guessed: None, ..request.origin(now) };
+        let found = self.rules.agents.identify_fields(fields, in_front, &origin);
         request.caller = found.ok().flatten();
     }
 
@@ -579,6 +609,10 @@ impl Exchange {
         self.looking = false;
         self.flow = None;
         let answer = self.answer_to(denial);
+        if denial.is_summed {
+            self.stage = Stage::Done;
+            return Effect::Reply(Reply::Deny(Box::new(answer)));
+        }
         let record = DecisionRecord {
             reason: Some(denial.reason.as_str().into()),
             detail: denial.detail.clone(),

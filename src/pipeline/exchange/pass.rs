@@ -13,7 +13,7 @@ impl Exchange {
         let awaits_trailers = self.request.as_ref().is_some_and(|request| request.awaits_trailers);
         let mut request = Way::Unseen;
         if awaits_trailers {
-            let opened = self.open(permit).transpose();
+            let opened = self.open(permit).map(|(_, opened)| opened).transpose();
             let trailers = opened.map_err(|refusal| refusal.denial)?.and_then(|inspection| inspection.request);
             let inspect = trailers.map(|trailers| trailers.inspect);
             request = Way::Trailers(Stream::new(inspect, &[]), forward.upstream);

@@ -25,6 +25,8 @@ pub struct Request {
     pub destination: Option<Box<str>>,
     pub peer: Option<Peer>,
     pub caller: Option<Caller>,
+    /// It was found out who sent it: what it shows is no guess.
+    pub was_known: bool,
     pub body: Body,
     /// Trailers follow the body that was held.
     pub awaits_trailers: bool,
@@ -54,6 +56,7 @@ impl Request {
         }
         let caller = rules.agents.identify(head, &self.origin(now))?;
         self.caller = caller;
+        self.was_known |= caller.is_some();
         let caller = caller.ok_or_else(|| Denial::new(Reason::NoIdentity))?;
         check_authority(head, self.session.as_ref(), self.sni.as_deref())?;
         rules.decide(caller.agent, head, now.wall)
@@ -66,6 +69,7 @@ impl Request {
             peer: self.peer.as_ref(),
             source: self.source.as_deref(),
             now: now.wall,
+            guessed: (!self.was_known).then_some(now.monotonic),
         }
     }
 

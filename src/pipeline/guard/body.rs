@@ -13,7 +13,7 @@ use crate::pipeline::policy::decision::{Denial, Reason};
 use crate::pipeline::policy::inspect::Inspect;
 
 use super::grpc::{Messages, is_messages};
-use super::memory::Trace;
+use super::memory::{Pieces, Trace};
 use super::{blocked, codings, refusal, without_redaction};
 
 /// The most bytes that a held body may become when its coding is undone; beyond it, it is looked at on its way.
@@ -66,7 +66,7 @@ impl RequestBody {
     fn stream(&mut self) -> Result<&mut Way, Denial> {
         if matches!(self.way, Way::Unbegun) {
             // What is in it is not known yet, and its head is about to leave.
-            self.across.look(&self.lens, &[], &mut self.report);
+            self.across.look(&self.lens, &Pieces::default(), &mut self.report);
             self.judge()?;
             let (lens, codings) = (self.lens.clone(), &self.codings);
             let stream = BodyStream::new(lens, "body".into(), codings, Emit::AsSent, Label::Named);
@@ -110,7 +110,7 @@ impl RequestBody {
         if self.report.findings.is_empty() && !self.report.exhausted {
             new.into_iter().for_each(|block| self.across.memory().verdicts.note(block));
         }
-        let pieces = if text.len() <= SHORT { pieces(&surface) } else { Vec::new() };
+        let pieces = if text.len() <= SHORT { pieces(&surface) } else { Pieces::default() };
         self.across.look(&self.lens, &pieces, &mut self.report);
         for finding in &mut self.report.findings {
             if finding.chain.contains(&Step::Split) {
@@ -168,7 +168,7 @@ impl Inspect for RequestBody {
     fn finish(&mut self, trailers: Option<&Fields>, out: &mut Vec<u8>) -> Result<(), Denial> {
         if trailers.is_none() && matches!(self.way, Way::Unbegun) {
             // A body without a byte carries nothing, and its head may yet be a piece of something.
-            self.across.look(&self.lens, &[], &mut self.report);
+            self.across.look(&self.lens, &Pieces::default(), &mut self.report);
         }
         match &mut self.way {
             Way::Unbegun => {}
@@ -274,14 +274,16 @@ fn kind(content_type: &[u8]) -> &[u8] {
 }
 
 /// The values of a short body that may be pieces of something, each with what carries it.
-fn pieces(surface: &Surface<'_>) -> Vec<(String, Vec<u8>)> {
+fn pieces(surface: &Surface<'_>) -> Pieces {
+    let mut pieces = Pieces::default();
     let values = surface.values();
     if values.is_empty() {
-        return vec![("body".to_owned(), surface.text.to_vec())];
+        pieces.push("body", surface.text);
     }
-    let named = values.into_iter().map(|range| {
+    for range in values {
         let (_, place) = surface.place(range.start);
-        (format!("body.{}", place.unwrap_or_default()), surface.text.get(range).unwrap_or_default().to_vec())
-    });
-    named.collect()
+        let slot = format!("body.{}", place.unwrap_or_default());
+        pieces.push(&slot, surface.text.get(range).unwrap_or_default());
+    }
+    pieces
 }

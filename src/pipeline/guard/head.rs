@@ -1,9 +1,10 @@
 //! A request's head as one text: method, path, query and fields, each on its line, as far as they leave.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::pipeline::dlp::finding::{Action, Finding, Step};
+use crate::pipeline::dlp::finding::{Action, Category, Finding, Step};
 use crate::pipeline::dlp::scan::{Lens, Report};
 use crate::pipeline::dlp::surface::{Layout, Surface, joined, named};
 use crate::pipeline::dlp::view::View;
@@ -12,6 +13,7 @@ use crate::pipeline::policy::decision::{Denial, Reason};
 use crate::pipeline::policy::inspect::Refusal;
 
 use super::Outgoing;
+use super::memory::Pieces;
 
 /// The surfaces in which an agent's own credentials stand.
 const OWN: [&str; 2] = ["header authorization", "header cookie"];
@@ -23,13 +25,19 @@ pub type Changed = Vec<(Box<str>, Vec<u8>)>;
 #[derive(Debug)]
 pub struct Text {
     bytes: Vec<u8>,
-    parts: Vec<(usize, Arc<str>)>,
     query: Range<usize>,
-    fields: Vec<(Box<str>, Range<usize>)>,
+    fields: Vec<Field>,
     host: String,
     path: Range<usize>,
     /// Empty for a method that everybody knows.
     method: Range<usize>,
+}
+
+/// Where a field's name and value stand.
+#[derive(Debug)]
+struct Field {
+    name: Range<usize>,
+    value: Range<usize>,
 }
 
 /// What is shorter is no key that is written in capitals, in bytes: those of AWS have twenty.
@@ -37,7 +45,7 @@ const SHORTEST_KEY: usize = 16;
 
 /// True if it stands where agents carry credentials of their own.
 pub fn is_own(finding: &Finding) -> bool {
-    OWN.contains(&&*finding.surface) && finding.category.to_string() == "credentials"
+    OWN.contains(&&*finding.surface) && finding.category == Category::Credentials
 }
 
 impl Text {
@@ -45,48 +53,74 @@ impl Text {
     pub fn of(request: &Outgoing<'_>) -> Self {
         let mut text = Self {
             bytes: Vec::with_capacity(1024),
-            parts: Vec::new(),
             query: 0..0,
-            fields: Vec::new(),
+            fields: Vec::with_capacity(request.fields.len()),
             host: request.host.to_string(),
             path: 0..0,
             method: 0..0,
         };
         if registered_method(request.method).is_none() {
-            text.method = text.line("method", request.method.as_bytes());
+            text.method = text.line(request.method.as_bytes());
         }
-        text.path = text.line("path", request.path.as_bytes());
+        text.path = text.line(request.path.as_bytes());
         if let Some(query) = request.query {
-            text.query = text.line("query", query.as_bytes());
+            text.query = text.line(query.as_bytes());
         }
         for (name, value) in request.fields {
-            text.parts.push((text.bytes.len(), format!("header {name}").into()));
-            text.bytes.extend_from_slice(name.as_bytes());
-            text.bytes.extend_from_slice(b": ");
             let start = text.bytes.len();
-            text.bytes.extend_from_slice(value);
-            text.fields.push(((*name).into(), start..text.bytes.len()));
-            text.bytes.push(b'\n');
+            text.bytes.extend_from_slice(name.as_bytes());
+            let name = start..text.bytes.len();
+            text.bytes.extend_from_slice(b": ");
+            let value = text.line(value);
+            text.fields.push(Field { name, value });
         }
         text
     }
 
-    fn line(&mut self, name: &str, value: &[u8]) -> Range<usize> {
+    fn line(&mut self, value: &[u8]) -> Range<usize> {
         let start = self.bytes.len();
-        self.parts.push((start, name.into()));
         self.bytes.extend_from_slice(value);
         let end = self.bytes.len();
         self.bytes.push(b'\n');
         start..end
     }
 
-    /// Looks at all of it, and at what its values make together.
+    /// All that decides what is found in it but for the host: what stands there, and as what.
+    pub fn identity(&self) -> Vec<u8> {
+        let fixed = [&self.method, &self.path, &self.query];
+        let fields = self.fields.iter().flat_map(|field| [&field.name, &field.value]);
+        let mut identity = Vec::with_capacity(self.bytes.len() + 16 * (3 + 2 * self.fields.len()));
+        identity.extend_from_slice(&self.bytes);
+        for range in fixed.into_iter().chain(fields) {
+            identity.extend_from_slice(&range.start.to_le_bytes());
+            identity.extend_from_slice(&range.end.to_le_bytes());
+        }
+        identity
+    }
+
+    /// The surfaces of which it consists, each with where it begins.
+    fn parts(&self) -> Vec<(usize, Arc<str>)> {
+        let lines = [("method", &self.method), ("path", &self.path), ("query", &self.query)];
+        // The path is never without a slash.
+        let lines =
+            lines.into_iter().filter(|(_, range)| !range.is_empty()).map(|(name, range)| (range.start, name.into()));
+        let fields = self.fields.iter().map(|field| (field.name.start, format!("header {}", self.name(field)).into()));
+        lines.chain(fields).collect()
+    }
+
+    fn name(&self, field: &Field) -> &str {
+        let name = self.bytes.get(field.name.clone()).unwrap_or_default();
+        // As it came.
+        std::str::from_utf8(name).unwrap_or_default()
+    }
+
+    /// Looks at all of it but the host, and at what its values make together.
     pub fn scan(&self, lens: &Lens, own_credentials: bool, report: &mut Report) {
         let of_query = lens.unexempt(&self.bytes, values(&self.bytes, self.query.clone(), b'&', true));
         let of_path = values(&self.bytes, self.path.clone(), b'/', false);
         // What every client sends is no piece of anything.
-        let custom = self.fields.iter().filter(|(name, _)| name.starts_with("x-"));
-        let of_fields: Vec<_> = custom.map(|(_, range)| range.clone()).filter(|range| range.len() <= 256).collect();
+        let custom = self.fields.iter().filter(|field| self.name(field).starts_with("x-"));
+        let of_fields: Vec<_> = custom.map(|field| field.value.clone()).filter(|range| range.len() <= 256).collect();
         let of_fields = lens.unexempt(&self.bytes, of_fields);
         let of_method = lens.unexempt(&self.bytes, values(&self.bytes, self.method.clone(), b'/', false));
         let all: Vec<_> = of_method.iter().chain(&of_path).chain(&of_query).chain(&of_fields).cloned().collect();
@@ -98,16 +132,7 @@ impl Text {
             views.extend(joined(&self.bytes, &all));
         }
         let before = report.findings.len();
-        lens.scan(&Surface::new(&self.bytes, Layout::Parts(&self.parts)), views, report);
-        let host: Vec<_> = labels(&self.host);
-        let squeezed = joined(self.host.as_bytes(), &host);
-        lens.scan(&Surface::new(self.host.as_bytes(), Layout::Plain("host".into())), squeezed, report);
-        // Names are read alike in both letters: keys in capitals leave in a name as well.
-        let is_long = self.host.split('.').any(|label| label.len() >= SHORTEST_KEY);
-        if is_long && !report.findings.iter().skip(before).any(|finding| &*finding.surface == "host") {
-            let capitals = self.host.to_ascii_uppercase();
-            lens.scan(&Surface::new(capitals.as_bytes(), Layout::Plain("host".into())), Vec::new(), report);
-        }
+        lens.scan(&Surface::new(&self.bytes, Layout::Parts(&self.parts())), views, report);
         for finding in report.findings.iter_mut().skip(before) {
             if own_credentials && is_own(finding) {
                 finding.action = finding.action.min(Action::Monitor);
@@ -116,6 +141,28 @@ impl Text {
             if !replaceable || finding.chain.contains(&Step::Split) {
                 finding.action = finding.action.unredactable();
             }
+        }
+    }
+
+    /// All that decides what is found in the host.
+    pub fn host(&self) -> &[u8] {
+        self.host.as_bytes()
+    }
+
+    /// Looks at the host.
+    pub fn scan_host(&self, lens: &Lens, report: &mut Report) {
+        let before = report.findings.len();
+        let host: Vec<_> = labels(&self.host);
+        let squeezed = joined(self.host.as_bytes(), &host);
+        lens.scan(&Surface::new(self.host.as_bytes(), Layout::Plain("host".into())), squeezed, report);
+        // Names are read alike in both letters: keys in capitals leave in a name as well.
+        let is_long = self.host.split('.').any(|label| label.len() >= SHORTEST_KEY);
+        if is_long && report.findings.len() == before {
+            let capitals = self.host.to_ascii_uppercase();
+            lens.scan(&Surface::new(capitals.as_bytes(), Layout::Plain("host".into())), Vec::new(), report);
+        }
+        for finding in report.findings.iter_mut().skip(before) {
+            finding.action = finding.action.unredactable();
         }
     }
 
@@ -134,22 +181,36 @@ impl Text {
     }
 
     /// The values that may be pieces of something that leaves over several requests, each with what carries it.
-    pub fn pieces(&self) -> Vec<(String, Vec<u8>)> {
+    pub fn pieces(&self) -> Pieces {
         let text = |range: &Range<usize>| self.bytes.get(range.clone()).unwrap_or_default();
-        let mut pieces = Vec::new();
+        let mut pieces = Pieces::with_capacity(16, 256);
         if !self.method.is_empty() {
-            pieces.push(("method".to_owned(), text(&self.method).to_vec()));
+            pieces.push("method", text(&self.method));
         }
+        let mut slot = String::with_capacity(64);
         for (at, segment) in values(&self.bytes, self.path.clone(), b'/', false).iter().enumerate() {
-            pieces.push((format!("path[{at}]"), read(text(segment))));
+            slot.clear();
+            slot.push_str("path[");
+            push_decimal(&mut slot, at);
+            slot.push(']');
+            pieces.push(&slot, &read(text(segment)));
         }
         for pair in text(&self.query).split(|b| *b == b'&').filter(|pair| !pair.is_empty()) {
             let at = memchr::memchr(b'=', pair);
             let (key, value) = at.and_then(|at| Some((pair.get(..at)?, pair.get(at + 1..)?))).unwrap_or((b"", pair));
-            pieces.push((format!("query.{}", String::from_utf8_lossy(key)), read(value)));
+            slot.clear();
+            slot.push_str("query.");
+            slot.push_str(&String::from_utf8_lossy(key));
+            pieces.push(&slot, &read(value));
         }
-        for (name, range) in self.fields.iter().filter(|(name, _)| name.starts_with("x-") || **name == *"cookie") {
-            pieces.push((format!("header {name}"), text(range).to_vec()));
+        for field in &self.fields {
+            let name = self.name(field);
+            if name.starts_with("x-") || name == "cookie" {
+                slot.clear();
+                slot.push_str("header ");
+                slot.push_str(name);
+                pieces.push(&slot, text(&field.value));
+            }
         }
         pieces
     }
@@ -167,13 +228,14 @@ impl Text {
     /// The fields in which something is to be replaced.
     pub fn redacted_fields(&self, report: &Report) -> Result<Changed, Refusal> {
         let mut set = Vec::new();
-        for (name, range) in &self.fields {
-            let Some(value) = self.redacted(range, report) else { continue };
+        for field in &self.fields {
+            let Some(value) = self.redacted(&field.value, report) else { continue };
+            let name = self.name(field);
             // Setting a field sets all of its name.
-            if self.fields.iter().filter(|(other, _)| other == name).count() > 1 {
+            if self.fields.iter().filter(|other| self.name(other) == name).count() > 1 {
                 return Err(Denial::new(Reason::DlpBlocked).because("a field of that name stands there twice").into());
             }
-            set.push((name.clone(), value));
+            set.push((name.into(), value));
         }
         Ok(set)
     }
@@ -226,9 +288,17 @@ fn labels(host: &str) -> Vec<Range<usize>> {
 }
 
 /// A value as the other side reads it.
-fn read(value: &[u8]) -> Vec<u8> {
+fn read(value: &[u8]) -> Cow<'_, [u8]> {
     match std::str::from_utf8(value) {
-        Ok(text) if text.contains('%') => decoded(text).to_vec(),
-        _ => value.to_vec(),
+        Ok(text) if text.contains('%') => decoded(text).to_vec().into(),
+        _ => value.into(),
+    }
+}
+
+/// Appends a number; most have one digit.
+fn push_decimal(text: &mut String, number: usize) {
+    match u8::try_from(number) {
+        Ok(digit @ 0..=9) => text.push(char::from(b'0' + digit)),
+        _ => text.push_str(&number.to_string()),
     }
 }

@@ -2,9 +2,11 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
+
+use smallvec::SmallVec;
 
 use crate::pipeline::dlp::across::{Across, Joins, Limits, Piece, Receipt, labels, registrable};
 use crate::pipeline::dlp::finding::{Action, Chain, Finding, Step};
@@ -12,6 +14,7 @@ use crate::pipeline::dlp::scan::{Lens, Report};
 use crate::pipeline::dlp::surface::{Layout, Surface, joined};
 use crate::pipeline::dlp::verdicts::Verdicts;
 use crate::pipeline::dlp::view::View;
+use crate::pipeline::message::Fields;
 
 /// In how many parts what agents sent is kept: two of them never wait for each other.
 const SHARDS: usize = 16;
@@ -32,8 +35,10 @@ pub struct Memory {
 
 struct Shard {
     across: Across,
-    /// The requests noted last, so that one that is looked at again is not joined to itself.
-    receipts: VecDeque<(u64, Receipt)>,
+    /// The requests noted last, so that one that is looked at again is not joined to itself: their ids, and what each
+    /// has left behind. Nearly none is looked at again, and each is looked for.
+    noted: VecDeque<u64>,
+    receipts: VecDeque<Receipt>,
 }
 
 impl Memory {
@@ -41,7 +46,8 @@ impl Memory {
     pub fn new(keys: &RandomState) -> Self {
         let shard = || {
             let limits = Limits { trails: Limits::default().trails / SHARDS, ..Limits::default() };
-            Mutex::new(Shard { across: Across::new(limits, keys.clone()), receipts: VecDeque::new() })
+            let (noted, receipts) = (VecDeque::new(), VecDeque::new());
+            Mutex::new(Shard { across: Across::new(limits, keys.clone()), noted, receipts })
         };
         Self {
             shards: std::array::from_fn(|_| shard()),
@@ -50,38 +56,65 @@ impl Memory {
         }
     }
 
-    fn add(&self, sender: &Sender, pieces: &[Piece<'_>]) -> Joins {
+    /// The name of something, by which it is known when it is looked at again.
+    pub fn name(&self, of: &impl Hash) -> u64 {
+        self.keys.hash_one(of)
+    }
+
+    /// Notes a request once more whose head has this name, if the last one had the same and brought nothing new.
+    pub fn again(&self, sender: &Sender, head: u64) -> bool {
         let domain = registrable(&sender.host);
-        let Some(mut shard) = self.shard(sender) else { return Joins::default() };
-        let id = self.keys.hash_one(&*sender.request);
-        shard.take_back(id);
-        let mut joins = shard.across.add(&sender.agent, domain, pieces, sender.now);
-        if let Some(receipt) = joins.receipt.take() {
-            shard.receipts.push_back((id, receipt));
-            if shard.receipts.len() > RECEIPTS {
-                shard.receipts.pop_front();
-            }
-        }
+        let Some(mut shard) = self.shard(sender, domain) else { return false };
+        shard.take_back(sender.request);
+        let receipt = shard.across.again(&sender.agent, domain, head, sender.now);
+        let is_again = receipt.is_some();
+        receipt.into_iter().for_each(|receipt| shard.keep(sender.request, receipt));
+        is_again
+    }
+
+    fn add(&self, sender: &Sender, head: Option<u64>, pieces: &[Piece<'_>]) -> Joins {
+        let domain = registrable(&sender.host);
+        let Some(mut shard) = self.shard(sender, domain) else { return Joins::default() };
+        shard.take_back(sender.request);
+        let mut joins = match head {
+            Some(head) => shard.across.add_as(&sender.agent, domain, head, pieces, sender.now),
+            None => shard.across.add(&sender.agent, domain, pieces, sender.now),
+        };
+        joins.receipt.take().into_iter().for_each(|receipt| shard.keep(sender.request, receipt));
         joins
     }
 
     fn take_back(&self, sender: &Sender) {
-        if let Some(mut shard) = self.shard(sender) {
-            shard.take_back(self.keys.hash_one(&*sender.request));
+        if let Some(mut shard) = self.shard(sender, registrable(&sender.host)) {
+            shard.take_back(sender.request);
         }
     }
 
-    fn shard(&self, sender: &Sender) -> Option<MutexGuard<'_, Shard>> {
-        let key = self.keys.hash_one((&sender.agent, registrable(&sender.host))) as usize % SHARDS;
+    fn shard(&self, sender: &Sender, domain: &str) -> Option<MutexGuard<'_, Shard>> {
+        let key = self.keys.hash_one((&sender.agent, domain)) as usize % SHARDS;
         Some(self.shards.get(key)?.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
 impl Shard {
+    fn keep(&mut self, request: u64, receipt: Receipt) {
+        self.noted.push_back(request);
+        self.receipts.push_back(receipt);
+        if self.receipts.len() > RECEIPTS {
+            self.noted.pop_front();
+            self.receipts.pop_front();
+        }
+    }
+
     /// Forgets the pieces of a request.
     fn take_back(&mut self, id: u64) {
-        let at = self.receipts.iter().position(|(of, _)| *of == id);
-        if let Some((_, receipt)) = at.and_then(|at| self.receipts.remove(at)) {
+        let (first, second) = self.noted.as_slices();
+        if !first.contains(&id) && !second.contains(&id) {
+            return;
+        }
+        let at = self.noted.iter().position(|noted| *noted == id);
+        at.and_then(|at| self.noted.remove(at));
+        if let Some(receipt) = at.and_then(|at| self.receipts.remove(at)) {
             self.across.take_back(receipt);
         }
     }
@@ -98,7 +131,8 @@ impl fmt::Debug for Memory {
 pub struct Sender {
     pub agent: Arc<str>,
     pub host: String,
-    pub request: Arc<str>,
+    /// Its [name](Memory::name).
+    pub request: u64,
     pub now: Instant,
 }
 
@@ -107,14 +141,18 @@ pub struct Sender {
 pub struct Trace {
     memory: Arc<Memory>,
     sender: Sender,
-    /// Slot and value.
-    pieces: Vec<(String, Vec<u8>)>,
+    pieces: Pieces,
+    /// The name of the head, which another one has only if its pieces are the same.
+    head: u64,
 }
 
+/// The values that may be pieces of something, each under its slot: what carries it.
+pub type Pieces = Fields;
+
 impl Trace {
-    /// The pieces that stand in a request's head.
-    pub fn new(memory: Arc<Memory>, sender: Sender, pieces: Vec<(String, Vec<u8>)>) -> Self {
-        Self { memory, sender, pieces }
+    /// The pieces that stand in a request's head of this name.
+    pub fn new(memory: Arc<Memory>, sender: Sender, pieces: Pieces, head: u64) -> Self {
+        Self { memory, sender, pieces, head }
     }
 
     /// The memory it is kept in.
@@ -123,13 +161,13 @@ impl Trace {
     }
 
     /// Joins them, and those of the body, with what was sent before, and looks at that.
-    pub fn look(&mut self, lens: &Lens, body: &[(String, Vec<u8>)], report: &mut Report) {
+    pub fn look(&mut self, lens: &Lens, body: &Pieces, report: &mut Report) {
         let labels = labels(&self.sender.host).map(|label| Piece { slot: "host", text: label.as_bytes() });
-        let own = self.pieces.iter().chain(body).filter(|(_, text)| !lens.lets_pass(text));
-        let own = own.map(|(slot, text)| Piece { slot, text });
-        let pieces: Vec<_> = labels.chain(own).collect();
+        let own = self.pieces.iter().chain(body.iter()).filter(|(_, text)| !lens.lets_pass(text));
+        let pieces: SmallVec<[Piece<'_>; 16]> = labels.chain(own.map(|(slot, text)| Piece { slot, text })).collect();
         let before = report.findings.len();
-        for joined in self.memory.add(&self.sender, &pieces).texts {
+        let head = body.is_empty().then_some(self.head);
+        for joined in self.memory.add(&self.sender, head, &pieces).texts {
             let look = |text: &[u8]| {
                 let chain: Chain = std::iter::once(Step::Split).collect();
                 let layout = Layout::Plain("requests".into());
@@ -162,14 +200,17 @@ impl Trace {
     }
 
     /// Looks at what the values of the head and those of the body make together. Each side was looked at by itself.
-    fn look_over_the_border(&self, lens: &Lens, body: &[(String, Vec<u8>)], report: &mut Report) {
-        type Pieces<'p> = Vec<&'p (String, Vec<u8>)>;
-        let is_field = |piece: &&(String, Vec<u8>)| piece.0.starts_with("header ");
-        let (fields, target): (Pieces<'_>, Pieces<'_>) = self.pieces.iter().partition(is_field);
+    fn look_over_the_border(&self, lens: &Lens, body: &Pieces, report: &mut Report) {
+        if body.is_empty() {
+            return;
+        }
+        type Held<'p> = Vec<(&'p str, &'p [u8])>;
+        let is_field = |piece: &(&str, &[u8])| piece.0.starts_with("header ");
+        let (fields, target): (Held<'_>, Held<'_>) = self.pieces.iter().partition(is_field);
         for head in [target, fields] {
             let mut text = Vec::new();
             let mut places = Vec::new();
-            let mut put = |pieces: &mut dyn Iterator<Item = &(String, Vec<u8>)>| {
+            let mut put = |pieces: &mut dyn Iterator<Item = (&str, &[u8])>| {
                 for (_, piece) in
                     pieces.filter(|(_, piece)| (1..=MOST_OF_A_PIECE).contains(&piece.len()) && !lens.lets_pass(piece))
                 {

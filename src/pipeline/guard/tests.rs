@@ -43,6 +43,87 @@ fn a_block_that_was_clean_is_looked_at_again_under_other_rules() {
 }
 
 #[test]
+fn a_head_that_was_clean_is_looked_at_again_under_other_rules_and_wherever_it_differs() {
+    let memory = Arc::new(Memory::new(&Default::default()));
+    let outcome = |keywords: &[&str], fields: &[(&str, &[u8])]| {
+        let dlp = Arc::new(dlp(keywords, Profile::default_profile().requests));
+        let guard = Guard::new(dlp, vec!["a".into()], nothing(), memory.clone());
+        guard.look(&request("1", fields, true)).map(|looked| looked.findings.len())
+    };
+    let said: [(&str, &[u8]); 2] = [("user-agent", b"curl/8"), ("x-note", TOKEN.as_bytes())];
+    let other: [(&str, &[u8]); 2] = [("user-agent", b"curl/8"), ("x-note", OTHER.as_bytes())];
+    for _ in 0..20 {
+        assert_eq!(outcome(&["alt_"], &said).unwrap(), 0);
+        assert_eq!(outcome(&["vnd_"], &said).unwrap_err().denial.reason, Reason::DlpBlocked);
+        assert_eq!(outcome(&["alt_"], &other).unwrap_err().denial.reason, Reason::DlpBlocked);
+    }
+}
+
+#[test]
+fn what_is_found_in_a_head_is_found_each_time() {
+    let guard = guard(dlp(&["vnd_"], doing("credentials", Action::Monitor)));
+    for _ in 0..3 {
+        let looked = guard.look(&request("1", &[("x-note", TOKEN.as_bytes())], true)).unwrap();
+        assert_eq!(rules(&looked.findings), ["vnd-token"]);
+    }
+}
+
+#[test]
+fn two_heads_are_one_only_where_everything_stands_at_the_same_place() {
+    let text = |fields: &[(&str, &[u8])], path, query| {
+        head::Text::of(&Outgoing { path, query, ..request("1", fields, true) }).identity()
+    };
+    let heads = [
+        text(&[], "/a", None),
+        text(&[], "/a", Some("")),
+        text(&[], "/a", Some("b")),
+        text(&[("b", b"")], "/a", None),
+        text(&[("b", b"c: d")], "/a", None),
+        text(&[("b", b"c"), ("d", b"")], "/a", None),
+        text(&[("b: c", b"d")], "/a", None),
+        text(&[("b", b"c")], "/a", Some("b: c")),
+    ];
+    for (at, head) in heads.iter().enumerate() {
+        assert!(heads.iter().skip(at + 1).all(|other| other != head), "{at}");
+    }
+}
+
+#[test]
+fn a_head_that_comes_again_and_again_hides_nothing_that_comes_between_or_after() {
+    let name = |label: &str| Host::Name(format!("{label}.example.com").into());
+    let token = TOKEN.to_lowercase();
+    let (first, second) = token.split_at(14);
+    let api = name("api");
+    let in_fields = [(&api, first), (&api, first), (&api, first), (&api, first), (&api, second)];
+    // The head is the same to the byte, and the labels are the pieces.
+    let (one, two) = (name(first), name(second));
+    let in_labels = [(&api, "a"), (&api, "a"), (&api, "a"), (&one, "a"), (&two, "a")];
+    for requests in [in_fields, in_labels] {
+        let guard = guard(dlp(&["vnd_"], Profile::default_profile().requests));
+        let passes = requests.iter().enumerate().map(|(at, (host, part))| {
+            let (id, fields): (_, [(&str, &[u8]); 1]) = (at.to_string(), [("x-part", part.as_bytes())]);
+            guard.look(&Outgoing { host, ..request(&id, &fields, true) }).is_ok()
+        });
+        assert_eq!(passes.collect::<Vec<_>>(), [true, true, true, true, false], "{requests:?}");
+    }
+}
+
+#[test]
+fn a_head_is_not_clean_because_something_else_was_that_reads_like_it() {
+    let memory = Arc::new(Memory::new(&Default::default()));
+    let dlp = dlp(&["vnd_"], Profile::default_profile().requests);
+    let version = dlp.requests(AgentId(0), &HOST, 443, "/", Arc::default()).version();
+    let guard = Guard::new(Arc::new(dlp), vec!["a".into()], nothing(), memory.clone());
+    let fields: [(&str, &[u8]); 1] = [("x-note", TOKEN.as_bytes())];
+    let request = request("1", &fields, true);
+    let text = head::Text::of(&request);
+    for like in [text.identity().as_slice(), text.host()] {
+        memory.verdicts.note(memory.verdicts.block(version, like));
+    }
+    assert_eq!(guard.look(&request).unwrap_err().denial.reason, Reason::DlpBlocked);
+}
+
+#[test]
 fn no_two_sets_of_rules_have_one_version() {
     let version = || {
         let dlp = dlp(&["vnd_"], Profile::default_profile().requests);

@@ -25,12 +25,14 @@ pub struct Denial {
     pub retry_after: Option<Duration>,
     /// The name of the question that a person has been asked.
     pub ticket: Option<Arc<str>>,
+    /// It goes on record with how many there were like it, and not by itself.
+    pub is_summed: bool,
 }
 
 impl Denial {
     /// A refusal that no entry of the policy stands behind.
     pub fn new(reason: Reason) -> Self {
-        Self { reason, rule: None, detail: None, retry_after: None, ticket: None }
+        Self { reason, rule: None, detail: None, retry_after: None, ticket: None, is_summed: false }
     }
 
     /// A refusal by an entry.
@@ -96,6 +98,8 @@ impl Class {
 pub enum Reason {
     /// A proxy token was shown that no agent has, or no more.
     InvalidToken,
+    /// Too many proxy tokens were shown there that no agent has.
+    TooManyTokens,
     /// No identity was shown, and the policy names no agent for such callers.
     NoIdentity,
     /// A trusted identity header or a client certificate names nobody, or no longer, or the pod is no agent's.
@@ -175,6 +179,8 @@ pub enum Reason {
     ResponseUnparsable,
     /// The record of this request cannot be written.
     RecordFailed,
+    /// There was more to decide than could be decided in time.
+    Overloaded,
     /// A fault of attaché's own.
     InternalError,
     /// The agent went away before there was a verdict.
@@ -193,6 +199,7 @@ impl Reason {
     /// Every reason.
     pub const ALL: &'static [Self] = &[
         Self::InvalidToken,
+        Self::TooManyTokens,
         Self::NoIdentity,
         Self::UnknownIdentity,
         Self::IdentityConflict,
@@ -232,6 +239,7 @@ impl Reason {
         Self::ResponseBlocked,
         Self::ResponseUnparsable,
         Self::RecordFailed,
+        Self::Overloaded,
         Self::InternalError,
         Self::ClientGone,
         Self::CertificateRefused,
@@ -274,6 +282,13 @@ impl Reason {
                 401,
                 "invalid or expired proxy token",
                 "use the token that policy gives this agent, or ask for a new one",
+            ),
+            Self::TooManyTokens => (
+                "too_many_tokens",
+                RateLimited,
+                429,
+                "too many proxy tokens that no agent has came from this address",
+                "try again after the time in `Retry-After`; a token of 32 characters or more is never kept waiting",
             ),
             Self::NoIdentity => (
                 "no_identity",
@@ -547,6 +562,13 @@ impl Reason {
                 503,
                 "the request cannot be put on record",
                 "try again later; the proxy's operator has to look at the journal's disk",
+            ),
+            Self::Overloaded => (
+                "overloaded",
+                Unavailable,
+                503,
+                "there is more to decide than can be decided in time",
+                "nothing was sent; try again after the seconds that `Retry-After` says, and with fewer requests at once",
             ),
             Self::InternalError => (
                 "internal_error",

@@ -328,3 +328,13 @@ fn a_stream_that_is_no_get_is_no_way_around_the_body() {
         assert_eq!(outcome.record().reason.as_deref(), reason, "{method}");
     }
 }
+
+#[test]
+fn what_was_agreed_to_counts_at_once_on_a_newer_policy_that_asks_the_same() {
+    let mut world = agreeing();
+    let newer = policy("two", |rules| rules.add_rule(approval("ask", 20)));
+    world.swap = Some(("ask", newer, world.secrets.clone()));
+    let outcome = world.run(post(&[]));
+    assert_eq!((&*outcome.record().policy_revision, world.store.petitions.len()), ("two", 1), "nobody is asked again");
+    assert_eq!(world.store.admitted[0].1, Some(world.store.petitions[0].fingerprint));
+}

@@ -1,6 +1,7 @@
 //! Requests that are refused: for what, and what becomes of them.
 
 use super::*;
+use crate::pipeline::guesses::{Guesses, Place};
 
 /// Every refusal that a request itself can bring about: its name, the request, the reason, the status.
 fn refused() -> Vec<(&'static str, Incoming, Reason, u16)> {
@@ -150,7 +151,7 @@ fn every_reason_is_reached() {
     let mut reached: HashSet<_> = refused().into_iter().map(|(_, _, reason, _)| reason).collect();
     reached.extend(obligations::refused().into_iter().map(|(_, _, _, reason, _)| reason));
     // By tests of their own, below.
-    reached.extend([Reason::RecordFailed, Reason::ClientGone]);
+    reached.extend([Reason::RecordFailed, Reason::ClientGone, Reason::Overloaded, Reason::TooManyTokens]);
     // What looks into messages says these, and the tests of what passes through it.
     reached.extend([
         Reason::DlpBlocked,
@@ -169,6 +170,30 @@ fn every_reason_is_reached() {
     for reason in Reason::ALL {
         assert!(reached.contains(reason), "{}", reason.as_str());
     }
+}
+
+#[test]
+fn tokens_that_are_guessed_are_refused_without_a_record_for_each() {
+    let guesses = Arc::new(Guesses::new(&std::hash::RandomState::new()));
+    let mut world = World::under(|rules| rules.agents.bound_guesses(guesses.clone()));
+    let mut show =
+        |token: &str| world.run(proxy("GET", "api.example/", &[("authorization", &format!("Bearer {token}"))]));
+    for number in 0..20 {
+        assert_eq!(show(&format!("guess-{number}")).reason(), "invalid_token");
+    }
+    let first = show("guess");
+    assert_eq!((first.reason(), first.record().decision), ("too_many_tokens", Verdict::RateLimited));
+    assert!(!first.answer().is_summed && !first.answer().body.contains("192.0.2.7"), "{first:?}");
+    for number in 0..30 {
+        let outcome = show(&format!("more-{number}"));
+        assert!(outcome.records.is_empty() && outcome.answer().is_summed, "{outcome:?}");
+        assert_eq!(outcome.answer().status, 429);
+        assert!(outcome.answer().fields.iter().any(|(name, value)| *name == "retry-after" && value == "6"));
+    }
+    assert_eq!(guesses.take_untold(), [(Place::of(None, Some("192.0.2.7:1")), 30)]);
+    // What cannot be read is refused for that, and tells nothing of the token that it shows.
+    let malformed = world.run(proxy("G T", "api.example/", &[("authorization", "Bearer one-more")]));
+    assert_eq!(malformed.reason(), "malformed_request");
 }
 
 #[test]
@@ -238,5 +263,27 @@ fn what_stands_in_an_upgrade_is_not_repeated_unless_it_is_a_protocol() {
         assert_eq!(outcome.reason(), "upgrade_not_allowed");
         let told = serde_json::to_string(outcome.record()).unwrap() + &outcome.answer().body;
         assert_eq!(told.contains(upgrade), shown, "{told}");
+    }
+}
+
+#[test]
+fn what_has_waited_too_long_is_refused_undecided_and_on_record_as_whose_it_is() {
+    let two_hosts = [("host", "one.example"), ("host", "two.example")];
+    for incoming in [
+        tls("GET", "api.example/", &[]),
+        tls("GET", "not-allowed.example/", &[]),
+        proxy("CONNECT", "api.example:443", &[("proxy-authorization", &basic("ann", ANN))]),
+        tls("GET", "api.example/", &two_hosts),
+    ] {
+        let rules = policy("one", |_| {});
+        let mut exchange = Exchange::new(rules.clone(), now());
+        let Effect::Record(record) = exchange.turn_away(Some(incoming), &rules, now()) else { panic!("no record") };
+        assert_eq!((record.reason.as_deref(), record.status), (Some("overloaded"), Some(503)));
+        assert_eq!((record.decision, &*record.request_id), (Verdict::Error, "r1"));
+        // A refusal stands, whether it could be written or not.
+        let effect = exchange.on(Event::Recorded(false), &rules, now());
+        let Effect::Reply(Reply::Deny(answer)) = effect else { panic!("{effect:?}") };
+        assert_eq!((answer.status, answer.body.contains("\"retryAfterSeconds\":1")), (503, true));
+        assert!(answer.fields.contains(&("retry-after", "1".to_owned())));
     }
 }

@@ -85,7 +85,7 @@ fn limit<T>(text: &str, of: impl Fn(&str) -> Result<T, String>) -> Result<Limit<
 }
 
 /// Bytes, with or without a unit of the powers of 1,024 or of 1,000.
-fn size(text: &str) -> Result<u64, String> {
+pub(super) fn size(text: &str) -> Result<u64, String> {
     let unclear = || "write a size such as 64MiB or 5GB".to_owned();
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);

@@ -43,7 +43,10 @@ pub async fn answer(
 }
 
 /// Who answers: what they call themselves, and behind it what the kernel says of the process that called.
-fn signature(by: &str, uid: u32, user: Option<&str>) -> Result<String, Status> {
+///
+/// # Errors
+/// When it could be read as somebody else.
+pub fn signature(by: &str, uid: u32, user: Option<&str>) -> Result<String, Status> {
     let by = by.trim();
     if by.chars().count() > LONGEST_NAME || by.contains(|c: char| c.is_control() || matches!(c, '(' | ')')) {
         let message = format!("who answers is at most {LONGEST_NAME} characters, without controls and parentheses");

@@ -30,6 +30,7 @@ use api::{
     AnswerApprovalRequest, Approval, ListApprovalsReply, ListApprovalsRequest, LoggedExchange, LogsRequest,
     StatusReply, StatusRequest, WatchRequest, WatchedRecord,
 };
+pub use approvals::signature;
 use record::Answers;
 
 /// The service.

@@ -100,7 +100,11 @@ pub fn request(query: &Query) -> LogsRequest {
     }
 }
 
-fn query(request: LogsRequest) -> Result<Query, Status> {
+/// What was asked, as it came.
+///
+/// # Errors
+/// When it is nothing that can be asked.
+pub fn query(request: LogsRequest) -> Result<Query, Status> {
     let LogsRequest { agent, status, host, rule, reason, since_ms, until_ms, text, limit, follow } = request;
     let time = |name: &str, millis: Option<i64>| match millis {
         None => Ok(None),

@@ -7,8 +7,9 @@
 
 use std::fmt;
 
+use data_encoding::HEXLOWER;
+use ring::digest::{Context, SHA256};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-use sha2::{Digest, Sha256};
 
 /// The SHA-256 that stands for a record and all before it.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
@@ -72,16 +73,16 @@ impl<'a> Sealed<'a> {
 
 impl Hash {
     fn of(before: &Self, text: &[u8]) -> Self {
-        Self(Sha256::new().chain_update(before.0).chain_update(text).finalize().into())
+        // Two records a request are hashed, and of what there is this is the fastest where a processor has no instructions for it.
+        let mut context = Context::new(&SHA256);
+        context.update(&before.0);
+        context.update(text);
+        Self(context.finish().as_ref().first_chunk().copied().unwrap_or_default())
     }
 
     fn hex(&self) -> [u8; 64] {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
         let mut hex = [0; 64];
-        let digit = |half: u8| DIGITS.get(usize::from(half)).copied().unwrap_or_default();
-        for (pair, byte) in hex.chunks_exact_mut(2).zip(self.0) {
-            pair.copy_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
-        }
+        HEXLOWER.encode_mut(&self.0, &mut hex);
         hex
     }
 

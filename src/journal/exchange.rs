@@ -69,8 +69,7 @@ impl Exchange {
             Verdict::Allow if self.cut().is_some() => Standing::Blocked,
             Verdict::Allow => match &self.outcome {
                 Some(outcome) if !outcome.known => Standing::Unknown,
-                // Envoy's own answers carry a flag: the upstream gave none.
-                Some(outcome) if outcome.status == 0 || (outcome.status >= 500 && !outcome.flags.is_empty()) => {
+                Some(outcome) if outcome.status == 0 || (outcome.status >= 500 && is_envoys(outcome)) => {
                     Standing::Failed
                 }
                 _ => Standing::Allowed,
@@ -201,4 +200,10 @@ impl Serialize for Exchange {
         }
         .serialize(serializer)
     }
+}
+
+/// Envoy's own answers carry a flag, but for that to a body of which nobody could say any more whether it may pass: the
+/// upstream gave none.
+fn is_envoys(outcome: &OutcomeRecord) -> bool {
+    !outcome.flags.is_empty() || outcome.details.starts_with("ext_proc_error")
 }

@@ -243,7 +243,7 @@ impl Journal {
 
     /// Signs how far the chain has come, and puts that on record.
     pub fn checkpoint(&self, last: bool) -> io::Result<Checkpoint> {
-        self.shared.checkpoint(last)
+        self.shared.writer().checkpoint(&self.shared, last)
     }
 
     /// Holds a segment and all later ones.
@@ -327,10 +327,6 @@ impl Shared {
             }
             appended
         })
-    }
-
-    fn checkpoint(&self, last: bool) -> io::Result<Checkpoint> {
-        self.writer().checkpoint(self, last)
     }
 }
 

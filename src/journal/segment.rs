@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -59,6 +59,15 @@ pub(super) fn create(folder: &Path, number: u64) -> io::Result<(PathBuf, File)> 
     let path = folder.join(format!("{number:08}-{time}.jsonl"));
     let file = OpenOptions::new().append(true).create_new(true).mode(0o600).open(&path)?;
     Ok((path, file))
+}
+
+/// Whether a file can still be found where it was made. What is written to one that cannot is on no record.
+pub(super) fn is_at(file: &File, path: &Path) -> io::Result<()> {
+    let (own, found) = (file.metadata()?, std::fs::metadata(path)?);
+    match (own.dev(), own.ino()) == (found.dev(), found.ino()) {
+        true => Ok(()),
+        false => Err(io::Error::new(io::ErrorKind::NotFound, "the segment that is written to has been replaced")),
+    }
 }
 
 /// What a journal ends with, and what there is beside whole records.

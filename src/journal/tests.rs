@@ -136,6 +136,28 @@ fn a_full_disk_is_an_error_and_the_next_record_begins_a_segment_of_its_own() {
 }
 
 #[test]
+fn what_is_written_to_a_file_that_was_taken_away_is_no_record() {
+    let folder = tempfile::tempdir().unwrap();
+    let (there, away) = (folder.path().join("journal"), folder.path().join("away"));
+    let journal = open(&there);
+    journal.append(&json!({"a": 1})).unwrap();
+    journal.upkeep().unwrap();
+    std::fs::rename(&there, &away).unwrap();
+    assert_eq!(journal.upkeep().unwrap_err().kind(), std::io::ErrorKind::NotFound);
+    journal.append(&json!({"lost": true})).unwrap_err();
+    std::fs::rename(&away, &there).unwrap();
+    journal.append(&json!({"a": 2})).unwrap();
+    journal.upkeep().unwrap();
+    assert_eq!(types(&there), ["segment", "record", "segment", "record"]);
+
+    // The file alone, and another in its place.
+    let path = segment::list(&there).unwrap().pop().unwrap().path;
+    std::fs::remove_file(&path).unwrap();
+    std::fs::write(&path, "").unwrap();
+    assert!(journal.upkeep().unwrap_err().to_string().contains("has been replaced"));
+}
+
+#[test]
 fn what_the_end_says_is_signed_and_counts_all() {
     let folder = tempfile::tempdir().unwrap();
     let journal = open(folder.path());

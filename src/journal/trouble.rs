@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How often it is said again, as long as it lasts.
@@ -21,6 +21,8 @@ pub(super) struct Trouble {
 struct Lately {
     said: Instant,
     failed: Instant,
+    /// Something was written after that.
+    recovered: bool,
     /// How many records since it began, and since it was last said.
     records: u64,
     unsaid: u64,
@@ -30,10 +32,11 @@ impl Trouble {
     /// Some records could not be written, or not be brought onto the disk.
     pub fn failed(&self, error: &io::Error, records: u64) {
         let now = Instant::now();
-        let mut lately = self.lately.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lately = self.lately();
         let first = lately.is_none();
-        let lately = lately.get_or_insert(Lately { said: now, failed: now, records: 0, unsaid: 0 });
+        let lately = lately.get_or_insert(Lately { said: now, failed: now, recovered: false, records: 0, unsaid: 0 });
         lately.failed = now;
+        lately.recovered = false;
         lately.records += records;
         lately.unsaid += records;
         self.lasts.store(true, Ordering::Relaxed);
@@ -47,17 +50,27 @@ impl Trouble {
     /// Records were written.
     pub fn went_well(&self) {
         if self.lasts.load(Ordering::Relaxed) {
-            self.end();
+            self.lately().as_mut().into_iter().for_each(|lately| lately.recovered = true);
+            self.settle();
         }
     }
 
-    #[cold]
-    fn end(&self) {
-        let mut lately = self.lately.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(over) = lately.take_if(|lately| lately.failed.elapsed() >= WELL) {
+    /// Says that it is over, once it is. To be asked now and then: the last record for a long time may have been written
+    /// too soon to tell.
+    pub fn settle(&self) {
+        if !self.lasts.load(Ordering::Relaxed) {
+            return;
+        }
+        let is_over = |lately: &mut Lately| lately.recovered && lately.failed.elapsed() >= WELL;
+        let mut lately = self.lately();
+        if let Some(over) = lately.take_if(is_over) {
             self.lasts.store(false, Ordering::Relaxed);
             tracing::warn!(records = over.records, "the journal is written again; so many records could not be");
         }
+    }
+
+    fn lately(&self) -> MutexGuard<'_, Option<Lately>> {
+        self.lately.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -86,8 +99,16 @@ mod tests {
             };
             set(|lately, ago| lately.said = ago, AGAIN);
             trouble.failed(&io::ErrorKind::StorageFull.into(), 1);
+            // What was not written since then is no sign that it is over.
             set(|lately, ago| lately.failed = ago, WELL);
+            trouble.settle();
+            set(|lately, _| lately.failed = Instant::now(), WELL);
             trouble.went_well();
+            trouble.settle();
+            assert!(trouble.lasts.load(Ordering::Relaxed), "too soon to tell");
+            set(|lately, ago| lately.failed = ago, WELL);
+            trouble.settle();
+            trouble.settle();
             trouble.went_well();
         });
         let text = String::from_utf8(text.0.lock().unwrap().clone()).unwrap();

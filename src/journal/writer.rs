@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -20,6 +20,8 @@ const AGAIN: Duration = Duration::from_secs(1);
 pub(super) struct Writer {
     /// The segment that is written to.
     pub file: Arc<File>,
+    /// Where it was begun.
+    path: PathBuf,
     pub number: u64,
     /// How much of it is whole lines, in bytes.
     length: u64,
@@ -68,6 +70,7 @@ impl Writer {
         let (path, file) = segment::create(folder, number)?;
         let mut writer = Self {
             file: Arc::new(file),
+            path: path.clone(),
             number,
             length: 0,
             bytes: 0,
@@ -192,7 +195,7 @@ impl Writer {
             self.full.push(full);
         }
         self.named = true;
-        self.number = number;
+        (self.path, self.number) = (path, number);
         (self.begun, self.begun_at) = (Instant::now(), self.next);
         shared.counts.segments.fetch_add(1, Ordering::Relaxed);
         Ok(())
@@ -283,13 +286,15 @@ impl Shared {
     /// Brings what there is onto the disk, without holding up who writes meanwhile.
     pub(super) fn sync(&self) -> Synced {
         let _alone = self.syncing.lock().unwrap_or_else(PoisonError::into_inner);
-        let (files, named, upto) = {
+        let (files, named, upto, current, path) = {
             let mut writer = self.writer();
-            (writer.take_unsynced(), std::mem::take(&mut writer.named), writer.next)
+            let (current, path) = (writer.file.clone(), writer.path.clone());
+            (writer.take_unsynced(), std::mem::take(&mut writer.named), writer.next, current, path)
         };
-        // A file without its name is lost in a power cut.
+        // A file without its name is lost in a power cut; and whoever takes it away takes away what is written to it.
         let names = || if named { File::open(&self.folder)?.sync_all() } else { Ok(()) };
-        let outcome = files.iter().try_for_each(|file| file.sync_data()).and_then(|()| names());
+        let synced = files.iter().try_for_each(|file| file.sync_data()).and_then(|()| names());
+        let outcome = synced.and_then(|()| segment::is_at(&current, &path));
         if let Err(error) = &outcome {
             self.trouble.failed(error, 1);
         }

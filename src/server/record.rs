@@ -6,7 +6,10 @@ use std::time::{Duration, SystemTime};
 
 use crate::ext_proc::{Receipt, Recorder};
 use crate::journal::{self, Journal};
-use crate::pipeline::audit::{DecisionRecord, InspectionRecord};
+use crate::live::Live;
+use crate::pipeline::audit::{DecisionRecord, InspectionRecord, Verdict};
+use crate::pipeline::guesses::Guesses;
+use crate::pipeline::policy::Reason;
 use crate::reconcile::Ledger;
 use crate::telemetry::{self, JournalFacts};
 
@@ -55,6 +58,51 @@ impl Recording {
                 tracing::debug!(%error, request_id, "a record cannot be written");
                 Receipt::default()
             }
+        }
+    }
+}
+
+/// How often refusals that are not on record one by one are put there with their number.
+const SUM: Duration = Duration::from_secs(5);
+
+/// Puts refused tokens on record that were too many to be there one by one.
+pub struct Sums {
+    /// Who counts them.
+    pub guesses: Arc<Guesses>,
+    /// Where they go.
+    pub journal: Arc<Journal>,
+    /// The policy in force.
+    pub live: Arc<Live>,
+}
+
+impl Sums {
+    /// Writes one record for each place they came from.
+    pub fn write(&self) {
+        for (place, count) in self.guesses.take_untold() {
+            let reason = Reason::TooManyTokens;
+            let revision = self.live.load().rules.revision.clone();
+            let record = DecisionRecord {
+                method: "TOKEN".into(),
+                source: Some(place.to_string().into()),
+                reason: Some(reason.as_str().into()),
+                detail: Some(format!("{count} more requests were refused").into()),
+                status: Some(reason.status()),
+                ..DecisionRecord::new(unique("tokens"), wall(), Verdict::RateLimited, revision)
+            };
+            if let Err(error) = self.journal.append(&record) {
+                tracing::error!(%error, count, "refused tokens cannot be put on record");
+            }
+        }
+    }
+}
+
+/// Puts them on record as long as there are any.
+pub async fn sum(sums: Arc<Sums>) {
+    loop {
+        tokio::time::sleep(SUM).await;
+        let sums = sums.clone();
+        if tokio::task::spawn_blocking(move || sums.write()).await.is_err() {
+            tracing::error!("refused tokens could not be put on record");
         }
     }
 }

@@ -24,7 +24,7 @@ pub struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     Install(Install),
-    Render(Render),
+    Render(Box<Render>),
     Check(Check),
 }
 
@@ -69,6 +69,11 @@ struct Render {
     /// File mode of that socket, octal. Where attaché runs as another user: 0660, and one group for both
     #[arg(long, value_name = "MODE", default_value = "0600", value_parser = super::file_mode)]
     admin_mode: u32,
+
+    /// How much memory Envoy may take, from 96MiB: near it, connections without a request are closed sooner, and then
+    /// requests are refused. In a container, three quarters of its limit
+    #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = heap)]
+    max_heap: u64,
 
     /// Where a firewall redirects agents' connections to (`attache net apply`), one address for each family
     #[arg(long, value_name = "ADDRESS:PORT", value_delimiter = ',')]
@@ -117,6 +122,16 @@ pub fn run(args: Args) -> Outcome {
     }
 }
 
+/// The least that Envoy can do anything with, in bytes.
+const LEAST_HEAP: u64 = 96 << 20;
+
+fn heap(text: &str) -> Result<u64, String> {
+    match super::record::size(text)? {
+        size if size < LEAST_HEAP => Err("write at least 96MiB: Envoy needs much of that for itself".to_owned()),
+        size => Ok(size),
+    }
+}
+
 fn install() -> Outcome {
     let envoy = install::find_or_install(&mut |progress| eprintln!("{progress}"))
         .map_err(|error| Failure::runtime(error.to_string()))?;
@@ -133,6 +148,7 @@ impl Render {
             access_log: self.access_log.clone(),
             upstream_ca: self.upstream_ca.clone(),
             admin_mode: self.admin_mode,
+            max_heap: self.max_heap,
             transparent: self.transparent.clone(),
             proxy_tls: self.proxy_tls.as_given(),
         };

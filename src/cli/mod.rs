@@ -15,6 +15,7 @@ mod health;
 mod import;
 mod inject;
 mod isolate;
+mod load;
 mod logs;
 mod net;
 mod output;

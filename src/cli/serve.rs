@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use super::stack::Common;
 use super::{Failure, Outcome, agent_env};
 use crate::certificates::{Authority, keep};
-use crate::peer::forbid_inspection;
+use crate::harden;
 use crate::reconcile::ENVOY_FILE;
 use crate::secrets::Environment;
 use crate::server::{self, Address, ServeError, Settings, Supervisor};
@@ -95,7 +95,8 @@ impl std::str::FromStr for Metrics {
 /// Serves until told to stop.
 pub fn run(args: Args) -> Outcome {
     // Before a secret is read.
-    forbid_inspection().map_err(Failure::runtime)?;
+    harden::service().map_err(Failure::runtime)?;
+    harden::small_pages();
     super::runtime()?.block_on(serve(args))
 }
 
@@ -141,6 +142,7 @@ async fn serve(args: Args) -> Outcome {
         authority,
         resolver: args.common.resolver()?,
         workers: args.workers.map_or(cores, usize::from),
+        shed_after: args.common.load.shed_after(),
         environment,
         store,
         supervisor,

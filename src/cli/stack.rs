@@ -5,6 +5,7 @@ use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 
+use super::load::LoadFlags;
 use super::record::RecordFlags;
 use super::sinks::SinkFlags;
 use super::store::{StoreFlags, URL_VARIABLE};
@@ -14,7 +15,7 @@ use crate::config::compile::{Setting, compile};
 use crate::config::schema::{Agent, Identity, SecretSource, TokenIdentity, TokenSource};
 use crate::config::{self, Origin, Policy, Spanned};
 use crate::envoy::install;
-use crate::peer::forbid_inspection;
+use crate::harden;
 use crate::pod::PodSource;
 use crate::resolver::{Options as ResolverOptions, Resolver, Stated};
 use crate::secrets::{Environment, Source};
@@ -45,6 +46,8 @@ pub struct Common {
     pub store: StoreFlags,
     #[command(flatten)]
     pub record: RecordFlags,
+    #[command(flatten)]
+    pub load: LoadFlags,
 }
 
 /// Which pod this is, for `agents[].identity[].kubernetes`.
@@ -114,6 +117,7 @@ impl Common {
         self.dns_server.iter().for_each(|server| add("--dns-server", server.to_string()));
         args.extend(self.store.for_serve());
         args.extend(self.record.for_serve());
+        args.extend(self.load.for_serve());
         args
     }
 }
@@ -159,7 +163,7 @@ pub async fn bring_up(
     proxy_tls: &proxy_tls::TlsFlags,
 ) -> Result<Up, Failure> {
     // Before a secret is read.
-    forbid_inspection().map_err(Failure::runtime)?;
+    harden::supervisor().map_err(Failure::runtime)?;
     let environment = Environment::of_process();
     let Checked { mut secret_variables, anonymous, by_certificate, by_pod_alone } =
         check_policy(&flags.common, &environment)?;

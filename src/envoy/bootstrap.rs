@@ -28,6 +28,8 @@ pub struct Bootstrap {
     pub upstream_ca: PathBuf,
     /// The mode of that socket. Where attaché runs as another user than Envoy: 0660, and one group for both.
     pub admin_mode: u32,
+    /// How much memory Envoy may take for what agents make it keep, in bytes.
+    pub max_heap: u64,
     /// Where a firewall redirects agents' connections to; none where agents speak to the proxy.
     pub transparent: Vec<SocketAddr>,
     /// TLS between agents and the proxy; without it they speak plain HTTP to it, which is for one machine or pod.
@@ -54,6 +56,7 @@ impl Default for Bootstrap {
             access_log: "/run/attache/envoy-access.jsonl".into(),
             upstream_ca: "/etc/ssl/certs/ca-certificates.crt".into(),
             admin_mode: 0o600,
+            max_heap: 1 << 30,
             transparent: Vec::new(),
             proxy_tls: None,
         }
@@ -75,6 +78,9 @@ impl Bootstrap {
         ];
         if self.admin_mode != Bootstrap::default().admin_mode {
             values.push((ADMIN_MODE, format!("mode: {}}} # {:04o}", self.admin_mode, self.admin_mode)));
+        }
+        if self.max_heap != Bootstrap::default().max_heap {
+            values.push((MAX_HEAP, format!("max_heap_size_bytes: {}\n", self.max_heap)));
         }
         if let Some(listener) = transparent_listener(&self.transparent) {
             values.push((TRANSPARENT, listener));
@@ -165,6 +171,7 @@ const SERVICE_SOCKET: &str = r#""/run/attache/service.sock""#;
 const ADMIN_SOCKET: &str = r#""/run/attache/admin.sock""#;
 const ACCESS_LOG: &str = r#""/run/attache/envoy-access.jsonl""#;
 const ADMIN_MODE: &str = "mode: 384} # 0600";
+const MAX_HEAP: &str = "max_heap_size_bytes: 1073741824 # 1 GiB; `attache envoy render --max-heap …` for less, which has to fit a container's limit\n";
 const TRANSPARENT: &str = "  # Traffic that a firewall redirects: `attache envoy render --transparent …` puts the listener `transparent` here.\n\n";
 /// In [`TRANSPARENT_LISTENER`].
 const TRANSPARENT_ADDRESS: &str = r#"      socket_address: {address: "127.0.0.1", port_value: 10443}
@@ -176,7 +183,7 @@ const PROXY_CHAIN: &str = r"    # Agents on other machines: `attache envoy rende
 ";
 const PROXY_FILTERS: &str =
     "          # With `--client-ca`, what the agent's certificate says is kept here for attaché to see.\n";
-const PROXY_ATTRIBUTES: &str = "request_attributes: [source.address]";
+const PROXY_ATTRIBUTES: &str = "request_attributes: [request.time, source.address]";
 
 /// Every URI of the certificate: Envoy's attribute has the first alone, and a second one must not go unnoticed.
 const PEER_FILTER: &str = r#"          # What the agent's certificate says, for attaché to see: when it ends, and every URI it is for.
@@ -190,7 +197,7 @@ const PEER_FILTER: &str = r#"          # What the agent's certificate says, for 
                   text_format_source: {inline_string: "%DOWNSTREAM_PEER_CERT_V_END(%s)%;%DOWNSTREAM_PEER_URI_SAN%"}
                   omit_empty_values: true
 "#;
-const PEER_ATTRIBUTES: &str = "request_attributes: [source.address, \"filter_state['attache.peer']\"]";
+const PEER_ATTRIBUTES: &str = "request_attributes: [request.time, source.address, \"filter_state['attache.peer']\"]";
 
 /// One listener for all these addresses.
 fn transparent_listener(addresses: &[SocketAddr]) -> Option<String> {
@@ -261,6 +268,7 @@ mod tests {
             access_log: "/tmp/l: #o'g\".jsonl".into(),
             upstream_ca: "/tmp/é ü/ca.pem".into(),
             admin_mode: 0o660,
+            max_heap: 200 << 20,
             transparent: vec!["127.0.0.1:15001".parse().unwrap(), "[::1]:15001".parse().unwrap()],
             proxy_tls: Some(ProxyTls {
                 certificate: "/tmp/c: {e}\"r\"t.pem".into(),
@@ -276,6 +284,8 @@ mod tests {
         );
         assert_eq!(at("/admin/address/pipe/path"), bootstrap.admin_socket.to_str().unwrap());
         assert_eq!(at("/admin/address/pipe/mode"), 0o660);
+        let heap = "/overload_manager/resource_monitors/0/typed_config/max_heap_size_bytes";
+        assert_eq!(at(heap), bootstrap.max_heap);
         let redirected = "/static_resources/listeners/2";
         assert_eq!(at(&format!("{redirected}/address/socket_address/port_value")), 15001);
         assert_eq!(at(&format!("{redirected}/additional_addresses/0/address/socket_address/address")), "::1");

@@ -14,14 +14,17 @@ use tonic::Status;
 use tonic::metadata::MetadataMap;
 
 use super::held::Held;
+use super::load::Load;
 use super::translate::{self, Entrance, Phase};
 use super::wire::{Attributes, Head, HttpBody, Part, ProcessingRequest, ProcessingResponse};
 use crate::live::Live;
 use crate::pipeline::approval::{Asked, NotAdmitted, Petition, Standing, Ticket};
 use crate::pipeline::audit::{ApprovalNote, DecisionRecord, Direction, InspectionRecord, Verdict};
-use crate::pipeline::exchange::{Chunk, Effect, Event, Exchange, Now, Reply, ResolveFailure, Resolved, Shows};
+use crate::pipeline::exchange::{
+    Chunk, Effect, Event, Exchange, Incoming, Now, Reply, ResolveFailure, Resolved, Shows,
+};
 use crate::pipeline::limit::Excess;
-use crate::pipeline::message::{Fields, Host};
+use crate::pipeline::message::Host;
 use crate::pipeline::policy::Reason;
 use crate::secrets::Fetch;
 use crate::store::{Coming, Soon, Store};
@@ -40,6 +43,8 @@ pub struct Needs {
     pub store: Arc<dyn Store>,
     /// The requests that are held open for a person.
     pub held: Held,
+    /// Knows when a request has waited too long for its turn.
+    pub load: Load,
     /// Where people are told that they are asked.
     pub herald: Arc<dyn Herald>,
     /// Where decisions are put on record.
@@ -147,6 +152,8 @@ impl Driver {
         match part {
             Some(Part::RequestHeaders(head)) => self.open(head, attributes),
             Some(part) => match self.shown(part) {
+                // The body that a verdict waits for: nothing of it has been looked into yet.
+                Some(Event::Body { .. }) if self.needs.load.is_over(Instant::now()) => self.turn_away(None),
                 Some(event) => self.on(event),
                 None => Step::End(Status::invalid_argument("a part of an exchange that was not asked for")),
             },
@@ -155,6 +162,9 @@ impl Driver {
     }
 
     fn open(&mut self, head: Head, attributes: Attributes) -> Step {
+        let now = now();
+        let is_late = self.needs.load.is_over(now.monotonic)
+            || self.needs.load.has_waited(attributes.time.as_deref(), now.monotonic, now.wall);
         let incoming = translate::incoming(self.entrance, head, attributes);
         if incoming.request_id.is_empty() {
             return Step::End(Status::invalid_argument("`x-request-id` is missing: set `generate_request_id`"));
@@ -165,7 +175,23 @@ impl Driver {
         self.owed = true;
         self.trail.link(|| incoming.fields.get("x-agent-traceparent"));
         self.request_id = incoming.request_id.clone();
+        if is_late {
+            return self.turn_away(Some(incoming));
+        }
         self.on(Event::Request(incoming))
+    }
+
+    /// Refuses a request, new or held, that has waited too long for its turn.
+    fn turn_away(&mut self, incoming: Option<Incoming>) -> Step {
+        let now = now();
+        self.needs.load.shed(now.monotonic);
+        let refused = self.guard(|driver| {
+            let live = driver.needs.live.load();
+            let effect = driver.exchange.turn_away(incoming, &live.rules, now);
+            drop(live);
+            driver.perform(effect)
+        });
+        refused.unwrap_or_else(|step| step)
     }
 
     /// A part as an event, if Envoy was told to show it.
@@ -179,10 +205,10 @@ impl Driver {
                 Event::Body { bytes: body.body.into(), whole: body.end_of_stream }
             }
             Part::RequestBody(body) if request => Event::Chunk(chunk(body)),
-            Part::RequestTrailers(fields) if request => Event::Trailers(Fields::new(fields)),
+            Part::RequestTrailers(fields) if request => Event::Trailers(fields),
             Part::ResponseHeaders(head) if response => Event::ResponseHead(translate::response_head(head)?),
             Part::ResponseBody(body) if response => Event::ResponseChunk(chunk(body)),
-            Part::ResponseTrailers(fields) if response => Event::ResponseTrailers(Fields::new(fields)),
+            Part::ResponseTrailers(fields) if response => Event::ResponseTrailers(fields),
             _ => return None,
         })
     }

@@ -6,6 +6,7 @@
 
 mod drive;
 mod held;
+mod load;
 mod translate;
 mod wire;
 
@@ -23,6 +24,7 @@ use crate::pipeline::exchange::Event;
 use drive::{Driver, Step};
 pub use drive::{Herald, Needs, Receipt, Recorder, Resolve};
 pub use held::Held;
+pub use load::{Load, idle, turned};
 use wire::ProcessingResponse;
 pub use wire::{Part, ProcessingRequest};
 
@@ -36,19 +38,16 @@ impl ExternalProcessor {
         Self(Arc::new(needs))
     }
 
-    fn process(&self, request: Request<Streaming<Bytes>>) -> Result<Response<StrictStream>, Status> {
+    fn process(&self, request: Request<Streaming<Bytes>>) -> Result<Response<Pin<Box<StrictStream>>>, Status> {
         let Some(entrance) = translate::entrance(request.metadata()) else {
             return Err(Status::invalid_argument(
                 "`x-attache-door` must be `proxy`, `tls`, `plain`, `transparent-tls` or `transparent-plain`: use the bootstrap that `attache envoy render` prints",
             ));
         };
         let driver = Driver::new(self.0.clone(), entrance, request.metadata());
-        Ok(Response::new(StrictStream {
-            requests: request.into_inner(),
-            driver,
-            replies: VecDeque::new(),
-            state: State::Reading,
-        }))
+        let requests = request.into_inner();
+        let stream = StrictStream { requests, driver, replies: VecDeque::new(), state: State::Reading };
+        Ok(Response::new(Box::pin(stream)))
     }
 }
 

@@ -4,13 +4,14 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use ipnet::IpNet;
 use zeroize::Zeroizing;
 
+use crate::pipeline::guesses::{Guesses, LONG, Place, Shown, TooMany};
 use crate::pipeline::message::{Door, Fields, RequestHead};
 use crate::pipeline::policy::decision::{Denial, Reason};
 pub use crate::pipeline::session::TokenHash;
@@ -93,12 +94,18 @@ pub struct Origin<'a> {
     pub source: Option<&'a str>,
     /// The time of the request.
     pub now: SystemTime,
+    /// The same moment, where a token that nobody has counts as a guess.
+    pub guessed: Option<Instant>,
 }
 
 impl Origin<'_> {
     /// Of a request of which nothing but its own fields is known.
     pub fn unknown(now: SystemTime) -> Self {
-        Self { session: None, peer: None, source: None, now }
+        Self { session: None, peer: None, source: None, now, guessed: None }
+    }
+
+    fn place(&self) -> Place {
+        Place::of(self.peer.map(|peer| &*peer.uris), self.source)
     }
 }
 
@@ -118,6 +125,7 @@ pub struct Agents {
     headers: HashMap<Box<str>, HashMap<Box<[u8]>, AgentId>>,
     untrusted: HashSet<Box<str>>,
     challenge: bool,
+    guesses: Option<Arc<Guesses>>,
 }
 
 impl Agents {
@@ -197,6 +205,11 @@ impl Agents {
         self.challenge = challenge;
     }
 
+    /// Bounds the guessing of tokens by what is remembered there.
+    pub fn bound_guesses(&mut self, guesses: Arc<Guesses>) {
+        self.guesses = Some(guesses);
+    }
+
     /// An agent's name.
     pub fn name(&self, agent: AgentId) -> &Arc<str> {
         static NOBODY: std::sync::LazyLock<Arc<str>> = std::sync::LazyLock::new(|| "".into());
@@ -257,7 +270,7 @@ impl Agents {
                     Denial::new(Reason::IdentityConflict).because("`Proxy-Authorization` stands more than once")
                 );
             }
-            claims.add(self.by_proxy_authorization(credentials, origin.now)?, How::Token)?;
+            claims.add(self.by_proxy_authorization(credentials, origin)?, How::Token)?;
         }
         for token in origin.session.iter().flat_map(|session| &session.tokens) {
             claims.add(self.by_token(*token, origin.now)?, How::Token)?;
@@ -275,17 +288,19 @@ impl Agents {
         }
         let mut token_in_authorization = false;
         for token in self.own_tokens(fields) {
-            match token {
-                Ok(token) => {
-                    token_in_authorization = true;
-                    claims.add(self.by_token(token, origin.now)?, How::Token)?;
-                }
-                // In front of the proxy, a Bearer token is how a caller names itself.
-                Err(Unknown) if in_front && self.fixed.is_none() && claims.is_empty() => {
-                    return Err(Denial::new(Reason::InvalidToken));
-                }
-                Err(Unknown) => {}
+            self.admit(token, origin)?;
+            if self.tokens.contains_key(&token.hash) {
+                token_in_authorization = true;
+                claims.add(self.by_shown_token(token, origin)?, How::Token)?;
+                continue;
             }
+            // In front of the proxy, a Bearer token is how a caller names itself.
+            if in_front && self.fixed.is_none() && claims.is_empty() {
+                return Err(self.nobodys(token, origin, Denial::new(Reason::InvalidToken)));
+            }
+            // Elsewhere it is the agent's own. What is short enough to be guessed is counted all the same, once: whoever
+            // is known could else try there who answers to it.
+            self.was_own(token, origin)?;
         }
         let claimed = claims.0.map(|(holder, _)| holder);
         if let (Some((fixed, _)), Some(claimed)) = (self.fixed, claimed)
@@ -314,7 +329,8 @@ impl Agents {
     /// What of a CONNECT's fields its inner requests inherit: checked again, on the policy of that moment, at each.
     pub fn inherited(&self, head: &RequestHead) -> (Vec<TokenHash>, Vec<ShownHeader>) {
         let proxy = head.fields.all("proxy-authorization").filter_map(token_of).map(|(_, token)| TokenHash::of(&token));
-        let tokens = proxy.chain(self.own_tokens(&head.fields).flatten());
+        let own = self.own_tokens(&head.fields).map(|token| token.hash);
+        let tokens = proxy.chain(own.filter(|hash| self.tokens.contains_key(hash)));
         let headers = self.headers.keys().flat_map(|name| {
             let values = head.fields.all(name);
             values.map(move |value| (name.clone(), value.into()))
@@ -323,12 +339,9 @@ impl Agents {
     }
 
     /// Each Bearer token of `Authorization`, which may be one of ours; anything else is the agent's own.
-    fn own_tokens<'a>(&'a self, fields: &'a Fields) -> impl Iterator<Item = Result<TokenHash, Unknown>> + 'a {
+    fn own_tokens<'a>(&'a self, fields: &'a Fields) -> impl Iterator<Item = Token> + 'a {
         let shown = fields.all("authorization").filter(|_| !self.tokens.is_empty());
-        shown.filter_map(|value| after_scheme(value, "bearer")).map(|token| {
-            let hash = TokenHash::of(token);
-            self.tokens.contains_key(&hash).then_some(hash).ok_or(Unknown)
-        })
+        shown.filter_map(|value| after_scheme(value, "bearer")).map(Token::of)
     }
 
     /// By the one URI of the certificate (SPIFFE X509-SVID, 2 and 5.2: with more than one it is refused).
@@ -350,17 +363,55 @@ impl Agents {
         }
     }
 
-    fn by_proxy_authorization(&self, credentials: &[u8], now: SystemTime) -> Result<Holder, Denial> {
+    fn by_proxy_authorization(&self, credentials: &[u8], origin: &Origin<'_>) -> Result<Holder, Denial> {
         let (user, token) = token_of(credentials).ok_or_else(|| {
             Denial::new(Reason::InvalidToken).because("`Proxy-Authorization` is neither `Basic` nor `Bearer`")
         })?;
-        let holder = self.by_token(TokenHash::of(&token), now)?;
+        let token = Token::of(&token);
+        self.admit(token, origin)?;
+        let holder = self.by_shown_token(token, origin)?;
         match user {
             Some(user) if user.as_slice() != self.name(holder.agent).as_bytes() => {
                 Err(Denial::new(Reason::IdentityConflict).because("the user name is not the agent of the token"))
             }
             _ => Ok(holder),
         }
+    }
+
+    /// One that was not shown at CONNECT already, and may be a guess.
+    fn by_shown_token(&self, token: Token, origin: &Origin<'_>) -> Result<Holder, Denial> {
+        match self.by_token(token.hash, origin.now) {
+            Ok(holder) => {
+                if let Some((guesses, now)) = self.guessing(token, origin) {
+                    guesses.was_right(&origin.place(), token.shown(now));
+                }
+                Ok(holder)
+            }
+            Err(denial) => Err(self.nobodys(token, origin, denial)),
+        }
+    }
+
+    fn admit(&self, token: Token, origin: &Origin<'_>) -> Result<(), Denial> {
+        let Some((guesses, now)) = self.guessing(token, origin) else { return Ok(()) };
+        guesses.admit(&origin.place(), token.shown(now)).map_err(|refused| too_many(&origin.place(), refused))
+    }
+
+    fn was_own(&self, token: Token, origin: &Origin<'_>) -> Result<(), Denial> {
+        let Some((guesses, now)) = self.guessing(token, origin) else { return Ok(()) };
+        guesses.was_own(&origin.place(), token.shown(now)).map_err(|refused| too_many(&origin.place(), refused))
+    }
+
+    /// The refusal of a token: its own, as long as there were not too many.
+    fn nobodys(&self, token: Token, origin: &Origin<'_>, denial: Denial) -> Denial {
+        let Some((guesses, now)) = self.guesses.as_ref().zip(origin.guessed) else { return denial };
+        let counted = guesses.was_wrong(&origin.place(), token.shown(now));
+        counted.map_or_else(|refused| too_many(&origin.place(), refused), |()| denial)
+    }
+
+    /// Where and when it counts what is shown: only what is short enough to be guessed may have to wait.
+    fn guessing(&self, token: Token, origin: &Origin<'_>) -> Option<(&Guesses, Instant)> {
+        let guesses = self.guesses.as_deref().filter(|_| token.length < LONG)?;
+        Some((guesses, origin.guessed?))
     }
 
     fn by_token(&self, token: TokenHash, now: SystemTime) -> Result<Holder, Denial> {
@@ -394,8 +445,31 @@ fn range(address: IpAddr, length: u8) -> Option<IpNet> {
     IpNet::new(address, length).ok().map(|range| range.trunc())
 }
 
-/// A Bearer token that no agent has.
-struct Unknown;
+/// A token as it was shown.
+#[derive(Clone, Copy)]
+struct Token {
+    hash: TokenHash,
+    length: usize,
+}
+
+impl Token {
+    fn of(token: &[u8]) -> Self {
+        Self { hash: TokenHash::of(token), length: token.len() }
+    }
+
+    fn shown(&self, now: Instant) -> Shown<'_> {
+        Shown { hash: &self.hash.0, length: self.length, now }
+    }
+}
+
+fn too_many(place: &Place, TooMany { wait, untold }: TooMany) -> Denial {
+    let denial = Denial { retry_after: Some(wait), ..Denial::new(Reason::TooManyTokens) };
+    match untold {
+        None => Denial { is_summed: true, ..denial },
+        Some(0) => denial.because(format!("from {place}; those that follow are counted")),
+        Some(more) => denial.because(format!("from {place}; {more} more were refused before")),
+    }
+}
 
 /// What the identities seen so far say.
 #[derive(Default)]
@@ -455,8 +529,10 @@ pub fn is_override_header(name: &str) -> bool {
         "forwarded",
     ];
     const PREFIXES: [&str; 3] = ["x-forwarded-", "x-original-", "x-rewrite-"];
-    // Envoy writes `x-forwarded-proto` itself and takes it out again on the way up.
-    name != "x-forwarded-proto" && (NAMES.contains(&name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix)))
+    // It is asked of each field of each request, and few begin like one of them.
+    (name.starts_with("x-") || name == "forwarded")
+        // Envoy writes `x-forwarded-proto` itself and takes it out again on the way up.
+        && name != "x-forwarded-proto" && (NAMES.contains(&name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix)))
 }
 
 #[cfg(test)]

@@ -10,6 +10,8 @@ pub mod message;
 // Who asks: what the tunnel was opened with, then the agent.
 pub mod session;
 
+pub mod guesses;
+
 pub mod agent;
 
 // What may be sent, how much of it, who has to agree, what goes with it, and which fields come back.

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use serde::Deserialize;
 
 use crate::pipeline::address::socket_text;
+use crate::pipeline::answer::SUMMED;
 use crate::pipeline::audit::OutcomeRecord;
 
 use super::{Asked, Report, unnamed};
@@ -16,8 +17,9 @@ use super::{Asked, Report, unnamed};
 pub struct Entry {
     /// Seconds since 1970, with nine digits after the point.
     start: String,
-    /// What attaché itself said about the request, come back as dynamic metadata.
+    /// What attaché itself said about the request, come back as dynamic metadata: its id,
     pub id: Option<String>,
+    /// and the decision.
     pub decision: Option<String>,
     /// Envoy's own id of a request.
     request: Option<String>,
@@ -67,6 +69,11 @@ impl Entry {
         self.upstream.as_deref().is_some_and(is_given)
     }
 
+    /// True of a refusal that is on record with how many there were like it, and of which there is nothing more to say.
+    pub fn is_summed(&self) -> bool {
+        self.id.as_deref() == Some(SUMMED) && self.was_refused()
+    }
+
     /// True if another decision than an allow was enforced, and nothing went out.
     pub fn was_refused(&self) -> bool {
         self.decision.as_deref().is_some_and(|decision| decision != "allow") && !self.has_upstream()
@@ -112,6 +119,20 @@ mod tests {
     use super::*;
 
     const DECIDED: &str = r#"{"code":200,"decision":"allow","details":"via_upstream","duration":12,"flags":"-","id":"r1","received":3,"sent":5,"source":"127.0.0.1:5","start":"1795214221.981499000","upstream":"192.0.2.1:443"}"#;
+
+    #[test]
+    fn what_was_summed_up_is_known_by_its_id_unless_it_went_out() {
+        let summed = DECIDED.replace("\"r1\"", "\"summed\"").replace("\"allow\"", "\"deny\"");
+        let at_home = summed.replace(",\"upstream\":\"192.0.2.1:443\"", "");
+        for (line, expected) in [
+            (&*at_home, true),
+            (&summed, false),
+            (&at_home.replace("deny", "allow"), false),
+            (&at_home.replace("summed", "r1"), false),
+        ] {
+            assert_eq!(Entry::read(line.as_bytes()).unwrap().is_summed(), expected, "{line}");
+        }
+    }
 
     #[test]
     fn a_line_says_what_became_of_a_request() {

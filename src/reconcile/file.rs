@@ -12,7 +12,7 @@ use rustix::fs::{FallocateFlags, SeekFrom, fallocate, seek};
 use serde::{Deserialize, Serialize};
 
 /// How much is read at a time, in bytes.
-const CHUNK: usize = 256 * 1024;
+const CHUNK: usize = 64 * 1024;
 /// A line that is longer is none of Envoy's.
 const LONGEST_LINE: u64 = 1024 * 1024;
 /// How much is to have been read before it is worth a hole.
@@ -52,6 +52,8 @@ pub struct Tail {
     open: Option<Opened>,
     /// Where to go on in the file that was read last.
     cursor: Cursor,
+    /// What was read last. Kept: it is looked several times a second whether there is more.
+    chunk: Box<[u8]>,
     /// Whether there can be holes in a file here.
     holes: bool,
     /// Lines that are none of Envoy's.
@@ -70,7 +72,8 @@ struct Opened {
 impl Tail {
     /// Goes on at `cursor`. The file is made if it is not there.
     pub fn open(path: PathBuf, mode: u32, cursor: Cursor) -> Self {
-        let tail = Self { path, mode, open: None, cursor, holes: true, unreadable: 0 };
+        let chunk = vec![0; CHUNK].into();
+        let tail = Self { path, mode, open: None, cursor, chunk, holes: true, unreadable: 0 };
         if let Err(error) = tail.create() {
             tracing::warn!(%error, path = %tail.path.display(), "Envoy's access log cannot be made: Envoy has to make it");
         }
@@ -93,8 +96,7 @@ impl Tail {
                 return Ok(false);
             }
             let Some(open) = &mut self.open else { return Ok(false) };
-            let unreadable = &mut self.unreadable;
-            if open.read(&mut left, unreadable, each)? {
+            if open.read(&mut self.chunk, &mut left, &mut self.unreadable, each)? {
                 return Ok(true);
             }
             // It has been read to its end; another may have taken its place.
@@ -162,12 +164,17 @@ impl Tail {
 
 impl Opened {
     /// Reads whole lines from where it stands. True if it stopped before the end.
-    fn read(&mut self, left: &mut usize, unreadable: &mut u64, each: &mut dyn FnMut(u64, &[u8])) -> io::Result<bool> {
-        let mut chunk = vec![0; CHUNK];
+    fn read(
+        &mut self,
+        chunk: &mut [u8],
+        left: &mut usize,
+        unreadable: &mut u64,
+        each: &mut dyn FnMut(u64, &[u8]),
+    ) -> io::Result<bool> {
         let mut held = Vec::new();
         loop {
             let at = self.offset + held.len() as u64;
-            let length = self.file.read_at(&mut chunk, at)?;
+            let length = self.file.read_at(chunk, at)?;
             let Some(read) = chunk.get(..length).filter(|read| !read.is_empty()) else { return Ok(false) };
             if held.is_empty() && read.first() == Some(&0) {
                 // A hole, where it is not known how far the file was read. Beyond its data there is nothing (ENXIO).

@@ -25,12 +25,16 @@ use crate::pipeline::audit::{
 use crate::pipeline::policy::{Class, Reason};
 use crate::pipeline::untold::Words;
 use crate::telemetry::Telemetry;
+pub use entry::Entry;
 pub use envoys::{Connection, Envoys};
 use open::{Known, Mark, Open};
 pub use watch::{Source, Watch};
 
 /// The name of Envoy's file, in the directory of the service's socket.
 pub const ENVOY_FILE: &str = "envoy-access.jsonl";
+
+/// What Envoy was told of a request whose body was awaited.
+const PENDING: &str = "pending";
 
 /// So many alarms are told of one by one; then those of which the number is a power of two.
 const SINGLY: u64 = 100;
@@ -116,11 +120,10 @@ impl Ledger {
         }
     }
 
-    /// It could not be put on record, and was not carried out.
+    /// It could not be put on record, and was not carried out: Envoy's report of the refusal is to be the record, also
+    /// where the disk is well again by then.
     pub fn failed(&self, record: &DecisionRecord) {
-        if record.decision == Verdict::Allow {
-            self.open.forget(&record.request_id);
-        }
+        self.open.begin(&record.request_id, Mark::Below(self.envoys.next()), Instant::now());
     }
 
     /// Takes what Envoy reports, and adds what is to be put on record. True if nothing else has that on record.
@@ -129,8 +132,11 @@ impl Ledger {
         // held against the record.
         let is_news = report.decision.is_none();
         let went_nowhere = report.decision != Some("allow") && report.outcome.upstream.is_none();
-        let known = self.open.finish(&report.outcome.request_id, is_news || went_nowhere, Instant::now());
-        if known == Known::Over {
+        // It had no verdict. Whether that is on record, or the service died before, the journal knows.
+        let is_unsettled = report.decision == Some(PENDING);
+        let anybody = (is_news || went_nowhere) && !is_unsettled;
+        let known = self.open.finish(&report.outcome.request_id, anybody, Instant::now());
+        if known == Known::Over || (known == Known::Stranger && is_unsettled) {
             return false;
         }
         if is_news {
@@ -169,6 +175,8 @@ impl Ledger {
         let reason = match status {
             // 501 is Envoy's answer to a transfer coding that it does not know.
             Some(400..=499 | 501) => Reason::MalformedRequest,
+            // It had no memory left, or too much under way.
+            Some(_) if report.outcome.flags.split(',').any(|flag| matches!(flag, "OM" | "UO")) => Reason::Overloaded,
             Some(_) => Reason::NoVerdict,
             None if report.protocol_error => Reason::MalformedRequest,
             None => Reason::ClientGone,

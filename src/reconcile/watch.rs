@@ -12,7 +12,7 @@ use rustix::process::Pid;
 use super::entry::Entry;
 use super::file::{Cursor, Tail};
 use super::open::{Known, Mark};
-use super::{Ledger, past};
+use super::{Ledger, PENDING, Report, past};
 use crate::pipeline::audit::{Record, Verdict};
 
 /// How often the file is looked at.
@@ -157,6 +157,7 @@ impl Watcher {
             let mut unreadable = 0;
             let more = tail.read(LINES, &mut |at, line| match Entry::read(line) {
                 None => unreadable += 1,
+                Some(entry) if entry.is_summed() => {}
                 Some(entry) => {
                     let Some(id) = entry.request_id() else { return unreadable += 1 };
                     if ledger.open.confirm(&id) != Known::Over {
@@ -230,6 +231,11 @@ impl Watcher {
                 Some(_) if past.ended.contains(&id) => {}
                 None if past.is_partial => {
                     tracing::error!(request_id = %id, "it cannot be told whether a request was decided: the journal is too long");
+                }
+                // The service that was asked about it is gone, and has not decided.
+                None if entry.decision.as_deref() == Some(PENDING) && !entry.report(&id).was_forwarded() => {
+                    let report = Report { decision: None, ..entry.report(&id) };
+                    self.ledger.take(report, &mut self.unwritten);
                 }
                 None if entry.decision.is_some() => {
                     let report = entry.report(&id);

@@ -29,12 +29,13 @@ use crate::certificates::discovery::{Discovery, Options as DiscoveryOptions};
 use crate::certificates::{Authority, Minter};
 use crate::config::{Origin, Problems, mounted};
 use crate::control::{Answered, Control};
-use crate::ext_proc::{ExternalProcessor, Held, Needs};
+use crate::ext_proc::{ExternalProcessor, Held, Load, Needs};
 use crate::https::Trust;
 use crate::journal::{self, Journal, OpenError};
 use crate::live::Live;
 use crate::notify::{self, Notifier};
 use crate::pipeline::guard;
+use crate::pipeline::guesses::Guesses;
 use crate::pod::PodSource;
 use crate::reconcile::{ENVOY_FILE, Ledger, Source, Watch};
 use crate::resolver::{Options as ResolverOptions, Resolver, StatedError};
@@ -86,6 +87,8 @@ pub struct Settings {
     pub resolver: ResolverOptions,
     /// Threads that decide, each with a runtime of its own.
     pub workers: usize,
+    /// A request that has waited longer for one of them is refused.
+    pub shed_after: Duration,
     /// Where variables are read from.
     pub environment: Environment,
     /// The server that keeps counts and approvals; none: they are this process's own.
@@ -160,6 +163,7 @@ pub enum ServeError {
 pub struct Running {
     live: Arc<Live>,
     journal: Arc<Journal>,
+    sums: Arc<record::Sums>,
     notifier: Notifier,
     room: sinks::Room,
     to_open: Sinks,
@@ -192,6 +196,7 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
         authority,
         resolver,
         workers,
+        shed_after,
         environment,
         store,
         supervisor,
@@ -199,8 +204,15 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
     let shown = telemetry::Settings::of_process().map_err(TelemetryError::from)?;
     let telemetry = Telemetry::new(&shown)?;
     let memory = Arc::new(guard::Memory::new(&RandomState::new()));
-    let policies =
-        policy::PolicySource { origin: policy.clone(), agent, pod, environment: Arc::new(environment), memory };
+    let guesses = Arc::new(Guesses::new(&RandomState::new()));
+    let policies = policy::PolicySource {
+        origin: policy.clone(),
+        agent,
+        pod,
+        environment: Arc::new(environment),
+        memory,
+        guesses: guesses.clone(),
+    };
     let loaded = policies.load().map_err(ServeError::Policy)?;
     // A supervisor has said it already.
     if supervisor.is_none() {
@@ -240,6 +252,7 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
         resolver: Arc::new(Names(resolver.clone())),
         store: store.clone(),
         held: Held::default(),
+        load: Load::new(shed_after),
         herald: crier.clone(),
         recorder: Arc::new(recorder),
         telemetry: telemetry.clone(),
@@ -329,11 +342,14 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
     tokio::spawn(policy::watch(policies, kept, live.clone(), notifier.clone(), telemetry.clone()));
     tokio::spawn(policy::refresh_secrets(live.clone()));
     tokio::spawn(record::keep(journal.clone()));
+    let sums = Arc::new(record::Sums { guesses, journal: journal.clone(), live: live.clone() });
+    tokio::spawn(record::sum(sums.clone()));
     tokio::spawn(herald::watch_journal(journal.clone(), notifier.clone()));
     tokio::spawn(crier.watch(store));
     Ok(Running {
         live,
         journal,
+        sums,
         notifier,
         room,
         to_open: sinks,
@@ -392,6 +408,7 @@ impl Running {
         }
         let watch = self.watch;
         let _ = tokio::task::spawn_blocking(move || watch.finish()).await;
+        self.sums.write();
         if let Err(error) = self.journal.close() {
             tracing::error!(%error, "the journal may not be on disk in full");
         }

@@ -16,6 +16,7 @@ use crate::config::{self, Origin, Policy, Problems, Revision, Severity};
 use crate::live::{InForce, Live};
 use crate::notify::{Channel, Event, Notifier, ReloadFailed};
 use crate::pipeline::guard::{Guard, Memory};
+use crate::pipeline::guesses::Guesses;
 use crate::pod::{Labels, Pod, PodSource};
 use crate::secrets::{Bounds, Environment, Files, Secrets, Source};
 use crate::telemetry::Telemetry;
@@ -31,6 +32,8 @@ pub struct PolicySource {
     pub environment: Arc<Environment>,
     /// What is remembered of what agents sent, whatever the policy.
     pub memory: Arc<Memory>,
+    /// The tokens that were guessed, whatever the policy.
+    pub guesses: Arc<Guesses>,
 }
 
 impl PolicySource {
@@ -104,6 +107,7 @@ impl PolicySource {
             tracing::warn!("{weak}");
         }
         let mut rules = compiled.rules;
+        rules.agents.bound_guesses(self.guesses.clone());
         if let Some(dlp) = rules.dlp().cloned() {
             let names = rules.agents.ids().map(|id| rules.agents.name(id).clone()).collect();
             rules.inspector = Some(Arc::new(Guard::new(dlp, names, secrets.held(), self.memory.clone())));

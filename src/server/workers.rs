@@ -5,6 +5,7 @@ use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyper::body::Incoming;
@@ -21,7 +22,7 @@ use tonic_health::pb::health_server::{Health, HealthServer};
 use super::listen::{Connection, stopped};
 use crate::access_log::AccessLogServer;
 use crate::certificates::discovery::DiscoveryServer;
-use crate::ext_proc::ExternalProcessor;
+use crate::ext_proc::{ExternalProcessor, idle, turned};
 use crate::reconcile::Envoys;
 use crate::telemetry::Relay;
 
@@ -88,7 +89,7 @@ pub fn start<H: Health>(
     for number in 0..count {
         let (queue, connections) = mpsc::unbounded_channel();
         let (services, stop) = (services.clone(), stop.clone());
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().on_thread_park(idle).build()?;
         let thread = std::thread::Builder::new().name(format!("worker-{number}"));
         threads.push(thread.spawn(move || runtime.block_on(work(services, connections, stop)))?);
         queues.push(Queue(queue));
@@ -143,12 +144,24 @@ async fn serve<H: Health>(
         .serve_connection(io, service_fn(|request| services.call(request)));
     let mut connection = pin!(connection);
     tokio::select! {
-        served = &mut connection => return ended(served),
+        served = Turning(connection.as_mut()) => return ended(served),
         () = stopped(&mut stop) => connection.as_mut().graceful_shutdown(),
     }
     tokio::select! {
-        served = &mut connection => ended(served),
+        served = Turning(connection.as_mut()) => ended(served),
         () = decided(&services.in_flight) => {}
+    }
+}
+
+/// A connection. Each time this worker turns to it, what has come is read: how long a request waits is counted from there.
+struct Turning<'c, F>(Pin<&'c mut F>);
+
+impl<F: Future> Future for Turning<'_, F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        turned();
+        self.0.as_mut().poll(cx)
     }
 }
 

@@ -158,6 +158,14 @@ fn service(cluster: &Node<'_>, findings: &mut Findings) {
             "set it to a few MB at most",
         );
     }
+    for frames in ["max_outbound_control_frames", "max_outbound_frames"] {
+        findings.expect(
+            h2.get(frames).number().is_some_and(|most| most >= 100_000),
+            &h2.get(frames),
+            "many agents at once look like a flood, and Envoy cuts off every verdict that is still awaited",
+            "set it to 1000000",
+        );
+    }
     roomy(cluster, 10_000, findings);
     findings.expect(
         cluster.get("health_checks").items().iter().any(|check| check.get("grpc_health_check").is_present()),

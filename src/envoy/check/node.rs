@@ -1,9 +1,12 @@
 //! What belongs to the whole Envoy: its admin interface, where its resources come from, its limits.
 
-use serde_json::json;
+use std::sync::LazyLock;
+
+use serde_json::{Value, json};
 
 use super::clusters::Clusters;
 use super::document::{Findings, Node};
+use crate::envoy::bootstrap::SHIPPED;
 
 pub(super) fn check(bootstrap: &Node<'_>, clusters: &Clusters<'_>, findings: &mut Findings) {
     admin(&bootstrap.get("admin"), findings);
@@ -184,6 +187,12 @@ fn runtime(bootstrap: &Node<'_>, findings: &mut Findings) {
     );
 }
 
+/// What is done when memory runs out.
+static SHIPPED_ACTIONS: LazyLock<Option<Value>> = LazyLock::new(|| {
+    let shipped = super::document::parse(SHIPPED).ok()?;
+    shipped.pointer("/overload_manager/actions").cloned()
+});
+
 fn limits(bootstrap: &Node<'_>, findings: &mut Findings) {
     let monitors = bootstrap.at("overload_manager.resource_monitors");
     let limit = monitors.items().into_iter().find(|monitor| {
@@ -198,6 +207,25 @@ fn limits(bootstrap: &Node<'_>, findings: &mut Findings) {
         &monitors,
         "an agent can open connections until Envoy runs out of memory",
         "add the monitor `envoy.resource_monitors.global_downstream_max_connections`",
+    );
+    let heap = monitors.items().into_iter().find(|monitor| {
+        monitor.get("name").is("envoy.resource_monitors.fixed_heap")
+            && monitor.is_type("envoy.extensions.resource_monitors.fixed_heap.v3.FixedHeapConfig")
+    });
+    findings.expect(
+        heap.is_some_and(|monitor| {
+            monitor.at("typed_config.max_heap_size_bytes").number().is_some_and(|most| most > 0)
+        }),
+        &monitors,
+        "agents can make Envoy keep more than there is memory",
+        "add the monitor `envoy.resource_monitors.fixed_heap`; `attache envoy render --max-heap …` writes it",
+    );
+    let actions = bootstrap.at("overload_manager.actions");
+    findings.expect(
+        SHIPPED_ACTIONS.as_ref() == Some(actions.value()),
+        &actions,
+        "when memory runs out, not all is done that the shipped file does",
+        "take `overload_manager.actions` from the shipped file",
     );
     let excluded = bootstrap.at("stats_config.stats_matcher.exclusion_list.patterns");
     for pattern in [json!({"prefix": "sds."}), json!({"contains": ".ssl.certificate."})] {

@@ -147,6 +147,12 @@ fn timeouts(config: &Node<'_>, findings: &mut Findings) {
 }
 
 fn attributes(list: &Node<'_>, door: Door, findings: &mut Findings) {
+    findings.require(
+        list.texts().contains(&"request.time"),
+        list,
+        "attaché does not see `request.time`: under load it cannot tell how long a request has waited in Envoy",
+        "add `request.time` to `request_attributes`",
+    );
     let needed: &[&str] = match door {
         Door::Proxy => &["source.address"],
         Door::Tls => &["connection.requested_server_name", "filter_state['attache.session']"],

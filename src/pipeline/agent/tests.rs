@@ -1,5 +1,3 @@
-use std::time::{Duration, SystemTime};
-
 use proptest::prelude::*;
 
 use super::*;
@@ -100,6 +98,71 @@ fn a_header_that_nobody_trusts_identifies_nobody_and_stays_behind() {
     assert_eq!(who(&agents, Door::Tls, &[("x-untrusted", "ann")]), Ok(None));
     assert!(agents.is_identity_header("x-untrusted") && agents.is_identity_header("x-agent"));
     assert!(!agents.is_identity_header("x-other"));
+}
+
+/// Whoever guesses, however it is shown, is bounded; whoever shows what is long enough is not kept waiting by that.
+#[test]
+fn wrong_tokens_are_bounded_wherever_they_are_shown() {
+    let long = "ann-has-a-token-of-thirty-two-or-more";
+    let now = Instant::now();
+    let session = |token: &str| Session {
+        authority: crate::pipeline::message::Authority::parse(b"a.example:443").unwrap(),
+        source: "192.0.2.7:1".into(),
+        peer: None,
+        tokens: vec![TokenHash::of(token.as_bytes())],
+        headers: Vec::new(),
+    };
+    for (door, name, scheme) in [
+        (Door::Proxy, "proxy-authorization", "Bearer"),
+        (Door::Proxy, "proxy-authorization", "Basic"),
+        (Door::Proxy, "authorization", "Bearer"),
+        (Door::Tls, "authorization", "Bearer"),
+    ] {
+        let mut agents = agents();
+        agents.add_token(TokenHash::of(long.as_bytes()), AgentId(0), None);
+        agents.bound_guesses(Arc::new(Guesses::new(&std::hash::RandomState::new())));
+        let origin = Origin { source: Some("192.0.2.7:1"), guessed: Some(now), ..Origin::unknown(at(NOW)) };
+        let show = |token: &str, origin: &Origin<'_>| {
+            let value = if scheme == "Basic" { basic(&format!("ann:{token}")) } else { format!("Bearer {token}") };
+            who_from(&agents, door, &[(name, &value)], origin)
+        };
+        assert_eq!(show("ann-token", &origin), is("ann", How::Token));
+        let refused = (0..100).filter(|n| show(&format!("guess-{n}"), &origin) == Err(Reason::TooManyTokens)).count();
+        assert_eq!(refused, 80, "{door:?} {name} {scheme}");
+        assert_eq!(show("ann-token", &origin), is("ann", How::Token), "it was right here before");
+        assert_eq!(show(long, &origin), is("ann", How::Token));
+        // Not found out now by whoever guesses it, and not charged to anybody else.
+        let short = show("ann-short", &origin);
+        assert_eq!(short, Err(Reason::TooManyTokens));
+        let elsewhere = Origin { source: Some("192.0.2.8:1"), ..origin };
+        assert_eq!(show("ann-short", &elsewhere), is("ann", How::Token));
+        // What opened the tunnel was right then.
+        let opened = session("ann-short");
+        let inside = Origin { session: Some(&opened), ..origin };
+        assert_eq!(who_from(&agents, Door::Tls, &[], &inside), is("ann", How::Token));
+        let again = Origin { guessed: None, ..origin };
+        assert_eq!(show("ann-short", &again), is("ann", How::Token), "who it is was known before");
+    }
+}
+
+/// Whoever is known could try in `Authorization` whether it names somebody else.
+#[test]
+fn an_agents_own_short_bearer_is_its_own_and_a_row_of_them_is_guessing() {
+    let mut agents = agents();
+    agents.bound_guesses(Arc::new(Guesses::new(&std::hash::RandomState::new())));
+    let origin = Origin { source: Some("192.0.2.7:1"), guessed: Some(Instant::now()), ..Origin::unknown(at(NOW)) };
+    let show = |own: &str| {
+        let own = format!("Bearer {own}");
+        who_from(&agents, Door::Tls, &[("x-agent", "ann"), ("authorization", &own)], &origin)
+    };
+    assert_eq!(show("sk-own"), is("ann", How::Header));
+    let passed = (0..100).filter(|n| show(&format!("guess-{n}")).is_ok()).count();
+    assert_eq!(passed, 19);
+    assert_eq!(show("bob-token"), Err(Reason::TooManyTokens), "whether it is somebody's is not said");
+    assert_eq!(show("sk-own"), is("ann", How::Header), "what was used before is not kept waiting");
+    for n in 0..100 {
+        assert_eq!(show(&format!("sk-an-own-key-of-thirty-two-or-more-{n}")), is("ann", How::Header));
+    }
 }
 
 #[test]
@@ -334,7 +397,7 @@ proptest! {
             tokens: at_connect,
             headers: Vec::new(),
         };
-        let origin = Origin { session: Some(&session), peer: peer.as_ref(), source, now: at(NOW) };
+        let origin = Origin { session: Some(&session), peer: peer.as_ref(), source, now: at(NOW), guessed: None };
         let fields: Vec<_> = fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let door = if inside { Door::Tls } else { Door::Proxy };
         let found = who_from(&agents, door, &fields, &origin).map(|found| found.map(|(name, _)| name));

@@ -14,6 +14,7 @@ pub mod dns_stub;
 pub mod envoy;
 pub mod ext_proc;
 mod grpc;
+mod harden;
 pub mod https;
 pub mod journal;
 pub mod kubernetes;

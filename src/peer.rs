@@ -73,13 +73,6 @@ fn named_in(users: &str, uid: u32) -> Option<&str> {
     })
 }
 
-/// Keeps other processes of this user from reading this one's memory and environment (PR_SET_DUMPABLE, prctl(2)).
-/// To be called before a secret is read.
-pub fn forbid_inspection() -> io::Result<()> {
-    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)?;
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -117,7 +117,7 @@ fn read_text(path: &Path) -> io::Result<String> {
 
 /// One label a line, as `key="value"`. What cannot be a label is none of the kubelet's, which has nothing to escape in
 /// one: the number of the first such line.
-fn labels(text: &str) -> Result<BTreeMap<String, String>, usize> {
+pub fn labels(text: &str) -> Result<BTreeMap<String, String>, usize> {
     let mut labels = BTreeMap::new();
     for (index, line) in text.lines().enumerate() {
         let label = line.split_once('=').and_then(|(key, rest)| {

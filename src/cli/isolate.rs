@@ -22,7 +22,7 @@ use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
     SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, sendto, socket_with,
 };
-use rustix::thread::{CapabilitySet, remove_capability_from_bounding_set};
+use rustix::thread::{CapabilitySet, remove_capability_from_bounding_set, set_no_new_privs};
 use tokio::process::{Child, Command};
 
 use super::{Failure, Outcome};
@@ -145,6 +145,8 @@ pub fn run(args: Args) -> Outcome {
     drop(listener);
     let state_dir = args.relay.parent().ok_or_else(|| Failure::runtime("the relay has no directory"))?;
     hide(state_dir).map_err(|error| without(&error))?;
+    // Where only one user is mapped, no program could make it another anyway; where that is root, none shall.
+    set_no_new_privs(true).map_err(Failure::runtime)?;
     let (program, rest) = args.command.split_first().ok_or_else(|| Failure::usage("there is no command"))?;
     let error = std::process::Command::new(program).args(rest).exec();
     let code = if error.kind() == io::ErrorKind::NotFound { 127 } else { 126 };

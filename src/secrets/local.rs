@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::unix::ffi::OsStringExt;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
@@ -13,6 +13,8 @@ use crate::pipeline::credential::{BadSecret, Secret};
 
 /// A secret is never longer, in bytes: Envoy would not take a larger header.
 const MAX_SECRET: u64 = 32 * 1024;
+/// Opening does not wait for anybody.
+const NONBLOCK: i32 = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
 
 /// Environment variables as they were when attaché started. Values are wiped when dropped.
 #[derive(Default)]
@@ -147,7 +149,11 @@ fn stamp(path: &Path) -> Option<Stamp> {
 
 fn read_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, LocalError> {
     let unreadable = |source| LocalError::Unreadable { path: path.to_owned(), source };
-    let file = File::open(path).map_err(unreadable)?;
+    // A named pipe would hold up whoever opens it, and with him every other secret that is to be read again.
+    let file = File::options().read(true).custom_flags(NONBLOCK).open(path).map_err(unreadable)?;
+    if !file.metadata().map_err(unreadable)?.is_file() {
+        return Err(unreadable(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file")));
+    }
     // Room for all of it at once: a buffer that grew would leave copies of the secret behind.
     let mut value = Zeroizing::new(Vec::with_capacity(MAX_SECRET as usize + 1));
     file.take(MAX_SECRET + 1).read_to_end(&mut value).map_err(unreadable)?;
@@ -168,5 +174,17 @@ mod tests {
         std::fs::write(&path, vec![b'x'; MAX_SECRET as usize + 1]).unwrap();
         let read = Source::File(path).read(&Environment::default());
         assert!(matches!(read, Err(LocalError::TooLong(_))));
+    }
+
+    #[test]
+    fn nobody_waits_for_what_is_no_file() {
+        use rustix::fs::{CWD, FileType, Mode, mknodat};
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        for path in [path, folder.path().to_owned()] {
+            let read = Source::File(path).read(&Environment::default());
+            assert!(read.unwrap_err().to_string().ends_with("it is not a regular file"));
+        }
     }
 }

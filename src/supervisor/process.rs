@@ -5,12 +5,13 @@ use std::path::Path;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 use super::SupervisorError;
 use super::handover::{self, Message};
+use crate::harden;
 
 /// First and longest pause before a process that ended is started again.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -35,8 +36,9 @@ impl Process {
 
     /// Starts a process in a process group of its own: what a terminal sends to the agent's is not for it.
     pub fn spawn(name: &'static str, mut command: Command) -> Result<Self, SupervisorError> {
-        let spawned = command.process_group(0).kill_on_drop(true).spawn();
+        let spawned = harden::unprivileged(|| command.process_group(0).kill_on_drop(true).spawn());
         let mut child = spawned.map_err(|source| SupervisorError::Spawn { name, source })?;
+        allow_many_files(&child);
         let (input, output) = (child.stdin.take(), child.stdout.take().map(BufReader::new));
         Ok(Self { child: Some(child), input, output, ..Self::none(name) })
     }
@@ -118,4 +120,37 @@ pub fn tail(log: &Path) -> String {
     let text = String::from_utf8_lossy(&text);
     let lines: Vec<_> = text.lines().rev().take(5).collect();
     lines.into_iter().rev().collect::<Vec<_>>().join("\n")
+}
+
+/// Lets it have as many descriptors as this process may have (RLIMIT_NOFILE, getrlimit(2)): what shells begin with, often
+/// 1,024, is used up by a few hundred connections. An agent keeps what the shell gave: programs on `select(2)` need it low.
+fn allow_many_files(child: &Child) {
+    let Some(pid) = child.id().and_then(|pid| Pid::from_raw(pid.cast_signed())) else { return };
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = prlimit(Some(pid), Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::debug!(%error, "a process that was started has no more descriptors than this one");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_started_may_have_all_descriptors_that_there_are() {
+        let limit = getrlimit(Resource::Nofile);
+        let most = limit.maximum.unwrap();
+        prlimit(None, Resource::Nofile, Rlimit { current: Some(most - 1), ..limit }).unwrap();
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", "read _; ulimit -Sn"])
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped());
+        let mut started = Process::spawn("sh", command).unwrap();
+        assert_eq!(getrlimit(Resource::Nofile).current, Some(most - 1), "and this process as many as before");
+        started.input.as_mut().unwrap().write_all(b"\n").await.unwrap();
+        assert_eq!(started.first_line().await.unwrap().trim(), most.to_string());
+    }
 }

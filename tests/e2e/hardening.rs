@@ -1,0 +1,124 @@
+//! What whoever gets hold of a process would get with it: privileges, core dumps, secrets that are no longer in use.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
+use tempfile::NamedTempFile;
+
+use crate::support::{Attache, Upstream, script, until};
+
+const POLICY: &str = "allowedDomains: [api.example.com]\n";
+
+#[tokio::test]
+async fn service_and_envoy_gain_no_privileges_and_leave_no_core_dumps() {
+    let attache = Attache::up(POLICY).start().await;
+    let (service, envoy) = (attache.service().await, attache.envoy().await);
+    for pid in [service, envoy] {
+        assert_eq!(status(pid, "NoNewPrivs"), "1", "{pid}");
+        assert_eq!(core_limits(pid)[0], "0", "{pid}");
+    }
+    assert_eq!(core_limits(service)[1], "0", "it is not to be had back");
+    let filter = std::fs::read_to_string(format!("/proc/{envoy}/coredump_filter")).unwrap();
+    assert_eq!(filter.trim(), "00000000", "programs that take core dumps ask for no limit");
+}
+
+#[tokio::test]
+async fn the_command_keeps_its_privileges_unless_it_is_isolated() {
+    const LOOK: &str = "
+for name in ('status', 'limits'):
+    for line in open(f'/proc/self/{name}'):
+        if line.startswith(('NoNewPrivs', 'Max core')):
+            print(line.split()[1 if name == 'status' else 4])
+";
+    let own = status(std::process::id(), "NoNewPrivs");
+    for (flags, expected) in [(&[][..], own.as_str()), (&["--isolate"], "1")] {
+        let output = Attache::up(POLICY).flags(flags).run(script::python(LOOK)).await;
+        assert_eq!(output.stdout, format!("{expected}\n0\n"), "{flags:?} {}", output.stderr);
+    }
+}
+
+/// Of a credential, what was replaced is looked for until it was replaced twice more. Then nothing is left of it but what
+/// buffers of the gRPC stack have that were not used again yet, and soon not that either.
+#[tokio::test]
+async fn nothing_is_left_in_memory_of_a_credential_that_is_no_longer_looked_for() {
+    const VALUES: [&str; 4] =
+        ["first-9aF3kLm20Qx8Wd5Rt", "second-zX7vB1nT5w2Hj6Lq", "third-wR8yU2iO4pK9sDf3", "fourth-A6sD0fGhJ7mZ1xCv"];
+    let file = NamedTempFile::new().unwrap();
+    let put = |content: &str| {
+        let draft = file.path().with_extension("draft");
+        std::fs::write(&draft, content).unwrap();
+        std::fs::rename(draft, file.path()).unwrap();
+    };
+    put(VALUES[0]);
+    let policy = format!(
+        r#"
+allowedDomains: [{{pattern: "http://api.example.com", allowPrivate: [127.0.0.1/32]}}]
+credentials:
+  - name: key
+    file: {}
+    injections:
+      - {{domain: "http://api.example.com", plaintext: true, headerName: X-Key, headerFormat: "Key {{value}}"}}
+"#,
+        file.path().display()
+    );
+    let upstream = Upstream::http().await;
+    let attache = Attache::up(&policy).resolve_port("api.example.com", 80, &upstream).start().await;
+    let service = attache.service().await;
+    // Over one connection.
+    let ask = async |count: u32| {
+        let answer = attache.curl([format!("http://api.example.com/[1-{count}]")]).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        upstream.requests().pop().unwrap().header("x-key").unwrap().to_owned()
+    };
+    for value in VALUES {
+        put(value);
+        until("the new value", async || (ask(1).await == format!("Key {value}")).then_some(())).await;
+        ask(20).await;
+    }
+    for value in &VALUES[1..] {
+        assert!(
+            found(service, value) > 0,
+            "`{value}` is still looked for: a search that does not find it shows nothing"
+        );
+    }
+    until("the value to be gone", async || {
+        ask(50).await;
+        (found(service, VALUES[0]) == 0).then_some(())
+    })
+    .await;
+}
+
+/// How often a text is in what a process may write to.
+fn found(pid: u32, text: &str) -> usize {
+    let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
+    let memory = File::open(format!("/proc/{pid}/mem")).unwrap();
+    let mut count = 0;
+    for line in maps.lines() {
+        let mut words = line.split_whitespace();
+        let (Some(range), Some(rights)) = (words.next(), words.next()) else { panic!("{line}") };
+        if !rights.starts_with("rw") {
+            continue;
+        }
+        let (from, to) = range.split_once('-').unwrap();
+        let [from, to] = [from, to].map(|text| u64::from_str_radix(text, 16).unwrap());
+        let mut bytes = vec![0; usize::try_from(to - from).unwrap()];
+        // What was given back since the list was read is gone.
+        if memory.read_exact_at(&mut bytes, from).is_ok() {
+            count += memchr::memmem::find_iter(&bytes, text).count();
+        }
+    }
+    count
+}
+
+fn status(pid: u32, name: &str) -> String {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap().trim().to_owned()
+}
+
+/// Soft and hard.
+fn core_limits(pid: u32) -> [String; 2] {
+    let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max core file size")).unwrap();
+    let mut words = line.split_whitespace().map(str::to_owned);
+    [(); 2].map(|()| words.next().unwrap())
+}

@@ -233,7 +233,16 @@ fn a_namespace_gets_a_policy_and_a_bootstrap_that_hold() {
     assert_eq!(asked.status.code(), Some(3), "{}", err(&asked));
     let envoy = file("envoy.yaml", &objects[1]["data"]["envoy.yaml"]);
     out(&attache(&["envoy", "check", &envoy], b""));
-    let render = ["envoy", "render", "--transparent", "127.0.0.1:10443,[::1]:10443", "--admin-mode", "0660"];
+    let render = [
+        "envoy",
+        "render",
+        "--transparent",
+        "127.0.0.1:10443,[::1]:10443",
+        "--admin-mode",
+        "0660",
+        "--max-heap",
+        "192MiB",
+    ];
     assert_eq!(objects[1]["data"]["envoy.yaml"], out(&attache(&render, b"")));
     // And they are no workloads: injection leaves them alone.
     assert_eq!(out(&attache(&["inject", "-f", "-"], text.as_bytes())), text);

@@ -227,8 +227,12 @@ fn text(file: &Path) -> Result<(String, String), Failure> {
 }
 
 fn print_manifests(manifests: &Manifests) -> Outcome {
-    let bootstrap =
-        Bootstrap { admin_mode: 0o660, transparent: kubernetes::TRANSPARENT.to_vec(), ..Bootstrap::default() };
+    let bootstrap = Bootstrap {
+        admin_mode: 0o660,
+        max_heap: kubernetes::ENVOY_HEAP,
+        transparent: kubernetes::TRANSPARENT.to_vec(),
+        ..Bootstrap::default()
+    };
     let envoy = bootstrap.render().map_err(Failure::runtime)?;
     let mut out = io::stdout().lock();
     let policy = BTreeMap::from([("policy.yaml", DENY_ALL)]);

@@ -35,6 +35,9 @@ pub const SIZE: usize = 32 << 20;
 pub const TRANSPARENT: [SocketAddr; 2] =
     [SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 10443), SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), 10443)];
 
+/// What Envoy may take for what agents make it keep, in bytes: its container has 256 MiB.
+pub const ENVOY_HEAP: u64 = 192 << 20;
+
 /// The annotation, or label, that says whether a pod gets sidecars.
 const INJECT: &str = "attache.dev/inject";
 

@@ -159,7 +159,10 @@ impl Chunk<'_> {
                 }
             }
         }
-        let mut reader = Reader { events: Parser::new_from_str(self.text), line: 1, anchors: HashMap::new(), nodes: 0 };
+        let last = self.text.rsplit('\n').next().unwrap_or_default();
+        let unended = (!last.trim().is_empty()).then(|| self.text.chars().count());
+        let (events, anchors) = (Parser::new_from_str(self.text), HashMap::new());
+        let mut reader = Reader { events, line: 1, end: 0, unended, anchors, nodes: 0 };
         let root = reader.document().map_err(|error| (self.line + reader.line.saturating_sub(1), error))?;
         Ok(vec![Document { line: self.line, text: self.text.to_owned(), format: Format::Yaml, root }])
     }
@@ -194,6 +197,10 @@ impl Chunk<'_> {
 struct Reader<'a> {
     events: Parser<'a, StrInput<'a>>,
     line: usize,
+    /// Where the last event ends, in characters.
+    end: usize,
+    /// Where the text ends, if its last line has something in it and no line break.
+    unended: Option<usize>,
     anchors: HashMap<usize, (Node, usize)>,
     nodes: usize,
 }
@@ -223,7 +230,11 @@ impl<'a> Reader<'a> {
         let (node, anchor) = match event {
             Event::Scalar(text, style, anchor, tag) => {
                 let tagged = is_text(tag.as_deref())?;
-                let text = text.into_owned();
+                let mut text = text.into_owned();
+                // The parser adds a line break to a last line that has none (YAML 1.2.2 §8.1.1.2 keeps those that are there).
+                if matches!(style, ScalarStyle::Literal | ScalarStyle::Folded) && self.unended == Some(self.end) {
+                    text.truncate(text.strip_suffix('\n').map_or(text.len(), str::len));
+                }
                 // Plain over several lines is text: nothing else has line breaks in it.
                 let quoted = style != ScalarStyle::Plain || tagged || text.contains('\n');
                 let node = if text.is_empty() && !quoted {
@@ -306,6 +317,7 @@ impl<'a> Reader<'a> {
         match self.events.next_event() {
             Some(Ok((event, span))) => {
                 self.line = span.start.line();
+                self.end = span.end.index();
                 Ok(event)
             }
             Some(Err(error)) => {

@@ -107,6 +107,24 @@ fn every_way_of_saying_things_survives() {
 }
 
 #[test]
+fn a_last_line_without_a_break_gets_none() {
+    for (style, expected) in [("|", "two"), ("|+", "two"), (">", "two"), ("|-", "two")] {
+        let pod = "apiVersion: v1\nkind: Pod\nspec: {securityContext: {runAsUser: 10001}, containers: [{name: a, image: i}]}\nmetadata:\n  name: p\n  annotations:\n";
+        let of = |end: &str| {
+            let after = injected(&options(), &format!("{pod}    note: {style}\n      two{end}"));
+            let read: serde_yaml::Value = serde_yaml::from_str(&after).unwrap();
+            read["metadata"]["annotations"]["note"].as_str().unwrap().to_owned()
+        };
+        assert_eq!(of(""), expected, "{style}");
+        assert_eq!(of("\n").trim_end(), expected, "{style}");
+        assert_eq!(of("\n").ends_with('\n'), style != "|-", "{style}");
+        // What comes behind it is no part of it, and its own line breaks stay.
+        assert_eq!(of("\n# a comment"), of("\n"), "{style}");
+        assert_eq!(of("\n\n      three").matches('\n').count(), if style == ">" { 1 } else { 2 }, "{style}");
+    }
+}
+
+#[test]
 fn a_document_without_pods_leaves_as_it_came() {
     let config = "apiVersion: v1\nkind: ConfigMap   # odd, but so it is\nmetadata: {name: c,\n   labels: {a: &x b, c: *x}}\n\
                   data:\n    \"script\": |+\n        one\n\n          two\n\n\n";

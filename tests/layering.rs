@@ -20,7 +20,8 @@ const TABLE: &[(&str, &[&str])] = &[
     ("pipeline::policy::matcher", &["pipeline::message"]),
     ("pipeline::policy::path", &["pipeline::message"]),
     ("pipeline::session", &["pipeline::message"]),
-    ("pipeline::agent", &["pipeline::message", "pipeline::policy::decision", "pipeline::session"]),
+    ("pipeline::guesses", &[]),
+    ("pipeline::agent", &["pipeline::message", "pipeline::policy::decision", "pipeline::session", "pipeline::guesses"]),
     ("pipeline::limit", &["pipeline::policy::decision"]),
     ("pipeline::approval", &["pipeline::policy::decision", "pipeline::limit"]),
     ("pipeline::credential", &["pipeline::message", "pipeline::policy::decision", "pipeline::policy::path"]),
@@ -117,6 +118,7 @@ const TABLE: &[(&str, &[&str])] = &[
         &["pipeline::agent", "pipeline::policy", "pipeline::approval", "config", "live", "store", "journal", "peer"],
     ),
     // What holds it together, and what a person starts.
+    ("harden", &[]),
     ("envoy", &[]),
     ("net", &[]),
     ("kubernetes", &[]),
@@ -144,7 +146,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "control",
         ],
     ),
-    ("supervisor", &["secrets", "certificates", "reconcile", "envoy"]),
+    ("supervisor", &["secrets", "certificates", "reconcile", "harden", "envoy"]),
     (
         "cli",
         &[
@@ -161,6 +163,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "certificates",
             "reconcile",
             "control",
+            "harden",
             "envoy",
             "net",
             "kubernetes",

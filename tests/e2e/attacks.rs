@@ -1,5 +1,19 @@
 //! What a hostile agent sends to break out, to be somebody else, or to take the proxy away from others.
 
+mod bombs;
+mod certificates;
+mod environment;
+mod frames;
+mod fronting;
+mod guessing;
+mod notations;
+mod redirects;
+mod said;
+mod secrets;
+mod smuggling;
+mod spoofing;
+mod verdicts;
+
 use std::sync::Arc;
 
 use hyper::body::Bytes;

@@ -373,6 +373,22 @@ fn weakenings() -> Vec<(String, Value, &'static str)> {
     add("/dynamic_resources/lds_config".into(), json!({"ads": {}}), "does not see");
     add("/dynamic_resources/cds_config".into(), json!({"ads": {}}), "does not see");
     add("/dynamic_resources/ads_config/api_type".into(), json!("GRPC"), "delta");
+    add(
+        "/overload_manager/resource_monitors/0".into(),
+        json!({"name": "envoy.resource_monitors.none"}),
+        "keep more than",
+    );
+    add("/overload_manager/resource_monitors/0/typed_config/max_heap_size_bytes".into(), json!(0), "keep more than");
+    add("/overload_manager/actions/1/triggers".into(), json!([]), "when memory runs out");
+    add(
+        "/overload_manager/actions/2/triggers/0/name".into(),
+        json!("envoy.resource_monitors.none"),
+        "when memory runs out",
+    );
+    let h2 = "typed_extension_protocol_options/envoy.extensions.upstreams.http.v3.HttpProtocolOptions/explicit_http_config/http2_protocol_options";
+    for frames in ["max_outbound_control_frames", "max_outbound_frames"] {
+        add(format!("{service}/{h2}/{frames}"), json!(1000), "look like a flood");
+    }
     add("/layered_runtime/layers/-".into(), json!({"name": "admin", "admin_layer": {}}), "switch protections");
     add(
         "/static_resources/listeners/-".into(),
@@ -446,6 +462,7 @@ const HARMLESS: &[(&str, &str)] = &[
     ("/static_resources/clusters/6/typed_extension_protocol_options", DEFAULT),
     ("/static_resources/clusters/6/typed_extension_protocol_options/*", DEFAULT),
     ("/static_resources/clusters/*/typed_extension_protocol_options/*/auto_config/http_protocol_options", DEFAULT),
+    ("/overload_manager/refresh_interval", "memory is looked at once a second"),
     ("/static_resources/clusters/0/health_checks/0/no_traffic_interval", "a slower look at attaché's health"),
     ("/static_resources/clusters/0/health_checks/0/unhealthy_interval", "a slower look at attaché's health"),
     ("/static_resources/clusters/1/connect_timeout", DEFAULT),

@@ -318,7 +318,7 @@ impl Workplace {
 }
 
 /// `command`, its variables included, started by a wrapper if there is one.
-fn through(wrapper: &[OsString], command: Command) -> Command {
+pub fn through(wrapper: &[OsString], command: Command) -> Command {
     let Some((program, arguments)) = wrapper.split_first() else { return command };
     let mut wrapped = Command::new(program);
     wrapped.args(arguments).arg(command.as_std().get_program()).args(command.as_std().get_args());
@@ -346,6 +346,8 @@ pub fn attache(home: &Path) -> Command {
         .env("HOME", home)
         .env("XDG_RUNTIME_DIR", home)
         .env("XDG_STATE_HOME", home.join("state-home"))
+        // A debug build on a busy machine takes longer to turn to a hundred requests at once than what is usual.
+        .env("ATTACHE_SHED_AFTER", "2s")
         .env("ENVOY_BIN", envoy_binary());
     command
 }

@@ -114,6 +114,10 @@ impl Collector {
         Collector { address, sink, server }
     }
 
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// For `OTEL_EXPORTER_OTLP_ENDPOINT`.
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.address)

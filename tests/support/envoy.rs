@@ -46,4 +46,9 @@ impl Envoy {
     pub fn pid(&self) -> u32 {
         self.running.pid()
     }
+
+    /// What it has said on stderr so far.
+    pub fn stderr(&self) -> String {
+        self.running.stderr()
+    }
 }

@@ -27,6 +27,7 @@
 pub mod ask;
 pub mod attache;
 pub mod ca;
+pub mod clock;
 pub mod collector;
 pub mod curl;
 pub mod disk;
@@ -51,6 +52,7 @@ pub mod vault;
 pub use ask::{Ask, PROTOCOLS, Protocol, Stage, Way};
 pub use attache::Attache;
 pub use ca::Ca;
+pub use clock::WrongClock;
 pub use collector::Collector;
 pub use curl::{Answer, curl};
 pub use disk::{Disk, Frozen, SlowDisk};

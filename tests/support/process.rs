@@ -3,7 +3,7 @@
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, kill_process_group, setrlimit};
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
@@ -21,6 +21,7 @@ pub struct Running {
 impl Running {
     /// Starts `command`, whose stdout is for [`Running::line`]; nothing comes on its stdin.
     pub fn start(name: &str, mut command: Command) -> Running {
+        descriptors();
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0).kill_on_drop(true);
         let mut child = command.spawn().unwrap_or_else(|e| panic!("cannot start {name}: {e}"));
         let group = Pid::from_raw(child.id().unwrap() as i32).unwrap();
@@ -187,6 +188,14 @@ async fn collect(stream: impl AsyncRead + Unpin, into: Arc<Mutex<String>>) {
         text.push_str(&line);
         text.push('\n');
     }
+}
+
+/// How many descriptors this process may have, as many as there are from now on: tests that run beside each other share
+/// them, and a shell's usual 1,024 are the connections of three.
+pub fn descriptors() -> usize {
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).unwrap();
+    limit.maximum.map_or(usize::MAX, |most| most as usize)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use tokio::net::UnixStream;
 use tokio::process::Command;
 
-use super::process::Running;
+use super::process::{Running, is_stopped};
 use super::{redis_binary, until};
 
 /// A `redis-server` on a socket in a folder of its own. It writes down whatever it answered before it answers.
@@ -39,6 +39,16 @@ impl Redis {
         self.running.exit().await;
         // What it leaves behind is no server.
         std::fs::remove_file(self.socket()).unwrap();
+    }
+
+    /// Stops it where it stands, until [`Redis::resume`].
+    pub async fn hang(&self) {
+        self.running.signal(Signal::STOP);
+        until("every thread to stop", async || is_stopped(self.running.pid()).then_some(())).await;
+    }
+
+    pub fn resume(&self) {
+        self.running.signal(Signal::CONT);
     }
 
     pub async fn start_again(&mut self) {

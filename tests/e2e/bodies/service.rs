@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ::attache::config::{self, compile};
-use ::attache::ext_proc::{ExternalProcessor, Held, Herald, Needs, Receipt, Recorder, Resolve};
+use ::attache::ext_proc::{ExternalProcessor, Held, Herald, Load, Needs, Receipt, Recorder, Resolve};
 use ::attache::live::{InForce, Live};
 use ::attache::pipeline::approval::{Petition, Ticket};
 use ::attache::pipeline::audit::{DecisionRecord, InspectionRecord};
@@ -157,6 +157,7 @@ async fn serve(place: &Place, policy: &str, upstream: SocketAddr, records: Arc<R
         resolver: Arc::new(Names(upstream)),
         store: Arc::new(Memory::default()),
         held: Held::default(),
+        load: Load::new(Duration::from_secs(1)),
         herald: Arc::new(Nobody),
         recorder: records,
         telemetry: Telemetry::new(&attache::telemetry::Settings::default()).unwrap(),

@@ -140,6 +140,7 @@ impl Parts {
             resolver: self.names.clone(),
             store: Arc::new(Memory::default()),
             held: ::attache::ext_proc::Held::default(),
+            load: ::attache::ext_proc::Load::new(Duration::from_secs(1)),
             herald: Arc::new(Nobody),
             recorder: self.recorded.clone(),
             telemetry: Telemetry::new(&attache::telemetry::Settings::default()).unwrap(),

@@ -38,22 +38,27 @@ const FILES: [&str; 15] = [
     "injection",
 ];
 
-/// Writes `rules.json`: for each rule what is written of it, and what its pattern says, so that nobody has to read that
-/// at each start.
+/// Writes `rules.json`: for each rule what is written of it but its examples, and what its pattern says, so that nobody
+/// has to read that at each start; and `examples.json`: for each id its examples.
 fn write_rules() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed={FOLDER}");
     println!("cargo:rerun-if-changed=src/pipeline/dlp/shape.rs");
-    let mut built = Vec::new();
+    let (mut built, mut examples) = (Vec::new(), Vec::new());
     for name in FILES {
         let file = Path::new(FOLDER).join(name).with_extension("yaml");
         let rules: Vec<Value> =
             serde_yaml::from_str(&fs::read_to_string(&file)?).map_err(|error| format!("{name}.yaml: {error}"))?;
-        for rule in rules {
+        for mut rule in rules {
             let id = rule.get("id").and_then(Value::as_str).unwrap_or_default().to_owned();
+            // They are more than all the rest, and whoever serves tries none.
+            let tried = rule.as_object_mut().and_then(|rule| rule.remove("examples")).unwrap_or_else(|| json!({}));
+            examples.push(json!([id, tried]));
             built.push(read(rule).map_err(|error| format!("{name}.yaml: `{id}`: {error}"))?);
         }
     }
-    fs::write(Path::new(&env::var("OUT_DIR")?).join("rules.json"), serde_json::to_vec(&built)?)?;
+    let folder = env::var("OUT_DIR")?;
+    fs::write(Path::new(&folder).join("rules.json"), serde_json::to_vec(&built)?)?;
+    fs::write(Path::new(&folder).join("examples.json"), serde_json::to_vec(&examples)?)?;
     Ok(())
 }
 

@@ -10,6 +10,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
+#[path = "support/goals.rs"]
+#[allow(dead_code, reason = "only what is said")]
+mod goals;
 #[path = "support/policies.rs"]
 mod policies;
 
@@ -66,6 +69,7 @@ fn main() {
     print!("{:24} {:8}", unit, "");
     options.sizes.iter().for_each(|size| print!(" {size:>8}"));
     println!(" {:>8}", "ratio");
+    let mut worst = (0.0, String::new());
     let by_size: Vec<_> = options.sizes.iter().map(|size| cases(*size)).collect();
     for at in 0..by_size[0].len() {
         let name = by_size[0][at].name;
@@ -82,8 +86,13 @@ fn main() {
             print!("{name:24} {verdict:8}");
             row.costs.iter().for_each(|cost| print!(" {cost:>8.0}"));
             println!(" {:>8.2}", row.ratio);
+            if row.ratio > worst.0 {
+                worst = (row.ratio, format!("{name}, {verdict}"));
+            }
         }
     }
+    println!();
+    goals::say("P6", worst.0, worst.1);
 }
 
 /// What a decision costs at each size, and the last size against the first.

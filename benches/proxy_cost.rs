@@ -1,5 +1,5 @@
-//! What a request costs on its way through the proxy: Envoy alone, Envoy with a service that says yes to
-//! everything, and Envoy with attaché.
+//! What a request costs on its way through the proxy: Envoy alone, Envoy with services that say yes to everything, and
+//! Envoy with attaché.
 //!
 //! ```text
 //! cargo bench --bench proxy_cost
@@ -11,25 +11,23 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
 
-#[path = "support/instructions.rs"]
-mod instructions;
-#[path = "support/load.rs"]
-mod load;
-#[path = "support/noop_ext_proc.rs"]
-mod noop_ext_proc;
-#[path = "support/stand.rs"]
-mod stand;
-#[path = "support/usage.rs"]
-mod usage;
+#[path = "support/record.rs"]
+mod record;
+#[allow(dead_code, reason = "each benchmark uses a part of it")]
+mod support;
 
-use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::path::Path;
 
+use attache::journal::Journal;
+use attache::pipeline::audit::Record;
 use clap::Parser;
-use rustix::thread::{CpuSet, sched_setaffinity};
+use nix::time::{ClockId, clock_gettime};
 
-use load::Client;
-use stand::{Kind, Stand};
+use support::goals::say;
+use support::instructions;
+use support::load::{self, Request};
+use support::stand::{self, Kind, Noop, Policy};
+use support::turns::{Turn, Variant, machine, median, micros, middle, paired, pin};
 
 #[derive(Parser)]
 #[command(about = "What a request costs on its way through the proxy")]
@@ -44,11 +42,11 @@ struct Options {
     #[arg(long, default_value_t = 60)]
     rounds: usize,
     /// Requests in a variant's turn.
-    #[arg(long, default_value_t = 400)]
+    #[arg(long, default_value_t = 300)]
     requests: usize,
-    /// Entries in attaché's policy; each number is a variant.
-    #[arg(long, value_delimiter = ',', default_values_t = [10, 1000])]
-    rules: Vec<usize>,
+    /// Entries and rules in attaché's policy. With another number than 1,000, the figures are not those of the goals.
+    #[arg(long, default_value_t = 1000)]
+    rules: usize,
     /// Given by cargo.
     #[arg(long, hide = true)]
     bench: bool,
@@ -58,135 +56,138 @@ struct Options {
 const BUSY: usize = 32;
 
 fn main() {
-    // The no-op service is this executable under another name, so that one command builds and runs it all.
-    if std::env::args_os().nth(1).is_some_and(|first| first == stand::NOOP) {
-        return noop_ext_proc::run(std::env::args_os().skip(1));
+    if stand::is_service() {
+        return;
     }
     let mut options = Options::parse();
     if options.quick {
         (options.rounds, options.requests) = (4, 100);
     }
-    let services = std::iter::once(Kind::Noop).chain(options.rules.iter().map(|&rules| Kind::Attache { rules }));
-    let mut say = |progress: &str| eprintln!("{progress}");
-    let envoy = attache::envoy::install::find_or_install(&mut say).expect("an Envoy").path;
+    let attache = |credential| Kind::Attache(Policy { rules: options.rules, credential });
+    let services =
+        [Kind::Noop(Noop::H2), Kind::Noop(Noop::Raw), Kind::Noop(Noop::Tonic), attache(false), attache(true)];
+    let mut tell = |progress: &str| eprintln!("{progress}");
+    let envoy = attache::envoy::install::find_or_install(&mut tell).expect("an Envoy").path;
     let upstream = load::upstream();
+    println!("{}", machine());
     if options.instructions {
-        return instructions::print(&envoy, upstream, services);
+        return count(&envoy, upstream, &services, options.quick);
     }
 
-    pin();
+    pin(0);
     let kinds = std::iter::once(Kind::Plain).chain(services);
-    let mut variants: Vec<_> = kinds.map(|kind| Variant::start(kind, &envoy, upstream)).collect();
-    println!("{}", machine());
+    let mut variants: Vec<_> = kinds.map(|kind| Variant::start(kind, &envoy, upstream, &Request::Get, BUSY)).collect();
+    let mut records = Records::new();
     println!(
         "one CPU for everything; {} rounds of {} requests a variant, alternated; medians over the rounds\n",
         options.rounds, options.requests
     );
     for _ in 0..options.rounds {
-        for variant in &mut variants {
-            let turn = variant.turn(options.requests);
-            variant.alone.push(turn);
-        }
+        variants.iter_mut().for_each(|variant| variant.alone(options.requests));
+        records.turn(options.requests);
+    }
+    for _ in 0..options.rounds.div_ceil(4) {
+        variants.iter_mut().for_each(|variant| variant.busy(options.requests * 4));
     }
     print_latency(&variants);
-    for _ in 0..options.rounds.div_ceil(4) {
-        for variant in &mut variants {
-            let turn = variant.busy_turn(options.requests * 4);
-            variant.busy.push(turn);
-        }
-    }
     print_busy(&variants);
+    judge(&variants, &records);
 }
 
-/// What runs, and what its turns showed.
-struct Variant {
-    kind: Kind,
-    stand: Stand,
-    clients: Vec<Client>,
-    alone: Vec<Turn>,
-    busy: Vec<Turn>,
+/// The record that a request leaves, written alone: what is compared with a request's whole way.
+struct Records {
+    journal: Journal,
+    _directory: tempfile::TempDir,
+    /// CPU time of a request's two entries in µs, the kernel's work included.
+    turns: Vec<f64>,
 }
 
-/// One turn of a variant. Times are microseconds.
-#[derive(Default)]
-struct Turn {
-    p50: f64,
-    p99: f64,
-    /// CPU time a request, all threads, user and system.
-    service: f64,
-    envoy: f64,
-    /// Requests a second.
-    rate: f64,
-}
-
-impl Variant {
-    fn start(kind: Kind, envoy: &std::path::Path, upstream: SocketAddr) -> Self {
-        let stand = Stand::start(kind, envoy, upstream, None);
-        let clients = stand.clients(upstream, BUSY);
-        let mut variant = Self { kind, stand, clients, alone: Vec::new(), busy: Vec::new() };
-        // Connections, caches and allocators come to rest before the first round.
-        variant.turn(500);
-        variant.busy_turn(500);
-        variant
+impl Records {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let journal = Journal::open(&directory.path().join("journal"), attache::journal::Options::default());
+        Self { journal: journal.expect("a journal"), _directory: directory, turns: Vec::new() }
     }
 
-    /// One client, one request at a time.
-    fn turn(&mut self, requests: usize) -> Turn {
-        let client = &mut self.clients[0];
-        let (mut times, used) = self.stand.used_by(|| client.time(requests));
-        times.sort_unstable();
-        let at = |quantile: f64| micros(times[((times.len() - 1) as f64 * quantile) as usize]);
-        let each = requests as f64;
-        Turn {
-            p50: at(0.5),
-            p99: at(0.99),
-            service: micros(used.service) / each,
-            envoy: micros(used.envoy) / each,
-            ..Turn::default()
+    fn turn(&mut self, requests: usize) {
+        let before = cpu();
+        for number in 0..requests as u64 {
+            // Decisions are on record one by one before they are told, outcomes as they come from Envoy.
+            self.journal.append(&record::decision(number)).expect("appended");
+            self.journal.append_all(&[Record::Outcome(Box::new(record::outcome(number)))]).expect("appended");
         }
+        self.turns.push(micros(cpu() - before) / requests as f64);
     }
+}
 
-    /// All clients at once, each one request at a time.
-    fn busy_turn(&mut self, requests: usize) -> Turn {
-        let clients = &mut self.clients;
-        let share = requests / clients.len();
-        let each = (share * clients.len()) as f64;
-        let start = Instant::now();
-        let ((), used) = self.stand.used_by(|| {
-            std::thread::scope(|scope| {
-                for client in clients {
-                    scope.spawn(|| client.time(share));
-                }
-            })
-        });
-        let rate = each / start.elapsed().as_secs_f64();
-        Turn { service: micros(used.service) / each, envoy: micros(used.envoy) / each, rate, ..Turn::default() }
-    }
+/// Of this process, with the thread that brings records onto the disk.
+fn cpu() -> std::time::Duration {
+    clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).expect("Linux has this clock").into()
+}
+
+fn judge(variants: &[Variant], records: &Records) {
+    let [plain, h2, raw, tonic, attache, keyed] = variants else { return };
+    let p50 = |own: &Variant, base: &Variant| paired(&own.alone, &base.alone, |own, base| own.p50 / base.p50);
+    say(
+        "P1",
+        p50(attache, tonic),
+        format!(
+            "{:.2} against the no-op that leaves messages as bytes; with a credential, which is then looked for in the answer: \
+             {:.2} and {:.2}",
+            p50(attache, raw),
+            p50(keyed, tonic),
+            p50(keyed, raw)
+        ),
+    );
+    let added = |own: &Variant, base: &Variant| {
+        let rounds = own.alone.iter().zip(&base.alone).zip(&plain.alone);
+        median(rounds.map(|((own, base), plain)| (own.p50 - plain.p50) / (base.p50 - plain.p50)))
+    };
+    let micros = |variant: &Variant| middle(&variant.alone, |turn| turn.p50) - middle(&plain.alone, |turn| turn.p50);
+    say(
+        "P2",
+        added(attache, h2),
+        format!("{:.0} µs against {:.0}; with a credential {:.2}", micros(attache), micros(h2), added(keyed, h2)),
+    );
+    let service = |own: &Variant, base: &Variant| paired(&own.busy, &base.busy, |own, base| own.service / base.service);
+    say(
+        "P4",
+        service(attache, tonic),
+        format!(
+            "{:.1} µs; {:.2} against the no-op that leaves messages as bytes; with a credential {:.2}",
+            middle(&attache.busy, |turn| turn.service),
+            service(attache, raw),
+            service(keyed, tonic)
+        ),
+    );
+    let record = median(records.turns.iter().copied());
+    let share = median(records.turns.iter().zip(&attache.alone).map(|(record, turn)| record / turn.p50 * 100.0));
+    say("P11", share, format!("{record:.1} µs of CPU time for both records, measured beside the requests"));
 }
 
 fn print_latency(variants: &[Variant]) {
-    let [plain, noop, ..] = variants else { return };
+    let [plain, h2, _, tonic, ..] = variants else { return };
     println!("one connection, one request at a time (µs)");
     println!(
-        "{:16} {:>7} {:>7} {:>9} {:>9} {:>10} {:>10} {:>9} {:>9} {:>9}",
-        "", "p50", "p99", "added p50", "added p99", "p50/no-op", "added/nop", "CPU svc", "svc/no-op", "CPU Envoy"
+        "{:18} {:>7} {:>7} {:>9} {:>9} {:>9} {:>9} {:>9} {:>10} {:>9}",
+        "", "p50", "p99", "added p50", "added p99", "p50/tonic", "added/h2", "CPU svc", "svc/tonic", "CPU Envoy"
     );
     for variant in variants {
-        let own = |value: fn(&Turn) -> f64| median(variant.alone.iter().map(value));
-        let to = |base: &Variant, relation: fn(&Turn, &Turn) -> f64| paired(&variant.alone, &base.alone, relation);
-        let added = |quantile: fn(&Turn) -> f64| own(quantile) - median(plain.alone.iter().map(quantile));
-        let noop_added = median(noop.alone.iter().map(|t| t.p50)) - median(plain.alone.iter().map(|t| t.p50));
+        let own = |value: fn(&Turn) -> f64| middle(&variant.alone, value);
+        let added =
+            |variant: &Variant, value: fn(&Turn) -> f64| middle(&variant.alone, value) - middle(&plain.alone, value);
+        let to = |relation: fn(&Turn, &Turn) -> f64| paired(&variant.alone, &tonic.alone, relation);
         println!(
-            "{:16} {:7.1} {:7.1} {:9.1} {:9.1} {:10.3} {:10.3} {:9.2} {:9.3} {:9.2}",
+            "{:18} {:7.1} {:7.1} {:9.1} {:9.1} {:9.3} {:9.3} {:9.2} {:10.3} {:9.2}",
             variant.kind.to_string(),
             own(|t| t.p50),
             own(|t| t.p99),
-            added(|t| t.p50),
-            added(|t| t.p99),
-            to(noop, |own, noop| own.p50 / noop.p50),
-            added(|t| t.p50) / noop_added,
+            added(variant, |t| t.p50),
+            added(variant, |t| t.p99),
+            to(|own, tonic| own.p50 / tonic.p50),
+            added(variant, |t| t.p50) / added(h2, |t| t.p50),
             own(|t| t.service),
-            to(noop, |own, noop| own.service / noop.service),
+            to(|own, tonic| own.service / tonic.service),
             own(|t| t.envoy),
         );
     }
@@ -194,64 +195,40 @@ fn print_latency(variants: &[Variant]) {
 }
 
 fn print_busy(variants: &[Variant]) {
-    let [_, noop, ..] = variants else { return };
-    println!("{BUSY} connections at once");
+    let [_, _, _, tonic, ..] = variants else { return };
+    println!("{BUSY} connections at once (CPU in µs a request, memory in MiB)");
     println!(
-        "{:16} {:>9} {:>12} {:>9} {:>9} {:>9} {:>9} {:>9}",
-        "", "CPU svc", "svc/no-op", "CPU Envoy", "req/s", "RSS svc", "RSS/no-op", "RSS Envoy"
+        "{:18} {:>9} {:>10} {:>9} {:>9} {:>9} {:>9}",
+        "", "CPU svc", "svc/tonic", "CPU Envoy", "req/s", "RSS svc", "RSS Envoy"
     );
-    let memory = |variant: &Variant| variant.stand.service.as_ref().map_or(0.0, |s| mebibytes(s.id()));
     for variant in variants {
-        let own = |value: fn(&Turn) -> f64| median(variant.busy.iter().map(value));
+        let own = |value: fn(&Turn) -> f64| middle(&variant.busy, value);
         println!(
-            "{:16} {:9.2} {:12.3} {:9.2} {:9.0} {:9.1} {:9.2} {:9.1}",
+            "{:18} {:9.2} {:10.3} {:9.2} {:9.0} {:9.1} {:9.1}",
             variant.kind.to_string(),
             own(|t| t.service),
-            paired(&variant.busy, &noop.busy, |own, noop| own.service / noop.service),
+            paired(&variant.busy, &tonic.busy, |own, tonic| own.service / tonic.service),
             own(|t| t.envoy),
             own(|t| t.rate),
-            memory(variant),
-            memory(variant) / memory(noop),
-            mebibytes(variant.stand.envoy.id()),
+            variant.memory().0,
+            variant.memory_of_envoy(),
         );
     }
+    println!();
 }
 
-/// The median over the rounds of a relation between two turns of the same round.
-fn paired(own: &[Turn], base: &[Turn], relation: fn(&Turn, &Turn) -> f64) -> f64 {
-    median(own.iter().zip(base).map(|(own, base)| relation(own, base)))
-}
-
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<_> = values.collect();
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
-}
-
-fn micros(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1e6
-}
-
-fn mebibytes(pid: u32) -> f64 {
-    usage::resident(pid) as f64 / f64::from(1 << 20)
-}
-
-/// Puts this process, and whatever it starts, on one CPU: without a choice of cores there is one path to measure.
-fn pin() {
-    let mut one = CpuSet::new();
-    one.set(0);
-    sched_setaffinity(None, &one).expect("CPU 0 may be used");
-}
-
-fn machine() -> String {
-    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-    let cpus = read("/proc/cpuinfo");
-    let model = cpus.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ")).map(|(_, name)| name);
-    format!(
-        "{}, {} CPUs, Linux {}, load {}",
-        model.unwrap_or("unknown CPU"),
-        cpus.matches("processor\t").count(),
-        read("/proc/sys/kernel/osrelease").trim(),
-        read("/proc/loadavg").split(' ').next().unwrap_or_default(),
-    )
+/// Counts and prints, one line a service.
+fn count(envoy: &Path, upstream: std::net::SocketAddr, services: &[Kind], quick: bool) {
+    println!("{:18} {:>16}", "instructions/req", format!("{BUSY} connections"));
+    for kind in services
+        .iter()
+        .copied()
+        .filter(|kind| !quick || matches!(kind, Kind::Attache(Policy { credential: false, .. })))
+    {
+        let counted = instructions::per_request(kind, envoy, upstream, BUSY);
+        println!("{:18} {counted:16}", kind.to_string());
+        if let Kind::Attache(Policy { credential: false, .. }) = kind {
+            say("P3", counted as f64, "");
+        }
+    }
 }

@@ -14,13 +14,8 @@
 mod texts;
 
 use std::hint::black_box;
-use std::sync::Arc;
 use std::time::Duration;
 
-use attache::pipeline::dlp::built_in;
-use attache::pipeline::dlp::finding::Action;
-use attache::pipeline::dlp::known::Known;
-use attache::pipeline::dlp::profile::Profile;
 use attache::pipeline::dlp::scan::{Lens, Report};
 use attache::pipeline::dlp::surface::{Layout, Surface};
 use clap::Parser;
@@ -55,7 +50,7 @@ fn main() {
     if options.quick {
         (options.rounds, options.size) = (3, 64 << 10);
     }
-    let lens = lens();
+    let lens = texts::lens();
     let named = |(name, _): &(&str, Vec<u8>)| name.contains(&options.only);
     if options.crafted {
         println!("{:20} {:>10} {:>10} {:>10}", "ms", "scan", "rules", "findings");
@@ -100,21 +95,6 @@ const FEW: [&str; 8] = [
     "eyJ[A-Za-z0-9_-]+[.]eyJ[A-Za-z0-9_-]+[.][A-Za-z0-9_-]+",
     "-----BEGIN [A-Z ]*PRIVATE KEY-----",
 ];
-
-/// What holds for an agent of which no policy says anything else.
-fn lens() -> Lens {
-    Lens {
-        detector: built_in().unwrap().clone(),
-        actions: Profile::default_profile().requests,
-        exemptions: Vec::new(),
-        examples_pass: false,
-        enforced: true,
-        known: Arc::new(Known::default()),
-        on_known: Action::Block,
-        on_canary: Action::Block,
-        key: Arc::new([0; 32]),
-    }
-}
 
 fn scan(lens: &Lens, text: &[u8]) -> usize {
     let surface = Surface::new(black_box(text), Layout::Plain("body".into()));

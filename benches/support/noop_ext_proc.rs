@@ -1,8 +1,8 @@
 //! The least a service must do to stand behind `envoy/envoy.yaml`: it answers every stream with the
 //! same verdict and judges nothing.
 //!
-//! It is the baseline of the benchmark (what an ext_proc service costs before it does any work) and
-//! a stand-in for trying the bootstrap by hand:
+//! It is a baseline of the benchmarks (what an ext_proc service costs before it does any work; `noop_raw` and `noop_h2`
+//! cost less) and a stand-in for trying the bootstrap by hand:
 //!
 //! ```text
 //! cargo run --example noop_ext_proc -- --socket S --ca-out CA.pem --upstream 127.0.0.1:8443 --log
@@ -55,17 +55,18 @@ use tonic::{Request, Response, Status, Streaming};
 const SECRET: &str = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret";
 const RUNTIME: &str = "type.googleapis.com/envoy.service.runtime.v3.Runtime";
 
+/// What it is told.
 #[derive(Parser, Clone)]
-struct Options {
+pub struct Options {
     /// Unix socket to listen on.
     #[arg(long)]
-    socket: PathBuf,
+    pub socket: PathBuf,
     /// Where to write the CA (certificate, and the key beside it as `.key`); read if it is there.
     #[arg(long)]
-    ca_out: PathBuf,
+    pub ca_out: PathBuf,
     /// The address every allowed request is pinned to.
     #[arg(long)]
-    upstream: SocketAddr,
+    pub upstream: SocketAddr,
     /// The address of the second attempt; the first one if absent.
     #[arg(long)]
     upstream2: Option<SocketAddr>,
@@ -74,7 +75,7 @@ struct Options {
     plain: bool,
     /// Put this token into the requests that go out in plain text, and take the proxy's own out, as attaché would.
     #[arg(long)]
-    credential: Option<String>,
+    pub credential: Option<String>,
     #[arg(long, value_enum, default_value_t = Verdict::Allow)]
     verdict: Verdict,
     /// A name to refuse a certificate for.
@@ -116,6 +117,11 @@ fn main() {
 
 /// Serves until it is killed.
 pub fn run(arguments: impl Iterator<Item = OsString>) {
+    run_as(arguments, serve);
+}
+
+/// The same, by another server: one thread, which answers while it reads.
+pub fn run_as<F: Future<Output = ()>>(arguments: impl Iterator<Item = OsString>, serve: impl FnOnce(Options) -> F) {
     let options = Options::parse_from(arguments);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(serve(options));
@@ -125,24 +131,29 @@ async fn serve(options: Options) {
     let ca = Arc::new(Ca::load_or_make(&options.ca_out));
     let _ = std::fs::remove_file(&options.socket);
     let listener = UnixListener::bind(&options.socket).expect("the socket is free");
-    let (health, health_service) = tonic_health::server::health_reporter();
-    health.set_service_status("", tonic_health::ServingStatus::Serving).await;
-    let shared = Arc::new(options);
     tonic::transport::Server::builder()
         // hyper's default of 200 streams would cap the requests in flight.
         .max_concurrent_streams(100_000)
-        .serve_with_incoming(
-            Services {
-                verdicts: ExternalProcessorServer::new(Verdicts(shared.clone())).max_decoding_message_size(16 << 20),
-                health: health_service,
-                outcomes: AccessLogServiceServer::new(Outcomes(shared.clone())),
-                spans: TraceServiceServer::new(Spans(shared.clone())),
-                discovery: AggregatedDiscoveryServiceServer::new(Discovery { options: shared, ca }),
-            },
-            UnixListenerStream::new(listener),
-        )
+        .serve_with_incoming(services(options, ca).await, UnixListenerStream::new(listener))
         .await
         .expect("the server runs");
+}
+
+/// All that Envoy asks for.
+pub async fn services(
+    options: Options,
+    ca: Arc<Ca>,
+) -> impl Service<HttpRequest, Response = HttpResponse, Error = Infallible, Future = Answer> + Clone + Send + 'static {
+    let (health, health_service) = tonic_health::server::health_reporter();
+    health.set_service_status("", tonic_health::ServingStatus::Serving).await;
+    let shared = Arc::new(options);
+    Services {
+        verdicts: ExternalProcessorServer::new(Verdicts(shared.clone())).max_decoding_message_size(16 << 20),
+        health: health_service,
+        outcomes: AccessLogServiceServer::new(Outcomes(shared.clone())),
+        spans: TraceServiceServer::new(Spans(shared.clone())),
+        discovery: AggregatedDiscoveryServiceServer::new(Discovery { options: shared, ca }),
+    }
 }
 
 /// The services by their names; tonic's own router would bring a web framework along.
@@ -155,9 +166,12 @@ struct Services<H> {
     discovery: AggregatedDiscoveryServiceServer<Discovery>,
 }
 
-type HttpRequest = http::Request<tonic::body::Body>;
-type HttpResponse = http::Response<tonic::body::Body>;
-type Answer = Pin<Box<dyn Future<Output = Result<HttpResponse, Infallible>> + Send>>;
+/// What hyper gives and takes.
+pub type HttpRequest = http::Request<tonic::body::Body>;
+/// The same.
+pub type HttpResponse = http::Response<tonic::body::Body>;
+/// A call on its way.
+pub type Answer = Pin<Box<dyn Future<Output = Result<HttpResponse, Infallible>> + Send>>;
 
 impl<H> Service<HttpRequest> for Services<H>
 where
@@ -405,7 +419,8 @@ impl AggregatedDiscoveryService for Discovery {
     }
 }
 
-fn discover(options: &Options, ca: &Ca, request: DeltaDiscoveryRequest) -> Option<DeltaDiscoveryResponse> {
+/// The answer to a request for certificates or runtime settings.
+pub fn discover(options: &Options, ca: &Ca, request: DeltaDiscoveryRequest) -> Option<DeltaDiscoveryResponse> {
     if options.log {
         eprintln!(
             "discovery {} subscribe={:?} unsubscribe={:?} initial={:?} nonce={} error={:?}",
@@ -454,13 +469,14 @@ fn discover(options: &Options, ca: &Ca, request: DeltaDiscoveryRequest) -> Optio
 }
 
 /// A CA that lives in two files, so that a restart keeps the trust of running clients.
-struct Ca {
+pub struct Ca {
     issuer: Issuer<'static, KeyPair>,
     leaf_key: KeyPair,
 }
 
 impl Ca {
-    fn load_or_make(path: &PathBuf) -> Ca {
+    /// Reads it, or makes it and writes it.
+    pub fn load_or_make(path: &PathBuf) -> Ca {
         let key_path = path.with_extension("key");
         let key = match std::fs::read_to_string(&key_path) {
             Ok(pem) => KeyPair::from_pem(&pem).expect("the CA key parses"),

@@ -11,13 +11,11 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
-use super::load::{Client, KEY, TOKEN};
-use super::usage;
+use super::load::{Client, KEY, Request, TOKEN};
+use super::{mitmproxy, noop_ext_proc, noop_h2, noop_raw, usage};
 
-/// The first argument with which this executable is the no-op service.
-pub const NOOP: &str = "noop_ext_proc";
 /// The host that clients ask for.
-const HOST: &str = "upstream.test";
+pub const HOST: &str = "upstream.test";
 
 /// Variables of ours, of a collector's and of Envoy's that would change what is measured.
 const FOREIGN_VARIABLES: [&str; 3] = ["ATTACHE_", "OTEL_", "RUST_LOG"];
@@ -25,25 +23,48 @@ const FOREIGN_VARIABLES: [&str; 3] = ["ATTACHE_", "OTEL_", "RUST_LOG"];
 /// A proxy that takes requests; its processes end with this value.
 pub struct Stand {
     proxy: SocketAddr,
-    /// Envoy.
-    pub envoy: Process,
-    /// The service it asks, where it asks one.
+    upstream: SocketAddr,
+    /// Envoy, where it is the proxy.
+    pub envoy: Option<Process>,
+    /// The service it asks, or a proxy of another kind.
     pub service: Option<Process>,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 /// A process that is ended when it is dropped.
 pub struct Process(Child);
 
 /// What is between a client and the upstream.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 pub enum Kind {
     /// Envoy alone, as little as it takes to be a proxy.
     Plain,
     /// The shipped bootstrap, and a service that says yes to everything with the words attaché would use.
-    Noop,
-    /// The shipped bootstrap, and `attache serve` with a policy of this many entries, the last of which matches.
-    Attache { rules: usize },
+    Noop(Noop),
+    /// The shipped bootstrap, and `attache serve`.
+    Attache(Policy),
+    /// mitmproxy with an addon that does what this policy says.
+    Mitmproxy(Policy),
+}
+
+/// What the service that says yes is built of.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Noop {
+    /// tonic, with Envoy's messages as generated types.
+    Tonic,
+    /// tonic, with messages left as the bytes they are.
+    Raw,
+    /// The `h2` crate alone.
+    H2,
+}
+
+/// What is to be enforced.
+#[derive(Clone, Copy, PartialEq)]
+pub struct Policy {
+    /// How many entries allow something, the last of them this request, and how many rules there are beside them.
+    pub rules: usize,
+    /// Whether the request gets a credential. attaché then looks for it in the answer too.
+    pub credential: bool,
 }
 
 /// CPU time of both processes.
@@ -52,52 +73,76 @@ pub struct Used {
     pub envoy: Duration,
 }
 
+/// Runs the service that the first argument names, if it names one: a benchmark's executable is all of its stand, so that
+/// one command builds and runs it.
+pub fn is_service() -> bool {
+    let mut arguments = std::env::args_os().skip(1);
+    match arguments.next().as_ref().and_then(|first| first.to_str()) {
+        Some("noop-tonic") => noop_ext_proc::run(std::env::args_os().skip(1)),
+        Some("noop-raw") => noop_raw::run(std::env::args_os().skip(1)),
+        Some("noop-h2") => noop_h2::run(std::env::args_os().skip(1)),
+        _ => return false,
+    }
+    true
+}
+
 impl Stand {
-    /// Starts Envoy and service, the latter under callgrind where `counts` is given, and waits until a request
-    /// passes: with its credential where there is a service to inject it.
+    /// Starts proxy and service, the latter under callgrind where `counts` is given, and waits until a request
+    /// passes: with its credential where one is to be injected.
     pub fn start(kind: Kind, envoy: &Path, upstream: SocketAddr, counts: Option<&Path>) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         let proxy = listener.local_addr().expect("it is bound");
         drop(listener);
+        let service = kind.service(directory.path(), proxy, upstream, counts).map(Process::start);
         let bootstrap = match kind {
-            Kind::Plain => plain_bootstrap(proxy, upstream),
-            _ => shipped_bootstrap(directory.path(), proxy),
+            Kind::Mitmproxy(_) => None,
+            Kind::Plain => Some(plain_bootstrap(proxy, upstream)),
+            _ => Some(shipped_bootstrap(directory.path(), proxy)),
         };
-        let service = kind.service(directory.path(), upstream, counts).map(Process::start);
-        let file = directory.path().join("envoy.yaml");
-        std::fs::write(&file, bootstrap).expect("a bootstrap can be written");
-        let mut command = Command::new(envoy);
-        command.args(["--disable-hot-restart", "--concurrency", "1", "--log-level", "error", "-c"]).arg(file);
-        let stand = Self { proxy, envoy: Process::start(command), service, _directory: directory };
-        stand.wait(upstream);
+        let envoy = bootstrap.map(|bootstrap| {
+            let file = directory.path().join("envoy.yaml");
+            std::fs::write(&file, bootstrap).expect("a bootstrap can be written");
+            let mut command = Command::new(envoy);
+            command.args(["--disable-hot-restart", "--concurrency", "1", "--log-level", "error", "-c"]).arg(file);
+            Process::start(command)
+        });
+        let stand = Self { proxy, upstream, envoy, service, directory };
+        stand.wait(kind.injects());
         stand
     }
 
-    /// Clients that are connected.
-    pub fn clients(&self, upstream: SocketAddr, count: usize) -> Vec<Client> {
-        let connect = |_| Client::connect(self.proxy, &authority(upstream)).expect("Envoy listens");
+    /// Clients that are connected, each with this request.
+    pub fn clients(&self, request: &Request, count: usize) -> Vec<Client> {
+        let authority = authority(self.upstream);
+        let connect = |_| Client::connect(self.proxy, &authority, request).expect("the proxy listens");
         (0..count).map(connect).collect()
     }
 
     /// Runs something, and says what it made the processes use.
     pub fn used_by<T>(&self, run: impl FnOnce() -> T) -> (T, Used) {
-        let service = || self.service.as_ref().map_or(Duration::ZERO, |service| usage::cpu(service.id()));
-        let envoy = || usage::cpu(self.envoy.id());
-        let before = (service(), envoy());
+        let used =
+            |process: &Option<Process>| process.as_ref().map_or(Duration::ZERO, |process| usage::cpu(process.id()));
+        let before = (used(&self.service), used(&self.envoy));
         let result = run();
-        (result, Used { service: service() - before.0, envoy: envoy() - before.1 })
+        (result, Used { service: used(&self.service) - before.0, envoy: used(&self.envoy) - before.1 })
     }
 
-    fn wait(&self, upstream: SocketAddr) {
-        let authority = authority(upstream);
-        let deadline = Instant::now() + Duration::from_secs(20);
+    /// Where the journal, the sockets and the logs are.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    fn wait(&self, injects: bool) {
+        let authority = authority(self.upstream);
+        // Under callgrind, on a busy machine, a start takes its time.
+        let deadline = Instant::now() + Duration::from_secs(120);
         loop {
             let asked = TcpStream::connect(self.proxy)
-                .and_then(|_| Client::connect(self.proxy, &authority))
+                .and_then(|_| Client::connect(self.proxy, &authority, &Request::Get))
                 .and_then(|mut client| client.asked_with_key());
             match asked {
-                Ok(keyed) if keyed == self.service.is_some() => return,
+                Ok(keyed) if keyed == injects => return,
                 Ok(keyed) => panic!("the upstream saw a credential: {keyed}"),
                 Err(error) => assert!(Instant::now() < deadline, "the stand is not up: {error}"),
             }
@@ -107,11 +152,27 @@ impl Stand {
 }
 
 impl Kind {
-    fn service(self, directory: &Path, upstream: SocketAddr, counts: Option<&Path>) -> Option<Command> {
+    /// Whether the upstream gets the credential.
+    fn injects(self) -> bool {
+        matches!(
+            self,
+            Self::Attache(Policy { credential: true, .. }) | Self::Mitmproxy(Policy { credential: true, .. })
+        )
+    }
+
+    /// The service's command.
+    pub fn service(
+        self,
+        directory: &Path,
+        proxy: SocketAddr,
+        upstream: SocketAddr,
+        counts: Option<&Path>,
+    ) -> Option<Command> {
         let program = match self {
             Self::Plain => return None,
-            Self::Noop => std::env::current_exe().expect("this executable"),
-            Self::Attache { .. } => PathBuf::from(env!("CARGO_BIN_EXE_attache")),
+            Self::Noop(_) => std::env::current_exe().expect("this executable"),
+            Self::Attache(_) => PathBuf::from(env!("CARGO_BIN_EXE_attache")),
+            Self::Mitmproxy(_) => mitmproxy::program(),
         };
         let mut command = match counts {
             None => Command::new(program),
@@ -122,18 +183,34 @@ impl Kind {
                 valgrind
             }
         };
-        if let Self::Attache { rules } = self {
-            let file = directory.join("policy.yaml");
-            std::fs::write(&file, policy(rules, upstream.port())).expect("a policy can be written");
-            command.args(["serve", "--workers", "1", "--metrics", "off", "--policy"]).arg(file);
-            command.arg("--state-dir").arg(directory).arg("--socket").arg(socket(directory));
-            command.arg("--resolve").arg(format!("{HOST}:{}:{upstream}", upstream.port()));
-            command.env("BENCHMARK_KEY", KEY).env("BENCHMARK_TOKEN", TOKEN);
-        } else {
-            command.arg(NOOP).arg("--socket").arg(socket(directory)).arg("--ca-out").arg(directory.join("ca.pem"));
-            command.arg("--upstream").arg(upstream.to_string()).args(["--plain", "--credential", KEY]);
+        command.env("BENCHMARK_KEY", KEY).env("BENCHMARK_TOKEN", TOKEN);
+        match self {
+            Self::Plain => {}
+            Self::Noop(noop) => {
+                command.arg(noop.name()).arg("--socket").arg(socket(directory));
+                command.arg("--ca-out").arg(directory.join("ca.pem"));
+                command.arg("--upstream").arg(upstream.to_string()).arg("--plain");
+            }
+            Self::Attache(rules) => {
+                let file = directory.join("policy.yaml");
+                std::fs::write(&file, policy(rules, upstream.port())).expect("a policy can be written");
+                command.args(["serve", "--workers", "1", "--metrics", "off", "--policy"]).arg(file);
+                command.arg("--state-dir").arg(directory).arg("--socket").arg(socket(directory));
+                command.arg("--resolve").arg(format!("{HOST}:{}:{upstream}", upstream.port()));
+            }
+            Self::Mitmproxy(policy) => mitmproxy::tell(&mut command, policy, directory, proxy, upstream),
         }
         Some(command)
+    }
+}
+
+impl Noop {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Tonic => "noop-tonic",
+            Self::Raw => "noop-raw",
+            Self::H2 => "noop-h2",
+        }
     }
 }
 
@@ -141,26 +218,37 @@ impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Plain => f.pad("plain Envoy"),
-            Self::Noop => f.pad("no-op"),
-            Self::Attache { rules } => f.pad(&format!("attache {rules}")),
+            Self::Noop(Noop::Tonic) => f.pad("no-op tonic"),
+            Self::Noop(Noop::Raw) => f.pad("no-op tonic, raw"),
+            Self::Noop(Noop::H2) => f.pad("no-op h2"),
+            Self::Attache(Policy { rules, credential: false }) => f.pad(&format!("attache {rules}")),
+            Self::Attache(Policy { rules, credential: true }) => f.pad(&format!("attache {rules} + key")),
+            Self::Mitmproxy(_) => f.pad("mitmproxy"),
         }
     }
 }
 
 /// The authority that clients ask for.
-fn authority(upstream: SocketAddr) -> String {
+pub fn authority(upstream: SocketAddr) -> String {
     format!("{HOST}:{}", upstream.port())
 }
 
 impl Process {
-    fn start(mut command: Command) -> Self {
+    /// Starts it, without variables that would change what is measured.
+    pub fn start(mut command: Command) -> Self {
         for (name, _) in std::env::vars_os() {
             if FOREIGN_VARIABLES.iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
                 command.env_remove(name);
             }
         }
-        command.stdin(Stdio::null()).stdout(Stdio::null());
+        // What it warns of in the policy is known.
+        command.env("RUST_LOG", "error").stdin(Stdio::null()).stdout(Stdio::null());
         Self(command.spawn().unwrap_or_else(|error| panic!("cannot start {command:?}: {error}")))
+    }
+
+    /// Ends it at once.
+    pub fn kill(mut self) {
+        let _ = self.0.kill();
     }
 
     /// Its id.
@@ -176,7 +264,8 @@ impl Drop for Process {
     }
 }
 
-fn socket(directory: &Path) -> PathBuf {
+/// Where it listens.
+pub fn socket(directory: &Path) -> PathBuf {
     directory.join("service.sock")
 }
 
@@ -219,28 +308,47 @@ static_resources:
     )
 }
 
-/// A policy as a team writes it: exact hosts, wildcards and entries by method and path in equal parts, ten agents.
-fn policy(rules: usize, port: u16) -> String {
+/// A policy as a team writes it: exact hosts, wildcards and entries by method and path in equal parts, as many rules about
+/// paths, methods and agents of theirs, ten agents.
+fn policy(Policy { rules, credential }: Policy, port: u16) -> String {
     let mut yaml = String::from("agents:\n  agent-0: {identity: [{token: {env: BENCHMARK_TOKEN}}]}\n");
     for number in 1..10 {
         let digest = format!("{number:064x}");
         yaml += &format!("  agent-{number}: {{identity: [{{token: {{sha256: \"{digest}\"}}}}]}}\n");
     }
     yaml += "allowedDomains:\n";
+    let host = |number: usize| match number % 3 {
+        0 => format!("api-{number}.example.com"),
+        1 => format!("*.zone-{number}.example.com"),
+        _ => format!("svc-{number}.example.com"),
+    };
     for number in 1..rules {
+        let host = host(number);
         yaml += &match number % 3 {
-            0 => format!("- api-{number}.example.com\n"),
-            1 => format!("- \"*.zone-{number}.example.com\"\n"),
-            _ => format!(
-                "- {{pattern: svc-{number}.example.com, httpRestrictions: [{{method: GET, path: /v1/items/*}}]}}\n"
-            ),
+            2 => {
+                format!("- {{pattern: {host}, httpRestrictions: [{{method: [GET, POST], path: /v1/items/*}}]}}\n")
+            }
+            _ => format!("- \"{host}\"\n"),
         };
     }
-    yaml += &format!(
-        "- {{pattern: \"http://{HOST}:{port}\", httpRestrictions: [{{method: GET, path: /v1/items/*}}]}}\n\
-         credentials:\n\
-         - name: benchmark-key\n  envVarKey: BENCHMARK_KEY\n  injections:\n  \
-         - {{domain: \"http://{HOST}:{port}\", headerName: Authorization, headerFormat: \"Bearer {{value}}\", plaintext: true}}\n"
-    );
+    let this = format!("http://{HOST}:{port}");
+    yaml += &format!("- {{pattern: \"{this}\", httpRestrictions: [{{method: [GET, POST], path: /v1/items/*}}]}}\n");
+    yaml += "rules:\n";
+    for number in 1..rules {
+        let host = host(number);
+        yaml += &format!("- {{name: rule {number}, host: \"{host}\", ");
+        yaml += match number % 3 {
+            0 => "method: DELETE, action: block}\n",
+            1 => "path: /v1/admin/**, action: block}\n",
+            _ => "agents: [agent-1], method: POST, path: \"/v1/{id}/x\", action: monitor}\n",
+        };
+    }
+    yaml += &format!("- {{name: rule {rules}, host: \"{this}\", method: DELETE, action: block}}\n");
+    if credential {
+        yaml += &format!(
+            "credentials:\n- name: benchmark-key\n  envVarKey: BENCHMARK_KEY\n  injections:\n  \
+             - {{domain: \"{this}\", headerName: Authorization, headerFormat: \"Bearer {{value}}\", plaintext: true}}\n"
+        );
+    }
     yaml
 }

@@ -1,5 +1,28 @@
 //! Texts to look at, made up: the same in every run.
 
+use std::sync::Arc;
+
+use attache::pipeline::dlp::built_in;
+use attache::pipeline::dlp::finding::Action;
+use attache::pipeline::dlp::known::Known;
+use attache::pipeline::dlp::profile::Profile;
+use attache::pipeline::dlp::scan::Lens;
+
+/// What they are looked at with: what holds for an agent of which no policy says anything else.
+pub fn lens() -> Lens {
+    Lens {
+        detector: built_in().unwrap().clone(),
+        actions: Profile::default_profile().requests,
+        exemptions: Vec::new(),
+        examples_pass: false,
+        enforced: true,
+        known: Arc::new(Known::default()),
+        on_known: Action::Block,
+        on_canary: Action::Block,
+        key: Arc::new([0; 32]),
+    }
+}
+
 /// What agents send and are sent, of about this many bytes each.
 pub fn usual(size: usize) -> Vec<(&'static str, Vec<u8>)> {
     let mut random = Random(0x9e37_79b9_7f4a_7c15);

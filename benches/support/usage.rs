@@ -14,7 +14,16 @@ pub fn cpu(pid: u32) -> Duration {
 
 /// Resident memory of a process in bytes (`VmRSS`).
 pub fn resident(pid: u32) -> u64 {
+    status(pid, "VmRSS:")
+}
+
+/// The most that has been resident so far, in bytes (`VmHWM`).
+pub fn most_resident(pid: u32) -> u64 {
+    status(pid, "VmHWM:")
+}
+
+fn status(pid: u32, name: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the process runs");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("proc(5) has VmRSS");
+    let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("proc(5) has it");
     line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number of KiB") << 10
 }

@@ -27,7 +27,8 @@ fuzz_target!(|text: &str| {
     let bare = path.trim_end_matches('/');
     // Neither does any server keep some parameters and drop others.
     let parameter = if unescaped.contains(';') { "" } else { ";x=1" };
-    for spelled in [format!("{bare}/"), format!("{bare}{parameter}"), format!("{bare}%20"), lower(&path), upper(&path)] {
+    for spelled in [format!("{bare}/"), format!("{bare}{parameter}"), format!("{bare}%20"), lower(&path), upper(&path)]
+    {
         if let Ok(spelled) = parse_path(&spelled) {
             assert!(pattern.restricts(&PathView::of(&spelled)), "`{path}` is restricted, `{spelled}` is not");
         }

@@ -28,7 +28,8 @@ fuzz_target!(|text: &str| {
     let setting = Setting { agent: None, environment: Some(&environment), pod: None };
     // A manifest holds whatever Kubernetes reads; what is none is the policy itself.
     let manifest = attache::config::parse_deployed("manifest.yaml", text, None, &[]);
-    let _ = manifest.compile(None, |policy, problems| compile(policy, setting, "rev", problems)).map_err(|e| e.to_string());
+    let _ =
+        manifest.compile(None, |policy, problems| compile(policy, setting, "rev", problems)).map_err(|e| e.to_string());
     let draft = attache::config::parse("policy.yaml", text);
     match draft.compile(None, |policy, problems| compile(policy, setting, "rev", problems)) {
         Err(problems) => {

@@ -29,7 +29,9 @@ pub struct Question<'a> {
 /// To which addresses there is a way.
 #[derive(Debug, Clone, Copy)]
 pub struct Reach {
+    /// To one of IPv4.
     pub v4: bool,
+    /// To one of IPv6.
     pub v6: bool,
 }
 

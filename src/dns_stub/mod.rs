@@ -16,8 +16,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::{Semaphore, watch};
 
-pub use self::answer::Question;
-use self::answer::{Reach, answer};
+pub use self::answer::{Question, Reach, answer};
 
 /// Who knows which names there are.
 ///
@@ -112,10 +111,18 @@ impl Stub {
 }
 
 async fn bind(address: SocketAddr) -> io::Result<(UdpSocket, TcpListener)> {
-    let udp = UdpSocket::bind(address).await?;
-    // The same port for both, where it was left open.
-    let tcp = TcpListener::bind(udp.local_addr()?).await?;
-    Ok((udp, tcp))
+    /// How often a port is tried, where it was left open which.
+    const TRIES: usize = 16;
+    let mut left = TRIES;
+    loop {
+        let udp = UdpSocket::bind(address).await?;
+        // The same for both: what is free for one may be somebody's of the other.
+        match TcpListener::bind(udp.local_addr()?).await {
+            Ok(tcp) => return Ok((udp, tcp)),
+            Err(error) if address.port() != 0 || left == 0 => return Err(error),
+            Err(_) => left -= 1,
+        }
+    }
 }
 
 fn is_off(error: &io::Error) -> bool {

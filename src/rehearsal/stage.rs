@@ -51,9 +51,11 @@ impl Stage {
     pub fn of(reason: Reason, rule: Option<&str>) -> Self {
         let by_organization = rule.is_some_and(|rule| rule.starts_with("organization."));
         match reason {
-            Reason::InvalidToken | Reason::NoIdentity | Reason::UnknownIdentity | Reason::IdentityConflict => {
-                Self::Identify
-            }
+            Reason::InvalidToken
+            | Reason::TooManyTokens
+            | Reason::NoIdentity
+            | Reason::UnknownIdentity
+            | Reason::IdentityConflict => Self::Identify,
             Reason::MalformedRequest
             | Reason::MalformedAuthority
             | Reason::MalformedPath
@@ -87,6 +89,7 @@ impl Stage {
             | Reason::ResponseUnparsable
             | Reason::PolicyChanged
             | Reason::RecordFailed
+            | Reason::Overloaded
             | Reason::InternalError
             | Reason::ClientGone
             | Reason::HandshakeFailed

@@ -1,0 +1,99 @@
+//! Three times as much as can be looked into: how long do those wait who are let in, and how many are?
+//!
+//! `cargo bench --bench overload`; `-- --times 6` for more. Capacity and flood are measured one after the other, so their
+//! ratio is of one machine at one time. See `benches/README.md` and `docs/overload.md`.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, missing_docs)]
+
+#[allow(dead_code, unused_imports, reason = "what end-to-end tests stand on: more than is needed here")]
+#[path = "../tests/support/mod.rs"]
+mod support;
+
+use std::time::Duration;
+
+use clap::Parser;
+
+use self::support::{Attache, Crowd, Told, Upstream};
+
+#[derive(Parser)]
+#[command(about = "Latency and yield beyond capacity")]
+struct Options {
+    /// How many times its capacity is asked of it.
+    #[arg(long, default_value_t = 3.0)]
+    times: f64,
+    /// Seconds that a flood lasts.
+    #[arg(long, default_value_t = 4.0)]
+    seconds: f64,
+    /// What it is told to keep a request waiting at most, in milliseconds.
+    #[arg(long, default_value_t = 300)]
+    shed_after: u64,
+    /// Floods; what is printed is the middle of each column.
+    #[arg(long, default_value_t = 5)]
+    floods: usize,
+    /// Cargo says so.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+const COLUMNS: [&str; 8] =
+    ["capacity/s", "p50 ms", "passed/capacity", "refused", "p50 ms", "p90 ms", "worst ms", "then ms"];
+
+#[tokio::main(worker_threads = 2)]
+async fn main() {
+    let options = Options::parse();
+    let upstream = Upstream::https(["api.example.com"]).await;
+    let attache = Attache::up("allowedDomains: [api.example.com]")
+        .resolve("api.example.com", &upstream)
+        .flags(["--shed-after", &format!("{}ms", options.shed_after)])
+        .start()
+        .await;
+    let crowd = Crowd::new(attache.proxy());
+    println!("{} times its capacity, `--shed-after {}ms`", options.times, options.shed_after);
+    println!("{}", COLUMNS.map(|column| format!("{column:>15}")).concat());
+    let mut rows = Vec::new();
+    for _ in 0..options.floods {
+        let row = flood(&crowd, &options).await;
+        show(&row);
+        rows.push(row);
+    }
+    println!("the middle of each:");
+    show(&std::array::from_fn(|column| {
+        let mut values: Vec<_> = rows.iter().map(|row| row[column]).collect();
+        values.sort_unstable_by(f64::total_cmp);
+        values[values.len() / 2]
+    }));
+}
+
+async fn flood(crowd: &Crowd, options: &Options) -> [f64; COLUMNS.len()] {
+    let lasts = Duration::from_secs_f64(options.seconds);
+    let (few, rate) = crowd.at_capacity(lasts / 2).await;
+    let told = crowd.flood(rate * options.times, lasts).await;
+    let recovered = crowd.until_served().await;
+    let (passed, refused): (Vec<_>, Vec<_>) = told.into_iter().partition(|told| told.status == 200);
+    let (few, took) = (sorted(&few), sorted(&passed));
+    [
+        rate,
+        at(&few, 50),
+        passed.len() as f64 / (rate * options.seconds),
+        refused.len() as f64,
+        at(&took, 50),
+        at(&took, 90),
+        at(&took, 100),
+        recovered.as_secs_f64() * 1e3,
+    ]
+}
+
+/// Milliseconds.
+fn sorted(told: &[Told]) -> Vec<f64> {
+    let mut took: Vec<_> = told.iter().map(|told| told.took.as_secs_f64() * 1e3).collect();
+    took.sort_unstable_by(f64::total_cmp);
+    took
+}
+
+fn at(sorted: &[f64], percent: usize) -> f64 {
+    sorted[((sorted.len() - 1) * percent) / 100]
+}
+
+fn show(row: &[f64; COLUMNS.len()]) {
+    println!("{}", row.map(|value| format!("{value:>15.2}")).concat());
+}

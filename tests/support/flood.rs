@@ -1,0 +1,108 @@
+//! More requests than can be looked into, each with a body that nobody has seen before.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::until;
+
+/// So that looking into it is most of what a request costs.
+const BODY: usize = 24 << 10;
+
+/// What one request got.
+pub struct Told {
+    pub status: u16,
+    pub text: String,
+    pub took: Duration,
+}
+
+/// Asks one proxy for `http://api.example.com/`, and never twice with the same body.
+#[derive(Clone)]
+pub struct Crowd {
+    proxy: SocketAddr,
+    next: Arc<AtomicUsize>,
+}
+
+impl Crowd {
+    pub fn new(proxy: SocketAddr) -> Self {
+        Self { proxy, next: Arc::default() }
+    }
+
+    /// How many requests it has sent.
+    pub fn sent(&self) -> usize {
+        self.next.load(Ordering::Relaxed)
+    }
+
+    pub async fn post(&self) -> Told {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let body = body(number);
+        let begin = Instant::now();
+        let mut stream = TcpStream::connect(self.proxy).await.unwrap();
+        let head = format!(
+            "POST http://api.example.com/{number} HTTP/1.1\r\nHost: api.example.com\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\nConnection: close\r\n\r\n",
+            body.len()
+        );
+        // A refusal may come, and the connection end, before all of it is written.
+        let _ = stream.write_all(&[head.as_bytes(), &body].concat()).await;
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer).await;
+        let text = String::from_utf8_lossy(&answer).into_owned();
+        let status = text.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_default();
+        Told { status, text, took: begin.elapsed() }
+    }
+
+    /// Four at a time, each as fast as it is answered: what passed, and how many requests a second that were.
+    pub async fn at_capacity(&self, lasts: Duration) -> (Vec<Told>, f64) {
+        let begin = Instant::now();
+        let clients = (0..4).map(async |_| {
+            let mut told = Vec::new();
+            while begin.elapsed() < lasts {
+                told.push(self.post().await);
+            }
+            told
+        });
+        let mut told: Vec<_> = join_all(clients).await.into_iter().flatten().collect();
+        // On a busy machine even a few may be too many for a moment.
+        told.retain(|told| told.status == 200);
+        let rate = told.len() as f64 / begin.elapsed().as_secs_f64();
+        (told, rate)
+    }
+
+    /// So many requests a second, whatever becomes of those before.
+    pub async fn flood(&self, rate: f64, lasts: Duration) -> Vec<Told> {
+        let (begin, mut asked) = (Instant::now(), Vec::new());
+        let mut tick = tokio::time::interval(Duration::from_secs_f64(1.0 / rate));
+        while begin.elapsed() < lasts {
+            tick.tick().await;
+            let crowd = self.clone();
+            asked.push(tokio::spawn(async move { crowd.post().await }));
+        }
+        join_all(asked).await.into_iter().map(Result::unwrap).collect()
+    }
+
+    /// How long it takes until a request passes.
+    pub async fn until_served(&self) -> Duration {
+        let begin = Instant::now();
+        until("a request to pass again", async || (self.post().await.status == 200).then_some(())).await;
+        begin.elapsed()
+    }
+}
+
+/// Words that nobody has seen before: what was clean once is not looked into again.
+fn body(number: usize) -> Vec<u8> {
+    let mut state = (number as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(1);
+    let mut text = String::from("{\"text\": \"");
+    while text.len() < BODY {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let word = state >> 40;
+        text.extend((0..5).map(|letter| char::from(b'a' + ((word >> (4 * letter)) % 16) as u8)));
+        text.push(' ');
+    }
+    (text + "\"}").into_bytes()
+}

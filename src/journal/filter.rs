@@ -1,6 +1,7 @@
 //! Which exchanges somebody wants to see.
 
 use std::fmt;
+use std::net::Ipv6Addr;
 use std::str::FromStr;
 use std::time::SystemTime;
 
@@ -187,13 +188,19 @@ impl FromStr for HostFilter {
     fn from_str(text: &str) -> Result<Self, String> {
         let text = text.to_lowercase();
         let text = text.strip_suffix('.').unwrap_or(&text);
-        let unbracketed = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+        let wrong = || "a host (api.example.com), or `*.` and a domain whose subdomains are meant".to_owned();
+        // A name has one dot at its end at most (RFC 1034, 3.1), and brackets are for addresses (RFC 3986, 3.2.2).
+        if text.ends_with('.') {
+            return Err(wrong());
+        }
+        let address = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
+        let unbracketed = address.filter(|text| text.parse::<Ipv6Addr>().is_ok()).unwrap_or(text);
         match text.strip_prefix('*') {
             Some(domain) if domain.len() > 1 && domain.starts_with('.') && !domain.contains('*') => {
                 Ok(Self::Below(domain.into()))
             }
             None if !text.is_empty() => Ok(Self::Exactly(unbracketed.into())),
-            _ => Err("a host (api.example.com), or `*.` and a domain whose subdomains are meant".into()),
+            _ => Err(wrong()),
         }
     }
 }
@@ -238,6 +245,27 @@ mod tests {
             decision.write(&mut line).unwrap();
             let passes = filter.sieve().is_none_or(|sieve| sieve(&line));
             prop_assert!(passes || !filter.admits(&Exchange::new(decision)), "{}", String::from_utf8_lossy(&line));
+        }
+    }
+
+    #[test]
+    fn a_host_is_read_as_it_is_shown() {
+        for (text, expected) in [
+            ("API.example.com.", Some("api.example.com")),
+            ("*.Example.com", Some("*.example.com")),
+            ("[2001:DB8::1]", Some("2001:db8::1")),
+            ("2001:db8::1", Some("2001:db8::1")),
+            ("[a.example.]", Some("[a.example.]")),
+            ("a.example..", None),
+            ("*.a..", None),
+            ("*.", None),
+            (".", None),
+            ("", None),
+        ] {
+            let host = text.parse::<HostFilter>();
+            assert_eq!(host.as_ref().ok().map(ToString::to_string).as_deref(), expected, "{text}");
+            let Ok(host) = host else { continue };
+            assert_eq!(host.to_string().parse(), Ok(host));
         }
     }
 

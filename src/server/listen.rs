@@ -1,6 +1,7 @@
 //! Accepts connections for the workers, and refuses processes that have no business here.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
@@ -15,14 +16,8 @@ use crate::peer::Peer;
 /// Longest path of a Unix socket, in bytes (unix(7): `sun_path` with its NUL).
 pub const MAX_SOCKET_PATH: usize = 107;
 
-/// A connection that has been accepted, on its way to a worker's own runtime.
-pub enum Connection {
-    Unix(std::os::unix::net::UnixStream),
-    Tcp(std::net::TcpStream),
-}
-
-/// Takes accepted connections.
-pub type Accepted = Box<dyn FnMut(Connection) + Send>;
+/// Takes accepted connections, which do not block, on their way to a worker's own runtime.
+pub type Accepted = Box<dyn FnMut(OwnedFd) + Send>;
 
 /// Who may connect.
 pub enum Guard {
@@ -80,7 +75,7 @@ pub async fn accept_unix(
             continue;
         }
         match stream.into_std() {
-            Ok(stream) => accepted(Connection::Unix(stream)),
+            Ok(stream) => accepted(stream.into()),
             Err(error) => tracing::warn!(%error, "a connection was lost"),
         }
     }
@@ -97,7 +92,7 @@ pub async fn accept_tcp(listener: TcpListener, mut accepted: Accepted, mut stop:
             stream.set_nodelay(true)?;
             stream.into_std()
         }) {
-            Ok(stream) => accepted(Connection::Tcp(stream)),
+            Ok(stream) => accepted(stream.into()),
             Err(error) => pause(error).await,
         }
     }

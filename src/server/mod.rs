@@ -8,6 +8,7 @@ mod names;
 mod policy;
 mod record;
 mod sink;
+mod socket;
 mod stub;
 mod workers;
 
@@ -434,7 +435,7 @@ async fn tcp(address: SocketAddr) -> Result<TcpListener, ServeError> {
 }
 
 /// Gives each connection to the next worker: Envoy opens one for each of its own.
-fn round_robin(queues: Vec<workers::Queue>) -> impl FnMut(listen::Connection) + Send {
+fn round_robin(queues: Vec<workers::Queue>) -> impl FnMut(std::os::fd::OwnedFd) + Send {
     let mut next = 0;
     move |connection| {
         if let Some(queue) = queues.get(next % queues.len().max(1)) {

@@ -2,6 +2,7 @@
 //! lock is shared on its way.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,7 +20,8 @@ use tonic::body::Body;
 use tonic::codegen::Service as _;
 use tonic_health::pb::health_server::{Health, HealthServer};
 
-use super::listen::{Connection, stopped};
+use super::listen::stopped;
+use super::socket::Socket;
 use crate::access_log::AccessLogServer;
 use crate::certificates::discovery::DiscoveryServer;
 use crate::ext_proc::{ExternalProcessor, idle, turned};
@@ -66,11 +68,11 @@ impl<H: Health> Services<H> {
 type Call = Pin<Box<dyn Future<Output = Result<Response<Body>, std::convert::Infallible>> + Send>>;
 
 /// The way to one worker.
-pub struct Queue(mpsc::UnboundedSender<Connection>);
+pub struct Queue(mpsc::UnboundedSender<OwnedFd>);
 
 impl Queue {
     /// Gives it a connection; Envoy opens few, and a worker takes them at once.
-    pub fn give(&self, connection: Connection) {
+    pub fn give(&self, connection: OwnedFd) {
         if self.0.send(connection).is_err() {
             tracing::error!("a worker is gone; Envoy will connect again");
         }
@@ -99,7 +101,7 @@ pub fn start<H: Health>(
 
 async fn work<H: Health>(
     services: Arc<Services<H>>,
-    mut connections: mpsc::UnboundedReceiver<Connection>,
+    mut connections: mpsc::UnboundedReceiver<OwnedFd>,
     mut stop: watch::Receiver<bool>,
 ) {
     let mut open = tokio::task::JoinSet::new();
@@ -110,14 +112,9 @@ async fn work<H: Health>(
         };
         let Some(connection) = connection else { break };
         let (services, stop) = (services.clone(), stop.clone());
-        let adopted = match connection {
-            Connection::Unix(stream) => tokio::net::UnixStream::from_std(stream)
-                .map(|stream| open.spawn(serve(TokioIo::new(stream), services, stop))),
-            Connection::Tcp(stream) => tokio::net::TcpStream::from_std(stream)
-                .map(|stream| open.spawn(serve(TokioIo::new(stream), services, stop))),
-        };
-        if let Err(error) = adopted {
-            tracing::warn!(%error, "a connection was lost");
+        match Socket::new(connection) {
+            Ok(socket) => drop(open.spawn(serve(TokioIo::new(socket), services, stop))),
+            Err(error) => tracing::warn!(%error, "a connection was lost"),
         }
         while open.try_join_next().is_some() {}
     }

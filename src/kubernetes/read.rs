@@ -4,6 +4,7 @@
 //! read in two ways is refused: what this program calls safe must be what the cluster gets.
 
 use std::collections::HashMap;
+use std::str::Chars;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, StrInput, Tag};
 use serde::Deserialize;
@@ -38,6 +39,9 @@ pub enum Unreadable {
     /// Neither YAML nor JSON.
     #[error("this is not YAML: {0}")]
     Syntax(String),
+    /// `{?a: b}`, `[:a]`.
+    #[error("`{0}` between brackets: some readers of YAML take its first character for a mark; put it in quotes")]
+    Mark(String),
     /// A second document without `---` on a line of its own before it.
     #[error("a second document begins here without a line `---` before it")]
     SecondDocument,
@@ -162,7 +166,8 @@ impl Chunk<'_> {
         let last = self.text.rsplit('\n').next().unwrap_or_default();
         let unended = (!last.trim().is_empty()).then(|| self.text.chars().count());
         let (events, anchors) = (Parser::new_from_str(self.text), HashMap::new());
-        let mut reader = Reader { events, line: 1, end: 0, unended, anchors, nodes: 0 };
+        let brackets = Brackets { text: self.text.chars(), at: 0 };
+        let mut reader = Reader { events, line: 1, end: 0, unended, brackets, flow: false, anchors, nodes: 0 };
         let root = reader.document().map_err(|error| (self.line + reader.line.saturating_sub(1), error))?;
         Ok(vec![Document { line: self.line, text: self.text.to_owned(), format: Format::Yaml, root }])
     }
@@ -201,8 +206,26 @@ struct Reader<'a> {
     end: usize,
     /// Where the text ends, if its last line has something in it and no line break.
     unended: Option<usize>,
+    brackets: Brackets<'a>,
+    /// Within brackets.
+    flow: bool,
     anchors: HashMap<usize, (Node, usize)>,
     nodes: usize,
+}
+
+/// Tells collections in brackets from others. Places are in characters, and only ever further on.
+struct Brackets<'a> {
+    text: Chars<'a>,
+    at: usize,
+}
+
+impl Brackets<'_> {
+    /// True where the character before this place opens a collection: what a start in brackets ends with, and no other.
+    fn end_at(&mut self, end: usize) -> bool {
+        let Some(skip) = end.checked_sub(self.at + 1) else { return false };
+        self.at = end;
+        matches!(self.text.nth(skip), Some('{' | '['))
+    }
 }
 
 impl<'a> Reader<'a> {
@@ -231,6 +254,10 @@ impl<'a> Reader<'a> {
             Event::Scalar(text, style, anchor, tag) => {
                 let tagged = is_text(tag.as_deref())?;
                 let mut text = text.into_owned();
+                // libyaml and its children, the cluster's reader among them, know both as marks there whatever follows.
+                if self.flow && style == ScalarStyle::Plain && text.starts_with(['?', ':']) {
+                    return Err(Unreadable::Mark(text));
+                }
                 // The parser adds a line break to a last line that has none (YAML 1.2.2 §8.1.1.2 keeps those that are there).
                 if matches!(style, ScalarStyle::Literal | ScalarStyle::Folded) && self.unended == Some(self.end) {
                     text.truncate(text.strip_suffix('\n').map_or(text.len(), str::len));
@@ -246,11 +273,11 @@ impl<'a> Reader<'a> {
             }
             Event::SequenceStart(anchor, tag) => {
                 is_text(tag.as_deref())?;
-                (self.list(depth)?, anchor)
+                (self.within(|reader| reader.list(depth))?, anchor)
             }
             Event::MappingStart(anchor, tag) => {
                 is_text(tag.as_deref())?;
-                (Node::Map(self.map(depth)?), anchor)
+                (Node::Map(self.within(|reader| reader.map(depth))?), anchor)
             }
             Event::Alias(anchor) => {
                 let (node, nodes) = self.anchors.get(&anchor).cloned().ok_or(Unreadable::Alias)?;
@@ -263,6 +290,15 @@ impl<'a> Reader<'a> {
             self.anchors.insert(anchor, (node.clone(), self.nodes - before));
         }
         Ok(node)
+    }
+
+    /// Reads what the last event begins, in brackets or without.
+    fn within<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T, Unreadable>) -> Result<T, Unreadable> {
+        let outer = self.flow;
+        self.flow |= self.brackets.end_at(self.end);
+        let read = read(self);
+        self.flow = outer;
+        read
     }
 
     fn list(&mut self, depth: usize) -> Result<Node, Unreadable> {

@@ -73,6 +73,16 @@ spec:
 "#;
 
 #[test]
+fn a_mark_of_another_reader_is_none_where_no_brackets_are() {
+    let text = "a:\n- &b\n  c: ?no\n  :d: :8080\n- [\"?e\", {'f': ':g'}, h?i:j]\n- :k\n";
+    let documents = read(text).unwrap();
+    let root = format!("{:?}", documents[0].root);
+    for word in ["?no", ":d", ":8080", "?e", ":g", "h?i:j", ":k"] {
+        assert!(root.contains(&format!("{word:?}")), "{word}: {root}");
+    }
+}
+
+#[test]
 fn every_way_of_saying_things_survives() {
     let once = injected(&options(), NASTY);
     let (before, after) = (tree(NASTY), tree(&once));

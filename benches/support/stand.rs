@@ -192,7 +192,10 @@ impl Kind {
                 command.arg("--upstream").arg(upstream.to_string()).arg("--plain");
             }
             Self::Attache(rules) => {
-                let file = directory.join("policy.yaml");
+                // In a folder of its own, as where it is mounted: all that happens in it is looked at, and Envoy's log is not.
+                let folder = directory.join("policy");
+                std::fs::create_dir_all(&folder).expect("a folder can be made");
+                let file = folder.join("policy.yaml");
                 std::fs::write(&file, policy(rules, upstream.port())).expect("a policy can be written");
                 command.args(["serve", "--workers", "1", "--metrics", "off", "--policy"]).arg(file);
                 command.arg("--state-dir").arg(directory).arg("--socket").arg(socket(directory));

@@ -9,6 +9,7 @@ use regex_automata::meta::Regex;
 use regex_automata::util::syntax;
 use serde::Deserialize;
 
+use super::allow::Allow;
 use super::finding::{Category, Confidence};
 use super::head::Head;
 use super::shape::{self, Shape};
@@ -159,7 +160,7 @@ pub struct Rule {
     pub has_at: bool,
     pattern: Lazy,
     head: OnceLock<Head>,
-    allow: Box<[Lazy]>,
+    allow: Box<[Allow]>,
 }
 
 /// Most rules never meet their keyword: a pattern is compiled when it is first needed.
@@ -288,7 +289,7 @@ impl Rule {
             by_run: is_by_run(&source, &shape),
             pattern: Lazy::default(),
             head: OnceLock::new(),
-            allow: source.allow.iter().map(|_| Lazy::default()).collect(),
+            allow: source.allow.iter().map(|_| Allow::default()).collect(),
             source,
         })
     }
@@ -314,7 +315,7 @@ impl Rule {
     /// True if the rule itself says that this secret is none.
     pub fn allows(&self, secret: &[u8]) -> bool {
         let mut patterns = self.allow.iter().zip(&self.source.allow);
-        patterns.any(|(allow, text)| allow.compiled(text).is_some_and(|allowed| allowed.is_match(secret)))
+        patterns.any(|(allow, text)| allow.is_match(text, secret))
     }
 
     /// True if the vendor prints this value in its documentation.
@@ -331,7 +332,7 @@ impl Lazy {
 }
 
 /// A rule's program may not be large: it is one of hundreds.
-fn compile(pattern: &str) -> Option<Regex> {
+pub(super) fn compile(pattern: &str) -> Option<Regex> {
     const MOST_PROGRAM: usize = 1 << 20;
     let config = Regex::config().nfa_size_limit(Some(MOST_PROGRAM)).hybrid_cache_capacity(1 << 17).utf8_empty(false);
     Regex::builder().configure(config).syntax(syntax::Config::new().unicode(false).utf8(false)).build(pattern).ok()

@@ -132,14 +132,11 @@ impl<'t> Search<'t> {
                     return;
                 }
                 let mut next = 0;
-                while let Some(value) = self.values.at(next) {
-                    if value.solid >= rule.solid
-                        && !self.values.is_no_secret(next, self.text)
-                        && self.try_value(rule_at, rule, value.at)
-                    {
+                while let Some((index, at)) = self.values.next(next, rule.solid) {
+                    if !self.values.is_no_secret(index, self.text) && self.try_value(rule_at, rule, at) {
                         return;
                     }
-                    next += 1;
+                    next = index + 1;
                 }
             }
             Reach::Nearby => {

@@ -11,6 +11,7 @@ use super::super::assignment::Values;
 use super::super::escapes;
 use super::super::finding::Category;
 use super::super::rule::{NEARBY, Reach, Rule};
+use super::super::runs;
 use super::super::squeeze::{Squeezed, is_parted, unparted};
 use super::looks::{Look, Looks};
 use super::{MOST, Match, STRUCTURED};
@@ -218,6 +219,10 @@ impl<'t> Search<'t> {
     }
 
     fn try_all(&mut self, rule: &Rule, window: Range<usize>) {
+        // About most keywords stands nothing so long.
+        if !self.text.get(window.clone()).is_some_and(|text| runs::has(text, rule.solid)) {
+            return;
+        }
         let mut start = window.start;
         while start < window.end {
             let Some(found) = self.matched(rule, Input::new(self.text).span(start..window.end)) else { return };

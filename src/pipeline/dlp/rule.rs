@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 use regex_automata::meta::Regex;
 use regex_automata::util::syntax;
 use serde::Deserialize;
+use sha2::{Digest, Sha256};
 
 use super::allow::Allow;
 use super::finding::{Category, Confidence};
@@ -161,6 +162,7 @@ pub struct Rule {
     pattern: Lazy,
     head: OnceLock<Head>,
     allow: Box<[Allow]>,
+    allow_key: OnceLock<u128>,
 }
 
 /// Most rules never meet their keyword: a pattern is compiled when it is first needed.
@@ -290,6 +292,7 @@ impl Rule {
             pattern: Lazy::default(),
             head: OnceLock::new(),
             allow: source.allow.iter().map(|_| Allow::default()).collect(),
+            allow_key: OnceLock::new(),
             source,
         })
     }
@@ -316,6 +319,20 @@ impl Rule {
     pub fn allows(&self, secret: &[u8]) -> bool {
         let mut patterns = self.allow.iter().zip(&self.source.allow);
         patterns.any(|(allow, text)| allow.is_match(text, secret))
+    }
+
+    /// Rules with the same key allow the same; none where asking costs no more than looking that up.
+    pub fn allow_key(&self) -> Option<u128> {
+        const FEW: usize = 4;
+        let key = || {
+            let mut all = Sha256::new();
+            for pattern in &self.source.allow {
+                all.update(pattern.len().to_be_bytes());
+                all.update(pattern);
+            }
+            all.finalize().first_chunk().map_or(0, |key| u128::from_be_bytes(*key))
+        };
+        (self.allow.len() >= FEW).then(|| *self.allow_key.get_or_init(key))
     }
 
     /// True if the vendor prints this value in its documentation.

@@ -291,7 +291,7 @@ fn judge(text: &[u8], rule: &Rule, range: Range<usize>, look: &mut Look) -> Opti
         let random = source.entropy <= 0.0 || look.entropy(core) >= source.entropy;
         // Orders to an agent say `your` and stand in brackets: they are no secrets.
         let secretive = rule.category != Category::PromptInjection;
-        if !random || (secretive && look.is_placeholder(core, confidence)) || rule.allows(secret) {
+        if !random || (secretive && look.is_placeholder(core, confidence)) || look.is_allowed(rule, secret) {
             return None;
         }
     }

@@ -5,14 +5,24 @@ use super::finding::Confidence;
 /// Shannon entropy, in bits for each byte: 0 for a run of one character, 8 for random bytes.
 pub fn entropy(bytes: &[u8]) -> f32 {
     let mut counts = [0_u32; 256];
+    // A bit for each byte that there is: most are not.
+    let mut there = [0_u64; 4];
     for byte in bytes {
-        if let Some(count) = counts.get_mut(usize::from(*byte)) {
+        if let (Some(count), Some(bits)) = (counts.get_mut(usize::from(*byte)), there.get_mut(usize::from(byte >> 6))) {
             *count += 1;
+            *bits |= 1 << (byte & 63);
         }
     }
     let total = bytes.len() as f32;
-    let share = |count: &u32| *count as f32 / total;
-    counts.iter().filter(|count| **count > 0).map(share).map(|share| -share * share.log2()).sum()
+    let mut sum = 0.0;
+    for (mut bits, counts) in there.into_iter().zip(counts.as_chunks::<64>().0) {
+        while bits != 0 {
+            let share = counts.get(bits.trailing_zeros() as usize).map_or(0.0, |count| *count as f32 / total);
+            sum += -share * share.log2();
+            bits &= bits - 1;
+        }
+    }
+    sum
 }
 
 /// Whether no words make this: it has digits among its letters, and is as mixed as a token.
@@ -144,7 +154,20 @@ fn is_sequence(secret: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn entropy_is_that_of_the_shares_of_all_bytes(bytes in prop_oneof![
+            prop::collection::vec(any::<u8>(), 0..300), "[a-f0-9]{0,64}".prop_map(String::into_bytes), "[?@A\u{7f}]{0,9}".prop_map(String::into_bytes),
+        ]) {
+            let count = |byte| bytes.iter().filter(|other| **other == byte).count() as f32;
+            let shares = (0..=u8::MAX).map(|byte| count(byte) / bytes.len() as f32).filter(|share| *share > 0.0);
+            prop_assert_eq!(entropy(&bytes), shares.map(|share| -share * share.log2()).sum::<f32>());
+        }
+    }
 
     #[test]
     fn marks_are_found_wherever_they_stand() {

@@ -65,8 +65,10 @@ impl<'v> Edits<'v> {
             Region { draft: std::mem::take(spare), upto, last: upto, steps: [(None, 0); 4] }
         });
         let from = region.upto;
-        for (start, end, with) in self.aside.drain(..).filter(|(start, ..)| *start >= from) {
-            region.replace(text, start, end, &[with]);
+        if !self.aside.is_empty() {
+            for (start, end, with) in self.aside.drain(..).filter(|(start, ..)| *start >= from) {
+                region.replace(text, start, end, &[with]);
+            }
         }
         region.replace(text, start, end, with);
         region.last = end;

@@ -4,6 +4,7 @@
 //! profile: block | redact | monitor | off`.
 
 pub mod across;
+mod allow;
 pub mod allowance;
 pub mod assignment;
 pub mod decode;

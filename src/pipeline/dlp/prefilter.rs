@@ -266,10 +266,8 @@ fn is_in_run(text: &[u8], keyword: &Range<usize>) -> bool {
     /// Odd, so that each of two is tried.
     const EACH: usize = 17;
     let around = keyword.start.checked_sub(2).and_then(|before| text.get(before..keyword.end + 2)).unwrap_or_default();
-    let [first, second, rest @ ..] = around else { return false };
-    rest.as_chunks().0.iter().all(|[one, other]| one == first && other == second)
-        && rest.as_chunks::<2>().1.iter().all(|last| last == first)
-        && !keyword.start.is_multiple_of(EACH)
+    let two_later = around.get(2..).is_some_and(|later| around.starts_with(later));
+    two_later && !keyword.start.is_multiple_of(EACH)
 }
 
 /// What stands about a place; blanks where the text ends.

@@ -8,7 +8,9 @@ use std::sync::{Arc, OnceLock};
 use regex_automata::meta::Regex;
 use regex_automata::util::syntax;
 use serde::Deserialize;
+use sha2::{Digest, Sha256};
 
+use super::allow::Allow;
 use super::finding::{Category, Confidence};
 use super::head::Head;
 use super::shape::{self, Shape};
@@ -159,7 +161,8 @@ pub struct Rule {
     pub has_at: bool,
     pattern: Lazy,
     head: OnceLock<Head>,
-    allow: Box<[Lazy]>,
+    allow: Box<[Allow]>,
+    allow_key: OnceLock<u128>,
 }
 
 /// Most rules never meet their keyword: a pattern is compiled when it is first needed.
@@ -288,7 +291,8 @@ impl Rule {
             by_run: is_by_run(&source, &shape),
             pattern: Lazy::default(),
             head: OnceLock::new(),
-            allow: source.allow.iter().map(|_| Lazy::default()).collect(),
+            allow: source.allow.iter().map(|_| Allow::default()).collect(),
+            allow_key: OnceLock::new(),
             source,
         })
     }
@@ -314,7 +318,21 @@ impl Rule {
     /// True if the rule itself says that this secret is none.
     pub fn allows(&self, secret: &[u8]) -> bool {
         let mut patterns = self.allow.iter().zip(&self.source.allow);
-        patterns.any(|(allow, text)| allow.compiled(text).is_some_and(|allowed| allowed.is_match(secret)))
+        patterns.any(|(allow, text)| allow.is_match(text, secret))
+    }
+
+    /// Rules with the same key allow the same; none where asking costs no more than looking that up.
+    pub fn allow_key(&self) -> Option<u128> {
+        const FEW: usize = 4;
+        let key = || {
+            let mut all = Sha256::new();
+            for pattern in &self.source.allow {
+                all.update(pattern.len().to_be_bytes());
+                all.update(pattern);
+            }
+            all.finalize().first_chunk().map_or(0, |key| u128::from_be_bytes(*key))
+        };
+        (self.allow.len() >= FEW).then(|| *self.allow_key.get_or_init(key))
     }
 
     /// True if the vendor prints this value in its documentation.
@@ -331,7 +349,7 @@ impl Lazy {
 }
 
 /// A rule's program may not be large: it is one of hundreds.
-fn compile(pattern: &str) -> Option<Regex> {
+pub(super) fn compile(pattern: &str) -> Option<Regex> {
     const MOST_PROGRAM: usize = 1 << 20;
     let config = Regex::config().nfa_size_limit(Some(MOST_PROGRAM)).hybrid_cache_capacity(1 << 17).utf8_empty(false);
     Regex::builder().configure(config).syntax(syntax::Config::new().unicode(false).utf8(false)).build(pattern).ok()

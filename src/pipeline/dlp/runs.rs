@@ -4,6 +4,7 @@
 use std::ops::Range;
 
 use super::lanes::{BLOCK, Kinds, Masks, Vector, not_before};
+use super::shape::is_token;
 use super::validate::are_drawn;
 
 /// The shortest run of characters of tokens that counts, in bytes.
@@ -69,6 +70,22 @@ fn each(text: &[u8], mut found: impl FnMut(Range<usize>, bool)) {
             begins &= not_before(done, block);
         }
     }
+}
+
+/// Whether so many characters of tokens stand in a row. Only a few of the bytes are looked at: of each row of that length
+/// one is at a multiple of it.
+pub fn has(text: &[u8], length: usize) -> bool {
+    let is = |byte: &&u8| is_token(**byte);
+    let mut at = 0;
+    while let Some((row, behind)) = text.get(at..).and_then(|rest| rest.split_at_checked(length)) {
+        let before = row.iter().rev().take_while(is).count();
+        let after = if before > 0 { behind.iter().take(length - before).take_while(is).count() } else { 0 };
+        if before + after >= length {
+            return true;
+        }
+        at += length + after;
+    }
+    false
 }
 
 fn both(block: u64, next: u64) -> u128 {
@@ -161,7 +178,6 @@ impl Kinds<3> for Characters {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::shape::is_token;
     use super::*;
 
     proptest! {
@@ -180,6 +196,12 @@ mod tests {
             each(&text, |run, may_be| found.push((run, may_be)));
             let expected: Vec<_> = expected.into_iter().map(|run| (run.clone(), may_be_token(&text[run]))).collect();
             prop_assert_eq!(found, expected);
+        }
+
+        #[test]
+        fn a_row_is_seen_wherever_it_stands(text in "([a-z0-9]{1,9}[ !]{0,2}){0,12}", length in 0..30_usize) {
+            let longest = text.split([' ', '!']).map(str::len).max().unwrap_or_default();
+            prop_assert_eq!(has(text.as_bytes(), length), longest >= length);
         }
 
         #[test]

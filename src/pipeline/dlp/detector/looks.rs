@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::super::allowance;
 use super::super::finding::Confidence;
+use super::super::rule::Rule;
 use super::search::stands_alone;
 
 /// What was seen of some places of one text; of two that share a slot, of the last.
@@ -21,6 +22,8 @@ pub(super) struct Look {
     entropy: Option<f32>,
     /// Whether it is a placeholder: to who is sure, and to who is not.
     placeholder: [Option<bool>; 2],
+    /// What [the last rules with many patterns](Rule::allow_key) said of it.
+    allowed: Option<(u128, bool)>,
 }
 
 impl Looks {
@@ -57,6 +60,15 @@ impl Look {
         *self.entropy.get_or_insert_with(|| allowance::entropy(core))
     }
 
+    /// Whether a rule says that this is none of its secrets. Rules that find the same mostly say so by the same list.
+    pub(super) fn is_allowed(&mut self, rule: &Rule, secret: &[u8]) -> bool {
+        let Some(key) = rule.allow_key() else { return rule.allows(secret) };
+        match self.allowed {
+            Some((of, allowed)) if of == key => allowed,
+            _ => self.allowed.insert((key, rule.allows(secret))).1,
+        }
+    }
+
     /// Whether somebody wrote it to be replaced.
     pub(super) fn is_placeholder(&mut self, core: &[u8], confidence: Confidence) -> bool {
         let [unsure, sure] = &mut self.placeholder;
@@ -81,6 +93,10 @@ mod tests {
             text in "[a-c0-2x]{0,20}(xxxxxxxx|-{8}|[a-zA-Z0-9 ]{8}){8}", places in prop::collection::vec((0..84_usize, 0..84_usize), 1..200),
         ) {
             let text = text.as_bytes();
+            let rules = ["^a,^b,^c,^x", "^a,^b,^c,x$", "^a,^b,^c,^x", "^x"].map(|allow| {
+                let source = format!("{{id: a, keywords: [abc], pattern: abc, allow: [{}]}}", allow.replace(',', ", "));
+                Rule::new(serde_yaml::from_str(&source).unwrap()).unwrap()
+            });
             let mut looks = Looks::default();
             for (from, to) in places {
                 let (from, to) = (from.min(to).min(text.len()), from.max(to).min(text.len()));
@@ -93,6 +109,9 @@ mod tests {
                     prop_assert_eq!(look.is_placeholder(core, confidence), allowance::is_placeholder(core, confidence));
                 }
                 prop_assert_eq!(look.entropy(core), allowance::entropy(core));
+                for rule in [&rules[0], &rules[1], &rules[2], &rules[1], &rules[3]] {
+                    prop_assert_eq!(look.is_allowed(rule, secret), rule.allows(secret));
+                }
             }
         }
     }

@@ -11,6 +11,7 @@ use super::super::assignment::Values;
 use super::super::escapes;
 use super::super::finding::Category;
 use super::super::rule::{NEARBY, Reach, Rule};
+use super::super::runs;
 use super::super::squeeze::{Squeezed, is_parted, unparted};
 use super::looks::{Look, Looks};
 use super::{MOST, Match, STRUCTURED};
@@ -132,14 +133,11 @@ impl<'t> Search<'t> {
                     return;
                 }
                 let mut next = 0;
-                while let Some(value) = self.values.at(next) {
-                    if value.solid >= rule.solid
-                        && !self.values.is_no_secret(next, self.text)
-                        && self.try_value(rule_at, rule, value.at)
-                    {
+                while let Some((index, at)) = self.values.next(next, rule.solid) {
+                    if !self.values.is_no_secret(index, self.text) && self.try_value(rule_at, rule, at) {
                         return;
                     }
-                    next += 1;
+                    next = index + 1;
                 }
             }
             Reach::Nearby => {
@@ -221,6 +219,10 @@ impl<'t> Search<'t> {
     }
 
     fn try_all(&mut self, rule: &Rule, window: Range<usize>) {
+        // About most keywords stands nothing so long.
+        if !self.text.get(window.clone()).is_some_and(|text| runs::has(text, rule.solid)) {
+            return;
+        }
         let mut start = window.start;
         while start < window.end {
             let Some(found) = self.matched(rule, Input::new(self.text).span(start..window.end)) else { return };
@@ -289,7 +291,7 @@ fn judge(text: &[u8], rule: &Rule, range: Range<usize>, look: &mut Look) -> Opti
         let random = source.entropy <= 0.0 || look.entropy(core) >= source.entropy;
         // Orders to an agent say `your` and stand in brackets: they are no secrets.
         let secretive = rule.category != Category::PromptInjection;
-        if !random || (secretive && look.is_placeholder(core, confidence)) || rule.allows(secret) {
+        if !random || (secretive && look.is_placeholder(core, confidence)) || look.is_allowed(rule, secret) {
             return None;
         }
     }

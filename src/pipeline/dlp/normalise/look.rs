@@ -40,7 +40,7 @@ impl Ascii {
     }
 
     fn one(c: char) -> Self {
-        Self(c.to_string().bytes().collect())
+        Self(c.encode_utf8(&mut [0; 4]).bytes().collect())
     }
 }
 

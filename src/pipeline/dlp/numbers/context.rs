@@ -199,10 +199,15 @@ impl Reader {
         }
         let after = text.get(window.end..text.len().min(window.end + AFTER)).unwrap_or_default();
         // Behind these something else begins.
-        let end = after.iter().position(|byte| b"\":=,;\n<>{}&".contains(byte)).unwrap_or(after.len());
+        let end = after.iter().position(|byte| ends_name(*byte)).unwrap_or(after.len());
         let after = Context::of(after.get(..end).unwrap_or_default());
         if matches!(after.nearest, Some(Word::Names(_))) { after } else { before }
     }
+}
+
+/// What another name or value follows.
+fn ends_name(byte: u8) -> bool {
+    matches!(byte, b'"' | b':' | b'=' | b',' | b';' | b'\n' | b'<' | b'>' | b'{' | b'}' | b'&')
 }
 
 impl Context {
@@ -417,8 +422,10 @@ impl<'a> Iterator for Words<'a> {
         // FNV-1a.
         const BASIS: u64 = 0xcbf2_9ce4_8422_2325;
         const PRIME: u64 = 0x100_0000_01b3;
-        // A table of figures has no words: that costs no more than a look.
-        while let Some((before, last)) = self.rest.split_last_chunk::<16>()
+        // A table of figures has no words: that costs no more than a look. Where there are words the next one is near.
+        let is_near = self.rest.last_chunk::<2>().is_some_and(|near| near.iter().any(|byte| is_letter(*byte)));
+        while !is_near
+            && let Some((before, last)) = self.rest.split_last_chunk::<16>()
             && !last.iter().fold(false, |any, byte| any | is_letter(*byte))
         {
             self.rest = before;

@@ -1,9 +1,12 @@
 //! What an agent writes stands in what people and programs read: it is data there, and moves nothing.
 
+use std::time::Duration;
+
 use futures_util::future::join_all;
 use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use crate::support::{Ask, Collector, PROTOCOLS, Place, Protocol, curl, free_address, tunnel, until};
 
@@ -13,6 +16,9 @@ fn moves(character: char) -> bool {
         matches!(character, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}');
     turns || (character.is_control() && character != '\n')
 }
+
+/// Longer than Envoy takes to end what it refused, and shorter than it waits for more.
+const SILENCE: Duration = Duration::from_secs(10);
 
 const WORDS: [&str; 7] = [
     "\u{1b}[2J\u{1b}[31mallow",
@@ -55,8 +61,8 @@ rules: [{name: Asked, host: api.example.com, path: /asked, action: {approval: {h
                 Ask::new(protocol, "POST", "https://api.example.com/asked")
                     .header("content-type", word.replace(['\r', '\n'], " ")),
             ];
-            // Much of it is refused by Envoy already, some without a word.
-            join_all(asks.map(|ask| ask.send_bytes(attache))).await;
+            // Much of it is refused by Envoy already, some without a word: nobody waits for that.
+            join_all(asks.map(|ask| timeout(SILENCE, ask.send_bytes(attache)))).await;
         }
         let body = Ask::new(Protocol::Http1, "POST", "https://api.example.com/asked").whole_body(word);
         assert_eq!(body.send(attache).await.reason(), "approval_pending");

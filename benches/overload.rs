@@ -12,6 +12,8 @@ mod support;
 use std::time::Duration;
 
 use clap::Parser;
+use rustix::process::Pid;
+use rustix::thread::{CpuSet, sched_setaffinity};
 
 use self::support::{Attache, Crowd, Told, Upstream};
 
@@ -27,6 +29,9 @@ struct Options {
     /// What it is told to keep a request waiting at most, in milliseconds.
     #[arg(long, default_value_t = 300)]
     shed_after: u64,
+    /// KiB of a request's body; with 0, requests have none.
+    #[arg(long, default_value_t = 24)]
+    body: usize,
     /// Floods; what is printed is the middle of each column.
     #[arg(long, default_value_t = 5)]
     floods: usize,
@@ -47,7 +52,10 @@ async fn main() {
         .flags(["--shed-after", &format!("{}ms", options.shed_after)])
         .start()
         .await;
-    let crowd = Crowd::new(attache.proxy());
+    // The crowd and its upstream are to have the time to be one.
+    keep_to(1, &[std::process::id()]);
+    keep_to(0, &[attache.service().await, attache.envoy().await]);
+    let crowd = Crowd::new(attache.proxy(), options.body << 10);
     println!("{} times its capacity, `--shed-after {}ms`", options.times, options.shed_after);
     println!("{}", COLUMNS.map(|column| format!("{column:>15}")).concat());
     let mut rows = Vec::new();
@@ -62,6 +70,16 @@ async fn main() {
         values.sort_unstable_by(f64::total_cmp);
         values[values.len() / 2]
     }));
+}
+
+/// Lets all threads of these processes run on this CPU alone.
+fn keep_to(cpu: usize, pids: &[u32]) {
+    let mut set = CpuSet::new();
+    set.set(cpu);
+    for thread in pids.iter().flat_map(|pid| std::fs::read_dir(format!("/proc/{pid}/task")).unwrap()) {
+        let thread = thread.unwrap().file_name().to_str().unwrap().parse().unwrap();
+        sched_setaffinity(Pid::from_raw(thread), &set).unwrap();
+    }
 }
 
 async fn flood(crowd: &Crowd, options: &Options) -> [f64; COLUMNS.len()] {

@@ -138,7 +138,8 @@ impl Drop for Gathered<'_> {
 fn outcome(entry: &Entry<'_>) -> OutcomeRecord {
     let Entry { common, request, response } = entry;
     let status = response.response_code.unwrap_or(0);
-    let named = Some(request.request_id).filter(|id| !id.is_empty() && is_named(status));
+    let named =
+        Some(request.request_id).filter(|id| !id.is_empty() && is_named(status, response.response_code_details));
     let duration = common.duration.or(common.time_to_last_downstream_tx_byte).unwrap_or_default();
     OutcomeRecord {
         request_id: common.id.or(named).map_or_else(|| unnamed(common.start_time).into(), Into::into),

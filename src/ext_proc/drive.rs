@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tonic::Status;
 use tonic::metadata::MetadataMap;
 
+use super::backlog;
 use super::held::Held;
 use super::load::Load;
 use super::translate::{self, Entrance, Phase};
@@ -100,8 +101,10 @@ pub struct Driver {
     phase: Phase,
     /// There is no verdict yet. Still true when the stream is dropped: the agent went away.
     owed: bool,
-    /// The head has been answered, and Envoy owes the body.
-    holding: bool,
+    /// What the head had waited when it came.
+    waited: Duration,
+    /// Since when Envoy owes the body: the head has been answered.
+    holding: Option<Instant>,
     /// What Envoy was told to show.
     shows: Shows,
     /// The limits that are being charged.
@@ -135,7 +138,8 @@ impl Driver {
             request_id: "".into(),
             phase: Phase::Head,
             owed: false,
-            holding: false,
+            waited: Duration::ZERO,
+            holding: None,
             shows: Shows::default(),
             charging: SmallVec::new(),
             asked: Arc::default(),
@@ -163,8 +167,8 @@ impl Driver {
 
     fn open(&mut self, head: Head, attributes: Attributes) -> Step {
         let now = now();
-        let is_late = self.needs.load.is_over(now.monotonic)
-            || self.needs.load.has_waited(attributes.time.as_deref(), now.monotonic, now.wall);
+        self.waited = self.needs.load.arrived(attributes.time.as_deref(), now.monotonic, now.wall);
+        let is_late = self.needs.load.is_over(now.monotonic) || self.needs.load.is_late(self.waited, now.monotonic);
         let incoming = translate::incoming(self.entrance, head, attributes);
         if incoming.request_id.is_empty() {
             return Step::End(Status::invalid_argument("`x-request-id` is missing: set `generate_request_id`"));
@@ -199,8 +203,9 @@ impl Driver {
         let Shows { request, response } = self.shows;
         let chunk = |body: HttpBody| Chunk { bytes: body.body, ends: body.end_of_stream };
         Some(match part {
-            Part::RequestBody(body) if self.holding => {
-                self.holding = false;
+            Part::RequestBody(body) if self.holding.is_some() => {
+                let (asked, now) = (self.holding.take(), Instant::now());
+                backlog::body(now, asked.map_or(Duration::ZERO, |asked| now.saturating_duration_since(asked)));
                 self.phase = Phase::Body;
                 Event::Body { bytes: body.body.into(), whole: body.end_of_stream }
             }
@@ -373,8 +378,11 @@ impl Driver {
     }
 
     fn reply(&mut self, reply: Reply) -> Step {
-        self.holding = matches!(reply, Reply::HoldBody { .. });
-        self.owed = self.holding;
+        self.holding = matches!(reply, Reply::HoldBody { .. }).then(Instant::now);
+        if self.holding.take_if(|now| self.needs.load.is_backed_up(self.waited, *now)).is_some() {
+            return self.turn_away(None);
+        }
+        self.owed = self.holding.is_some();
         if let Reply::Allow(forward) = &reply {
             self.shows = forward.shows;
         }

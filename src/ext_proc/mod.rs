@@ -4,6 +4,7 @@
 //! says. So the stream that answers *is* the one that reads: it ends with OK only after Envoy has closed its
 //! side, and everything else is an error status, on which Envoy refuses the request. Nothing is spawned.
 
+mod backlog;
 mod drive;
 mod held;
 mod load;

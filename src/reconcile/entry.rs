@@ -57,8 +57,9 @@ impl Entry {
     /// The id its record has.
     pub fn request_id(&self) -> Option<Cow<'_, str>> {
         let code = self.code.unwrap_or(0);
+        let details = self.details.as_deref().unwrap_or_default();
         let given = |text: &'_ Option<String>| text.as_deref().filter(|text| !text.is_empty()).map(str::to_owned);
-        match given(&self.id).or_else(|| given(&self.request).filter(|_| super::is_named(code))) {
+        match given(&self.id).or_else(|| given(&self.request).filter(|_| super::is_named(code, details))) {
             Some(id) => Some(id.into()),
             None => self.start().map(|start| unnamed(start).into()),
         }

@@ -171,12 +171,13 @@ impl Ledger {
     /// The record of a request that Envoy answered itself, before or instead of a decision.
     fn undecided(&self, report: &Report<'_>) -> DecisionRecord {
         let status = Some(report.outcome.status).filter(|status| *status != 0);
+        let mut flags = report.outcome.flags.split(',');
         // The same words as in the bootstrap's own answers.
         let reason = match status {
             // 501 is Envoy's answer to a transfer coding that it does not know.
             Some(400..=499 | 501) => Reason::MalformedRequest,
             // It had no memory left, or too much under way.
-            Some(_) if report.outcome.flags.split(',').any(|flag| matches!(flag, "OM" | "UO")) => Reason::Overloaded,
+            Some(_) if report.outcome.details == NO_MEMORY || flags.any(|flag| flag == "UO") => Reason::Overloaded,
             Some(_) => Reason::NoVerdict,
             None if report.protocol_error => Reason::MalformedRequest,
             None => Reason::ClientGone,
@@ -275,9 +276,12 @@ impl Report<'_> {
     }
 }
 
+/// What Envoy says (`%RESPONSE_CODE_DETAILS%`) of a request that it had no memory for.
+const NO_MEMORY: &str = "overload";
+
 /// False for what Envoy refuses before it asks: that has no id yet.
-pub fn is_named(status: u16) -> bool {
-    !(400..500).contains(&status)
+pub fn is_named(status: u16, details: &str) -> bool {
+    !(400..500).contains(&status) && details != NO_MEMORY
 }
 
 /// The id of what has none: it is named after its start, in time since 1970, as the bootstrap's answer to it is.

@@ -239,6 +239,41 @@ agents:
     assert_eq!(upstream.requests().len(), 1);
 }
 
+#[tokio::test]
+async fn what_envoy_has_no_memory_for_is_told_to_come_again_and_is_on_record() {
+    for by_the_file in [false, true] {
+        let place = Place::new(POLICY, "127.0.0.1:9");
+        let service = place.serve().await;
+        let _envoy = place
+            .envoy(|document| {
+                let actions = document["overload_manager"]["actions"].as_array_mut().unwrap();
+                let stops = |action: &&mut Value| action["name"] == "envoy.overload_actions.stop_accepting_requests";
+                let action = actions.iter_mut().find(stops).unwrap();
+                action["triggers"][0]["threshold"]["value"] = json!(0.000_001);
+                if by_the_file {
+                    let manager = &mut document["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0];
+                    list(&mut manager["typed_config"], "access_log").remove(0);
+                }
+            })
+            .await;
+        until("Envoy to see that", async || place.get("/full").await.text().contains("overloaded").then_some(())).await;
+        let proxy = format!("http://{}", place.listener);
+        // An id of the agent's own is no id.
+        let answer = curl(["--proxy", &proxy, "-H", "X-Request-Id: mine", "http://api.example.com/"]).await;
+        assert_eq!((answer.status, answer.header("retry-after")), (503, Some("1")), "{answer:?}");
+        let said = answer.json();
+        assert_eq!((&said["error"], &said["reason"]), (&json!("unavailable"), &json!("overloaded")), "{said}");
+        let id = said["requestId"].as_str().unwrap();
+        assert!(id.starts_with("envoy-"), "{id}");
+        let record = until("its record", async || place.records().into_iter().find(|record| record["requestId"] == id));
+        let record = record.await;
+        assert_eq!((&record["decision"], &record["reason"]), (&json!("error"), &json!("overloaded")), "{record}");
+        assert_eq!((&record["status"], &record["detail"]), (&json!(503), &json!("overload")), "{record}");
+        assert!(place.records().iter().all(|record| record["requestId"] != "mine"), "{}", place.journal());
+        place.end(service).await;
+    }
+}
+
 /// `attache serve` and an Envoy of its own, whose bootstrap a test may change.
 struct Place {
     directory: TempDir,
@@ -290,7 +325,7 @@ impl Place {
         let envoy = Envoy::start(&document.to_string(), self.listener).await;
         until("Envoy to have found its service", async || {
             let answer = self.get("/ready").await;
-            (answer.text().contains("domain_not_allowed") || answer.status == 200 || answer.status == 403).then_some(())
+            (!answer.text().contains("no_verdict") && [200, 403, 503].contains(&answer.status)).then_some(())
         })
         .await;
         envoy

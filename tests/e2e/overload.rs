@@ -2,6 +2,7 @@
 //! nothing grows without end. docs/overload.md says which test shows what.
 
 mod capacity;
+mod late;
 mod many;
 mod slow;
 

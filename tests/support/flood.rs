@@ -1,4 +1,4 @@
-//! More requests than can be looked into, each with a body that nobody has seen before.
+//! More requests than can be dealt with, each with a body that nobody has seen before.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,9 +11,6 @@ use tokio::net::TcpStream;
 
 use super::until;
 
-/// So that looking into it is most of what a request costs.
-const BODY: usize = 24 << 10;
-
 /// What one request got.
 pub struct Told {
     pub status: u16,
@@ -25,12 +22,14 @@ pub struct Told {
 #[derive(Clone)]
 pub struct Crowd {
     proxy: SocketAddr,
+    body: usize,
     next: Arc<AtomicUsize>,
 }
 
 impl Crowd {
-    pub fn new(proxy: SocketAddr) -> Self {
-        Self { proxy, next: Arc::default() }
+    /// Its requests have bodies of so many bytes; with 0, none.
+    pub fn new(proxy: SocketAddr, body: usize) -> Self {
+        Self { proxy, body, next: Arc::default() }
     }
 
     /// How many requests it has sent.
@@ -40,18 +39,18 @@ impl Crowd {
 
     pub async fn post(&self) -> Told {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let body = body(number);
+        let (method, body) = if self.body == 0 { ("GET", Vec::new()) } else { ("POST", body(number, self.body)) };
         let begin = Instant::now();
         let mut stream = TcpStream::connect(self.proxy).await.unwrap();
         let head = format!(
-            "POST http://api.example.com/{number} HTTP/1.1\r\nHost: api.example.com\r\nContent-Type: application/json\r\n\
+            "{method} http://api.example.com/{number} HTTP/1.1\r\nHost: api.example.com\r\nContent-Type: application/json\r\n\
              Content-Length: {}\r\nConnection: close\r\n\r\n",
             body.len()
         );
         // A refusal may come, and the connection end, before all of it is written.
         let _ = stream.write_all(&[head.as_bytes(), &body].concat()).await;
         let mut answer = Vec::new();
-        let _ = stream.read_to_end(&mut answer).await;
+        while !is_whole(&answer) && stream.read_buf(&mut answer).await.is_ok_and(|read| read > 0) {}
         let text = String::from_utf8_lossy(&answer).into_owned();
         let status = text.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_default();
         Told { status, text, took: begin.elapsed() }
@@ -94,11 +93,20 @@ impl Crowd {
     }
 }
 
+/// Whether an answer has come to its end. Where it came before its request was read, Envoy keeps the connection open for
+/// another second.
+fn is_whole(answer: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(answer);
+    let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
+    let length = head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
+    length.is_some_and(|length: usize| body.len() >= length)
+}
+
 /// Words that nobody has seen before: what was clean once is not looked into again.
-fn body(number: usize) -> Vec<u8> {
+fn body(number: usize, length: usize) -> Vec<u8> {
     let mut state = (number as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(1);
     let mut text = String::from("{\"text\": \"");
-    while text.len() < BODY {
+    while text.len() < length {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let word = state >> 40;
         text.extend((0..5).map(|letter| char::from(b'a' + ((word >> (4 * letter)) % 16) as u8)));

@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use envoy_types::pb::envoy::config::core::v3::{HeaderValue, HeaderValueOption};
 use envoy_types::pb::envoy::service::ext_proc::v3::{
@@ -51,6 +52,8 @@ pub struct Interposer {
 pub enum Act {
     /// What the service behind says.
     Pass,
+    /// The same, with everything that Envoy says as late as this: a head, and what follows it.
+    PassLate { head: Duration, rest: Duration },
     /// The service behind hears the request; its answer never arrives.
     LoseReply,
     /// A proper verdict: a tunnel for CONNECT, else this upstream address, over TLS.
@@ -175,14 +178,22 @@ async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Reply
     let act = shared.script.lock().unwrap()(&consulted);
     shared.consulted.send_modify(|all| all.push(consulted.clone()));
 
+    let (head_late, rest_late) = match act {
+        Act::PassLate { head, rest } => (head, rest),
+        _ => Default::default(),
+    };
     let pass = async |body: Incoming| {
         let behind = shared.behind.as_deref().ok_or("there is no service behind to pass to")?;
-        let rest = body.into_data_stream().map(|data| Ok(Frame::data(data?)));
+        tokio::time::sleep(head_late).await;
+        let rest = body.into_data_stream().then(move |data| async move {
+            tokio::time::sleep(rest_late).await;
+            Ok(Frame::data(data?))
+        });
         let whole = stream::iter([Ok(Frame::data(received.into()))]).chain(rest);
         forward(behind, Request::from_parts(head, StreamBody::new(whole).boxed_unsync())).await
     };
     Ok(match act {
-        Act::Pass => pass(body).await?,
+        Act::Pass | Act::PassLate { .. } => pass(body).await?,
         Act::LoseReply => {
             let (head, lost) = pass(body).await?.into_parts();
             // `lost` is kept, unread: the service behind must not see its stream closed.

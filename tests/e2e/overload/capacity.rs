@@ -12,6 +12,8 @@ use crate::support::{Attache, Crowd, Told, Upstream, curl, free_address, until};
 const POLICY: &str = "allowedDomains: [api.example.com]";
 /// What a request may wait for its turn.
 const SHED_AFTER: &str = "300ms";
+/// So that looking into it is much of what a request costs.
+const BODY: usize = 24 << 10;
 /// How long a flood lasts.
 const FLOOD: Duration = Duration::from_secs(4);
 
@@ -24,7 +26,7 @@ async fn beyond_capacity_every_request_is_answered_the_rest_are_told_when_to_com
         .flags(["--shed-after", SHED_AFTER, "--metrics", &metrics.to_string()])
         .start()
         .await;
-    let (begin, crowd) = (Instant::now(), Crowd::new(attache.proxy()));
+    let (begin, crowd) = (Instant::now(), Crowd::new(attache.proxy(), BODY));
     let (_, rate) = crowd.at_capacity(Duration::from_secs(2)).await;
     let before = [most_resident(attache.service().await), most_resident(attache.envoy().await)];
 

@@ -93,15 +93,18 @@ pub fn derive(view: &View<'_>, blanks: &[Range<usize>], budget: &mut Budget, fou
         if view.is_copied(run.clone()) {
             continue;
         }
-        let glance = Glance::of(text.get(run.clone()).unwrap_or_default(), run.len() > first);
-        if glance.varied {
-            base64::read(text, run.clone(), glance.quads, &mut ways);
+        let glance = Glance::of(text, run.clone(), run.len() > first);
+        if glance.varied && (glance.packed || glance.quads) {
+            base64::read(text, run.clone(), &glance, &mut ways);
         }
         if glance.hex {
             hex::read_run(text, run.clone(), &mut ways);
         }
-        if glance.base32 {
-            base32::read(text, run.clone(), &mut ways);
+        if glance.capitals {
+            base32::read::<true>(text, run.clone(), &mut ways);
+        }
+        if glance.small {
+            base32::read::<false>(text, run.clone(), &mut ways);
         }
         if glance.base58 {
             base58::read(text, run.clone(), &mut ways);

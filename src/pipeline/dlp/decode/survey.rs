@@ -3,14 +3,19 @@
 
 use std::ops::Range;
 
+use super::alphabet::is_hexish;
+use super::grouped;
 use crate::pipeline::dlp::lanes::{BLOCK, Kinds, Masks, Vector};
 
 /// What a text has that may be decoded.
 #[derive(Debug, Default)]
 pub(super) struct Survey {
-    strange: bool,
     quoted: bool,
     base85: bool,
+    /// What escapes begin with: a block's place and a bit for each that it has, for each block that has some.
+    pub signs: Vec<(usize, u64)>,
+    /// Where blocks begin that have, with the one before, as many capitals as groups have at least.
+    pub capitals: Vec<usize>,
     /// Maximal runs of the alphabets of base64, of at least [`LEAST`] characters.
     pub runs: Vec<Range<usize>>,
     /// Maximal runs of hex digits and what separates them, of as many.
@@ -37,14 +42,19 @@ impl Survey {
         let (mut runs, mut pairs) = (Runs::default(), Runs::default());
         let mut before: Option<Marks> = None;
         let nothing = Marks { at: text.len(), alphabet: 0, hexish: 0, spaces: 0 };
-        // Whether the last byte of the block before was a `=`, or a `<`.
-        let (mut equals, mut open) = (0, 0);
-        Masks::<Decodable, 7>::of(text).for_each(|(at, masks)| {
-            let marks = survey.marks(at, masks);
-            let [.., sign, opening, tilde] = masks;
-            survey.quoted |= (sign << 1 | equals) & marks.hexish & !marks.spaces != 0;
-            survey.base85 |= (opening << 1 | open) & tilde != 0;
-            (equals, open) = (sign >> (BLOCK - 1), opening >> (BLOCK - 1));
+        let (fewest, mut capitals_before) = (grouped::fewest_capitals(text), 0_u64);
+        Masks::<Decodable, 6>::of(text).for_each(|(at, [alphabet, hexish, spaces, rare, signs, capitals])| {
+            let marks = Marks { at, alphabet, hexish, spaces };
+            if rare != 0 {
+                survey.rare(text, at, rare);
+            }
+            if signs != 0 {
+                survey.signs.push((at, signs));
+            }
+            if capitals | capitals_before != 0 && capitals_before.count_ones() + capitals.count_ones() >= fewest {
+                survey.capitals.push(at);
+            }
+            capitals_before = capitals;
             if let Some(before) = before.replace(marks) {
                 runs.block(before.alphabet, marks.alphabet, before.at);
                 pairs.block(before.hexish, marks.hexish, before.at);
@@ -65,11 +75,6 @@ impl Survey {
         survey
     }
 
-    /// Something that is not ASCII, or a control character that is no white space.
-    pub(super) fn is_strange(&self) -> bool {
-        self.strange
-    }
-
     /// A `=` with a hex digit or a line end behind it, or what is as rare.
     pub(super) fn may_be_quoted(&self) -> bool {
         self.quoted
@@ -80,10 +85,17 @@ impl Survey {
         self.base85
     }
 
-    #[inline(always)]
-    fn marks(&mut self, at: usize, [alphabet, printable, hexish, spaces, ..]: [u64; 7]) -> Marks {
-        self.strange |= printable != u64::MAX;
-        Marks { at, alphabet, hexish, spaces }
+    /// Looks at what stands beside each `=` and each `~` of a block.
+    #[inline(never)]
+    fn rare(&mut self, text: &[u8], block: usize, mut rare: u64) {
+        while rare != 0 && !(self.quoted && self.base85) {
+            let at = block + rare.trailing_zeros() as usize;
+            rare &= rare - 1;
+            let before = at.checked_sub(1).and_then(|before| text.get(before));
+            let [here, after] = [at, at + 1].map(|at| text.get(at).copied().unwrap_or(b' '));
+            self.quoted |= here == b'=' && after != b' ' && is_hexish(after);
+            self.base85 |= here == b'~' && before == Some(&b'<');
+        }
     }
 
     #[inline(always)]
@@ -180,24 +192,25 @@ impl Runs {
     }
 }
 
-/// The alphabets of base64, what is printable, hex digits and what separates them as [`is_hexish`] says, the space, and
-/// `=`, `<` and `~`.
+/// The alphabets of base64, hex digits and what separates them as [`is_hexish`] says, the space, `=` and `~`, what escapes
+/// begin with, and capitals.
 struct Decodable;
 
-impl Kinds<7> for Decodable {
+impl Kinds<6> for Decodable {
     #[inline(always)]
-    fn of<V: Vector>(bytes: V) -> [V; 7] {
+    fn of<V: Vector>(bytes: V) -> [V; 6] {
         let folded = bytes.folded();
         // `/` and the digits follow each other.
         let letters = folded.within(b'a', 26).or(bytes.within(b'/', 11));
         let alphabet = letters.or(bytes.is(b'+')).or(bytes.is(b'-')).or(bytes.is(b'_'));
-        let space = bytes.is(b' ');
-        let printable = bytes.within(b' ', 95).or(bytes.within(b'\t', 2)).or(bytes.is(b'\r'));
+        let (space, backslash) = (bytes.is(b' '), bytes.is(b'\\'));
         // `:` follows the digits, and `-` the comma.
         let digits = bytes.within(b'0', 11).or(folded.within(b'a', 6));
-        let separators = bytes.within(b',', 2).or(space).or(bytes.is(b';')).or(bytes.is(b'\\'));
+        let separators = bytes.within(b',', 2).or(space).or(bytes.is(b';')).or(backslash);
         let hexish = digits.or(separators).or(folded.is(b'x')).or(bytes.is(b'\n')).or(bytes.is(b'\r'));
-        [alphabet, printable, hexish, space, bytes.is(b'='), bytes.is(b'<'), bytes.is(b'~')]
+        let rare = bytes.is(b'=').or(bytes.is(b'~'));
+        let signs = bytes.is(b'%').or(bytes.is(b'&')).or(backslash);
+        [alphabet, hexish, space, rare, signs, bytes.within(b'A', 26)]
     }
 }
 
@@ -205,7 +218,7 @@ impl Kinds<7> for Decodable {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::alphabet::{is_base64, is_hexish};
+    use super::super::alphabet::is_base64;
     use super::*;
 
     proptest! {

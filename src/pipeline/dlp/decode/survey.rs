@@ -28,7 +28,7 @@ pub(super) struct Survey {
 pub(super) const LEAST: usize = 16;
 
 /// What is read of a block.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 struct Marks {
     at: usize,
     alphabet: u64,
@@ -40,9 +40,9 @@ impl Survey {
     pub(super) fn of(text: &[u8]) -> Self {
         let mut survey = Self::default();
         let (mut runs, mut pairs) = (Runs::default(), Runs::default());
-        let mut before: Option<Marks> = None;
-        let nothing = Marks { at: text.len(), alphabet: 0, hexish: 0, spaces: 0 };
-        let (fewest, mut capitals_before) = (grouped::fewest_capitals(text), 0_u64);
+        // Before the first block is nothing, and behind the last.
+        let mut before = Marks::default();
+        let (fewest, mut capitals_before) = (grouped::fewest_capitals(text), 0);
         Masks::<Decodable, 6>::of(text).for_each(|(at, [alphabet, hexish, spaces, rare, signs, capitals])| {
             let marks = Marks { at, alphabet, hexish, spaces };
             if rare != 0 {
@@ -51,21 +51,20 @@ impl Survey {
             if signs != 0 {
                 survey.signs.push((at, signs));
             }
-            if capitals | capitals_before != 0 && capitals_before.count_ones() + capitals.count_ones() >= fewest {
+            // Most texts have none for a while.
+            let capitals = if capitals == 0 { 0 } else { capitals.count_ones() };
+            if capitals_before + capitals >= fewest {
                 survey.capitals.push(at);
             }
             capitals_before = capitals;
-            if let Some(before) = before.replace(marks) {
-                runs.block(before.alphabet, marks.alphabet, before.at);
-                pairs.block(before.hexish, marks.hexish, before.at);
-                survey.spaces(before, marks);
-            }
+            runs.block(before.alphabet, marks.alphabet, before.at);
+            pairs.block(before.hexish, marks.hexish, before.at);
+            survey.spaces(before, marks);
+            before = marks;
         });
-        if let Some(before) = before {
-            runs.block(before.alphabet, 0, before.at);
-            pairs.block(before.hexish, 0, before.at);
-            survey.spaces(before, nothing);
-        }
+        runs.block(before.alphabet, 0, before.at);
+        pairs.block(before.hexish, 0, before.at);
+        survey.spaces(before, Marks::default());
         survey.runs = runs.finish(text.len());
         survey.pairs = pairs.finish(text.len());
         // Hex without a digit is words.

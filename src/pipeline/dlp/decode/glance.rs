@@ -55,7 +55,7 @@ impl Glance {
     fn by<M: Mask>(masks: [M; KINDS], run: M, length: usize, lines: bool) -> Self {
         let [first, second, capitals, small, digits, of_base32, hex, signs, not_base58, heads] = masks;
         let none = M::from(0);
-        let quad = first & second >> 1 & run;
+        let quad = first & (second & run) >> 1;
         let two = quad & quad >> 4;
         let varied = (capitals | digits) & run;
         let (of_base32, signs) = (of_base32 & run, signs & run);

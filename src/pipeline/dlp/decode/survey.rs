@@ -257,11 +257,25 @@ mod tests {
 
         #[test]
         fn marks_are_what_the_tables_say(block in prop::array::uniform::<_, 64>(any::<u8>())) {
-            let marks = Survey::default().marks(0, crate::pipeline::dlp::lanes::masks::<Decodable, 7>(&block));
+            let masks = crate::pipeline::dlp::lanes::masks::<Decodable, 6>(&block);
             for (at, byte) in block.iter().enumerate() {
-                prop_assert_eq!(marks.alphabet >> at & 1 == 1, is_base64(*byte));
-                prop_assert_eq!(marks.hexish >> at & 1 == 1, is_hexish(*byte));
+                let is = |of: &[u8]| of.contains(byte);
+                let kinds = [is_base64(*byte), is_hexish(*byte), is(b" "), is(b"=~"), is(b"%&\\"), byte.is_ascii_uppercase()];
+                prop_assert_eq!(masks.map(|mask| mask >> at & 1 == 1), kinds);
             }
+        }
+
+        #[test]
+        fn it_tells_each_sign_and_where_capitals_are(text in prop::collection::vec(prop::sample::select(b"%&\\Aaaaaaaaaaaa a".to_vec()), 0..400)) {
+            let survey = Survey::of(&text);
+            let bits = |mask: u64| (0..BLOCK).filter(move |bit| mask >> bit & 1 == 1);
+            let signs = survey.signs.iter().flat_map(|(at, mask)| bits(*mask).map(move |bit| at + bit));
+            prop_assert!(signs.eq((0..text.len()).filter(|at| b"%&\\".contains(&text[*at]))));
+            let count = |at: usize| text[at..text.len().min(at + BLOCK)].iter().filter(|byte| byte.is_ascii_uppercase()).count();
+            let both = |at: &usize| count(*at) + at.checked_sub(BLOCK).map_or(0, count);
+            let fewest = grouped::fewest_capitals(&text) as usize;
+            let worth: Vec<_> = (0..text.len()).step_by(BLOCK).filter(|at| both(at) >= fewest).collect();
+            prop_assert_eq!(survey.capitals, worth);
         }
     }
 }

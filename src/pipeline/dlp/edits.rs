@@ -1,8 +1,6 @@
 //! Views of what changes in a text, with some of what stands round it: most of a text has nothing to decode, and is not
 //! looked at twice.
 
-use std::collections::VecDeque;
-
 use super::finding::Step;
 use super::view::View;
 
@@ -15,8 +13,10 @@ pub(super) struct Edits<'v> {
     spare: Draft,
     /// Where the last region ended.
     closed: usize,
-    /// What is only replaced where something else is, as far as it may be near the next.
-    aside: VecDeque<(usize, usize, u8)>,
+    /// What is only replaced where something else is, as far as it may be near the next: the last [`ASIDE`], of which the
+    /// first is where the next goes.
+    aside: Vec<(usize, usize, u8)>,
+    next: usize,
 }
 
 #[derive(Default)]
@@ -49,7 +49,7 @@ const TOKEN: usize = 16 << 10;
 
 impl<'v> Edits<'v> {
     pub(super) fn of(view: &'v View<'v>) -> Self {
-        Self { view, drafts: Vec::new(), region: None, spare: Draft::default(), closed: 0, aside: VecDeque::new() }
+        Self { view, drafts: Vec::new(), region: None, spare: Draft::default(), closed: 0, aside: Vec::new(), next: 0 }
     }
 
     /// Replaces these bytes; they stand behind those that were replaced before.
@@ -66,9 +66,12 @@ impl<'v> Edits<'v> {
         });
         let from = region.upto;
         if !self.aside.is_empty() {
-            for (start, end, with) in self.aside.drain(..).filter(|(start, ..)| *start >= from) {
-                region.replace(text, start, end, &[with]);
+            let (last, first) = self.aside.split_at_checked(self.next).unwrap_or_default();
+            for (start, end, with) in first.iter().chain(last).filter(|(start, ..)| *start >= from) {
+                region.replace(text, *start, *end, &[*with]);
             }
+            self.aside.clear();
+            self.next = 0;
         }
         region.replace(text, start, end, with);
         region.last = end;
@@ -85,10 +88,12 @@ impl<'v> Edits<'v> {
         match &mut self.region {
             Some(region) if start <= region.last + MARGIN => region.replace(text, start, end, &[with]),
             _ => {
-                if self.aside.len() == ASIDE {
-                    self.aside.pop_front();
+                if self.aside.len() < ASIDE {
+                    self.aside.push((start, end, with));
+                } else if let Some(oldest) = self.aside.get_mut(self.next) {
+                    *oldest = (start, end, with);
+                    self.next = (self.next + 1) % ASIDE;
                 }
-                self.aside.push_back((start, end, with));
             }
         }
     }

@@ -239,12 +239,6 @@ impl<'t> Blocks<'t> {
     pub fn at(&self, at: usize) -> &[u8; BLOCK] {
         self.whole.get(at).unwrap_or(&self.last)
     }
-
-    /// Each with its place in the text.
-    #[inline(always)]
-    pub fn iter(&self) -> impl Iterator<Item = (usize, &[u8; BLOCK])> {
-        (0..self.count).map(|at| (at * BLOCK, self.at(at)))
-    }
 }
 
 #[cfg(target_arch = "x86_64")]

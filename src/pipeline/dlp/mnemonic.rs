@@ -29,12 +29,18 @@ const LONGEST_WORD: usize = 8;
 pub fn find(text: &[u8], found: &mut dyn FnMut(Match)) {
     let mut done = 0;
     stretches::each(text, |at| {
-        let word = listed(text, at).filter(|word| word.start >= done && is_listed(text, word))?;
-        let run = Run::about(text, word, done);
-        done = run.end();
-        run.phrases(text, found);
+        done = about(text, at, done, found)?;
         Some(done)
     });
+}
+
+/// Tells what is in the row of words about a place, and where that ends; nothing of it is before what is done with.
+#[inline(never)]
+fn about(text: &[u8], at: usize, done: usize, found: &mut dyn FnMut(Match)) -> Option<usize> {
+    let word = listed(text, at).filter(|word| word.start >= done && is_listed(text, word))?;
+    let run = Run::about(text, word, done);
+    run.phrases(text, found);
+    Some(run.end())
 }
 
 /// Words of the list with little between.

@@ -88,7 +88,7 @@ impl Prefilter {
     /// Keywords that are too short, too long or too many.
     pub fn new<'w>(words: impl IntoIterator<Item = &'w str>) -> Result<Self, PrefilterError> {
         let mut followers: Box<Followers> = Box::new([0; _]);
-        let [mut short, mut whole, mut threes]: [Box<Bits>; 3] = std::array::from_fn(|_| Box::new([0; SLOTS / 8]));
+        let [mut short, mut whole, mut threes]: [Box<Bits>; 3] = std::array::from_fn(|_| Box::new([0; SLOTS / 64]));
         let mut bytes = Vec::new();
         let mut anchors = Vec::new();
         for (place, word) in words.into_iter().enumerate() {
@@ -201,7 +201,9 @@ impl Prefilter {
     /// Whether these four bytes, folded, may be an anchor, or have one of three bytes in them.
     #[inline(always)]
     fn may_be_anchor(&self, window: u32) -> bool {
-        has(&self.whole, slot_of_four(window)) | has(&self.threes, slot(window)) | has(&self.short, slot(window >> 8))
+        // Nobody can tell in advance which of them it is: all are asked.
+        let whole = bit(&self.whole, slot_of_four(window));
+        whole | bit(&self.threes, slot(window)) | bit(&self.short, slot(window >> 8)) != 0
     }
 
     /// The anchors with this hash.
@@ -363,15 +365,20 @@ fn slot_of_four(window: u32) -> usize {
 }
 
 /// A bit for each hash.
-type Bits = [u8; SLOTS / 8];
+type Bits = [u64; SLOTS / 64];
 
 fn set(bits: &mut Bits, slot: usize) {
-    bits.get_mut(slot / 8).into_iter().for_each(|bits| *bits |= 1 << (slot % 8));
+    bits.get_mut(slot / 64).into_iter().for_each(|bits| *bits |= 1 << (slot % 64));
 }
 
 #[inline(always)]
 fn has(bits: &Bits, slot: usize) -> bool {
-    bits.get(slot / 8).is_some_and(|bits| bits >> (slot % 8) & 1 == 1)
+    bit(bits, slot) == 1
+}
+
+#[inline(always)]
+fn bit(bits: &Bits, slot: usize) -> u64 {
+    bits.get(slot / 64).map_or(0, |bits| bits >> (slot % 64) & 1)
 }
 
 /// About how often these bytes stand in texts: the logarithm, in halves of bits.

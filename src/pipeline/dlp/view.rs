@@ -2,9 +2,11 @@
 //! sent.
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::ops::Range;
 
 use super::finding::{Chain, Step};
+use super::normalise::first_strange;
 
 /// A text: a surface as it was sent, or what a part of it decodes to.
 #[derive(Debug, Clone)]
@@ -14,6 +16,8 @@ pub struct View<'a> {
     /// How it came about.
     pub chain: Chain,
     origin: Origin,
+    /// Whether all of it is printable ASCII or white space, once somebody has asked.
+    plain: OnceCell<bool>,
 }
 
 /// Which bytes of the surface the bytes of a view came from.
@@ -32,12 +36,17 @@ enum Origin {
 impl<'a> View<'a> {
     /// A surface as it was sent.
     pub fn raw(bytes: &'a [u8]) -> Self {
-        Self { bytes: Cow::Borrowed(bytes), chain: Chain::new(), origin: Origin::Same }
+        Self { bytes: Cow::Borrowed(bytes), chain: Chain::new(), origin: Origin::Same, plain: OnceCell::new() }
     }
 
     /// What a run of this view decodes to as a whole: base64, a compressed body.
     pub fn run(&self, step: Step, run: Range<usize>, bytes: Vec<u8>) -> View<'static> {
-        View { bytes: Cow::Owned(bytes), chain: self.and(step), origin: Origin::Run(self.surface(run)) }
+        View {
+            bytes: Cow::Owned(bytes),
+            chain: self.and(step),
+            origin: Origin::Run(self.surface(run)),
+            plain: OnceCell::new(),
+        }
     }
 
     /// This view with something in it decoded, place for place: `pieces` are pairs of a place in the new bytes and the
@@ -53,7 +62,7 @@ impl<'a> View<'a> {
             Origin::Same => Origin::Pieces(pieces),
             Origin::Pieces(inner) => Origin::Pieces(composed(&pieces, inner)),
         };
-        View { bytes: Cow::Owned(bytes), chain: self.and(step), origin }
+        View { bytes: Cow::Owned(bytes), chain: self.and(step), origin, plain: OnceCell::new() }
     }
 
     /// This view without its blanks and line ends, among them those that are not ASCII. None where it has none.
@@ -115,6 +124,11 @@ impl<'a> View<'a> {
         let Some(before) = range.start.checked_sub(1) else { return false };
         let next = pieces.partition_point(|(of, _)| *of <= before);
         pieces.get(next).is_some_and(|(of, _)| *of > range.end)
+    }
+
+    /// Whether all of it is printable ASCII or white space: nothing in it looks like something else, or is compressed.
+    pub fn is_plain(&self) -> bool {
+        *self.plain.get_or_init(|| first_strange(&self.bytes).is_none())
     }
 
     /// How often something was decoded to come here.

@@ -6,6 +6,7 @@
 use std::ops::Range;
 
 use super::alphabet::{FIRST, SECOND, THIRD, base64, quad_class};
+use super::glance::Glance;
 use super::text::{is_printable, reads_as_text};
 use super::{Ways, packed};
 use crate::pipeline::dlp::finding::Step;
@@ -16,16 +17,18 @@ const QUADS: usize = 4;
 /// How much of a run is decoded again from where it may begin as well.
 const AGAIN: usize = 512;
 
-/// Reads a run, which may have line breaks in it; `quads` is false if no four of them in a row are ASCII.
-pub(super) fn read(text: &[u8], run: Range<usize>, quads: bool, ways: &mut Ways<'_, '_>) {
+/// Reads a run, which may have line breaks in it.
+pub(super) fn read(text: &[u8], run: Range<usize>, glance: &Glance, ways: &mut Ways<'_, '_>) {
     // Four quads of ASCII, and all heads of what is packed, have a capital or a digit but for one in millions; paths and
     // names mostly have not.
     let is_varied = |byte: &u8| byte.is_ascii_uppercase() || byte.is_ascii_digit();
     if !text.get(run.clone()).is_some_and(|run| run.iter().any(is_varied)) {
         return;
     }
-    packed_at_start(text, &run, ways);
-    if !quads {
+    if glance.packed {
+        packed_at_start(text, &run, ways);
+    }
+    if !glance.quads {
         return;
     }
     // Bit n of the history: whether the quad that began n characters ago was ASCII.

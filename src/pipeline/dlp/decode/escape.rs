@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use super::alphabet::{hex, hex_pair, is_base64, is_hexish};
+use super::alphabet::{hex, hex_pair};
 use crate::pipeline::dlp::edits::Edits;
 use crate::pipeline::dlp::finding::Step;
 use crate::pipeline::dlp::lanes::{self, Kinds, Vector};
@@ -14,54 +14,52 @@ use crate::pipeline::dlp::lanes::{self, Kinds, Vector};
 /// Up to four bytes of UTF-8, or a byte alone.
 type Decoded = smallvec::SmallVec<[u8; 4]>;
 
-/// Replaces all that is escaped. In these parts, which are in order, what only parts matters too.
-pub(super) fn read(text: &[u8], blanks: &[Range<usize>], edits: &mut Edits<'_>) {
+/// Replaces all that is escaped. `signs` are what escapes begin with, by block, and in the parts that are `blanks`, in
+/// order, what only parts matters too.
+pub(super) fn read(text: &[u8], signs: &[(usize, u64)], blanks: &[Range<usize>], edits: &mut Edits<'_>) {
+    let mut escapes = Escapes { text, blanks, done: 0, edits };
     if is_form(text) {
-        replace::<SignsOfForms>(text, blanks, edits);
-    } else {
-        replace::<Signs>(text, blanks, edits);
+        return lanes::each_place::<SignsOfForms>(text, |at| escapes.read(at));
+    }
+    for (block, mut signs) in signs.iter().copied() {
+        while signs != 0 {
+            escapes.read(block + signs.trailing_zeros() as usize);
+            signs &= signs - 1;
+        }
     }
 }
 
-/// What escapes begin with.
-struct Signs;
-
-impl Kinds<1> for Signs {
-    #[inline(always)]
-    fn of<V: Vector>(bytes: V) -> [V; 1] {
-        [bytes.is(b'%').or(bytes.is(b'\\')).or(bytes.is(b'&'))]
-    }
-}
-
-/// The same, and what stands for a space.
+/// What escapes begin with in forms, where a plus is a space.
 struct SignsOfForms;
 
 impl Kinds<1> for SignsOfForms {
     #[inline(always)]
     fn of<V: Vector>(bytes: V) -> [V; 1] {
-        let [signs] = Signs::of(bytes);
-        [signs.or(bytes.is(b'+'))]
+        [bytes.is(b'%').or(bytes.is(b'\\')).or(bytes.is(b'&')).or(bytes.is(b'+'))]
     }
 }
 
-fn replace<Signs: Kinds<1>>(text: &[u8], mut blanks: &[Range<usize>], edits: &mut Edits<'_>) {
-    let mut done = 0;
-    let mut matters = |at: usize| {
-        while let [first, rest @ ..] = blanks
-            && first.end <= at
-        {
-            blanks = rest;
-        }
-        blanks.first().is_some_and(|first| first.contains(&at))
-    };
-    lanes::each_place::<Signs>(text, |at| {
-        let Some((first, rest)) = text.get(at..).and_then(<[u8]>::split_first).filter(|_| at >= done) else { return };
+/// The escapes of a text, one after the other.
+struct Escapes<'t, 'e, 'v> {
+    text: &'t [u8],
+    blanks: &'t [Range<usize>],
+    /// What is before this was read.
+    done: usize,
+    edits: &'e mut Edits<'v>,
+}
+
+impl Escapes<'_, '_, '_> {
+    /// Reads the one that may begin here.
+    #[inline(always)]
+    fn read(&mut self, at: usize) {
+        let rest = self.text.get(at..).and_then(<[u8]>::split_first);
+        let Some((first, rest)) = rest.filter(|_| at >= self.done) else { return };
         if let (b'\\', Some(parting)) = (first, rest.first().copied().and_then(parting))
-            && !matters(at)
-            && parts(text, at, rest, parting)
+            && !self.matters(at)
+            && parts(self.text, at, rest, parting)
         {
-            done = at + 2;
-            edits.replace_aside(at, done, parting);
+            self.done = at + 2;
+            self.edits.replace_aside(at, self.done, parting);
             return;
         }
         let (step, read) = match first {
@@ -71,10 +69,20 @@ fn replace<Signs: Kinds<1>>(text: &[u8], mut blanks: &[Range<usize>], edits: &mu
             _ => (Step::Entities, entity(rest)),
         };
         if let Some((decoded, length)) = read {
-            done = at + 1 + length;
-            edits.replace(step, at, done, &decoded);
+            self.done = at + 1 + length;
+            self.edits.replace(step, at, self.done, &decoded);
         }
-    });
+    }
+
+    /// Whether it matters here what only parts.
+    fn matters(&mut self, at: usize) -> bool {
+        while let [first, rest @ ..] = self.blanks
+            && first.end <= at
+        {
+            self.blanks = rest;
+        }
+        self.blanks.first().is_some_and(|first| first.contains(&at))
+    }
 }
 
 /// What stands for a line end, a tab, a quote or a backslash.
@@ -113,28 +121,74 @@ fn parts(text: &[u8], at: usize, rest: &[u8], decoded: u8) -> bool {
 }
 
 /// Whether what is next to an escape may be a piece of something that was pulled apart: no word has a digit or a capital.
+#[inline(always)]
 fn is_piece<'t>(near: impl Iterator<Item = &'t u8>) -> bool {
     const NEAR: usize = 8;
-    let mut piece = near.take(NEAR).take_while(|byte| is_base64(**byte));
-    let mut letters = 0;
-    piece.any(|byte| {
-        letters += 1;
-        byte.is_ascii_digit() || letters > 1 && byte.is_ascii_uppercase()
-    })
+    // The first letter of a word may be a capital.
+    let mut varied = DIGIT;
+    for byte in near.take(NEAR) {
+        let kind = kind(*byte);
+        if kind & BASE64 == 0 || kind & varied != 0 {
+            return kind & BASE64 != 0;
+        }
+        varied = DIGIT | CAPITAL;
+    }
+    false
 }
 
 /// Whether a line ends here that may go on in the next.
 fn is_wrapped(before: &[u8]) -> bool {
     const LINE: usize = 16;
-    let line = before.get(before.len().saturating_sub(LINE)..).unwrap_or_default();
-    match line.last() {
-        Some(b'=') => true,
-        // What ends a line that is not is near its end.
-        Some(last) if is_base64(*last) || is_hexish(*last) => {
-            let all = |is: fn(u8) -> bool| line.iter().rev().all(|byte| is(*byte));
-            line.len() == LINE && (all(is_base64) || all(is_hexish))
+    if before.last() == Some(&b'=') {
+        return true;
+    }
+    // What ends a line that is of neither alphabet is near its end.
+    let Some(line) = before.last_chunk::<LINE>() else { return false };
+    let mut all = BASE64 | HEXISH;
+    for byte in line.iter().rev() {
+        all &= kind(*byte);
+        if all == 0 {
+            return false;
         }
-        _ => false,
+    }
+    true
+}
+
+/// A character of base64.
+const BASE64: u8 = 1;
+/// A hex digit, or what stands between them.
+const HEXISH: u8 = 1 << 1;
+const DIGIT: u8 = 1 << 2;
+const CAPITAL: u8 = 1 << 3;
+
+/// Which of these a byte is.
+#[inline(always)]
+fn kind(byte: u8) -> u8 {
+    KINDS.get(usize::from(byte)).copied().unwrap_or_default()
+}
+
+static KINDS: [u8; 256] = {
+    let mut kinds = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        #[expect(clippy::indexing_slicing, reason = "it is filled when it is compiled")]
+        {
+            kinds[byte] = kind_of(byte as u8);
+        }
+        byte += 1;
+    }
+    kinds
+};
+
+const fn kind_of(byte: u8) -> u8 {
+    match byte {
+        b'0'..=b'9' => BASE64 | HEXISH | DIGIT,
+        b'A'..=b'F' | b'X' => BASE64 | HEXISH | CAPITAL,
+        b'A'..=b'Z' => BASE64 | CAPITAL,
+        b'a'..=b'f' | b'x' | b'-' => BASE64 | HEXISH,
+        b'a'..=b'z' | b'+' | b'/' | b'_' => BASE64,
+        b':' | b' ' | b',' | b';' | b'\\' | b'\n' | b'\r' => HEXISH,
+        _ => 0,
     }
 }
 
@@ -281,4 +335,19 @@ fn number(digits: &[u8], radix: u32) -> Option<u32> {
         let digit = hex(*digit).map(u32::from).filter(|digit| *digit < radix)?;
         sum.checked_mul(radix)?.checked_add(digit)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::alphabet::{is_base64, is_hexish};
+    use super::*;
+
+    #[test]
+    fn bytes_are_of_the_kinds_that_their_alphabets_say() {
+        for byte in 0..=u8::MAX {
+            let kinds = [BASE64, HEXISH, DIGIT, CAPITAL].map(|of| kind(byte) & of != 0);
+            let expected = [is_base64(byte), is_hexish(byte), byte.is_ascii_digit(), byte.is_ascii_uppercase()];
+            assert_eq!(kinds, expected, "{byte}");
+        }
+    }
 }

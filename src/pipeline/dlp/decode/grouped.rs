@@ -16,30 +16,27 @@ const LENGTHS: std::ops::Range<usize> = 3..32;
 /// The fewest characters of all groups.
 const LEAST: usize = 16;
 
-/// Takes out the blanks between groups.
-pub(super) fn read_blanks(text: &[u8], edits: &mut Edits<'_>) {
-    let (mut done, mut before, mut capitals_before) = (0, &[b' '; BLOCK], 0);
+/// Takes out the blanks between groups; `worth` are the places of the blocks that have enough capitals for some.
+pub(super) fn read_blanks(text: &[u8], worth: &[usize], edits: &mut Edits<'_>) {
+    let mut done = 0;
     let blocks = lanes::Blocks::of(text);
-    let fewest = if text.len() <= BLOCK { CAPITALS_OF_ONE } else { CAPITALS };
-    for ((start, [capitals]), (_, block)) in lanes::Masks::<Capitals, 1>::of(text).zip(blocks.iter()) {
-        // Most texts have none for a while.
-        let is_worth = capitals | capitals_before != 0
-            && capitals_before.count_ones() + capitals.count_ones() >= fewest
-            && are_groups(before, block, fewest);
-        if is_worth {
-            around(text, start..text.len().min(start + BLOCK), &mut done, edits);
+    let fewest = fewest_capitals(text);
+    for start in worth {
+        let block = blocks.at(start / BLOCK);
+        let before = (start / BLOCK).checked_sub(1).map_or(&[b' '; BLOCK], |before| blocks.at(before));
+        if are_groups(before, block, fewest) {
+            around(text, *start..text.len().min(start + BLOCK), &mut done, edits);
         }
-        (before, capitals_before) = (block, capitals);
     }
 }
 
-struct Capitals;
-
-impl Kinds<1> for Capitals {
-    #[inline(always)]
-    fn of<V: Vector>(bytes: V) -> [V; 1] {
-        [bytes.within(b'A', 26)]
-    }
+/// The fewest capitals of two blocks of a text that are looked into.
+pub(super) fn fewest_capitals(text: &[u8]) -> u32 {
+    /// Tokens and base64 have more of them than words do.
+    const OF_TWO: u32 = 5;
+    /// In a text that is no longer than one.
+    const OF_ONE: u32 = 3;
+    if text.len() <= BLOCK { OF_ONE } else { OF_TWO }
 }
 
 /// Takes out the hyphens between groups in a run of base64.
@@ -61,11 +58,6 @@ pub(super) fn read_hyphens(text: &[u8], run: Range<usize>, edits: &mut Edits<'_>
         }
     }
 }
-
-/// The fewest capitals of two blocks that are looked into: tokens and base64 have more of them than words do.
-const CAPITALS: u32 = 5;
-/// The same of a text that is no longer than one.
-const CAPITALS_OF_ONE: u32 = 3;
 
 /// Whether two blocks have blanks between groups, and so many capitals inside of words.
 fn are_groups(first: &[u8; BLOCK], second: &[u8; BLOCK], fewest: u32) -> bool {

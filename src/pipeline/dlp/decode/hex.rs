@@ -38,11 +38,10 @@ pub(super) fn read_run(text: &[u8], run: Range<usize>, ways: &mut Ways<'_, '_>) 
 
 fn digits(text: &[u8], run: Range<usize>, ways: &mut Ways<'_, '_>) {
     for start in [run.start, run.start + 1] {
-        let (pairs, _) = text.get(start..run.end).unwrap_or_default().as_chunks::<2>();
-        let bytes: Vec<u8> = pairs.iter().filter_map(|[high, low]| hex_pair(*high, *low)).collect();
+        let bytes = decoded(text.get(start..run.end).unwrap_or_default());
         let whole = start..start + bytes.len() * 2;
         if reads_as_text(&bytes) || packed::is_packed(&bytes) {
-            ways.run(Step::Hex, if start == run.start { run } else { whole }, bytes);
+            ways.run(Step::Hex, if start == run.start { run } else { whole }, bytes.into_vec());
             return;
         }
         for part in stretches(&bytes, WITHIN) {
@@ -50,6 +49,14 @@ fn digits(text: &[u8], run: Range<usize>, ways: &mut Ways<'_, '_>) {
             ways.run(Step::Hex, place, bytes.get(part).unwrap_or_default().to_vec());
         }
     }
+}
+
+/// What pairs of digits stand for.
+fn decoded(digits: &[u8]) -> SmallVec<[u8; 64]> {
+    let (pairs, _) = digits.as_chunks::<2>();
+    let mut bytes = SmallVec::with_capacity(pairs.len());
+    bytes.extend(pairs.iter().map(|[high, low]| hex_pair(*high, *low).unwrap_or_default()));
+    bytes
 }
 
 /// Reads groups of digits of one length: `41:42`, `0x41, 0x42`, `4142 4344`.
@@ -148,7 +155,10 @@ fn dump(text: &[u8], at: usize, dumped: &mut usize, ways: &mut Ways<'_, '_>) -> 
     let before = text.get(floor..at).unwrap_or_default();
     let line = memchr::memrchr(b'\n', before).map_or(floor, |newline| floor + newline + 1);
     // The first line may stand behind something, as the first of a string does.
-    let begins = |start: &usize| dumped_line(text.get(*start..).map(first_line).unwrap_or_default(), &mut Vec::new());
+    let begins = |start: &usize| {
+        let rest = text.get(*start..).unwrap_or_default();
+        has_offset(rest.trim_ascii_start()) && dumped_line(first_line(rest), &mut Vec::new())
+    };
     let Some(start) = [line, at].into_iter().find(begins) else { return false };
     let mut bytes = Vec::new();
     let mut end = start;
@@ -178,13 +188,20 @@ fn first_line(text: &[u8]) -> &[u8] {
     line.get(..memchr::memchr(b'\n', line).map_or(line.len(), |newline| newline + 1)).unwrap_or_default()
 }
 
+/// Digits of the offset that a line of a dump begins with.
+const OFFSET: std::ops::RangeInclusive<usize> = 4..=16;
+
+/// Whether it may be such a line: what is none mostly has fewer digits, or more.
+fn has_offset(line: &[u8]) -> bool {
+    OFFSET.contains(&line.iter().take(OFFSET.end() + 1).take_while(|byte| hex(**byte).is_some()).count())
+}
+
 /// Reads a line of a dump; false if it is none.
 fn dumped_line(line: &[u8], bytes: &mut Vec<u8>) -> bool {
-    const OFFSET: usize = 4;
     const MOST: usize = 64;
     let line = line.trim_ascii();
     let offset = line.iter().take_while(|byte| hex(**byte).is_some()).count();
-    let Some(rest) = line.get(offset..).filter(|_| (OFFSET..=16).contains(&offset)) else { return false };
+    let Some(rest) = line.get(offset..).filter(|_| OFFSET.contains(&offset)) else { return false };
     let rest = rest.strip_prefix(b":").unwrap_or(rest);
     let blank = rest.iter().take_while(|byte| **byte == b' ').count();
     if blank == 0 {

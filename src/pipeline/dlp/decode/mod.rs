@@ -70,11 +70,11 @@ pub fn derive(view: &View<'_>, blanks: &[Range<usize>], budget: &mut Budget, fou
     let text = &*view.bytes;
     let survey = Survey::of(text);
     let mut ways = Ways { view, budget, found: Vec::new() };
-    ways.edits(|edits| escape::read(text, blanks, edits));
+    ways.edits(|edits| escape::read(text, &survey.signs, blanks, edits));
     if survey.may_be_quoted() {
         ways.edits(|edits| quoted::read(text, edits));
     }
-    if survey.is_strange() {
+    if !view.is_plain() {
         packed::read(text, &mut ways);
         wide::read(text, &mut ways);
     }
@@ -93,15 +93,18 @@ pub fn derive(view: &View<'_>, blanks: &[Range<usize>], budget: &mut Budget, fou
         if view.is_copied(run.clone()) {
             continue;
         }
-        let glance = Glance::of(text.get(run.clone()).unwrap_or_default(), run.len() > first);
-        if glance.varied {
-            base64::read(text, run.clone(), glance.quads, &mut ways);
+        let glance = Glance::of(text, run.clone(), run.len() > first);
+        if glance.varied && (glance.packed || glance.quads) {
+            base64::read(text, run.clone(), &glance, &mut ways);
         }
         if glance.hex {
             hex::read_run(text, run.clone(), &mut ways);
         }
-        if glance.base32 {
-            base32::read(text, run.clone(), &mut ways);
+        if glance.capitals {
+            base32::read::<true>(text, run.clone(), &mut ways);
+        }
+        if glance.small {
+            base32::read::<false>(text, run.clone(), &mut ways);
         }
         if glance.base58 {
             base58::read(text, run.clone(), &mut ways);
@@ -113,7 +116,7 @@ pub fn derive(view: &View<'_>, blanks: &[Range<usize>], budget: &mut Budget, fou
         hex::read_pairs(text, run.clone(), &mut dumped, &mut ways);
         codes::read_list(text, run.clone(), &mut ways);
     }
-    ways.edits(|edits| grouped::read_blanks(text, edits));
+    ways.edits(|edits| grouped::read_blanks(text, &survey.capitals, edits));
     ways.edits(|edits| survey.runs.iter().for_each(|run| grouped::read_hyphens(text, run.clone(), edits)));
     spaced::read(text, &survey.spaced, &mut ways);
     ways.settle(found);

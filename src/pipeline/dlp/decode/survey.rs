@@ -3,14 +3,19 @@
 
 use std::ops::Range;
 
+use super::alphabet::is_hexish;
+use super::grouped;
 use crate::pipeline::dlp::lanes::{BLOCK, Kinds, Masks, Vector};
 
 /// What a text has that may be decoded.
 #[derive(Debug, Default)]
 pub(super) struct Survey {
-    strange: bool,
     quoted: bool,
     base85: bool,
+    /// What escapes begin with: a block's place and a bit for each that it has, for each block that has some.
+    pub signs: Vec<(usize, u64)>,
+    /// Where blocks begin that have, with the one before, as many capitals as groups have at least.
+    pub capitals: Vec<usize>,
     /// Maximal runs of the alphabets of base64, of at least [`LEAST`] characters.
     pub runs: Vec<Range<usize>>,
     /// Maximal runs of hex digits and what separates them, of as many.
@@ -23,7 +28,7 @@ pub(super) struct Survey {
 pub(super) const LEAST: usize = 16;
 
 /// What is read of a block.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 struct Marks {
     at: usize,
     alphabet: u64,
@@ -35,27 +40,31 @@ impl Survey {
     pub(super) fn of(text: &[u8]) -> Self {
         let mut survey = Self::default();
         let (mut runs, mut pairs) = (Runs::default(), Runs::default());
-        let mut before: Option<Marks> = None;
-        let nothing = Marks { at: text.len(), alphabet: 0, hexish: 0, spaces: 0 };
-        // Whether the last byte of the block before was a `=`, or a `<`.
-        let (mut equals, mut open) = (0, 0);
-        Masks::<Decodable, 7>::of(text).for_each(|(at, masks)| {
-            let marks = survey.marks(at, masks);
-            let [.., sign, opening, tilde] = masks;
-            survey.quoted |= (sign << 1 | equals) & marks.hexish & !marks.spaces != 0;
-            survey.base85 |= (opening << 1 | open) & tilde != 0;
-            (equals, open) = (sign >> (BLOCK - 1), opening >> (BLOCK - 1));
-            if let Some(before) = before.replace(marks) {
-                runs.block(before.alphabet, marks.alphabet, before.at);
-                pairs.block(before.hexish, marks.hexish, before.at);
-                survey.spaces(before, marks);
+        // Before the first block is nothing, and behind the last.
+        let mut before = Marks::default();
+        let (fewest, mut capitals_before) = (grouped::fewest_capitals(text), 0);
+        Masks::<Decodable, 6>::of(text).for_each(|(at, [alphabet, hexish, spaces, rare, signs, capitals])| {
+            let marks = Marks { at, alphabet, hexish, spaces };
+            if rare != 0 {
+                survey.rare(text, at, rare);
             }
+            if signs != 0 {
+                survey.signs.push((at, signs));
+            }
+            // Most texts have none for a while.
+            let capitals = if capitals == 0 { 0 } else { capitals.count_ones() };
+            if capitals_before + capitals >= fewest {
+                survey.capitals.push(at);
+            }
+            capitals_before = capitals;
+            runs.block(before.alphabet, marks.alphabet, before.at);
+            pairs.block(before.hexish, marks.hexish, before.at);
+            survey.spaces(before, marks);
+            before = marks;
         });
-        if let Some(before) = before {
-            runs.block(before.alphabet, 0, before.at);
-            pairs.block(before.hexish, 0, before.at);
-            survey.spaces(before, nothing);
-        }
+        runs.block(before.alphabet, 0, before.at);
+        pairs.block(before.hexish, 0, before.at);
+        survey.spaces(before, Marks::default());
         survey.runs = runs.finish(text.len());
         survey.pairs = pairs.finish(text.len());
         // Hex without a digit is words.
@@ -63,11 +72,6 @@ impl Survey {
             |run: &Range<usize>| text.get(run.clone()).is_some_and(|run| run.iter().any(u8::is_ascii_digit));
         survey.pairs.retain(has_digit);
         survey
-    }
-
-    /// Something that is not ASCII, or a control character that is no white space.
-    pub(super) fn is_strange(&self) -> bool {
-        self.strange
     }
 
     /// A `=` with a hex digit or a line end behind it, or what is as rare.
@@ -80,10 +84,17 @@ impl Survey {
         self.base85
     }
 
-    #[inline(always)]
-    fn marks(&mut self, at: usize, [alphabet, printable, hexish, spaces, ..]: [u64; 7]) -> Marks {
-        self.strange |= printable != u64::MAX;
-        Marks { at, alphabet, hexish, spaces }
+    /// Looks at what stands beside each `=` and each `~` of a block.
+    #[inline(never)]
+    fn rare(&mut self, text: &[u8], block: usize, mut rare: u64) {
+        while rare != 0 && !(self.quoted && self.base85) {
+            let at = block + rare.trailing_zeros() as usize;
+            rare &= rare - 1;
+            let before = at.checked_sub(1).and_then(|before| text.get(before));
+            let [here, after] = [at, at + 1].map(|at| text.get(at).copied().unwrap_or(b' '));
+            self.quoted |= here == b'=' && after != b' ' && is_hexish(after);
+            self.base85 |= here == b'~' && before == Some(&b'<');
+        }
     }
 
     #[inline(always)]
@@ -180,24 +191,25 @@ impl Runs {
     }
 }
 
-/// The alphabets of base64, what is printable, hex digits and what separates them as [`is_hexish`] says, the space, and
-/// `=`, `<` and `~`.
+/// The alphabets of base64, hex digits and what separates them as [`is_hexish`] says, the space, `=` and `~`, what escapes
+/// begin with, and capitals.
 struct Decodable;
 
-impl Kinds<7> for Decodable {
+impl Kinds<6> for Decodable {
     #[inline(always)]
-    fn of<V: Vector>(bytes: V) -> [V; 7] {
+    fn of<V: Vector>(bytes: V) -> [V; 6] {
         let folded = bytes.folded();
         // `/` and the digits follow each other.
         let letters = folded.within(b'a', 26).or(bytes.within(b'/', 11));
         let alphabet = letters.or(bytes.is(b'+')).or(bytes.is(b'-')).or(bytes.is(b'_'));
-        let space = bytes.is(b' ');
-        let printable = bytes.within(b' ', 95).or(bytes.within(b'\t', 2)).or(bytes.is(b'\r'));
+        let (space, backslash) = (bytes.is(b' '), bytes.is(b'\\'));
         // `:` follows the digits, and `-` the comma.
         let digits = bytes.within(b'0', 11).or(folded.within(b'a', 6));
-        let separators = bytes.within(b',', 2).or(space).or(bytes.is(b';')).or(bytes.is(b'\\'));
+        let separators = bytes.within(b',', 2).or(space).or(bytes.is(b';')).or(backslash);
         let hexish = digits.or(separators).or(folded.is(b'x')).or(bytes.is(b'\n')).or(bytes.is(b'\r'));
-        [alphabet, printable, hexish, space, bytes.is(b'='), bytes.is(b'<'), bytes.is(b'~')]
+        let rare = bytes.is(b'=').or(bytes.is(b'~'));
+        let signs = bytes.is(b'%').or(bytes.is(b'&')).or(backslash);
+        [alphabet, hexish, space, rare, signs, bytes.within(b'A', 26)]
     }
 }
 
@@ -205,7 +217,7 @@ impl Kinds<7> for Decodable {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::alphabet::{is_base64, is_hexish};
+    use super::super::alphabet::is_base64;
     use super::*;
 
     proptest! {
@@ -245,11 +257,25 @@ mod tests {
 
         #[test]
         fn marks_are_what_the_tables_say(block in prop::array::uniform::<_, 64>(any::<u8>())) {
-            let marks = Survey::default().marks(0, crate::pipeline::dlp::lanes::masks::<Decodable, 7>(&block));
+            let masks = crate::pipeline::dlp::lanes::masks::<Decodable, 6>(&block);
             for (at, byte) in block.iter().enumerate() {
-                prop_assert_eq!(marks.alphabet >> at & 1 == 1, is_base64(*byte));
-                prop_assert_eq!(marks.hexish >> at & 1 == 1, is_hexish(*byte));
+                let is = |of: &[u8]| of.contains(byte);
+                let kinds = [is_base64(*byte), is_hexish(*byte), is(b" "), is(b"=~"), is(b"%&\\"), byte.is_ascii_uppercase()];
+                prop_assert_eq!(masks.map(|mask| mask >> at & 1 == 1), kinds);
             }
+        }
+
+        #[test]
+        fn it_tells_each_sign_and_where_capitals_are(text in prop::collection::vec(prop::sample::select(b"%&\\Aaaaaaaaaaaa a".to_vec()), 0..400)) {
+            let survey = Survey::of(&text);
+            let bits = |mask: u64| (0..BLOCK).filter(move |bit| mask >> bit & 1 == 1);
+            let signs = survey.signs.iter().flat_map(|(at, mask)| bits(*mask).map(move |bit| at + bit));
+            prop_assert!(signs.eq((0..text.len()).filter(|at| b"%&\\".contains(&text[*at]))));
+            let count = |at: usize| text[at..text.len().min(at + BLOCK)].iter().filter(|byte| byte.is_ascii_uppercase()).count();
+            let both = |at: &usize| count(*at) + at.checked_sub(BLOCK).map_or(0, count);
+            let fewest = grouped::fewest_capitals(&text) as usize;
+            let worth: Vec<_> = (0..text.len()).step_by(BLOCK).filter(|at| both(at) >= fewest).collect();
+            prop_assert_eq!(survey.capitals, worth);
         }
     }
 }

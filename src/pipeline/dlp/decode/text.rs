@@ -11,10 +11,16 @@ pub(super) fn reads_as_text(bytes: &[u8]) -> bool {
     if sample.is_empty() {
         return false;
     }
-    let zeros = sample.iter().filter(|byte| **byte == 0).count();
+    let counts = Counts::of(sample);
+    let zeros = counts.zeros;
     if zeros * 5 >= sample.len() * 2 {
         let shown = sample.iter().filter(|byte| is_printable(**byte)).count();
         return shown * 5 >= sample.len() && (zeros + shown) * 20 >= sample.len() * 17;
+    }
+    // Most of what is asked about is one or the other, whatever of it is UTF-8.
+    let enough = |shown: usize| shown * 20 >= sample.len() * 17;
+    if enough(counts.printable) || !enough(counts.most) {
+        return enough(counts.printable);
     }
     let mut shown = 0;
     for chunk in sample.utf8_chunks() {
@@ -24,11 +30,36 @@ pub(super) fn reads_as_text(bytes: &[u8]) -> bool {
             false => valid.chars().filter(|c| !c.is_control() || c.is_whitespace()).map(char::len_utf8).sum(),
         };
     }
-    shown * 20 >= sample.len() * 17
+    enough(shown)
+}
+
+/// How many bytes are of a kind.
+#[derive(Debug, Clone, Copy, Default)]
+struct Counts {
+    zeros: usize,
+    printable: usize,
+    /// No more are shown: of what is not ASCII only what is UTF-8 is, four bytes at most for each that begins some.
+    most: usize,
+}
+
+impl Counts {
+    fn of(bytes: &[u8]) -> Self {
+        let (mut counts, mut spaces, mut begun, mut before) = (Self::default(), 0, 0, 0);
+        for byte in bytes {
+            counts.zeros += usize::from(*byte == 0);
+            counts.printable += usize::from(is_printable(*byte));
+            spaces += usize::from(matches!(byte, 0x0b | 0x0c));
+            begun += usize::from((before >= 0xc2) & (byte & 0xc0 == 0x80));
+            before = *byte;
+        }
+        counts.most = counts.printable + spaces + 4 * begun;
+        counts
+    }
 }
 
 /// Stretches of printable ASCII of at least so many bytes.
 pub(super) fn stretches(bytes: &[u8], least: usize) -> impl Iterator<Item = Range<usize>> {
+    let bytes = if has_stretch(bytes, least) { bytes } else { &[] };
     bytes
         .chunk_by(|left, right| is_printable(*left) == is_printable(*right))
         .scan(0, |at, part| {
@@ -37,6 +68,18 @@ pub(super) fn stretches(bytes: &[u8], least: usize) -> impl Iterator<Item = Rang
             Some((part.first().is_some_and(|byte| is_printable(*byte)), start..*at))
         })
         .filter_map(move |(printable, range)| (printable && range.len() >= least).then_some(range))
+}
+
+/// Whether there is one. From the end of where one might be: most have another byte near there.
+fn has_stretch(bytes: &[u8], least: usize) -> bool {
+    let mut at = 0;
+    while let Some(row) = bytes.get(at..at + least) {
+        match row.iter().rposition(|byte| !is_printable(*byte)) {
+            Some(last) => at += last + 1,
+            None => return true,
+        }
+    }
+    false
 }
 
 /// Printable ASCII and white space.

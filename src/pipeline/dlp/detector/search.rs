@@ -87,9 +87,6 @@ impl<'t> Search<'t> {
         rules: &[Arc<Rule>],
         keyword: Range<usize>,
     ) -> ControlFlow<()> {
-        if self.done.is_empty() {
-            self.done = vec![Done::default(); rules.len()];
-        }
         for at in of {
             if let Some(rule) = rules.get(at as usize)
                 && (!rule.has_at || self.has_at(keyword.start..keyword.end + rule.max_len))
@@ -157,6 +154,10 @@ impl<'t> Search<'t> {
             return done.matched && at + 1 == done.upto;
         }
         let matched = self.try_at(rule, at);
+        // Most texts have no value that is tried.
+        if self.done.len() <= rule_at as usize {
+            self.done.resize(rule_at as usize + 1, Done::default());
+        }
         if let Some(done) = self.done.get_mut(rule_at as usize) {
             *done = Done { upto: at + 1, matched };
         }

@@ -1,132 +1,185 @@
-//! Where a text could be a row of words of the list, by the length of its words alone: in most texts every fourth word is
-//! shorter or longer than those of the list are, and no look-up is needed there.
+//! Where a row of words of the list could be: few texts have three of them in a row, and a row is so long that it is
+//! seen by a place in it: of all else nothing is read but where words of one letter or two begin.
 
+use super::super::escapes;
 use super::super::lanes::{BLOCK, Kinds, Masks, Vector};
-use super::{LIST, LONGEST_WORD, SHORTEST, key};
+use super::{LIST, LONGEST_WORD, List, MOST_BETWEEN, SHORTEST, key};
 
 /// How many bytes are decided on together.
-const CHUNK: usize = 8;
+const CHUNK: usize = 16;
 
-/// How many chunks side by side are all of a row, whatever byte it begins with.
-const CHUNKS: usize = 5;
+/// How many words are asked for about each place before any other is.
+const WORDS: usize = 3;
 
 /// Tells places, until it is told that something was found up to another: of each row of [`SHORTEST`] words and more one is
-/// told at least, in a word of it that is not the last, or right before one.
+/// told at least, in a word of it that is not one of the last two, or right before one.
 pub(super) fn each(text: &[u8], mut found: impl FnMut(usize) -> Option<usize>) {
-    // Eleven words of three letters with one byte between, and a twelfth.
-    const { assert!((SHORTEST - 1) * 4 + 3 >= (CHUNKS + 1) * CHUNK - 1) }
-    let mut blocks = Masks::<Characters, 4>::of(text);
-    let (mut before, mut here) = (Marks::default(), Marks::next(&mut blocks, 0));
-    // Those of the block before that a row may begin with, and those of them that are done with.
-    let (mut chunks_before, mut told) = (0, 0);
+    // A row has two chunks side by side, all of them, wherever it begins; and behind where the second begins are as many
+    // words as are asked for: all are as short as words are here, with one byte between.
+    const { assert!((SHORTEST - 1) * 4 + 3 >= 3 * CHUNK - 1 && 2 * CHUNK - 1 < (SHORTEST - WORDS + 1) * 4) }
+    let list = &*LIST;
     let mut free = 0;
-    // A row that begins in the last block is all in it.
-    for block in (0..text.len() + BLOCK).step_by(BLOCK) {
-        let chunks = without(here.other(before.letters));
-        let both = chunks_before | chunks << (BLOCK / CHUNK);
-        let two = both & both >> 1;
-        let mut begins = two & two >> 2 & both >> 4 & 0xff & !told;
-        told = 0;
-        while begins != 0 {
-            // A row may begin in any of four chunks from here on: the last of them is in all of these rows, and so is the
-            // next.
-            let first = begins.trailing_zeros() as usize;
-            begins &= !(0b1111 << first);
-            told = 0b1111 << first >> (BLOCK / CHUNK);
-            let chunk = first + 3;
-            let place = block.wrapping_sub(BLOCK) + chunk * CHUNK;
-            let letters = (u128::from(before.letters) | u128::from(here.letters) << BLOCK) >> ((chunk - 1) * CHUNK);
-            if place >= free
-                && may_be_listed(text, place, letters as u64)
-                && let Some(end) = found(place)
-            {
-                free = end;
+    let mut look = |block: usize, mut chunks: u64, before: u64, here: u64, next: u64| {
+        while chunks != 0 {
+            let at = chunks.trailing_zeros() + 1 - CHUNK as u32;
+            chunks &= chunks - 1;
+            // The 64 bytes before the place and those from it on.
+            let behind = (u128::from(before) | u128::from(here) << BLOCK) >> at;
+            let ahead = (u128::from(here) | u128::from(next) << BLOCK) >> at;
+            let (place, letters) = (block + at as usize, (behind as u64, ahead as u64));
+            // What is no word of the list is in no row: the next may begin behind it, and then has all of both chunks.
+            if place < free + CHUNK {
+                continue;
+            }
+            let seen = may_be_listed(list, text, place, letters).and_then(|()| may_be_row(list, text, place, letters));
+            match seen {
+                Ok(()) => free = found(place).unwrap_or(free),
+                Err(end) => free = end,
             }
         }
-        chunks_before = chunks;
-        before = here;
-        here = Marks::next(&mut blocks, before.escapes);
+    };
+    let (mut before, mut here, mut chunks) = (0, Marks::default(), 0);
+    // A block is looked at with the next; those before the first are no chunks.
+    let mut last = u64::MAX;
+    Masks::<Characters, 2>::of(text).for_each(|(at, [letters, escapes])| {
+        if chunks != 0 {
+            look(at - BLOCK, chunks, before, here.letters, letters);
+        }
+        let marks = Marks { letters, escapes };
+        let others = marks.short_words(here);
+        (before, here, chunks, last) = (here.letters, marks, without(others, last), others);
+    });
+    if let Some(last) = text.len().checked_sub(1) {
+        look(last - last % BLOCK, chunks, before, here.letters, 0);
     }
 }
 
-/// False if the word at a place, or the one after it that begins within two chunks, is none of the list. The letters are
-/// those from the chunk before it on.
+/// The last bit of each chunk that has none of these, nor has the chunk before it.
 #[inline(always)]
-fn may_be_listed(text: &[u8], place: usize, letters: u64) -> bool {
-    const PLACE: u32 = CHUNK as u32;
-    let begun = (letters << (u64::BITS - 1 - PLACE)).leading_ones();
-    // The word about the place, or where none is the next one.
-    let first =
-        if begun == 0 { PLACE + (letters >> PLACE).trailing_zeros() } else { (PLACE + 1).saturating_sub(begun) };
-    let length = letters.unbounded_shr(first).trailing_ones();
-    let second = first + length + letters.unbounded_shr(first + length).trailing_zeros();
-    let more = letters.unbounded_shr(second).trailing_ones();
-    let is_word = |length: u32| (3..=LONGEST_WORD as u32).contains(&length);
-    let is_one = second >= 3 * PLACE;
-    // Nobody can tell in advance which of the two is none of the list: both are asked.
-    let at = |from: u32, length: u32| key(text, place + from as usize - CHUNK, length as usize);
-    is_word(length) & (is_one | is_word(more))
-        && LIST.may_have(at(first, length)) & (is_one || LIST.may_have(at(second, more)))
-}
-
-/// A bit for each chunk without any of these.
-#[inline(always)]
-fn without(other: u64) -> u64 {
-    const { assert!(CHUNK == 8) }
-    const FIRST: u64 = 0x0101_0101_0101_0101;
-    /// Brings the first bit of each chunk into the last.
-    const TOGETHER: u64 = 0x0102_0408_1020_4080;
-    let two = other | other >> 1;
-    let four = two | two >> 2;
-    (!(four | four >> 4) & FIRST).wrapping_mul(TOGETHER) >> (BLOCK - CHUNK)
+fn without(others: u64, before: u64) -> u64 {
+    const { assert!(CHUNK == 16) }
+    const LAST: u64 = 0x8000_8000_8000_8000;
+    let both = others | others << CHUNK | before >> (BLOCK - CHUNK);
+    !(((both & !LAST) + !LAST) | both) & LAST
 }
 
 /// A bit for each byte of a block.
 #[derive(Debug, Clone, Copy, Default)]
 struct Marks {
-    /// Letters that are none of an escape.
     letters: u64,
-    /// What may stand between words; a few signs more than do.
-    between: u64,
     escapes: u64,
 }
 
 impl Marks {
-    /// Those of the next block; none behind the end.
+    /// Where words of one letter or two begin, which are none of the list. What would be seen only with the next block is
+    /// left out, and so is what begins with the letter of an escape.
     #[inline(always)]
-    fn next(blocks: &mut Masks<'_, Characters, 4>, escapes_before: u64) -> Self {
-        let Some((_, [letters, between, escapes, ends])) = blocks.next() else { return Self::default() };
-        let escaped = ends & (escapes << 1 | escapes_before >> (BLOCK - 1));
-        Self { letters: letters & !escaped, between: between | escaped, escapes }
-    }
-
-    /// What is in no row of words: signs, letters of words of one or two, and of those that are too long all but as many
-    /// as the last could have. What would be seen only with the next block is left out.
-    #[inline(always)]
-    fn other(self, letters_before: u64) -> u64 {
-        const { assert!(LONGEST_WORD == 8) }
+    fn short_words(self, before: Self) -> u64 {
         let letters = self.letters;
-        let start = letters & !(letters << 1 | letters_before >> (BLOCK - 1));
-        let (second, third) = (letters >> 1 | 1 << (BLOCK - 1), letters >> 2 | 0b11 << (BLOCK - 2));
-        let alone = start & !second;
-        let two = start & second & !third;
-        let pairs = letters & letters >> 1;
-        let fours = pairs & pairs >> 2;
-        let long = fours & fours >> 4 & letters >> 8;
-        !(letters | self.between) | alone | two | two << 1 | long
+        let no_start = (letters | self.escapes) << 1 | (before.letters | before.escapes) >> (BLOCK - 1);
+        let longer = (letters >> 1 | 1 << (BLOCK - 1)) & (letters >> 2 | 0b11 << (BLOCK - 2));
+        letters & !no_start & !longer
     }
 }
 
-/// Letters, what may stand between words, backslashes, and the letters that may follow one.
+/// Whether the word at a place, or right behind what is between words there, and those after it may be of the list; where
+/// the first ends that is none. The letters are those before the place and those from it on.
+#[inline(always)]
+fn may_be_listed(list: &List, text: &[u8], place: usize, (before, letters): (u64, u64)) -> Result<(), usize> {
+    // All that is asked about is seen.
+    const { assert!(MOST_BETWEEN + WORDS * (LONGEST_WORD + MOST_BETWEEN) <= u64::BITS as usize) }
+    let mut begun = if letters & 1 == 1 { before.leading_ones() } else { 0 };
+    let mut end = 0;
+    for _ in 0..WORDS {
+        let first = end + letters.unbounded_shr(end).trailing_zeros();
+        if first - end > MOST_BETWEEN as u32 {
+            return Err(place + first as usize);
+        }
+        let length = letters.unbounded_shr(first).trailing_ones();
+        let start = (place + first as usize).saturating_sub(begun as usize);
+        end = first + length;
+        match is_listed(list, text, start, begun + length) {
+            Some(true) => {}
+            Some(false) => return Err(place + end as usize),
+            None => return Ok(()),
+        }
+        begun = 0;
+    }
+    Ok(())
+}
+
+/// Whether these letters may be a word of the list; that of an escape is none of it. None if they are nothing else.
+#[inline(always)]
+fn is_listed(list: &List, text: &[u8], start: usize, length: u32) -> Option<bool> {
+    let may_be = |start: usize, length: u32| {
+        (3..=LONGEST_WORD as u32).contains(&length) && list.may_have(key(text, start, length as usize))
+    };
+    if may_be(start, length) {
+        return Some(true);
+    }
+    match length {
+        0 => Some(false),
+        _ if !escapes::is_letter(text, start) => Some(false),
+        1 => None,
+        _ => Some(may_be(start + 1, length - 1)),
+    }
+}
+
+/// Whether there are as many words about a place that may be of the list, as far as that is seen; where what follows a
+/// row of fewer begins or ends.
+#[inline(never)]
+fn may_be_row(list: &List, text: &[u8], place: usize, (before, ahead): (u64, u64)) -> Result<(), usize> {
+    let letters = u128::from(before) | u128::from(ahead) << BLOCK;
+    let begun = if ahead & 1 == 1 { before.leading_ones() } else { 0 };
+    let from = BLOCK as u32 - begun;
+    // Where that is in the text.
+    let at = |bit: u32| (place + bit as usize).saturating_sub(BLOCK);
+    // The letters before the first word may belong to it where backslashes follow each other.
+    let (mut count, mut end) = (1, from);
+    let behind = loop {
+        let first = end + letters.unbounded_shr(end).trailing_zeros();
+        let length = letters.unbounded_shr(first).trailing_ones();
+        if first + length >= u128::BITS {
+            return Ok(());
+        }
+        if first - end > MOST_BETWEEN as u32 {
+            break first;
+        }
+        end = first + length;
+        match is_listed(list, text, at(first), length) {
+            Some(true) => count += 1,
+            Some(false) => break end,
+            None => return Ok(()),
+        }
+    };
+    let mut start = from;
+    loop {
+        let before = letters & ((1 << start) - 1);
+        let end = u128::BITS - before.leading_zeros();
+        if end == 0 || start - end > MOST_BETWEEN as u32 {
+            break;
+        }
+        let length = (before << (u128::BITS - end)).leading_ones();
+        start = end - length;
+        if start == 0 {
+            return Ok(());
+        }
+        match is_listed(list, text, at(start), length) {
+            Some(true) => count += 1,
+            Some(false) => break,
+            None => return Ok(()),
+        }
+    }
+    if count >= SHORTEST { Ok(()) } else { Err(at(behind)) }
+}
+
+/// Letters and backslashes.
 struct Characters;
 
-impl Kinds<4> for Characters {
+impl Kinds<2> for Characters {
     #[inline(always)]
-    fn of<V: Vector>(bytes: V) -> [V; 4] {
-        let escape = bytes.is(b'\\');
-        let between = bytes.within(0, 0x3c).or(escape).or(bytes.is(b'_')).or(bytes.is(b'|'));
-        let ends = bytes.is(b'n').or(bytes.is(b'r')).or(bytes.is(b't'));
-        [bytes.folded().within(b'a', 26), between, escape, ends]
+    fn of<V: Vector>(bytes: V) -> [V; 2] {
+        [bytes.folded().within(b'a', 26), bytes.is(b'\\')]
     }
 }
 
@@ -143,7 +196,7 @@ mod tests {
         fn of_each_row_of_words_a_place_is_told(
             parts in prop::collection::vec(prop_oneof![
                 4 => "(abandon|zoo|Ability|able|ABSTRACT|act|art|cat|note|rare|tail|nest)([ ,.;:-]|\\\\n|\\\\t|\\\\r\\\\n|\", \"|  |\n[0-9]{1,2}[.] )",
-                1 => prop_oneof![Just("the ".to_owned()), Just("to ".to_owned()), Just("x".to_owned()), Just("\\".to_owned()), "\\PC{1,3}"],
+                1 => prop_oneof!["[ 0-9.]{8,60}", Just("the ".to_owned()), Just("to ".to_owned()), Just("x".to_owned()), Just("\\".to_owned()), "\\PC{1,3}"],
             ], 0..60),
         ) {
             let text = parts.concat();

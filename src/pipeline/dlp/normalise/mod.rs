@@ -14,8 +14,10 @@ use look::Look;
 /// This view as it looks, where that is something else: only with something that is not ASCII, or a control character,
 /// and only what stands near it. What is not UTF-8 stays as it is.
 pub fn normalise(view: &View<'_>) -> Option<View<'static>> {
+    if view.is_plain() {
+        return None;
+    }
     let text = &*view.bytes;
-    first_strange(text)?;
     let mut edits = Edits::of(view);
     let mut parts = Vec::new();
     let mut offset = 0;
@@ -188,7 +190,7 @@ impl Reading {
 }
 
 /// The first byte that is neither printable ASCII nor white space.
-fn first_strange(text: &[u8]) -> Option<usize> {
+pub(super) fn first_strange(text: &[u8]) -> Option<usize> {
     Masks::<Printable, 1>::of(text).find_map(|(at, [printable])| match printable {
         u64::MAX => None,
         printable => Some(at + printable.trailing_ones() as usize),

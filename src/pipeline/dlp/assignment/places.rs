@@ -75,9 +75,9 @@ impl Places {
             if place.sign >= end || place.lines >= lines + LINES {
                 break;
             }
-            // What the end cuts off is not seen.
+            // What the end cuts off is not seen, nor a sign that the name ends in.
             let is_value = match place.percent {
-                true => place.sign + 2 <= end,
+                true => place.sign > from && place.sign + 2 <= end,
                 false => place.sign > assigned && (place.scheme == 0 || place.sign + place.scheme > end),
             };
             if is_value {

@@ -177,3 +177,13 @@ fn each(text: &[u8], from: usize, mut tell: impl FnMut(usize)) {
         before = byte;
     }
 }
+
+#[test]
+fn a_name_that_ends_within_a_sign_has_none_of_it() {
+    // What was read for the first name ends where the second does.
+    let text = [&b"KEY="[..], &[b'a'; REACH - 2], b"%3D= &"].concat();
+    let (mut values, from) = (Values::default(), 3 + REACH);
+    told(&mut values, &text, 3);
+    assert_eq!(text.get(from - 1), Some(&b'%'));
+    assert_eq!(told(&mut values, &text, from), one_by_one(&text, from));
+}

@@ -15,7 +15,7 @@ use clap::Parser;
 use rustix::process::Pid;
 use rustix::thread::{CpuSet, sched_setaffinity};
 
-use self::support::{Attache, Crowd, Told, Upstream};
+use self::support::{Attache, Crowd, Told, Upstream, until};
 
 #[derive(Parser)]
 #[command(about = "Latency and yield beyond capacity")]
@@ -40,8 +40,8 @@ struct Options {
     bench: bool,
 }
 
-const COLUMNS: [&str; 8] =
-    ["capacity/s", "p50 ms", "passed/capacity", "refused", "p50 ms", "p90 ms", "worst ms", "then ms"];
+const COLUMNS: [&str; 9] =
+    ["capacity/s", "p50 ms", "passed/capacity", "refused", "p50 ms", "p90 ms", "worst ms", "in Envoy p50", "then ms"];
 
 #[tokio::main(worker_threads = 2)]
 async fn main() {
@@ -60,7 +60,7 @@ async fn main() {
     println!("{}", COLUMNS.map(|column| format!("{column:>15}")).concat());
     let mut rows = Vec::new();
     for _ in 0..options.floods {
-        let row = flood(&crowd, &options).await;
+        let row = flood(&attache, &crowd, &options).await;
         show(&row);
         rows.push(row);
     }
@@ -82,13 +82,21 @@ fn keep_to(cpu: usize, pids: &[u32]) {
     }
 }
 
-async fn flood(crowd: &Crowd, options: &Options) -> [f64; COLUMNS.len()] {
+async fn flood(attache: &Attache, crowd: &Crowd, options: &Options) -> [f64; COLUMNS.len()] {
     let lasts = Duration::from_secs_f64(options.seconds);
     let (few, rate) = crowd.at_capacity(lasts / 2).await;
+    let before = attache.records().len();
     let told = crowd.flood(rate * options.times, lasts).await;
     let recovered = crowd.until_served().await;
     let (passed, refused): (Vec<_>, Vec<_>) = told.into_iter().partition(|told| told.status == 200);
     let (few, took) = (sorted(&few), sorted(&passed));
+    let records = until("the outcomes", async || {
+        let records = attache.records().split_off(before);
+        records.iter().all(|record| !record["duration"].is_null()).then_some(records)
+    });
+    let records = records.await.into_iter().filter(|record| record["decision"] == "allow");
+    let mut in_envoy: Vec<_> = records.filter_map(|record| record["duration"].as_f64()).collect();
+    in_envoy.sort_unstable_by(f64::total_cmp);
     [
         rate,
         at(&few, 50),
@@ -97,6 +105,7 @@ async fn flood(crowd: &Crowd, options: &Options) -> [f64; COLUMNS.len()] {
         at(&took, 50),
         at(&took, 90),
         at(&took, 100),
+        at(&in_envoy, 50),
         recovered.as_secs_f64() * 1e3,
     ]
 }

@@ -22,14 +22,15 @@ pub struct Told {
 #[derive(Clone)]
 pub struct Crowd {
     proxy: SocketAddr,
-    body: usize,
+    /// What a body ends with; empty, where there is none.
+    words: Arc<str>,
     next: Arc<AtomicUsize>,
 }
 
 impl Crowd {
     /// Its requests have bodies of so many bytes; with 0, none.
     pub fn new(proxy: SocketAddr, body: usize) -> Self {
-        Self { proxy, body, next: Arc::default() }
+        Self { proxy, words: words(body).into(), next: Arc::default() }
     }
 
     /// How many requests it has sent.
@@ -39,16 +40,22 @@ impl Crowd {
 
     pub async fn post(&self) -> Told {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let (method, body) = if self.body == 0 { ("GET", Vec::new()) } else { ("POST", body(number, self.body)) };
+        // What was clean once is not looked into again.
+        let (method, first) = match &*self.words {
+            "" => ("GET", String::new()),
+            _ => ("POST", format!("{{\"number\": {number}, \"text\": \"")),
+        };
         let begin = Instant::now();
         let mut stream = TcpStream::connect(self.proxy).await.unwrap();
         let head = format!(
             "{method} http://api.example.com/{number} HTTP/1.1\r\nHost: api.example.com\r\nContent-Type: application/json\r\n\
-             Content-Length: {}\r\nConnection: close\r\n\r\n",
-            body.len()
+             Content-Length: {}\r\nConnection: close\r\n\r\n{first}",
+            first.len() + self.words.len()
         );
         // A refusal may come, and the connection end, before all of it is written.
-        let _ = stream.write_all(&[head.as_bytes(), &body].concat()).await;
+        for part in [&head, &*self.words] {
+            let _ = stream.write_all(part.as_bytes()).await;
+        }
         let mut answer = Vec::new();
         while !is_whole(&answer) && stream.read_buf(&mut answer).await.is_ok_and(|read| read > 0) {}
         let text = String::from_utf8_lossy(&answer).into_owned();
@@ -102,15 +109,15 @@ fn is_whole(answer: &[u8]) -> bool {
     length.is_some_and(|length: usize| body.len() >= length)
 }
 
-/// Words that nobody has seen before: what was clean once is not looked into again.
-fn body(number: usize, length: usize) -> Vec<u8> {
-    let mut state = (number as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(1);
-    let mut text = String::from("{\"text\": \"");
+/// Words that mean nothing, so many bytes of them, to the end of the JSON that they are in.
+fn words(length: usize) -> String {
+    let mut state = 0x9E37_79B9_7F4A_7C15_u64;
+    let mut text = String::new();
     while text.len() < length {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let word = state >> 40;
         text.extend((0..5).map(|letter| char::from(b'a' + ((word >> (4 * letter)) % 16) as u8)));
-        text.push(' ');
+        text.push_str(if text.len() < length { " " } else { "\"}" });
     }
-    (text + "\"}").into_bytes()
+    text
 }

@@ -1,4 +1,4 @@
-//! Three times as much as can be looked into: how long do those wait who are let in, and how many are?
+//! Three times as much as is asked for in peace: how long do those wait who are let in, and how many are?
 //!
 //! `cargo bench --bench overload`; `-- --times 6` for more. Capacity and flood are measured one after the other, so their
 //! ratio is of one machine at one time. See `benches/README.md` and `docs/overload.md`.

@@ -315,6 +315,7 @@ fn weakenings() -> Vec<(String, Value, &'static str)> {
     add(format!("{PROXY}/generate_request_id"), json!(false), "second address");
     add(format!("{PROXY}/route_config/request_headers_to_remove"), json!([]), "second attempt");
     add("/static_resources/listeners/0/enable_reuse_port".into(), json!(true), "same port");
+    add("/static_resources/listeners/0/max_connections_to_accept_per_socket_event".into(), json!(1000), "a crowd");
     // upstreams
     add(format!("{tls_cluster}/type"), json!("STRICT_DNS"), "did not name");
     add(format!("{tls_cluster}/original_dst_lb_config/metadata_key/key"), json!("envoy.lb"), "dialled");

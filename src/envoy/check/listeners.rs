@@ -89,6 +89,7 @@ fn check_listener(listener: &Node<'_>, clusters: &Clusters<'_>, findings: &mut F
         "tcp_backlog_size",
         "metadata",
         "enable_reuse_port",
+        "max_connections_to_accept_per_socket_event",
         "connection_balance_config",
     ];
     if redirects {
@@ -114,6 +115,13 @@ fn check_listener(listener: &Node<'_>, clusters: &Clusters<'_>, findings: &mut F
             &listener.get("enable_reuse_port"),
             "another process of this user can listen on the same port and take a share of the connections",
             "set `enable_reuse_port: false`",
+        );
+        let accepted = listener.get("max_connections_to_accept_per_socket_event");
+        findings.expect(
+            accepted.number().is_some_and(|connections| (1..=64).contains(&connections)),
+            &accepted,
+            "a crowd of new connections keeps every request waiting that is under way",
+            "set `max_connections_to_accept_per_socket_event: 4`",
         );
     }
     if redirects {

@@ -22,15 +22,15 @@ pub struct Told {
 #[derive(Clone)]
 pub struct Crowd {
     proxy: SocketAddr,
-    /// What a body ends with; empty, where there is none.
-    words: Arc<str>,
+    /// Bytes of a body.
+    body: usize,
     next: Arc<AtomicUsize>,
 }
 
 impl Crowd {
     /// Its requests have bodies of so many bytes; with 0, none.
     pub fn new(proxy: SocketAddr, body: usize) -> Self {
-        Self { proxy, words: words(body).into(), next: Arc::default() }
+        Self { proxy, body, next: Arc::default() }
     }
 
     /// How many requests it has sent.
@@ -40,22 +40,16 @@ impl Crowd {
 
     pub async fn post(&self) -> Told {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        // What was clean once is not looked into again.
-        let (method, first) = match &*self.words {
-            "" => ("GET", String::new()),
-            _ => ("POST", format!("{{\"number\": {number}, \"text\": \"")),
-        };
+        let (method, body) = if self.body == 0 { ("GET", Vec::new()) } else { ("POST", body(number, self.body)) };
         let begin = Instant::now();
         let mut stream = TcpStream::connect(self.proxy).await.unwrap();
         let head = format!(
             "{method} http://api.example.com/{number} HTTP/1.1\r\nHost: api.example.com\r\nContent-Type: application/json\r\n\
-             Content-Length: {}\r\nConnection: close\r\n\r\n{first}",
-            first.len() + self.words.len()
+             Content-Length: {}\r\nConnection: close\r\n\r\n",
+            body.len()
         );
         // A refusal may come, and the connection end, before all of it is written.
-        for part in [&head, &*self.words] {
-            let _ = stream.write_all(part.as_bytes()).await;
-        }
+        let _ = stream.write_all(&[head.as_bytes(), &body].concat()).await;
         let mut answer = Vec::new();
         while !is_whole(&answer) && stream.read_buf(&mut answer).await.is_ok_and(|read| read > 0) {}
         let text = String::from_utf8_lossy(&answer).into_owned();
@@ -109,15 +103,19 @@ fn is_whole(answer: &[u8]) -> bool {
     length.is_some_and(|length: usize| body.len() >= length)
 }
 
-/// Words that mean nothing, so many bytes of them, to the end of the JSON that they are in.
-fn words(length: usize) -> String {
-    let mut state = 0x9E37_79B9_7F4A_7C15_u64;
-    let mut text = String::new();
+/// Words that nobody has seen before, none of them: a block that was clean once is not looked into again. Made in a few
+/// microseconds, or the crowd would be what is measured.
+fn body(number: usize, length: usize) -> Vec<u8> {
+    const LETTERS: u64 = u64::from_ne_bytes([b'a'; 8]);
+    let mut state = (number as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(1);
+    let mut text = Vec::with_capacity(length + 16);
+    text.extend(b"{\"text\": \"");
     while text.len() < length {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        let word = state >> 40;
-        text.extend((0..5).map(|letter| char::from(b'a' + ((word >> (4 * letter)) % 16) as u8)));
-        text.push_str(if text.len() < length { " " } else { "\"}" });
+        let word = (state >> 4 & u64::from_ne_bytes([15; 8])) + LETTERS;
+        text.extend(&word.to_be_bytes()[..5]);
+        text.push(b' ');
     }
+    text.extend(b"\"}");
     text
 }
